@@ -1,0 +1,348 @@
+"""The command line, and the worker that the Slicer panel starts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from . import __version__
+from .errors import Cancelled, InputError, ResourceError, SuperResolutionError
+from .methods import AXES, DEFAULT_METHOD, ENSEMBLES, METHODS, MODALITIES, SCALES
+from .reporter import STYLES, Reporter, make_reporter
+
+app = typer.Typer(
+    name="superres3d",
+    help="Sharper CT and MR volumes by two-stage CNNs. Research software, not for diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _choice(name: str, values) -> Any:
+    return Enum(name, {value: value for value in values}, type=str)
+
+
+AxesChoice = _choice("AxesChoice", AXES)
+EnsembleChoice = _choice("EnsembleChoice", ENSEMBLES)
+ModalityChoice = _choice("ModalityChoice", ("auto", *MODALITIES))
+SliceAxisChoice = _choice("SliceAxisChoice", ("auto", "i", "j", "k"))
+StyleChoice = _choice("StyleChoice", STYLES)
+
+
+@app.command()
+def upscale(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="NIfTI, NRRD or MetaImage file to write.")],
+    scale: Annotated[str, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.")] = "2",
+    axes: Annotated[AxesChoice, typer.Option(help="Axes to refine (with a single factor).")] = "all",
+    method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
+    modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = "auto",
+    ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result.")] = "8",
+    device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
+    slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = "auto",
+    memory_limit: Annotated[Optional[float], typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
+    compare: Annotated[Optional[Path], typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
+    report: Annotated[Optional[Path], typer.Option(metavar="JSON", help="Also write the report.")] = None,
+    progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = "bar",
+) -> None:
+    """Upscale a scan 2x or 4x; the field of view, dtype and intensity scale stay."""
+    with _reporting(progress.value) as reporter:
+        _upscale_file(
+            source, target, compare, report, reporter,
+            scale=_parse_scale(scale), axes=axes.value, method=method, modality=modality.value, ensemble=ensemble.value,
+            device=device, slice_axis=slice_axis.value, memory_limit=int(memory_limit * 2**30) if memory_limit else None,
+        )  # fmt: skip
+
+
+def _upscale_file(source: Path, target: Path, compare: Path | None, report: Path | None, reporter: Reporter, **choices: Any) -> None:
+    from .upscaling import upscale as upscale_volume
+    from .volume import check_output_folder, check_writable, read_volume, write_volume
+
+    outputs = [path for path in (target, compare, report) if path]
+    resolved = [path.resolve() for path in (*outputs, source)]
+    if len(set(resolved)) < len(resolved):
+        raise InputError("Two of the input and output files are the same; give each its own name.")
+    for path in (target, compare):
+        if path:
+            check_writable(path)
+    if report:
+        check_output_folder(report)
+    volume = read_volume(source)
+    _check_disk(volume, choices, [path for path in (target, compare) if path])
+    result = upscale_volume(volume, progress=reporter.progress, **choices)
+    reporter.progress("writing", 1.0)
+    write_volume(result.volume, target, _provenance(source, result.report))
+    content = {**result.report, "source": str(source)}
+    if compare:
+        del result
+        lanczos = _lanczos(volume, choices)
+        write_volume(lanczos.volume, compare, _provenance(source, lanczos.report))
+    if report:
+        _write_text(report, json.dumps(content, indent=2) + "\n")
+    reporter.done(str(target), content)
+
+
+def _lanczos(volume, choices: dict[str, Any]):
+    from .upscaling import upscale as upscale_volume
+
+    kept = {key: choices[key] for key in ("scale", "axes", "modality", "slice_axis", "memory_limit")}
+    return upscale_volume(volume, method="lanczos", **kept)
+
+
+def _check_disk(volume, choices: dict[str, Any], outputs: list[Path]) -> None:
+    """Refuse before hours of work what the disk cannot take."""
+    from .plan import output_bytes
+
+    size = output_bytes(volume, choices["scale"], choices["axes"])
+    for folder in {path.resolve().parent for path in outputs}:
+        here = [path for path in outputs if path.resolve().parent == folder]
+        # gzip makes scans about half as large; a quarter is the most that one may hope for.
+        needed = sum(size // 4 if path.name.endswith(".gz") else size for path in here)
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise ResourceError(f"The result needs about {needed / 2**30:.1f} GiB in {folder} and {free / 2**30:.1f} GiB are free; choose another disk or a smaller factor.")
+
+
+def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
+    """Text for the image file itself; NIfTI keeps 79 characters of ``descrip``."""
+    factors = "x".join(str(f) for f in report["factors_ijk"])
+    short = f"{report['software']} {report['method']} {factors}; not for diagnosis"
+    hashes = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in report["models"].items())
+    return {
+        "ITK_FileNotes": short[:79],
+        "SuperResolution3D": f"{short}; models {hashes or 'none'}; source {source.name}",
+    }
+
+
+@app.command()
+def methods(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """List the methods: what they are for and when not to use them."""
+    if as_json:
+        print(json.dumps([asdict(method) for method in METHODS.values()], indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for method in METHODS.values():
+        default = " (default)" if method.name == DEFAULT_METHOD else ""
+        console.print(f"[bold]{method.name}[/bold]{default}: {method.title}. {', '.join(method.modalities)}; {', '.join(method.axes)}; x{', x'.join(map(str, method.scales))}.")
+        console.print(f"    {method.summary}\n    When not: {method.when_not}")
+        if method.paper:
+            console.print(f"    {method.paper}.")
+
+
+@app.command()
+def info(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A scan.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Tell what a scan is, and what upscaling it would take."""
+    with _reporting("none"):
+        content = _describe(source)
+        if as_json:
+            print(json.dumps(content, indent=2))
+            return
+        from rich.console import Console
+        from rich.table import Table
+
+        console = Console(highlight=False)
+        size, spacing = (" x ".join(f"{n:.4g}" for n in content[key]) for key in ("shape_ijk", "spacing_mm"))
+        console.print(f"{source}: {size} voxels of {spacing} mm, {content['dtype']}, {content['minimum']:g} to {content['maximum']:g}, {content['modality']} ({content['modality_from']})")
+        for note in content["notes"]:
+            console.print(f"Note: {note}")
+        table = Table("axes", "factor", "result, voxels", "spacing, mm", "file, GiB", "memory, GiB", "time, roughly")
+        for row in content["upscaling"]:
+            if "refused" in row:
+                table.add_row(row["axes"], str(row["scale"]), row["refused"])
+            else:
+                table.add_row(
+                    row["axes"], str(row["scale"]), " x ".join(map(str, row["shape_ijk"])), " x ".join(f"{s:.3g}" for s in row["spacing_mm"]),
+                    f"{row['result_bytes'] / 2**30:.2f}", f"{row['memory_bytes'] / 2**30:.2f}", f"{row['seconds'] / 60:.1f} min on the CPU",
+                )  # fmt: skip
+        console.print(table)
+
+
+def _describe(source: Path) -> dict[str, Any]:
+    from .plan import guess_modality, plan_upscaling
+    from .volume import read_volume
+
+    volume = read_volume(source)
+    modality = volume.modality or guess_modality(volume.voxels)
+    rows = []
+    for axes in AXES:
+        for scale in SCALES:
+            row: dict[str, Any] = {"axes": axes, "scale": scale}
+            try:
+                plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, axes=axes, modality=modality, inputs_in_memory=0)
+                row |= {
+                    "shape_ijk": plan.output_shape[::-1],
+                    "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
+                    "result_bytes": plan.result_bytes,
+                    "memory_bytes": plan.memory_bytes,
+                    "seconds": plan.seconds,
+                }
+            except SuperResolutionError as error:
+                row["refused"] = str(error)
+            rows.append(row)
+    return {
+        "shape_ijk": volume.voxels.shape[::-1],
+        "spacing_mm": volume.spacing,
+        "origin_lps_mm": volume.origin,
+        "direction": volume.direction.tolist(),
+        "dtype": str(volume.voxels.dtype),
+        "minimum": float(volume.voxels.min()),
+        "maximum": float(volume.voxels.max()),
+        "modality": modality,
+        "modality_from": "the file" if volume.modality else "guessed from the intensities",
+        "notes": volume.notes,
+        "upscaling": rows,
+    }
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (TOML), see models/recipes.")],
+    data: Annotated[Path, typer.Option(help="Folder of the scans that the recipe names.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")],
+    settings: Annotated[Optional[list[str]], typer.Option("--set", metavar="FIELD=VALUE", help="Overrides a field of the recipe; may be repeated.")] = None,
+    export: Annotated[Optional[Path], typer.Option(help="Folder of models in which to put the trained one.")] = None,
+    accelerator: Annotated[str, typer.Option(help="As Lightning names it: auto, cpu, gpu, mps.")] = "auto",
+    devices: Annotated[int, typer.Option(help="How many of them.", min=1)] = 1,
+) -> None:
+    """Train one network from a recipe; resumes what was interrupted."""
+    with _reporting("none"):
+        _needs("lightning", "train")
+        from .training.export import export_model
+        from .training.fit import fit
+        from .training.recipe import load_recipe
+
+        pairs = dict(_pair(text) for text in settings or [])
+        chosen = load_recipe(recipe, pairs)
+        net = fit(chosen, data, out, accelerator=accelerator, devices=devices)
+        model = export_model(net, chosen, data, export or out)
+        print(f"{model.folder}: {model.card['parameters']} parameters, SHA-256 {model.sha256}")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Folder of the scans.")],
+    split: Annotated[Path, typer.Argument(help="CSV with the columns id, split, modality (and sequence).")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables and figures.")],
+    subset: Annotated[str, typer.Option(help="Which rows of the split.")] = "test",
+    method: Annotated[Optional[list[str]], typer.Option("--method", help="May be repeated; default: all.")] = None,
+    scale: Annotated[Optional[list[int]], typer.Option("--scale", help="May be repeated; default: 2 and 4.")] = None,
+    task: Annotated[Optional[list[str]], typer.Option("--task", help="in-plane or 3-D; may be repeated.")] = None,
+    subject: Annotated[Optional[list[str]], typer.Option("--subject", help="Only these; may be repeated.")] = None,
+    slices: Annotated[int, typer.Option(help="At most this many central slices of a scan.", min=8)] = 48,
+    ensemble: Annotated[EnsembleChoice, typer.Option(help="Self-ensemble of the networks.")] = "8",
+    device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
+) -> None:
+    """Degrade scans, upscale them again, and tabulate how close the methods come to the truth."""
+    with _reporting("none"):
+        _needs("skimage", "train")
+        from .evaluation.protocol import Protocol
+        from .evaluation.run import evaluate_folder
+
+        protocol = Protocol(
+            methods=tuple(method or METHODS), scales=tuple(scale or SCALES), tasks=tuple(task or ("in-plane", "3-D")),
+            slices=slices, ensemble=ensemble.value, device=device,
+        )  # fmt: skip
+        print(evaluate_folder(data, split, subset, out, protocol, subjects=tuple(subject or ())))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the volumes and the picture.")] = Path("demo"),
+    ensemble: Annotated[EnsembleChoice, typer.Option(help="Self-ensemble.")] = "8",
+    device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
+    progress: Annotated[StyleChoice, typer.Option(help="bar, json or none.")] = "bar",
+) -> None:
+    """Upscale the MNI152 T1 brain that ships with nilearn, and show it beside Lanczos and the truth."""
+    with _reporting(progress.value) as reporter:
+        _needs("nilearn", "demo")
+        from .demo import run_demo
+
+        run_demo(out, ensemble.value, device, reporter)
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"superres3d {__version__}")
+        raise typer.Exit()
+
+
+def main() -> None:
+    """Entry point: every failure is one sentence and a non-zero exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    app()
+
+
+class _reporting:
+    """Runs a command's body with a reporter and tells its errors through it."""
+
+    def __init__(self, style: str):
+        self._reporter = make_reporter(style)
+
+    def __enter__(self) -> Reporter:
+        return self._reporter.__enter__()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._reporter.__exit__(kind, error, trace)
+        if isinstance(error, KeyboardInterrupt):
+            error = Cancelled()
+        elif isinstance(error, MemoryError):
+            error = ResourceError("Memory ran out; use a smaller factor, fewer axes, or a part of the scan.")
+        if not isinstance(error, SuperResolutionError):
+            return  # a defect: let it show its traceback
+        self._reporter.error(type(error).__name__, str(error))
+        raise typer.Exit(error.exit_code) from None
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _parse_scale(text: str) -> int | tuple[int, int]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"The factor {text!r} cannot be used; use 2 or 4, or two factors such as 2,4.") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text} has no '='; write --set field=value.")
+    return name, value
+
+
+def _needs(module: str, extra: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f"This command needs {module}, which is not installed; run: pip install 'superres3d[{extra}]'")
+
+
+def _write_text(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise ResourceError(f"{path} could not be written: {error.strerror}; check the free space on that disk.") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""How a network meets a volume: device, precision, batches, falling back when memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from typing import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, Turn, ensemble
+from .errors import DeviceError
+from .networks.georgescu import IntermediateLossNet, multiply_accumulates, receptive_halo
+from .tiling import Region, Tick, extent
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+_logger = logging.getLogger(__name__)
+# Output pixels (times members' hidden channels) of one batch: small enough that activations stay
+# near the caches of a CPU and that a cancel is seen soon, large enough to keep a GPU busy.
+_BATCH_PIXELS = {"cpu": 1 << 16, "mps": 1 << 20, "cuda": 1 << 21}
+_SMALLEST_BATCH = 1 << 12
+
+_OutOfMemory: tuple[type[BaseException], ...] = tuple(
+    kind for kind in (getattr(torch, "OutOfMemoryError", None), getattr(torch.cuda, "OutOfMemoryError", None)) if kind
+)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that ``name`` means here.
+
+    Args:
+        name: "auto" (CUDA, then MPS, then the CPU), "cuda", "cuda:<n>", "mps" or "cpu".
+
+    Raises:
+        DeviceError: it does not exist, or is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and not (kind == "cuda" and number.isdigit())):
+        raise DeviceError(f"The device {name!r} does not exist; use one of {', '.join(DEVICES)}, or cuda:<number>.")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"The device {name} is not there ({torch.cuda.device_count()} CUDA devices found); use cpu or auto.")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("The device mps is not there; use cpu or auto.")
+    return torch.device(name)
+
+
+class Engine:
+    """Runs networks on slices, in batches that fit.
+
+    Attributes:
+        device: where it computes now; the CPU after a graphics card's memory ran out for good.
+        batch_pixels: output pixels a batch may have.
+        notes: what it had to give up, one sentence each, for the report.
+    """
+
+    def __init__(self, device: str = "auto", batch_pixels: int | None = None):
+        self.device = choose_device(device)
+        self.batch_pixels = batch_pixels or _BATCH_PIXELS[self.device.type]
+        self.notes: list[str] = []
+
+    def prepare(self, net: nn.Module) -> nn.Module:
+        """The network on the engine's device, in the layout that its convolutions like best."""
+        return net.to(self.device, memory_format=torch.channels_last).eval()
+
+    @torch.inference_mode()
+    def run(self, net: IntermediateLossNet, images: Tensor, turns: Sequence[Turn], tick: Tick) -> Tensor:
+        """Ensemble of ``net`` over ``turns`` on slices.
+
+        Args:
+            net: from :meth:`prepare`.
+            images: (N, H, W) float32 on the CPU.
+            turns: members of the ensemble.
+            tick: told the finished share after each batch; may raise to stop.
+
+        Returns:
+            (N, H * factors[0], W * factors[1]) float32 on the CPU.
+        """
+        count, height, width = images.shape
+        rows, columns = net.factors
+        result = torch.empty(count, height * rows, width * columns)
+        start = 0
+        while start < count:
+            pixels = height * width * rows * columns
+            stop = min(count, start + max(1, self.batch_pixels // pixels))
+            try:
+                result[start:stop] = self._batch(net, images[start:stop, None], turns)[:, 0].cpu()
+            except _OutOfMemory:
+                self._give_up_memory(net)
+                continue
+            start = stop
+            tick(start / count)
+        return result
+
+    def _batch(self, net: IntermediateLossNet, images: Tensor, turns: Sequence[Turn]) -> Tensor:
+        images = images.to(self.device)
+        return ensemble(lambda turned: self._strips(net, turned), images, turns)
+
+    def _strips(self, net: IntermediateLossNet, images: Tensor) -> Tensor:
+        """The network on slices; slices too large for a batch in strips of rows with a halo."""
+        rows, columns = net.factors
+        height, width = images.shape[-2:]
+        halo = receptive_halo(net)[0]
+        most = max(2 * halo, self.batch_pixels // (len(images) * width * rows * columns))
+        if height <= most + 2 * halo:
+            return net(images.contiguous(memory_format=torch.channels_last))
+        parts = []
+        for top in range(0, height, most):
+            bottom = min(height, top + most)
+            first, last = max(0, top - halo), min(height, bottom + halo)
+            strip = net(images[..., first:last, :].contiguous(memory_format=torch.channels_last))
+            parts.append(strip[..., (top - first) * rows : (bottom - first) * rows, :])
+        return torch.cat(parts, dim=-2)
+
+    def _give_up_memory(self, net: nn.Module) -> None:
+        """After running out: first smaller batches, then the CPU."""
+        if self.device.type == "cpu":
+            raise DeviceError("Memory ran out on the CPU; use a smaller factor, fewer axes, or a part of the scan.") from None
+        if self.batch_pixels > _SMALLEST_BATCH:
+            self.batch_pixels //= 2
+            note = f"{self.device} ran out of memory; went on with batches of {self.batch_pixels} pixels."
+        else:
+            self.device = torch.device("cpu")
+            self.batch_pixels = _BATCH_PIXELS["cpu"]
+            net.to(self.device)
+            note = "The graphics card's memory was not enough even for the smallest batch; went on with the CPU."
+        _logger.warning(note)
+        self.notes.append(note)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class PlaneStage:
+    """The plane CNN on every slice (axis k) of a block."""
+
+    name = "plane"
+
+    def __init__(self, engine: Engine, net: IntermediateLossNet, ensemble_name: str):
+        self._engine = engine
+        self._net = engine.prepare(net)
+        self._turns = PLANE_MEMBERS[ensemble_name]
+        rows, columns = net.factors
+        self.factors = (1, rows, columns)
+        # The turned members look as far along the columns as along the rows.
+        self.halo = (0, *receptive_halo(net))
+        self._accumulates = multiply_accumulates(net) * len(self._turns)
+
+    def cost(self, shape: Sequence[int]) -> float:
+        return float(np.prod(shape)) * self._accumulates
+
+    def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
+        (first, last), *plane = keep
+        refined = self._engine.run(self._net, torch.from_numpy(array[first:last]), self._turns, tick).numpy()
+        (top, bottom), (left, right) = ((a * f, b * f) for (a, b), f in zip(plane, self.factors[1:]))
+        return refined[:, top:bottom, left:right]
+
+
+class DepthStage:
+    """The depth CNN on the orthogonal slices of a block, and the mean of both slicings."""
+
+    name = "depth"
+
+    def __init__(self, engine: Engine, net: IntermediateLossNet, ensemble_name: str):
+        self._engine = engine
+        self._net = engine.prepare(net)
+        self._turns = DEPTH_MEMBERS[ensemble_name]
+        self._both = ensemble_name != "none"
+        factor, _ = net.factors
+        self.factors = (factor, 1, 1)
+        along, across = receptive_halo(net)
+        self.halo = (along, across if self._both else 0, across)
+        self._accumulates = multiply_accumulates(net) * len(self._turns) * (2 if self._both else 1)
+
+    def cost(self, shape: Sequence[int]) -> float:
+        return float(np.prod(shape)) * self._accumulates
+
+    def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
+        (first, last), (top, bottom), (left, right) = keep
+        depth = slice(first * self.factors[0], last * self.factors[0])
+        share = 0.5 if self._both else 1.0
+        # Width x depth: one slice a row.  Each slicing needs a halo only within its own slices.
+        slices = torch.from_numpy(np.ascontiguousarray(array[:, top:bottom].transpose(1, 0, 2)))
+        refined = self._engine.run(self._net, slices, self._turns, lambda done: tick(done * share)).numpy()
+        result = refined[:, depth, left:right].transpose(1, 0, 2)
+        if self._both:  # height x depth: one slice a column
+            slices = torch.from_numpy(np.ascontiguousarray(array[:, :, left:right].transpose(2, 0, 1)))
+            refined = self._engine.run(self._net, slices, self._turns, lambda done: tick(0.5 + done * 0.5)).numpy()
+            result = (result + refined[:, depth, top:bottom].transpose(1, 2, 0)) * np.float32(0.5)
+        return result
+
+
+def make_stages(
+    nets: dict[str, IntermediateLossNet], ensemble_name: str, engine: Engine
+) -> list[PlaneStage | DepthStage]:
+    """The chain for the networks at hand: plane, then depth (Georgescu 2020, figure 1)."""
+    kinds: dict[str, Callable[..., PlaneStage | DepthStage]] = {"plane": PlaneStage, "depth": DepthStage}
+    return [kinds[stage](engine, nets[stage], ensemble_name) for stage in ("plane", "depth") if stage in nets]

@@ -1,0 +1,57 @@
+"""The linear intensity scale on which the networks work.
+
+CT keeps its Hounsfield units: [-1024, 3071] HU becomes [0, 1].  MR has no units: the
+scan's own [0.1, 99.5] percentiles become [0, 1].  Voxels outside the range that a network
+can take are not clipped away: they are split off, interpolated, and added back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CT_RANGE_HU = (-1024.0, 3071.0)
+MR_PERCENTILES = (0.1, 99.5)
+_SAMPLE = 4_000_000
+
+
+@dataclass(frozen=True)
+class IntensityScale:
+    """``normalised = (value - offset) / span``; a network accepts [0, ``ceiling``]."""
+
+    offset: float
+    span: float
+    ceiling: float
+
+    def normalise(self, values: np.ndarray) -> np.ndarray:
+        """Values of a scan to network units, float32, same shape."""
+        return (values.astype(np.float32, copy=False) - np.float32(self.offset)) / np.float32(self.span)
+
+    def restore(self, values: np.ndarray) -> np.ndarray:
+        """Network units back to the scan's, float32, same shape."""
+        return values * np.float32(self.span) + np.float32(self.offset)
+
+    def split(self, normalised: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """(what the network takes, what lies outside its range or None if nothing does)."""
+        inside = np.clip(normalised, 0.0, self.ceiling)
+        outside = normalised - inside
+        return inside, outside if outside.any() else None
+
+
+def intensity_scale(voxels: np.ndarray, modality: str) -> IntensityScale:
+    """The scale for a scan.
+
+    Args:
+        voxels: (k, j, i), any real dtype.
+        modality: "CT" or "MR".
+    """
+    if modality == "CT":
+        low, high = CT_RANGE_HU
+        return IntensityScale(low, high - low, 1.0)
+    step = max(1, round((voxels.size / _SAMPLE) ** (1 / 3)))
+    sample = voxels[::step, ::step, ::step]
+    low, high = np.percentile(sample, MR_PERCENTILES)
+    if high <= low:  # nearly everything is background
+        low, high = float(voxels.min()), float(voxels.max())
+    return IntensityScale(float(low), float(high - low) or 1.0, 8.0)

@@ -1,0 +1,139 @@
+"""The ten-layer network with an intermediate output (Georgescu 2020, section III-A, figure 2).
+
+One class serves both stages.  The plane CNN refines both axes of a slice,
+``factors=(r, r)``; the depth CNN refines the rows of a slice whose rows run along
+the depth, ``factors=(r, 1)``.
+
+Two forms, with the same convolutions:
+
+* ``residual=False``: the paper's network.  ReLU after every convolution, the output included.
+* ``residual=True``: the two outputs are linear and are added to a cubic interpolation of the
+  input, so the convolutions only learn what interpolation misses.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..interpolation import phase_weights
+
+
+class IntermediateLossNet(nn.Module):
+    """Six convolutions at low resolution, a sub-pixel layer, four at high resolution.
+
+    Args:
+        factors: refinement of (rows, columns): (2, 2), (4, 4), (2, 1) or (4, 1).
+        filters: width of the hidden layers; the paper uses 32 and tries 64 and 128.
+        second_block: without it the sub-pixel layer gives the output, as in ESPCN.
+        short_skips: add conv 1 to conv 3, and conv 7 to conv 9.
+        long_skip: add conv 1 to conv 5.
+        residual: see the module's text.
+
+    Shape:
+        input (N, 1, H, W) float, output (N, 1, H * factors[0], W * factors[1]).
+    """
+
+    def __init__(
+        self,
+        factors: tuple[int, int] = (2, 2),
+        filters: int = 32,
+        *,
+        second_block: bool = True,
+        short_skips: bool = True,
+        long_skip: bool = True,
+        residual: bool = False,
+    ):
+        super().__init__()
+        self.factors = tuple(factors)
+        self.short_skips = short_skips
+        self.long_skip = long_skip
+        self.residual = residual
+        phases = factors[0] * factors[1]
+        widths = [1] + [filters] * 5 + [phases]
+        self.low = nn.ModuleList(_conv(a, b) for a, b in zip(widths, widths[1:]))
+        widths = [1] + [filters] * 3 + [1]
+        self.high = nn.ModuleList(_conv(a, b) for a, b in zip(widths, widths[1:])) if second_block else None
+        if residual:
+            kernel = _interpolation_kernel(self.factors)
+            self.register_buffer("interpolation", kernel, persistent=False)
+            for last in (self.low[-1], self.high[-1] if second_block else None):
+                if last is not None:
+                    nn.init.zeros_(last.weight)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The final output; see :meth:`outputs`."""
+        return self.outputs(image)[0]
+
+    def outputs(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(final, intermediate) output, both (N, 1, H * factors[0], W * factors[1])."""
+        features = self._trunk(self.low[:-1], image)
+        phases = self.low[-1](features)
+        if self.residual:
+            phases = phases + self._interpolated_phases(image)
+        else:
+            phases = torch.relu(phases)
+        intermediate = sub_pixel(phases, self.factors)
+        if self.high is None:
+            return intermediate, intermediate
+        final = self.high[-1](self._trunk(self.high[:-1], intermediate))
+        return (final + intermediate if self.residual else torch.relu(final)), intermediate
+
+    def _trunk(self, layers, image: Tensor) -> Tensor:
+        """conv, ReLU, with the first layer's output added after the third and fifth."""
+        first = torch.relu(layers[0](image))
+        features = first
+        for index, layer in enumerate(layers[1:], start=2):
+            features = torch.relu(layer(features))
+            if (index == 3 and self.short_skips) or (index == 5 and self.long_skip):
+                features = features + first
+        return features
+
+    def _interpolated_phases(self, image: Tensor) -> Tensor:
+        rows, columns = (size // 2 for size in self.interpolation.shape[-2:])
+        # In half precision only the residual may be rounded, never the scan itself.
+        with torch.autocast(image.device.type, enabled=False):
+            padded = functional.pad(image.float(), (columns, columns, rows, rows), mode="replicate")
+            return functional.conv2d(padded, self.interpolation)
+
+
+def sub_pixel(phases: Tensor, factors: tuple[int, int]) -> Tensor:
+    """Rearrange (N, r * s, H, W) to (N, 1, H * r, W * s): Shi 2016 for r = s, and the paper's
+    one-axis form (section III-A, figure 4) for s = 1."""
+    count, _, height, width = phases.shape
+    rows, columns = factors
+    phases = phases.reshape(count, rows, columns, height, width).permute(0, 3, 1, 4, 2)
+    return phases.reshape(count, 1, height * rows, width * columns)
+
+
+def receptive_halo(net: IntermediateLossNet) -> tuple[int, int]:
+    """Input pixels (rows, columns) that an output pixel depends on, on either side.
+
+    Six 3x3 layers see 6 pixels; the four after the sub-pixel layer see 4 high-resolution ones.
+    """
+    high = len(net.high) if net.high is not None else 0
+    return tuple(len(net.low) + -(-high // factor) for factor in net.factors)  # type: ignore[return-value]
+
+
+def multiply_accumulates(net: IntermediateLossNet) -> int:
+    """Multiply-accumulates per input pixel, of the convolutions with trained weights."""
+    scale = net.factors[0] * net.factors[1]
+    low = sum(layer.weight.numel() for layer in net.low)
+    high = sum(layer.weight.numel() for layer in net.high) if net.high is not None else 0
+    return low + scale * high
+
+
+def _conv(inputs: int, outputs: int) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _interpolation_kernel(factors: tuple[int, int]) -> Tensor:
+    """Cubic interpolation as one convolution: (phases, 1, taps, taps)."""
+    rows = torch.from_numpy(phase_weights(factors[0], "cubic")) if factors[0] > 1 else torch.ones(1, 1)
+    columns = torch.from_numpy(phase_weights(factors[1], "cubic")) if factors[1] > 1 else torch.ones(1, 1)
+    kernel = torch.einsum("ph,qw->pqhw", rows.double(), columns.double())
+    return kernel.reshape(-1, 1, rows.shape[1], columns.shape[1]).float()

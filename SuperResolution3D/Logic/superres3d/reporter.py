@@ -1,0 +1,114 @@
+"""How the command line tells what it is doing: a bar for people, JSON lines for programs.
+
+A JSON line is an object with the key ``event``:
+``progress`` (stage, share of the whole, seconds_left or null), ``done`` (output, report) and
+``error`` (kind, message).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any, Protocol
+
+STYLES = ("bar", "json", "none")
+
+
+class Reporter(Protocol):
+    """What a command needs of any of the styles; used as a context manager."""
+
+    def progress(self, stage: str, share: float) -> None: ...
+    def done(self, output: str, report: dict[str, Any]) -> None: ...
+    def error(self, kind: str, message: str) -> None: ...
+    def __enter__(self) -> "Reporter": ...
+    def __exit__(self, *_: Any) -> None: ...
+
+
+class SilentReporter:
+    """Errors on standard error, nothing else."""
+
+    def progress(self, stage: str, share: float) -> None:
+        pass
+
+    def done(self, output: str, report: dict[str, Any]) -> None:
+        pass
+
+    def error(self, kind: str, message: str) -> None:
+        print(f"Error: {message}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "SilentReporter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+
+class BarReporter(SilentReporter):
+    """A progress bar with the time left, then one line on the result."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description:>13}"), BarColumn(), TaskProgressColumn(),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self._console,
+        )  # fmt: skip
+        self._task = self._bar.add_task("reading", total=1.0)
+
+    def progress(self, stage: str, share: float) -> None:
+        self._bar.update(self._task, description=stage, completed=share)
+
+    def done(self, output: str, report: dict[str, Any]) -> None:
+        self._bar.stop()
+        size = " x ".join(str(n) for n in report["output"]["shape_ijk"])
+        spacing = " x ".join(f"{s:.3g}" for s in report["output"]["spacing_mm"])
+        self._console.print(f"{output}: {size} voxels of {spacing} mm, {report['method']}, {report['seconds']['total']:.1f} s. {report['statement']}", highlight=False)
+        for warning in report["warnings"]:
+            self._console.print(f"Note: {warning}", highlight=False)
+
+    def __enter__(self) -> "BarReporter":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.stop()
+
+
+class JsonReporter(SilentReporter):
+    """One JSON object a line on standard output."""
+
+    _EVERY = 0.1  # seconds
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._first: tuple[float, float] | None = None
+        self._last = -1.0
+
+    def progress(self, stage: str, share: float) -> None:
+        now = time.monotonic()
+        self._first = self._first or (now, share)
+        if now - self._last < self._EVERY and share < 1.0:
+            return
+        self._last = now
+        began, before = self._first
+        left = (now - began) * (1.0 - share) / (share - before) if share > before else None
+        self._say(event="progress", stage=stage, share=round(share, 4), seconds_left=None if left is None else round(left, 1))
+
+    def done(self, output: str, report: dict[str, Any]) -> None:
+        self._say(event="done", output=output, report=report)
+
+    def error(self, kind: str, message: str) -> None:
+        self._say(event="error", kind=kind, message=message)
+
+    @staticmethod
+    def _say(**content: Any) -> None:
+        print(json.dumps(content), flush=True)
+
+
+def make_reporter(style: str) -> Reporter:
+    """The reporter for one of :data:`STYLES`."""
+    return {"bar": BarReporter, "json": JsonReporter, "none": SilentReporter}[style]()

@@ -1,0 +1,59 @@
+"""From a finished training to a model folder with its card."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from .. import __version__
+from ..intensity import CT_RANGE_HU, MR_PERCENTILES
+from ..networks.georgescu import IntermediateLossNet
+from ..weights import Model, save_model
+from .recipe import Recipe
+
+CATALOGUE = "catalogue.csv"
+
+
+def export_model(net: IntermediateLossNet, recipe: Recipe, data: Path, folder: Path) -> Model:
+    """Write ``folder/<model name>`` with weights and card.
+
+    Args:
+        net: trained.
+        recipe: as it was run.
+        data: folder of the scans; licences are taken from a ``catalogue.csv`` in it or above it.
+        folder: of models.
+    """
+    attribution = read_attribution(data)
+    known = {"id": "", "licence": "unknown", "source": "unknown"}
+    card = {
+        "method": recipe.method,
+        "modality": recipe.modality,
+        "stage": recipe.stage,
+        "scale": recipe.scale,
+        "network": recipe.network,
+        "intensity": _intensity(recipe.modality),
+        "training_subjects": [{**known, **attribution.get(name, {}), "id": name} for name in recipe.volumes],
+        "validation_subjects": list(recipe.validation),
+        "degradation": "antialiased bicubic (Keys, a = -0.5, stretched by the factor), edges mirrored",
+        "schedule": {
+            name: value for name, value in recipe.as_dict().items() if name not in ("volumes", "validation", "all_axes")
+        },
+        "software": f"SuperResolution3D {__version__}",
+        "intended_use": "Research; not for diagnosis.",
+    }
+    return save_model(net, recipe.model_name, folder, card)
+
+
+def read_attribution(data: Path) -> dict[str, dict[str, str]]:
+    """id -> licence and source, from ``catalogue.csv`` beside the scans or one folder up; empty if there is none."""
+    for folder in (data, data.parent):
+        if (folder / CATALOGUE).is_file():
+            with open(folder / CATALOGUE, newline="", encoding="utf-8") as file:
+                return {row["id"]: {"licence": row.get("licence", ""), "source": row.get("source_repo", "")} for row in csv.DictReader(file)}
+    return {}
+
+
+def _intensity(modality: str) -> str:
+    if modality == "CT":
+        return f"{CT_RANGE_HU[0]:g} to {CT_RANGE_HU[1]:g} HU become 0 to 1; what lies outside is interpolated and added"
+    return f"the scan's {MR_PERCENTILES[0]} and {MR_PERCENTILES[1]} percentiles become 0 and 1"

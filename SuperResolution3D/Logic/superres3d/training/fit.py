@@ -1,0 +1,166 @@
+"""The training run: Lightning does the loop, the checkpoints and several devices."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from ..errors import InputError
+from ..networks.georgescu import IntermediateLossNet
+from .recipe import Recipe
+from .samples import Degrader, PatchDataset, load_volumes
+
+EPOCH_STEPS = 500
+_VALIDATION_PATCHES = 48
+_VALIDATION_PATCH = 48  # the same for every recipe, so that their curves can be compared
+
+
+class TwoLossModule(lightning.LightningModule):
+    """Equation (5) of Georgescu 2020: L1 of the final plus L1 of the intermediate output."""
+
+    def __init__(self, recipe: Recipe):
+        super().__init__()
+        self.recipe = recipe
+        self.net = IntermediateLossNet(**recipe.network).to(memory_format=torch.channels_last)
+        self._degrader = Degrader(recipe)
+        self._plain_degrader = Degrader(validation_recipe(recipe))
+        self._sums: list[tuple[float, int]] = []
+
+    def training_step(self, patches: Tensor, _: int) -> Tensor:
+        random = np.random.default_rng([self.recipe.seed, 1 + self.global_rank, self.global_step])
+        low, high = self._degrader(patches, random)
+        final, intermediate = self.net.outputs(low)
+        loss = functional.l1_loss(final.float(), high)
+        self.log("loss", loss, prog_bar=True)
+        if self.recipe.second_block and self.recipe.intermediate_weight:
+            between = functional.l1_loss(intermediate.float(), high)
+            self.log("intermediate_loss", between)
+            loss = loss + self.recipe.intermediate_weight * between
+        return loss
+
+    def validation_step(self, patches: Tensor, _: int) -> None:
+        low, high = self._plain_degrader(patches, np.random.default_rng(0))
+        final = self.net(low).float()
+        error = float(functional.mse_loss(final, high))
+        self._sums.append((error * len(patches), len(patches)))
+
+    def on_validation_epoch_end(self) -> None:
+        total = sum(error for error, _ in self._sums) / sum(count for _, count in self._sums)
+        self._sums.clear()
+        self.log("val_psnr", -10.0 * np.log10(max(total, 1e-20)), prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.recipe.learning_rate)
+        steps = self.recipe.steps
+        if self.recipe.schedule == "cosine":
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        else:
+            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [steps // 2])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class PatchModule(lightning.LightningDataModule):
+    """Training patches of each epoch, continuing the numbering of the last; fixed validation patches."""
+
+    def __init__(self, recipe: Recipe, folder: Path):
+        super().__init__()
+        self._recipe = recipe
+        self._volumes = load_volumes(recipe.volumes, folder, recipe.modality)
+        self._validation = load_volumes(recipe.validation, folder, recipe.modality)
+
+    def train_dataloader(self) -> DataLoader:
+        length = EPOCH_STEPS * self._recipe.batch
+        dataset = PatchDataset(self._recipe, self._volumes, length, first=self.trainer.current_epoch * length)
+        return DataLoader(dataset, batch_size=self._recipe.batch)
+
+    def val_dataloader(self) -> DataLoader | list:
+        if not self._validation:
+            return []
+        dataset = PatchDataset(validation_recipe(self._recipe), self._validation, _VALIDATION_PATCHES)
+        return DataLoader(dataset, batch_size=4)
+
+
+def validation_recipe(recipe: Recipe) -> Recipe:
+    """Plain degradation of large patches: what a scan meets at test time."""
+    size = _VALIDATION_PATCH
+    return replace(recipe, patch=size, patch_across=size, augment_exact=False, blur_probability=0.0, gain=1.0)
+
+
+def fit(recipe: Recipe, data: Path, out: Path, *, accelerator: str = "auto", devices: int = 1) -> IntermediateLossNet:
+    """Train, or go on with a training that was interrupted, in the folder ``out``.
+
+    Writes ``checkpoints/last.ckpt`` after every epoch of :data:`EPOCH_STEPS` steps,
+    ``metrics.csv`` and ``curves.png``.
+
+    Args:
+        recipe: what to train.
+        data: folder of the scans that the recipe names.
+        out: made if missing; a checkpoint in it is resumed.
+        accelerator, devices: as Lightning's ``Trainer`` takes them.
+
+    Returns:
+        The trained network, on the CPU.
+
+    Raises:
+        InputError: the recipe names no volumes, or one that is not there.
+    """
+    if not recipe.volumes:
+        raise InputError("The recipe names no training volumes; list them under volumes.")
+    for noisy in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    lightning.seed_everything(recipe.seed, verbose=False)
+    out.mkdir(parents=True, exist_ok=True)
+    module = TwoLossModule(recipe)
+    checkpoint = ModelCheckpoint(out / "checkpoints", save_last=True, save_top_k=0, save_on_train_epoch_end=True)
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        precision=recipe.precision,
+        max_steps=recipe.steps,
+        max_epochs=-1,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+        logger=CSVLogger(out, name="", version=""),
+        callbacks=[checkpoint, RichProgressBar(refresh_rate=20)],
+        enable_model_summary=False,
+        use_distributed_sampler=True,
+    )
+    last = out / "checkpoints" / "last.ckpt"
+    # Lightning's own checkpoint holds optimizer state; it is read with torch's weights-only loader.
+    trainer.fit(module, PatchModule(recipe, data), ckpt_path=str(last) if last.exists() else None)
+    draw_curves(out / "metrics.csv", out / "curves.png", recipe.model_name)
+    return module.net.cpu().eval()
+
+
+def draw_curves(metrics: Path, picture: Path, title: str) -> None:
+    """Loss and validation PSNR over the steps, from Lightning's ``metrics.csv``."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with open(metrics, newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for name, axis in (("loss", axes[0]), ("intermediate_loss", axes[0]), ("val_psnr", axes[1])):
+        points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        if points:
+            axis.plot(*zip(*points), label=name, linewidth=1)
+    axes[0].set(xlabel="step", ylabel="mean absolute error", yscale="log", title=title)
+    axes[1].set(xlabel="step", ylabel="validation patches, PSNR in dB (peak 1.0)")
+    for axis in axes:
+        axis.legend()
+    figure.savefig(picture, dpi=120)
+    pyplot.close(figure)

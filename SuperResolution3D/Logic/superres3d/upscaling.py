@@ -1,0 +1,239 @@
+"""The one public entry: :func:`upscale`.
+
+>>> import numpy as np
+>>> from superres3d.volume import Volume
+>>> scan = Volume(np.arange(64, dtype=np.int16).reshape(4, 4, 4), spacing=(1.0, 1.0, 5.0))
+>>> result = upscale(scan, 2, axes="through-plane", method="linear", modality="MR")
+>>> result.volume.voxels.shape, result.volume.spacing
+((8, 4, 4), (1.0, 1.0, 2.5))
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from . import __version__
+from .errors import Cancelled
+from .intensity import IntensityScale, intensity_scale
+from .interpolation import KERNELS, resize
+from .memory import peak_bytes
+from .methods import DEFAULT_METHOD
+from .plan import Plan, guess_modality, plan_upscaling
+from .tiling import Region, Stage, StageRegion, Tick, blocks, choose_block, cut, extent, run_chain, scaled, stage_regions
+from .volume import Volume, check_volume
+
+Progress = Callable[[str, float], None]  # (stage, finished share of the whole)
+NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Result:
+    """An upscaled scan and how it came about (``report`` is ready for JSON)."""
+
+    volume: Volume
+    report: dict[str, Any]
+
+
+def upscale(
+    volume: Volume,
+    scale: int | tuple[int, int] = 2,
+    *,
+    axes: str = "all",
+    method: str = DEFAULT_METHOD,
+    modality: str = "auto",
+    ensemble: str = "8",
+    device: str = "auto",
+    slice_axis: str = "auto",
+    memory_limit: int | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Result:
+    """Upscale a scan.
+
+    Args:
+        volume: voxels (k, j, i), not changed.
+        scale: 2 or 4, applied on ``axes``; or a pair (in-plane, through-plane) of 1, 2, 4.
+        axes: "all", "in-plane" or "through-plane".
+        method: see ``superres3d methods``.
+        modality: "CT", "MR", or "auto": what the file says, else a guess from the intensities.
+        ensemble: "none", "4" or "8": copies whose median is the result.
+        device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
+        slice_axis: "auto", "i", "j" or "k".
+        memory_limit: bytes for the whole process; None: what is free.
+        progress: called with (stage, share of the whole that is done).
+        cancelled: asked often; a true answer stops the work.
+
+    Returns:
+        The result on the same field of view, with the scan's dtype and intensity scale, and
+        a report: method, models and their SHA-256, factors, device, blocks, seconds, memory.
+
+    Raises:
+        InputError, ModelError, DeviceError, ResourceError: see :mod:`superres3d.errors`.
+        Cancelled: ``cancelled`` answered true.
+    """
+    started = time.perf_counter()
+    check_volume(volume, "The scan")
+    notes = list(volume.notes)
+    if modality == "auto":
+        modality = volume.modality or guess_modality(volume.voxels)
+        if not volume.modality:
+            notes.append(f"The file does not tell its modality; taken as {modality} from its intensities.")
+    plan = plan_upscaling(
+        volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale,
+        axes=axes, method=method, modality=modality, ensemble=ensemble, slice_axis=slice_axis,
+        memory_limit=memory_limit, inputs_in_memory=0,
+    )  # fmt: skip
+    watch = _Watch(progress, cancelled)
+    if plan.method.networks:
+        stages, engine = _network_stages(plan, device)
+        intensities = intensity_scale(volume.voxels, plan.modality)
+    else:
+        stages, engine = [_InterpolationStage(plan)], None
+        intensities = None
+    voxels, block_count = _run(volume.voxels, plan, stages, intensities, watch)
+    notes += list(plan.notes) + (engine.notes if engine else [])
+    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
+    return Result(volume.refined(voxels, plan.factors), report)
+
+
+def _run(
+    voxels: np.ndarray, plan: Plan, stages: Sequence[Stage], intensities: IntensityScale | None, watch: "_Watch"
+) -> tuple[np.ndarray, int]:
+    """Run the chain block by block into an array of the result's size and dtype."""
+    result = np.empty(plan.output_shape, voxels.dtype)
+    # The chain takes the slice axis first; both are views.
+    source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
+    factors = (plan.through_plane, plan.in_plane, plan.in_plane)
+    size = choose_block(stages, source.shape, plan.working_bytes)
+    regions = list(blocks(source.shape, size))
+    for number, inner in enumerate(regions):
+        chain = stage_regions(stages, source.shape, inner)
+        watch.begin_block(number, len(regions), stages, chain)
+        refined = _refine_block(source, inner, chain, stages, factors, intensities, watch)
+        cut(target, scaled(inner, factors))[...] = _as_dtype(refined, voxels.dtype)
+    return result, len(regions)
+
+
+def _refine_block(source, inner: Region, chain: list[StageRegion], stages, factors, intensities, watch) -> np.ndarray:
+    block = cut(source, chain[0].needed)
+    if intensities is None:
+        return run_chain(stages, block, chain, watch.tick)
+    inside, outside = intensities.split(intensities.normalise(block))
+    refined = run_chain(stages, np.ascontiguousarray(inside), chain, watch.tick)
+    if outside is not None:
+        offset = [start for start, _ in chain[0].needed]
+        keep = tuple((a - o, b - o) for (a, b), o in zip(inner, offset))
+        refined = refined + cut(resize(outside, factors, "linear"), scaled(keep, factors))
+    return intensities.restore(refined)
+
+
+def _as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if dtype.kind == "f":
+        return values
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(values), limits.min, limits.max)
+
+
+class _InterpolationStage:
+    """An interpolation as the only stage of a chain."""
+
+    name = "interpolation"
+
+    def __init__(self, plan: Plan):
+        self.factors = (plan.through_plane, plan.in_plane, plan.in_plane)
+        self._kernel = plan.method.name
+        radius = KERNELS[self._kernel][1]
+        self.halo = tuple(radius if factor > 1 else 0 for factor in self.factors)
+
+    def cost(self, shape: Sequence[int]) -> float:
+        return float(np.prod(shape))
+
+    def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
+        if array.dtype.itemsize == 4 and array.dtype.kind in "iu":
+            array = array.astype(np.float64)  # float32 cannot hold all 32-bit integers
+        refined = cut(resize(array, self.factors, self._kernel), scaled(keep, self.factors))
+        tick(1.0)
+        return refined
+
+
+def _network_stages(plan: Plan, device: str):
+    try:
+        from .engine import Engine, make_stages
+        from .weights import load_network
+    except ImportError as error:
+        from .errors import DeviceError
+
+        raise DeviceError(f"The method {plan.method.name} needs {error.name or 'torch'}, which cannot be loaded; install torch, or use an interpolation.") from None
+    engine = Engine(device)
+    nets = {stage: load_network(model) for stage, model in plan.models.items()}
+    return make_stages(nets, plan.ensemble, engine), engine
+
+
+class _Watch:
+    """Turns the stages' ticks into overall progress, seconds a stage, and a stop when asked for."""
+
+    def __init__(self, progress: Progress | None, cancelled: Callable[[], bool] | None):
+        self._progress = progress
+        self._cancelled = cancelled
+        self.seconds: dict[str, float] = {}
+        self._before = 0.0
+        self._span = 1.0
+        self._starts: list[float] = [0.0, 1.0]
+        self._names: list[str] = []
+        self._last = time.perf_counter()
+
+    def begin_block(self, number: int, count: int, stages: Sequence[Stage], chain: Sequence[StageRegion]) -> None:
+        """Blocks are of even size, so each has the same share of the whole."""
+        self._before, self._span = number / count, 1 / count
+        costs = [stage.cost(extent(region.needed)) for stage, region in zip(stages, chain)]
+        self._starts = [sum(costs[:n]) / sum(costs) for n in range(len(costs) + 1)]
+        self._names = [stage.name for stage in stages]
+        if number == 0:
+            self._last = time.perf_counter()
+            self._say(self._names[0], 0.0)
+
+    def tick(self, stage: int, share: float) -> None:
+        now = time.perf_counter()
+        name = self._names[stage]
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+        done = self._starts[stage] + share * (self._starts[stage + 1] - self._starts[stage])
+        self._say(name, self._before + self._span * done)
+
+    def _say(self, name: str, share: float) -> None:
+        if self._cancelled and self._cancelled():
+            raise Cancelled()
+        if self._progress:
+            self._progress(name, min(1.0, share))
+
+
+def _report(plan: Plan, volume: Volume, watch: _Watch, block_count: int, engine, notes: list[str], seconds: float) -> dict[str, Any]:
+    return {
+        "software": f"SuperResolution3D {__version__}",
+        "statement": NOT_FOR_DIAGNOSIS,
+        "method": plan.method.name,
+        "paper": plan.method.paper,
+        "models": {stage: {"name": model.name, "sha256": model.sha256} for stage, model in plan.models.items()},
+        "modality": plan.modality,
+        "factors_ijk": list(plan.factors[::-1]),
+        "slice_axis": "kji"[plan.slice_axis],
+        "ensemble": plan.ensemble if plan.method.networks else None,
+        "input": {"shape_ijk": list(plan.shape[::-1]), "spacing_mm": list(volume.spacing), "dtype": str(volume.voxels.dtype)},
+        "output": {
+            "shape_ijk": list(plan.output_shape[::-1]),
+            "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
+            "dtype": str(volume.voxels.dtype),
+        },
+        "device": str(engine.device) if engine else "cpu",
+        "precision": "float32",
+        "blocks": block_count,
+        "seconds": {**{name: round(value, 3) for name, value in watch.seconds.items()}, "total": round(seconds, 3)},
+        "peak_memory_bytes": peak_bytes(),
+        "cpu_threads": os.cpu_count(),
+        "warnings": notes,
+    }

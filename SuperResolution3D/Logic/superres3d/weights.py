@@ -1,0 +1,136 @@
+"""Finding a trained model and making sure that it is the one its card describes.
+
+A model is a folder ``<name>`` with ``weights.safetensors`` and ``card.json``.  Nothing is
+unpickled and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import ModelError
+
+WEIGHTS, CARD = "weights.safetensors", "card.json"
+_HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was found; its weights are not read yet.
+
+    Attributes:
+        name: the folder's name.
+        folder: where it is.
+        card: the content of ``card.json``.
+    """
+
+    name: str
+    folder: Path
+    card: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        return self.card["sha256"]
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Keyword arguments of the network's class."""
+        return dict(self.card["network"])
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """Per input pixel of a slice."""
+        return int(self.card["multiply_accumulates_per_pixel"])
+
+
+def model_folders() -> list[Path]:
+    """Where models are looked for, in order: ``SUPERRES3D_MODELS``, the installed package, the source tree."""
+    named = os.environ.get("SUPERRES3D_MODELS")
+    candidates = [Path(named)] if named else []
+    candidates += [_HERE / "models", _HERE.parent / "models"]
+    if len(_HERE.parents) > 2:
+        candidates.append(_HERE.parents[2] / "models")
+    return [folder for folder in candidates if folder.is_dir()]
+
+
+def find_model(name: str) -> Model:
+    """The model called ``name``.
+
+    Raises:
+        ModelError: there is none, or its card is damaged.
+    """
+    for folder in model_folders():
+        if (folder / name / WEIGHTS).is_file():
+            return _read_card(name, folder / name)
+    raise ModelError(f"The model {name} is not installed; install the package again, or set SUPERRES3D_MODELS to the folder that holds it.")
+
+
+def _read_card(name: str, folder: Path) -> Model:
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card["sha256"], card["network"], card["multiply_accumulates_per_pixel"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"The card of the model {name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
+    return Model(name, folder, card)
+
+
+def verified_weights(model: Model) -> bytes:
+    """The bytes of ``weights.safetensors``.
+
+    Raises:
+        ModelError: unreadable, or its SHA-256 is not the card's.
+    """
+    path = model.folder / WEIGHTS
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"The weights {path} cannot be read ({error.strerror}); install the model again.") from None
+    if hashlib.sha256(content).hexdigest() != model.sha256:
+        raise ModelError(f"The weights {path} are not those of their card (SHA-256 differs): damaged or swapped; install the model again.")
+    return content
+
+
+def load_network(model: Model):
+    """The trained network, float32, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: see :func:`verified_weights`, or tensors that do not fit the network.
+    """
+    from safetensors.torch import load
+
+    from .networks.georgescu import IntermediateLossNet
+
+    content = verified_weights(model)
+    try:
+        net = IntermediateLossNet(**model.network)
+        net.load_state_dict(load(content))
+    except Exception as error:  # safetensors and torch each raise their own kinds
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"The weights of the model {model.name} do not fit its network ({reason}); install the model again.") from None
+    return net.eval()
+
+
+def save_model(net, name: str, folder: Path, card: dict[str, Any]) -> Model:
+    """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size."""
+    from safetensors.torch import save
+
+    from .networks.georgescu import multiply_accumulates
+
+    target = folder / name
+    target.mkdir(parents=True, exist_ok=True)
+    content = save({key: tensor.contiguous() for key, tensor in net.state_dict().items()})
+    (target / WEIGHTS).write_bytes(content)
+    card = {
+        "name": name,
+        **card,
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
+        "multiply_accumulates_per_pixel": multiply_accumulates(net),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    (target / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return Model(name, target, card)
