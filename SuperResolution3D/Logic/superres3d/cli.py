@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import shutil
 import signal
+import sys
+import threading
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -52,8 +55,11 @@ def upscale(
     compare: Annotated[Optional[Path], typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
     report: Annotated[Optional[Path], typer.Option(metavar="JSON", help="Also write the report.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = "bar",
+    stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
     """Upscale a scan 2x or 4x; the field of view, dtype and intensity scale stay."""
+    if stop_with_parent:
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     with _reporting(progress.value) as reporter:
         _upscale_file(
             source, target, compare, report, reporter,
@@ -305,6 +311,12 @@ class _reporting:
             return  # a defect: let it show its traceback
         self._reporter.error(type(error).__name__, str(error))
         raise typer.Exit(error.exit_code) from None
+
+
+def _stop_at_end_of_input() -> None:
+    """A parent that closes the pipe, or dies, wants no more of this."""
+    sys.stdin.buffer.read()
+    _thread.interrupt_main()
 
 
 def _interrupt(*_: Any) -> None:

@@ -136,6 +136,8 @@ def _as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if dtype.kind == "f":
         return values
     limits = np.iinfo(dtype)
+    if dtype.itemsize == 4:  # float32 cannot hold the limits of 32-bit integers
+        values = values.astype(np.float64)
     return np.clip(np.rint(values), limits.min, limits.max)
 
 

@@ -122,7 +122,7 @@ def fit(recipe: Recipe, data: Path, out: Path, *, accelerator: str = "auto", dev
     lightning.seed_everything(recipe.seed, verbose=False)
     out.mkdir(parents=True, exist_ok=True)
     module = TwoLossModule(recipe)
-    checkpoint = ModelCheckpoint(out / "checkpoints", save_last=True, save_top_k=0, save_on_train_epoch_end=True)
+    checkpoint = ModelCheckpoint(out / "checkpoints", save_last=True, save_top_k=1, save_on_train_epoch_end=True)
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,

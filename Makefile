@@ -1,0 +1,26 @@
+# Two commands set up everything on a fresh machine:
+#   make demo   an upscaled brain, its Lanczos comparison and a picture, in demo/
+#   make test   all tests
+# PYTHON names the interpreter (3.10 to 3.13); packages go into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test bench clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/superres3d demo --out demo
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python Testing/Benchmarks/engine_speed.py
+
+$(VENV)/%.stamp: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,206 @@
+"""What is compared, on which subjects, and under which conditions.
+
+The conditions are those of Georgescu 2020, section IV-B, where the paper states them;
+:meth:`Protocol.statement` says in full what it leaves open.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..degradation import antialiased_bicubic
+from ..errors import InputError
+from ..methods import DEFAULT_METHOD, METHODS, MODALITIES, SCALES, check_ensemble, find_method
+from ..volume import WRITABLE_SUFFIXES, Volume
+from . import metrics, statistics
+
+#: task -> the axes that are degraded and refined again, as :func:`superres3d.upscaling.upscale` calls them
+TASKS = {"in-plane": "in-plane", "3-D": "all"}
+BASELINE = "lanczos"
+MINIMUM_SLICES = 4  # low-resolution slices that a 3-D cell needs
+COLUMNS = ("id", "split", "modality")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The settings of an evaluation.
+
+    Attributes:
+        methods: names from the catalogue; :data:`BASELINE` is added where it is missing.
+        scales: 2, 4.
+        tasks: keys of :data:`TASKS`.
+        slices: at most this many central slices of a scan.
+        ensemble: self-ensemble of the networks.
+        device: where the networks run.
+
+    Raises:
+        InputError: an unknown method, scale, task or ensemble, or too few slices.
+    """
+
+    methods: tuple[str, ...] = (DEFAULT_METHOD, BASELINE)
+    scales: tuple[int, ...] = SCALES
+    tasks: tuple[str, ...] = tuple(TASKS)
+    slices: int = 48
+    ensemble: str = "8"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        # a name given twice is the same as given once
+        methods = tuple(dict.fromkeys((*self.methods, BASELINE)))
+        object.__setattr__(self, "methods", methods)
+        object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
+        object.__setattr__(self, "tasks", tuple(dict.fromkeys(self.tasks)))
+        for name in methods:
+            find_method(name)
+        for scale in self.scales:
+            if scale not in SCALES:
+                raise InputError(f"The factor {scale} cannot be evaluated; use {' or '.join(map(str, SCALES))}.")
+        for task in self.tasks:
+            if task not in TASKS:
+                raise InputError(f"The task {task!r} does not exist; use {' or '.join(TASKS)}.")
+        if self.slices < 2:
+            raise InputError(f"{self.slices} slices of a scan are too few; use 2 or more (8 or more for the 3-D task at 2x).")
+        check_ensemble(self.ensemble)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The methods with a network, in the order given."""
+        return tuple(name for name in self.methods if METHODS[name].networks)
+
+    @property
+    def featured(self) -> str | None:
+        """The method of the figures and of the table by subject: the first network, else the first
+        other than the baseline; None if there is no other."""
+        others = [name for name in self.methods if name != BASELINE]
+        return next(iter((*self.networks, *others)), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def statement(self) -> list[str]:
+        """The protocol in full, one sentence or two an item."""
+        return [
+            f"Truth: the {self.slices} central slices of a scan (all, if it has fewer), cropped centrally to a multiple of the factor on the refined axes.",
+            "Low resolution: the truth reduced by antialiased bicubic (Keys' kernel, a = -0.5, stretched by the factor, edges mirrored; MATLAB's imresize), "
+            "as in Georgescu 2020; in-plane: rows and columns; 3-D: rows, columns and slices. It stays float32: no rounding, no added noise.",
+            "Every method gets that low-resolution scan alone; the networks' intensity scale is taken from it, never from the truth. Results are not rounded.",
+            f"Networks: self-ensemble {self.ensemble}." if self.networks else "Networks: none.",
+            *metrics.STATEMENT,
+            f"Cells with fewer than {MINIMUM_SLICES} low-resolution slices in the 3-D task are left out and listed.",
+            *statistics.STATEMENT,
+        ]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row of the split.
+
+    Attributes:
+        name: the row's id.
+        modality: "CT" or "MR".
+        group: sequence group of an MR scan: "T1", "T2" (with FLAIR) or "other"; "" for CT.
+        path: the scan.
+    """
+
+    name: str
+    modality: str
+    group: str
+    path: Path
+
+
+def read_subjects(data: Path, split: Path, subset: str, only: tuple[str, ...] = ()) -> list[Subject]:
+    """The subjects of a subset, in the order of the file.
+
+    Args:
+        data: folder of the scans, ``<id>.nii.gz`` or another readable format.
+        split: CSV with the columns id, split, modality and perhaps sequence.
+        subset: a value of the column split.
+        only: ids; empty: all.
+
+    Raises:
+        InputError: unreadable file, missing column, unknown subset, id or modality, missing scan.
+    """
+    rows = _read_rows(Path(split))
+    known = sorted({row["split"] for row in rows})
+    if subset not in known:
+        raise InputError(f"The split {split} has no subset {subset!r}; use one of {', '.join(known) or '(the file has no rows)'}.")
+    rows = [row for row in rows if row["split"] == subset]
+    names = [row["id"] for row in rows]
+    for name in only:
+        if name not in names:
+            raise InputError(f"The subset {subset} of {split} has no subject {name!r}; use one of {', '.join(names)}.")
+    return [_subject(row, Path(data)) for row in rows if not only or row["id"] in only]
+
+
+def sequence_group(sequence: str) -> str:
+    """Sequence group of an MR scan by how the name of its sequence begins: "T1", "T2" or "other".
+
+    >>> sequence_group("T1w MPRAGE"), sequence_group("FLAIR 2D"), sequence_group("TOF 3D MRA")
+    ('T1', 'T2', 'other')
+    """
+    name = sequence.strip().upper()
+    return "T1" if name.startswith("T1") else "T2" if name.startswith(("T2", "FLAIR")) else "other"
+
+
+def central_crop(volume: Volume, slice_axis: int, slices: int, factors: tuple[int, int, int]) -> Volume:
+    """The truth of a cell: at most ``slices`` central slices, every size a multiple of its factor.
+
+    Args:
+        volume: voxels (k, j, i).
+        slice_axis: array axis of the slices.
+        slices: how many at most.
+        factors: along (k, j, i).
+    """
+    sizes = list(volume.voxels.shape)
+    sizes[slice_axis] = min(sizes[slice_axis], slices)
+    sizes = [size - size % factor for size, factor in zip(sizes, factors)]
+    starts = [(full - size) // 2 for full, size in zip(volume.voxels.shape, sizes)]
+    voxels = volume.voxels[tuple(slice(start, start + size) for start, size in zip(starts, sizes))]
+    return replace(volume, voxels=voxels, origin=tuple(map(float, volume.position(tuple(starts[::-1])))))
+
+
+def low_resolution(truth: Volume, factors: tuple[int, int, int]) -> Volume:
+    """The truth reduced by ``factors`` (k, j, i) on the same field of view; float32, not rounded.
+
+    The new first voxel is larger, so its centre moves by (r - 1)/2 old voxels on every reduced axis.
+    """
+    factors_ijk = np.asarray(factors[::-1], dtype=float)
+    return replace(
+        truth,
+        voxels=antialiased_bicubic(truth.voxels, factors),
+        spacing=tuple(map(float, np.asarray(truth.spacing) * factors_ijk)),
+        origin=tuple(map(float, truth.position(tuple((factors_ijk - 1.0) / 2.0)))),
+    )
+
+
+def _read_rows(split: Path) -> list[dict[str, str]]:
+    try:
+        with open(split, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The split {split} cannot be read ({error}); give a CSV file with the columns {', '.join(COLUMNS)}.") from None
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"The split {split} has no column {', '.join(missing)}; give a CSV file with the columns {', '.join(COLUMNS)}.")
+    names = [row["id"] for row in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"The split {split} names {', '.join(twice)} more than once; give each id one row.")
+    return rows
+
+
+def _subject(row: dict[str, str], data: Path) -> Subject:
+    name, modality = row["id"], row["modality"]
+    if modality not in MODALITIES:
+        raise InputError(f"The subject {name} has the modality {modality!r}; use {' or '.join(MODALITIES)}.")
+    for suffix in (*WRITABLE_SUFFIXES, ""):
+        path = data / f"{name}{suffix}"
+        if path.exists():
+            return Subject(name, modality, sequence_group(row.get("sequence") or "") if modality == "MR" else "", path)
+    raise InputError(f"No scan named {name} in {data}; check the folder and the column id of the split.")

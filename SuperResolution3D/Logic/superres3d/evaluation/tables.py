@@ -1,0 +1,152 @@
+"""The results as Markdown: the protocol first, then tables like III to V of Georgescu 2020."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable
+
+from ..methods import METHODS
+from ..upscaling import NOT_FOR_DIAGNOSIS
+from .protocol import BASELINE, Protocol
+from .statistics import Gain, paired_gain
+
+Row = dict[str, Any]
+_NONE = "n.a."
+_FORMATS = {"ssim": "{:.4f}", "psnr": "{:.2f}", "psnr_foreground": "{:.2f}", "mae_hu": "{:.2f}", "bias_hu": "{:+.2f}"}
+_HEADINGS = {"ssim": "SSIM", "psnr": "PSNR", "psnr_foreground": "PSNR", "mae_hu": "MAE, HU", "bias_hu": "bias, HU"}
+#: metric -> what is best about it: the largest of these
+_MERITS: dict[str, Callable[[float], float]] = {"mae_hu": lambda value: -value, "bias_hu": lambda value: -abs(value)}
+
+
+def render(protocol: Protocol, source: str, rows: list[Row], skipped: list[Row]) -> str:
+    """All tables.
+
+    Args:
+        protocol: the settings.
+        source: which subjects, in words.
+        rows: a result each: subject, modality, group, task, scale, method and metrics.
+        skipped: cells that were left out: subject, task, scale, reason.
+    """
+    parts = ["# Evaluation", f"{NOT_FOR_DIAGNOSIS} Subjects: {source}.", "## Protocol", _items(protocol.statement()), *_left_out(rows, skipped)]
+    groups = groups_of(rows)
+    parts.append("## Results")
+    for group, members in groups.items():
+        for task in protocol.tasks:
+            here = [row for row in rows if row["subject"] in members and row["task"] == task]
+            parts += _results(group, task, here) if here else []
+    parts += ["## Gain over Lanczos", "Mean over subjects [95% interval], and p; PSNR in dB.", _gains(protocol, groups, rows)]
+    if protocol.featured:
+        parts += [f"## Gain of {protocol.featured} over Lanczos, by subject", _by_subject(protocol.featured, protocol, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def groups_of(rows: list[Row]) -> dict[str, set[str]]:
+    """Heading -> subjects: each modality, and the sequence groups of MR where there is more than one."""
+    groups: dict[str, set[str]] = {}
+    for modality in sorted({row["modality"] for row in rows}):
+        here = [row for row in rows if row["modality"] == modality]
+        groups[modality] = {row["subject"] for row in here}
+        parts = sorted({row["group"] for row in here})
+        for part in parts if len(parts) > 1 else ():
+            groups[f"{modality} {part}"] = {row["subject"] for row in here if row["group"] == part}
+    return groups
+
+
+def _items(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _left_out(rows: list[Row], skipped: list[Row]) -> list[str]:
+    lines = [f"{row['subject']}, {row['task']} {row['scale']}x: not measured, {row['reason']}." for row in skipped]
+    counts = {(row["subject"], row["task"], row["scale"]): row for row in rows if row["slices_left_out"]}
+    lines += [f"{row['subject']}, {row['task']} {row['scale']}x: {row['slices_left_out']} of {row['slices']} slices are empty." for row in counts.values()]
+    return ["Left out:", _items(lines)] if lines else []
+
+
+def _results(group: str, task: str, rows: list[Row]) -> list[str]:
+    """The table of the paper, and the one on the foreground."""
+    scales = sorted({row["scale"] for row in rows})
+    counts = ", ".join(f"{scale}x: {len({row['subject'] for row in rows if row['scale'] == scale})}" for scale in scales)
+    foreground = ("psnr_foreground", *(("mae_hu", "bias_hu") if "mae_hu" in rows[0] else ()))
+    return [
+        f"### {group}, {task}",
+        f"Subjects: {counts}.",
+        _means(rows, scales, ("ssim", "psnr")),
+        "On the foreground:",
+        _means(rows, scales, foreground),
+    ]
+
+
+def _means(rows: list[Row], scales: list[int], metrics: tuple[str, ...]) -> str:
+    """Rows methods, columns a metric at a factor; the best of each column is bold."""
+    methods = _ordered({row["method"] for row in rows})
+    columns = []
+    for scale in scales:
+        for metric in metrics:
+            values = [_mean(row[metric] for row in rows if row["scale"] == scale and row["method"] == method) for method in methods]
+            columns.append(_bold_best(values, metric))
+    heading = ["Method", *(f"{_HEADINGS[metric]} {scale}x" for scale in scales for metric in metrics)]
+    return _table(heading, [[name, *cells] for name, *cells in zip(methods, *columns)])
+
+
+def _bold_best(values: list[float | None], metric: str) -> list[str]:
+    """Texts; what reads the same as the best is bold as well."""
+    texts = [_NONE if value is None else _FORMATS[metric].format(value) for value in values]
+    merit = _MERITS.get(metric, lambda value: value)
+    present = [value for value in values if value is not None]
+    best = _FORMATS[metric].format(max(present, key=merit)) if present else ""
+    return [f"**{text}**" if text == best else text for text in texts]
+
+
+def _gains(protocol: Protocol, groups: dict[str, set[str]], rows: list[Row]) -> str:
+    lines = []
+    for group, members in groups.items():
+        for task in protocol.tasks:
+            for scale in protocol.scales:
+                here = [row for row in rows if row["subject"] in members and row["task"] == task and row["scale"] == scale]
+                for method in _ordered({row["method"] for row in here} - {BASELINE}):
+                    gains = [gain_of(here, method, metric) for metric in ("psnr", "ssim", "psnr_foreground")]
+                    texts = [text for gain, digits in zip(gains, (2, 4, 2)) for text in _gain(gain, digits)]
+                    lines.append([group, task, f"{scale}x", method, str(gains[0].subjects), *texts])
+    heading = ["Group", "Task", "Factor", "Method", "Subjects", "PSNR", "p", "SSIM", "p", "PSNR, foreground", "p"]
+    return _table(heading, lines, words=4)
+
+
+def gain_of(rows: list[Row], method: str, metric: str) -> Gain:
+    """Gain of a method over the baseline in the rows of one cell."""
+    values, baseline = ({row["subject"]: row[metric] for row in rows if row["method"] == name} for name in (method, BASELINE))
+    return paired_gain(values, baseline)
+
+
+def _gain(gain: Gain, digits: int) -> tuple[str, str]:
+    """Mean with interval, and p."""
+    interval = _NONE if gain.interval is None else f"{gain.interval[0]:+.{digits}f}, {gain.interval[1]:+.{digits}f}"
+    return f"{gain.mean:+.{digits}f} [{interval}]", _NONE if gain.p is None else f"{gain.p:.2g}"
+
+
+def _by_subject(method: str, protocol: Protocol, rows: list[Row]) -> str:
+    cells = [(task, scale) for task in protocol.tasks for scale in protocol.scales]
+    lines = []
+    for subject in dict.fromkeys(row["subject"] for row in rows):
+        line = [subject]
+        for task, scale in cells:
+            here = [row for row in rows if (row["subject"], row["task"], row["scale"]) == (subject, task, scale)]
+            line += [f"{gain_of(here, method, metric).mean:+.{digits}f}" if here else _NONE for metric, digits in (("psnr", 2), ("ssim", 4))]
+        lines.append(line)
+    heading = ["Subject", *(f"{task} {scale}x {name}" for task, scale in cells for name in ("PSNR", "SSIM"))]
+    return _table(heading, lines)
+
+
+def _ordered(methods: Iterable[str]) -> list[str]:
+    """As in the paper's tables: the simplest first, the networks last."""
+    return sorted(methods, key=list(METHODS).index, reverse=True)
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None
+
+
+def _table(heading: list[str], lines: list[list[str]], words: int = 1) -> str:
+    """Markdown; the first ``words`` columns to the left, numbers to the right."""
+    rule = ["---"] * words + ["---:"] * (len(heading) - words)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heading, rule, *lines))

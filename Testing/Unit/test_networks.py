@@ -1,0 +1,123 @@
+"""The paper's networks against their printed sizes and a computation by hand with scipy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import correlate2d
+
+from superres3d.interpolation import resize
+from superres3d.networks.georgescu import IntermediateLossNet, multiply_accumulates, receptive_halo, sub_pixel
+
+from .conftest import random_network, smooth_noise
+
+SIZES = {(2, 2): (57_573, 114_336), (4, 4): (61_041, 345_888), (2, 1): (56_995, 75_744), (4, 1): (57_573, 114_336)}
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("factors", SIZES)
+def test_parameters_and_arithmetic_are_the_papers(factors, residual):
+    net = IntermediateLossNet(factors, residual=residual)
+    assert sum(parameter.numel() for parameter in net.parameters()) == SIZES[factors][0]
+    assert multiply_accumulates(net) == SIZES[factors][1]
+
+
+def convolve(layer, channels):
+    """One 3x3 layer with zero padding, in float64, by scipy."""
+    weight, bias = layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
+    return [sum(correlate2d(c, w, mode="same") for c, w in zip(channels, kernels)) + b for kernels, b in zip(weight, bias)]
+
+
+def relu(channels):
+    return [np.maximum(c, 0) for c in channels]
+
+
+def add(a, b):
+    return [x + y for x, y in zip(a, b)]
+
+
+def interleave(channels, rows, columns):
+    height, width = channels[0].shape
+    image = np.empty((height * rows, width * columns))
+    for index, channel in enumerate(channels):
+        image[index // columns :: rows, index % columns :: columns] = channel
+    return image
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("factors", [(2, 2), (4, 1)])
+def test_forward_is_the_papers_figure_2(factors, residual):
+    net = random_network(factors, residual)
+    image = smooth_noise((7, 9)).astype(np.float64)
+    low, high = net.low, net.high
+    c1 = relu(convolve(low[0], [image]))
+    c3 = add(relu(convolve(low[2], relu(convolve(low[1], c1)))), c1)
+    c5 = add(relu(convolve(low[4], relu(convolve(low[3], c3)))), c1)
+    c6 = convolve(low[5], c5)
+    between = interleave(c6 if residual else relu(c6), *factors)
+    if residual:
+        between = between + resize(image, factors, "cubic")
+    c7 = relu(convolve(high[0], [between]))
+    c9 = add(relu(convolve(high[2], relu(convolve(high[1], c7)))), c7)
+    final = convolve(high[3], c9)[0]
+    final = final + between if residual else np.maximum(final, 0)
+    with torch.inference_mode():
+        outputs = net.outputs(torch.from_numpy(image).float()[None, None])
+    for output, expected in zip(outputs, (final, between)):
+        np.testing.assert_allclose(output[0, 0].numpy(), expected, atol=2e-5)
+
+
+def test_sub_pixel_is_torchs_pixel_shuffle_on_two_axes():
+    phases = torch.randn(3, 16, 5, 6)
+    assert torch.equal(sub_pixel(phases, (4, 4)), torch.nn.functional.pixel_shuffle(phases, 4))
+
+
+@pytest.mark.parametrize(
+    "switch, difference",
+    [("second_block", -(320 + 2 * 9248 + 289)), ("short_skips", 0), ("long_skip", 0)],
+)
+def test_ablation_switches_change_the_network(switch, difference):
+    torch.manual_seed(1)
+    full = IntermediateLossNet((2, 2))
+    torch.manual_seed(1)
+    ablated = IntermediateLossNet((2, 2), **{switch: False})
+    count = [sum(p.numel() for p in net.parameters()) for net in (full, ablated)]
+    assert count[1] - count[0] == difference
+    image = torch.rand(1, 1, 12, 12)
+    assert not torch.allclose(full(image), ablated(image))
+
+
+def test_without_the_second_block_the_intermediate_is_the_output():
+    final, between = IntermediateLossNet((2, 2), second_block=False).outputs(torch.rand(1, 1, 6, 6))
+    assert final is between
+
+
+def test_an_untrained_residual_network_is_cubic_interpolation():
+    image = smooth_noise((10, 11))
+    net = IntermediateLossNet((4, 4), residual=True)
+    expected = resize(image, (4, 4), "cubic")
+    np.testing.assert_allclose(net(torch.from_numpy(image)[None, None])[0, 0].detach().numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("factors", SIZES)
+def test_receptive_halo_is_tight(factors, residual):
+    """The gradient of one output pixel reaches exactly as far as the halo says, and no further."""
+    net = IntermediateLossNet(factors, residual=residual)
+    for parameter in net.parameters():  # positive everywhere: no path can cancel
+        torch.nn.init.uniform_(parameter, 0.01, 0.02)
+    reach = [0, 0]
+    for phase_row in range(factors[0]):
+        for phase_column in range(factors[1]):
+            image = torch.rand(1, 1, 41, 41, requires_grad=True)
+            net(image)[0, 0, 20 * factors[0] + phase_row, 20 * factors[1] + phase_column].backward()
+            rows, columns = torch.nonzero(image.grad[0, 0], as_tuple=True)
+            reach = [max(reach[0], int((rows - 20).abs().max())), max(reach[1], int((columns - 20).abs().max()))]
+    assert tuple(reach) == receptive_halo(net)
+
+
+@pytest.mark.parametrize("filters", [32, 64, 128])
+def test_wider_networks(filters):
+    """Closed form: two 1-to-f layers, six f-to-f, one f-to-4 and one f-to-1, each 3x3 with bias."""
+    f = filters
+    expected = 2 * (9 * f + f) + 6 * (9 * f * f + f) + (9 * f * 4 + 4) + (9 * f + 1)
+    assert sum(p.numel() for p in IntermediateLossNet((2, 2), f).parameters()) == expected
