@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-
 from superres3d.networks.georgescu import IntermediateLossNet
 from superres3d.volume import Volume
 from superres3d.weights import save_model
@@ -75,4 +74,4 @@ def write(path: Path, voxels: np.ndarray, spacing: tuple[float, ...] = (1.0, 1.0
 def run_cli(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
     """``superres3d`` in a process of its own."""
     command = [sys.executable, "-m", "superres3d.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, **environment}, timeout=300)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from superres3d.degradation import antialiased_bicubic, antialiased_bicubic_matrix, gaussian_kernel_3
 from superres3d.interpolation import resize
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from superres3d.ensemble import ALL_TURNS, DEPTH_MEMBERS, FLIPS, PLANE_MEMBERS, apply_turn, ensemble, exact_median, undo_turn
 from superres3d.methods import ENSEMBLES
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-
 from superres3d.errors import InputError
 from superres3d.evaluation import figures, metrics, statistics, tables
 from superres3d.evaluation.protocol import Protocol, central_crop, low_resolution, sequence_group

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 from matplotlib.image import imread
-
 from superres3d.errors import Cancelled, InputError, ModelError
 from superres3d.evaluation import figures, run
 from superres3d.evaluation.protocol import Protocol

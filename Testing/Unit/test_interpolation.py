@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-
 from superres3d.interpolation import KERNELS, phase_weights, resize, resize_axis
 
 from .conftest import smooth_noise

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import correlate2d
-
 from superres3d.interpolation import resize
 from superres3d.networks.georgescu import IntermediateLossNet, multiply_accumulates, receptive_halo, sub_pixel
 

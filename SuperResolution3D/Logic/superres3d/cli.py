@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import _thread
+import importlib.util
 import json
+import os
 import shutil
 import signal
-import sys
 import threading
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from . import __version__
 from .errors import Cancelled, InputError, ResourceError, SuperResolutionError
+from .files import check_output_folder, replace_text
 from .methods import AXES, DEFAULT_METHOD, ENSEMBLES, METHODS, MODALITIES, SCALES
 from .reporter import STYLES, Reporter, make_reporter
 
@@ -51,9 +53,9 @@ def upscale(
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result.")] = "8",
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = "auto",
-    memory_limit: Annotated[Optional[float], typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
-    compare: Annotated[Optional[Path], typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
-    report: Annotated[Optional[Path], typer.Option(metavar="JSON", help="Also write the report.")] = None,
+    memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
+    compare: Annotated[Path | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = "bar",
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
@@ -70,7 +72,7 @@ def upscale(
 
 def _upscale_file(source: Path, target: Path, compare: Path | None, report: Path | None, reporter: Reporter, **choices: Any) -> None:
     from .upscaling import upscale as upscale_volume
-    from .volume import check_output_folder, check_writable, read_volume, write_volume
+    from .volume import check_writable, read_volume, write_volume
 
     outputs = [path for path in (target, compare, report) if path]
     resolved = [path.resolve() for path in (*outputs, source)]
@@ -92,7 +94,7 @@ def _upscale_file(source: Path, target: Path, compare: Path | None, report: Path
         lanczos = _lanczos(volume, choices)
         write_volume(lanczos.volume, compare, _provenance(source, lanczos.report))
     if report:
-        _write_text(report, json.dumps(content, indent=2) + "\n")
+        replace_text(report, json.dumps(content, indent=2) + "\n")
     reporter.done(str(target), content)
 
 
@@ -218,14 +220,14 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe (TOML), see models/recipes.")],
     data: Annotated[Path, typer.Option(help="Folder of the scans that the recipe names.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run in it goes on.")],
-    settings: Annotated[Optional[list[str]], typer.Option("--set", metavar="FIELD=VALUE", help="Overrides a field of the recipe; may be repeated.")] = None,
-    export: Annotated[Optional[Path], typer.Option(help="Folder of models in which to put the trained one.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Overrides a field of the recipe; may be repeated.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Folder of models in which to put the trained one.")] = None,
     accelerator: Annotated[str, typer.Option(help="As Lightning names it: auto, cpu, gpu, mps.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many of them.", min=1)] = 1,
 ) -> None:
     """Train one network from a recipe; resumes what was interrupted."""
     with _reporting("none"):
-        _needs("lightning", "train")
+        _needs("train", "lightning", "matplotlib")
         from .training.export import export_model
         from .training.fit import fit
         from .training.recipe import load_recipe
@@ -240,20 +242,21 @@ def train(
 @app.command()
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder of the scans.")],
-    split: Annotated[Path, typer.Argument(help="CSV with the columns id, split, modality (and sequence).")],
+    split: Annotated[Path, typer.Argument(help="CSV with the columns id, split, modality (and sequence); a scan is DATA/<id>.nii.gz or another format.")],
     out: Annotated[Path, typer.Option(help="Folder for the tables and figures.")],
     subset: Annotated[str, typer.Option(help="Which rows of the split.")] = "test",
-    method: Annotated[Optional[list[str]], typer.Option("--method", help="May be repeated; default: all.")] = None,
-    scale: Annotated[Optional[list[int]], typer.Option("--scale", help="May be repeated; default: 2 and 4.")] = None,
-    task: Annotated[Optional[list[str]], typer.Option("--task", help="in-plane or 3-D; may be repeated.")] = None,
-    subject: Annotated[Optional[list[str]], typer.Option("--subject", help="Only these; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help="May be repeated; default: all.")] = None,
+    scale: Annotated[list[int] | None, typer.Option("--scale", help="May be repeated; default: 2 and 4.")] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="in-plane or 3-D; may be repeated.")] = None,
+    subject: Annotated[list[str] | None, typer.Option("--subject", help="Only these; may be repeated.")] = None,
     slices: Annotated[int, typer.Option(help="At most this many central slices of a scan.", min=8)] = 48,
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Self-ensemble of the networks.")] = "8",
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
+    cards: Annotated[Path | None, typer.Option(metavar="MODELS", help="Also put the metrics into the cards of the models in this folder.")] = None,
 ) -> None:
     """Degrade scans, upscale them again, and tabulate how close the methods come to the truth."""
     with _reporting("none"):
-        _needs("skimage", "train")
+        _needs("train", "matplotlib", "scipy", "skimage")
         from .evaluation.protocol import Protocol
         from .evaluation.run import evaluate_folder
 
@@ -262,6 +265,10 @@ def evaluate(
             slices=slices, ensemble=ensemble.value, device=device,
         )  # fmt: skip
         print(evaluate_folder(data, split, subset, out, protocol, subjects=tuple(subject or ())))
+        if cards:
+            from .evaluation.cards import update_cards
+
+            update_cards(out / "results.json", cards)
 
 
 @app.command()
@@ -273,7 +280,7 @@ def demo(
 ) -> None:
     """Upscale the MNI152 T1 brain that ships with nilearn, and show it beside Lanczos and the truth."""
     with _reporting(progress.value) as reporter:
-        _needs("nilearn", "demo")
+        _needs("demo", "matplotlib", "nilearn", "skimage")
         from .demo import run_demo
 
         run_demo(out, ensemble.value, device, reporter)
@@ -315,7 +322,8 @@ class _reporting:
 
 def _stop_at_end_of_input() -> None:
     """A parent that closes the pipe, or dies, wants no more of this."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not sys.stdin: its lock would be held at the interpreter's end
+        pass
     _thread.interrupt_main()
 
 
@@ -338,22 +346,10 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _needs(module: str, extra: str) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec(module) is None:
-        raise InputError(f"This command needs {module}, which is not installed; run: pip install 'superres3d[{extra}]'")
-
-
-def _write_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise ResourceError(f"{path} could not be written: {error.strerror}; check the free space on that disk.") from None
-    finally:
-        beside.unlink(missing_ok=True)
+def _needs(extra: str, *modules: str) -> None:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(f"This command needs {' and '.join(missing)}, not installed here; run: pip install 'superres3d[{extra}]'")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 
 from .degradation import antialiased_bicubic
 from .errors import InputError
+from .files import make_folder, replace_text
 from .reporter import Reporter
 from .upscaling import NOT_FOR_DIAGNOSIS, upscale
 from .volume import Volume, read_volume, write_volume
@@ -28,10 +29,7 @@ def run_demo(out: Path, ensemble: str, device: str, reporter: Reporter) -> None:
     Raises:
         InputError: nilearn does not hold the template, or ``out`` cannot be written to.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The folder {out} cannot be made ({error.strerror}); choose another with --out.") from None
+    make_folder(out)
     truth = _even(_template())
     coarse = _coarser(truth, antialiased_bicubic(truth.voxels, (_FACTOR,) * 3))
     result = upscale(coarse, _FACTOR, modality="MR", ensemble=ensemble, device=device, progress=reporter.progress)
@@ -40,7 +38,7 @@ def run_demo(out: Path, ensemble: str, device: str, reporter: Reporter) -> None:
         write_volume(volume, out / f"{name}.nii.gz")
     quality = {name: _psnr(volume.voxels, truth.voxels) for name, volume in (("lanczos", lanczos.volume), ("upscaled", result.volume))}
     report = {**result.report, "psnr_db_on_the_head": quality}
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    replace_text(out / "report.json", json.dumps(report, indent=2) + "\n")
     _draw(coarse, lanczos.volume, result.volume, truth, quality, out / "comparison.png")
     reporter.done(str(out / "comparison.png"), report)
 
@@ -95,7 +93,7 @@ def _draw(coarse: Volume, lanczos: Volume, result: Volume, truth: Volume, qualit
         unit = truth.voxels.shape[1] // image.shape[0]
         zoom = image[100 // unit : 160 // unit, 90 // unit : 150 // unit]
         for axis, shown in ((axes[0, column], image), (axes[1, column], zoom)):
-            axis.imshow(shown, cmap="gray", origin="lower", vmin=0, vmax=truth.voxels.max() * 0.85, interpolation="nearest")
+            axis.imshow(shown, cmap="gray", origin="lower", vmin=0.2 * truth.voxels.max(), vmax=truth.voxels.max(), interpolation="nearest")
             axis.set_axis_off()
         axes[0, column].set_title(title, color="white")
         axes[1, column].set_title(note, color="white", fontsize=11)

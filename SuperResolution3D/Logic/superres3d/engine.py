@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,14 +14,16 @@ from torch import Tensor, nn
 from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, Turn, ensemble
 from .errors import DeviceError
 from .networks.georgescu import IntermediateLossNet, multiply_accumulates, receptive_halo
-from .tiling import Region, Tick, extent
+from .tiling import Region, Tick, blocks
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 _logger = logging.getLogger(__name__)
-# Output pixels (times members' hidden channels) of one batch: small enough that activations stay
-# near the caches of a CPU and that a cancel is seen soon, large enough to keep a GPU busy.
-_BATCH_PIXELS = {"cpu": 1 << 16, "mps": 1 << 20, "cuda": 1 << 21}
+# The most output pixels of one batch: bounds the memory of activations.
+_BATCH_PIXELS = {"cpu": 1 << 20, "mps": 1 << 20, "cuda": 1 << 21}
 _SMALLEST_BATCH = 1 << 12
+# On a CPU a tile whose activations leave the caches costs more a pixel: this many output pixels a
+# thread double the time (measured on x86 with 2 MB of L2 cache).
+_CPU_PIXELS_OF_DOUBLE_TIME = 200_000
 
 _OutOfMemory: tuple[type[BaseException], ...] = tuple(
     kind for kind in (getattr(torch, "OutOfMemoryError", None), getattr(torch.cuda, "OutOfMemoryError", None)) if kind
@@ -73,7 +77,7 @@ class Engine:
             net: from :meth:`prepare`.
             images: (N, H, W) float32 on the CPU.
             turns: members of the ensemble.
-            tick: told the finished share after each batch; may raise to stop.
+            tick: told the finished share after each tile of each member; may raise to stop.
 
         Returns:
             (N, H * factors[0], W * factors[1]) float32 on the CPU.
@@ -83,36 +87,51 @@ class Engine:
         result = torch.empty(count, height * rows, width * columns)
         start = 0
         while start < count:
-            pixels = height * width * rows * columns
-            stop = min(count, start + max(1, self.batch_pixels // pixels))
+            stop = min(count, start + max(1, self._together() // (height * width * rows * columns)))
             try:
-                result[start:stop] = self._batch(net, images[start:stop, None], turns)[:, 0].cpu()
+                batch = self._batch(net, images[start:stop, None], turns, lambda share: tick((start + share * (stop - start)) / count))
+                result[start:stop] = batch[:, 0].cpu()
             except _OutOfMemory:
                 self._give_up_memory(net)
                 continue
             start = stop
-            tick(start / count)
         return result
 
-    def _batch(self, net: IntermediateLossNet, images: Tensor, turns: Sequence[Turn]) -> Tensor:
+    def _batch(self, net: IntermediateLossNet, images: Tensor, turns: Sequence[Turn], tick: Tick) -> Tensor:
         images = images.to(self.device)
-        return ensemble(lambda turned: self._strips(net, turned), images, turns)
+        finished = itertools.count()
 
-    def _strips(self, net: IntermediateLossNet, images: Tensor) -> Tensor:
-        """The network on slices; slices too large for a batch in strips of rows with a halo."""
+        def predict(turned: Tensor) -> Tensor:
+            member = next(finished)
+            return self._tiles(net, turned, lambda share: tick((member + share) / len(turns)))
+
+        return ensemble(predict, images, turns)
+
+    def _tiles(self, net: IntermediateLossNet, images: Tensor, tick: Tick) -> Tensor:
+        """The network on slices, in tiles with a halo where that is faster or needed for memory."""
         rows, columns = net.factors
-        height, width = images.shape[-2:]
-        halo = receptive_halo(net)[0]
-        most = max(2 * halo, self.batch_pixels // (len(images) * width * rows * columns))
-        if height <= most + 2 * halo:
-            return net(images.contiguous(memory_format=torch.channels_last))
-        parts = []
-        for top in range(0, height, most):
-            bottom = min(height, top + most)
-            first, last = max(0, top - halo), min(height, bottom + halo)
-            strip = net(images[..., first:last, :].contiguous(memory_format=torch.channels_last))
-            parts.append(strip[..., (top - first) * rows : (bottom - first) * rows, :])
-        return torch.cat(parts, dim=-2)
+        count, _, height, width = images.shape
+        halo = receptive_halo(net)
+        per_tile = self._double_time() // count if self.device.type == "cpu" else None
+        cuts = best_grid((height, width), halo, net.factors, self.batch_pixels // count, per_tile)
+        tiles = list(blocks((height, width), cuts))
+        result = images.new_empty(count, 1, height * rows, width * columns)
+        for number, ((top, bottom), (left, right)) in enumerate(tiles, start=1):
+            first, last = max(0, top - halo[0]), min(height, bottom + halo[0])
+            begin, end = max(0, left - halo[1]), min(width, right + halo[1])
+            tile = net(images[..., first:last, begin:end].contiguous(memory_format=torch.channels_last))
+            inner = tile[..., (top - first) * rows : (bottom - first) * rows, (left - begin) * columns : (right - begin) * columns]
+            result[..., top * rows : bottom * rows, left * columns : right * columns] = inner
+            tick(number / len(tiles))
+        return result
+
+    def _together(self) -> int:
+        """Output pixels of small slices that go through the network as one batch."""
+        return min(self.batch_pixels, self._double_time() // 8) if self.device.type == "cpu" else self.batch_pixels
+
+    @staticmethod
+    def _double_time() -> int:
+        return _CPU_PIXELS_OF_DOUBLE_TIME * torch.get_num_threads()
 
     def _give_up_memory(self, net: nn.Module) -> None:
         """After running out: first smaller batches, then the CPU."""
@@ -130,6 +149,37 @@ class Engine:
         self.notes.append(note)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+@lru_cache(maxsize=256)
+def best_grid(
+    shape: tuple[int, int], halo: tuple[int, int], factors: tuple[int, int], most_pixels: int, double_time: int | None
+) -> tuple[int, int]:
+    """Tile size (rows, columns), without halo, that makes a slice cheapest.
+
+    Small tiles repeat much of the halo; large ones leave the caches.  Cost is the pixels
+    computed, halos included, times (1 + output pixels of a tile / ``double_time``).
+
+    Args:
+        shape: of the slice.
+        halo: of the network.
+        factors: of the network.
+        most_pixels: output pixels that a tile with halo may have at most (kept if a 32 x 32 tile allows it).
+        double_time: None where large tiles cost nothing extra.
+    """
+    best: tuple[float, tuple[int, int]] | None = None
+    cuts = [[n for n in range(1, 65) if n == 1 or length // n >= 32] for length in shape]
+    for counts in itertools.product(*cuts):
+        size = [-(-length // n) for length, n in zip(shape, counts)]
+        full = [min(length, s + 2 * h) for length, s, h in zip(shape, size, halo)]
+        pixels = full[0] * full[1] * factors[0] * factors[1]
+        cost = pixels * counts[0] * counts[1] * (1 + (pixels / double_time if double_time else 0))
+        if pixels > most_pixels:
+            cost += 1e30 * pixels
+        if best is None or cost < best[0]:
+            best = cost, (size[0], size[1])
+    assert best is not None
+    return best[1]
 
 
 class PlaneStage:

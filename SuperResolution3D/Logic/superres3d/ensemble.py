@@ -6,7 +6,7 @@ median is taken.  The median of an even number is the mean of the two middle val
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor

@@ -11,7 +11,7 @@ edges of the field of view: output voxel ``o`` lies at input coordinate
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 

@@ -6,8 +6,8 @@ Needs no torch, so the panel can show it while the user still chooses.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 import psutil

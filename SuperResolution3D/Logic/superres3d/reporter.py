@@ -22,7 +22,7 @@ class Reporter(Protocol):
     def progress(self, stage: str, share: float) -> None: ...
     def done(self, output: str, report: dict[str, Any]) -> None: ...
     def error(self, kind: str, message: str) -> None: ...
-    def __enter__(self) -> "Reporter": ...
+    def __enter__(self) -> Reporter: ...
     def __exit__(self, *_: Any) -> None: ...
 
 
@@ -38,7 +38,7 @@ class SilentReporter:
     def error(self, kind: str, message: str) -> None:
         print(f"Error: {message}", file=sys.stderr, flush=True)
 
-    def __enter__(self) -> "SilentReporter":
+    def __enter__(self) -> SilentReporter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -70,7 +70,7 @@ class BarReporter(SilentReporter):
         for warning in report["warnings"]:
             self._console.print(f"Note: {warning}", highlight=False)
 
-    def __enter__(self) -> "BarReporter":
+    def __enter__(self) -> BarReporter:
         self._bar.start()
         return self
 

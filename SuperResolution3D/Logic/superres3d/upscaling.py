@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from .memory import peak_bytes
 from .methods import DEFAULT_METHOD
 from .plan import Plan, guess_modality, plan_upscaling
 from .tiling import Region, Stage, StageRegion, Tick, blocks, choose_block, cut, extent, run_chain, scaled, stage_regions
-from .volume import Volume, check_volume
+from .volume import Volume, accepted
 
 Progress = Callable[[str, float], None]  # (stage, finished share of the whole)
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
@@ -77,7 +78,7 @@ def upscale(
         Cancelled: ``cancelled`` answered true.
     """
     started = time.perf_counter()
-    check_volume(volume, "The scan")
+    volume = accepted(volume, "The scan")
     notes = list(volume.notes)
     if modality == "auto":
         modality = volume.modality or guess_modality(volume.voxels)
@@ -102,7 +103,7 @@ def upscale(
 
 
 def _run(
-    voxels: np.ndarray, plan: Plan, stages: Sequence[Stage], intensities: IntensityScale | None, watch: "_Watch"
+    voxels: np.ndarray, plan: Plan, stages: Sequence[Stage], intensities: IntensityScale | None, watch: _Watch
 ) -> tuple[np.ndarray, int]:
     """Run the chain block by block into an array of the result's size and dtype."""
     result = np.empty(plan.output_shape, voxels.dtype)

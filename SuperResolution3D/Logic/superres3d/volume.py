@@ -7,7 +7,9 @@ and in LPS millimetres, as SimpleITK has them.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +19,10 @@ import SimpleITK as sitk
 
 from .dicom import read_dicom_series
 from .errors import InputError, ResourceError
+from .files import check_output_folder
 
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_MOST_LABELS, _LABEL_EQUALITY = 256, 0.8
 _KEPT_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32")
 
 
@@ -46,7 +50,7 @@ class Volume:
         """LPS position in millimetres of a (fractional) index (i, j, k)."""
         return np.asarray(self.origin) + self.direction @ (np.asarray(index_ijk) * np.asarray(self.spacing))
 
-    def refined(self, voxels: np.ndarray, factors: tuple[int, int, int]) -> "Volume":
+    def refined(self, voxels: np.ndarray, factors: tuple[int, int, int]) -> Volume:
         """The same field of view on a grid finer by ``factors`` (k, j, i).
 
         The new first voxel is smaller, so its centre moves by (1/r - 1)/2 old voxels along
@@ -93,20 +97,19 @@ def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
         raise InputError(f"{name} is {image.GetDimension()}-D; give a 3-D volume, or extract one frame of a time series.")
     if "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{name} holds complex numbers; give its magnitude.")
-    voxels, notes = _supported_dtype(sitk.GetArrayFromImage(image), name)
     direction = np.asarray(image.GetDirection()).reshape(3, 3)
-    volume = Volume(voxels, image.GetSpacing(), image.GetOrigin(), direction, modality, notes)
-    check_volume(volume, name)
-    return volume
+    volume = Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), direction, modality)
+    return accepted(volume, name)
 
 
-def check_volume(volume: Volume, name: str) -> None:
-    """Refuse what cannot be upscaled sensibly.
+def accepted(volume: Volume, name: str) -> Volume:
+    """The volume in a dtype that can be kept, or a refusal of what cannot be upscaled sensibly.
 
     Raises:
-        InputError: fewer than two voxels along an axis, NaN or infinity, a constant, or axes
-            that are not orthonormal.
+        InputError: not 3-D, fewer than two voxels along an axis, NaN or infinity, a constant, a
+            label map, or axes that are not orthonormal.
     """
+    volume = _with_supported_dtype(volume, name)
     voxels = volume.voxels
     if voxels.ndim != 3:
         raise InputError(f"{name} has {voxels.ndim} axes; give a 3-D volume.")
@@ -115,11 +118,32 @@ def check_volume(volume: Volume, name: str) -> None:
         raise InputError(f"{name} is a single slice ({size} voxels); give a volume of at least 2 voxels along each axis.")
     if not np.allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-3):
         raise InputError(f"{name} has axes that are not at right angles; resample it to an orthogonal grid first.")
+    if min(volume.spacing) <= 0 or not np.isfinite(volume.spacing).all():
+        raise InputError(f"{name} has a spacing of {volume.spacing} mm; correct its header first.")
     low, high = voxels.min(), voxels.max()  # NaN and infinity come through a minimum and a maximum
     if not np.isfinite([float(low), float(high)]).all():
         raise InputError(f"{name} contains NaN or infinite values; replace them (for example by 0) first.")
     if low == high:
         raise InputError(f"{name} has the same value ({low}) everywhere; check that the right volume was chosen.")
+    if _is_label_map(voxels):
+        raise InputError(f"{name} looks like a label map or segmentation; give the scan itself (to upscale it all the same, convert it to float).")
+    return volume
+
+
+def _is_label_map(voxels: np.ndarray) -> bool:
+    """Few integer values, and neighbours off the background nearly always equal."""
+    if voxels.dtype.kind not in "iu":
+        return False
+    step = max(1, voxels.shape[0] // 16)
+    sample = voxels[step // 2 :: step]
+    values, counts = np.unique(sample, return_counts=True)
+    if len(values) > _MOST_LABELS:
+        return False
+    background = values[np.argmax(counts)]
+    left, right = sample[..., :-1], sample[..., 1:]
+    foreground = (left != background) & (right != background)
+    pairs = int(foreground.sum())
+    return pairs > 0 and int((foreground & (left == right)).sum()) > _LABEL_EQUALITY * pairs
 
 
 def check_writable(path: str | os.PathLike) -> Path:
@@ -135,19 +159,17 @@ def check_writable(path: str | os.PathLike) -> Path:
     return path
 
 
-def check_output_folder(path: str | os.PathLike) -> None:
-    """Refuse a file path whose folder is missing or read-only (InputError)."""
-    folder = Path(path).resolve().parent
-    if not folder.is_dir():
-        raise InputError(f"The output folder {folder} does not exist; create it first.")
-    if Path(path).is_dir():
-        raise InputError(f"{path} is a folder; give a file name.")
-    probe = folder / f".superres3d-{uuid.uuid4().hex}"
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"The output folder {folder} cannot be written to ({error.strerror}).") from None
+def find_volume(name: str, folder: str | os.PathLike) -> Path:
+    """The scan ``folder/name`` with any readable suffix, or a DICOM folder of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    for suffix in (*WRITABLE_SUFFIXES, ""):
+        path = Path(folder) / f"{name}{suffix}"
+        if path.exists():
+            return path
+    raise InputError(f"No scan named {name} in {folder}; check the folder and the name.")
 
 
 def write_volume(volume: Volume, path: str | os.PathLike, metadata: dict[str, str] | None = None) -> None:
@@ -167,19 +189,18 @@ def write_volume(volume: Volume, path: str | os.PathLike, metadata: dict[str, st
     image = to_image(volume)
     for key, value in (metadata or {}).items():
         image.SetMetaData(key, value)
-    suffix = next(s for s in WRITABLE_SUFFIXES if str(path).lower().endswith(s))
-    if suffix in (".mhd", ".nhdr"):
-        _write_pair(image, path)
-        return
-    beside = path.with_name(f".{uuid.uuid4().hex}{suffix}")
+    beside = path.parent / f".{uuid.uuid4().hex}"  # a folder: some formats write two files
     try:
-        sitk.WriteImage(image, str(beside), useCompression=suffix == ".nii.gz")
-        _check_complete(beside, volume.voxels, suffix)
-        os.replace(beside, path)
+        beside.mkdir()
+        compressed = path.name.lower().endswith(".gz")
+        sitk.WriteImage(image, str(beside / path.name), useCompression=compressed)
+        _check_complete(beside / path.name, volume.voxels.nbytes, compressed)
+        for file in sorted(beside.iterdir(), key=lambda file: file.name == path.name):  # the header last
+            os.replace(file, path.parent / file.name)
     except (RuntimeError, OSError) as error:
         raise ResourceError(f"{path} could not be written: {_reason(error)}; check the free space on that disk.") from None
     finally:
-        beside.unlink(missing_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def to_image(volume: Volume) -> sitk.Image:
@@ -191,38 +212,17 @@ def to_image(volume: Volume) -> sitk.Image:
     return image
 
 
-def _write_pair(image: sitk.Image, path: Path) -> None:
-    """A header that names its data file: both are written beside; the header is renamed last."""
-    folder = path.parent / f".{uuid.uuid4().hex}"
-    try:
-        folder.mkdir()
-        sitk.WriteImage(image, str(folder / path.name), useCompression=False)
-        written = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
-        for file in written:
-            os.replace(file, path.parent / file.name)
-    except (RuntimeError, OSError) as error:
-        raise ResourceError(f"{path} could not be written: {_reason(error)}; check the free space on that disk.") from None
-    finally:
-        if folder.is_dir():
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
-
-
-def _check_complete(path: Path, voxels: np.ndarray, suffix: str) -> None:
-    """ITK's writers do not notice a full disk: an uncompressed file must hold every voxel."""
-    if suffix != ".nii.gz":
-        complete = path.stat().st_size >= voxels.nbytes
-    else:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
+def _check_complete(path: Path, voxel_bytes: int, compressed: bool) -> None:
+    """ITK's writers do not notice a full disk: the files must hold every voxel (OSError)."""
+    if compressed:
         with open(path, "rb") as file:  # the last four bytes of gzip hold the length modulo 2^32
             file.seek(-4, os.SEEK_END)
             length = int.from_bytes(file.read(4), "little")
-        complete = (length - voxels.nbytes) % 2**32 <= 65536
+        complete = (length - voxel_bytes) % 2**32 <= 65536  # what is more is the header
+    else:
+        complete = sum(file.stat().st_size for file in path.parent.iterdir()) >= voxel_bytes
     if not complete:
-        raise OSError("the file is incomplete")
+        raise OSError(errno.ENOSPC, "the file is incomplete")
 
 
 def _read_file(path: Path) -> tuple[sitk.Image, str]:
@@ -234,16 +234,17 @@ def _read_file(path: Path) -> tuple[sitk.Image, str]:
     return image, modality if modality in ("CT", "MR") else ""
 
 
-def _supported_dtype(voxels: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Convert what the networks' result cannot keep: bool, int64, uint64, float64."""
+def _with_supported_dtype(volume: Volume, name: str) -> Volume:
+    """Convert what the networks' result cannot keep: bool, int64, uint64, float16, float64."""
+    voxels = volume.voxels
     if str(voxels.dtype) in _KEPT_DTYPES:
-        return voxels, ()
+        return volume
     if voxels.dtype.kind not in "biuf":
         raise InputError(f"{name} has voxels of type {voxels.dtype}; give integers or floating-point numbers.")
-    target = "uint8" if voxels.dtype == bool else "float32"
-    if voxels.dtype.kind in "iu" and abs(voxels).max() < 2**31:
-        target = "int32"
-    return voxels.astype(target), (f"Voxels were converted from {voxels.dtype} to {target}.",)
+    fits = voxels.dtype.kind in "iu" and voxels.size and -(2**31) <= int(voxels.min()) and int(voxels.max()) < 2**31
+    target = "int32" if fits else "float32"
+    note = f"Voxels were converted from {voxels.dtype} to {target}."
+    return replace(volume, voxels=voxels.astype(target), notes=(*volume.notes, note))
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from ..degradation import antialiased_bicubic
 from ..errors import InputError
 from ..methods import DEFAULT_METHOD, METHODS, MODALITIES, SCALES, check_ensemble, find_method
-from ..volume import WRITABLE_SUFFIXES, Volume
+from ..volume import Volume, find_volume
 from . import metrics, statistics
 
 #: task -> the axes that are degraded and refined again, as :func:`superres3d.upscaling.upscale` calls them
@@ -199,8 +199,5 @@ def _subject(row: dict[str, str], data: Path) -> Subject:
     name, modality = row["id"], row["modality"]
     if modality not in MODALITIES:
         raise InputError(f"The subject {name} has the modality {modality!r}; use {' or '.join(MODALITIES)}.")
-    for suffix in (*WRITABLE_SUFFIXES, ""):
-        path = data / f"{name}{suffix}"
-        if path.exists():
-            return Subject(name, modality, sequence_group(row.get("sequence") or "") if modality == "MR" else "", path)
-    raise InputError(f"No scan named {name} in {data}; check the folder and the column id of the split.")
+    group = sequence_group(row.get("sequence") or "") if modality == "MR" else ""
+    return Subject(name, modality, group, find_volume(name, data))

@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import __version__
-from ..errors import Cancelled, InputError, ResourceError
+from ..errors import Cancelled, InputError
+from ..files import make_folder, replace_text
 from ..methods import METHODS
 from ..plan import plan_upscaling
 from ..upscaling import NOT_FOR_DIAGNOSIS, upscale
@@ -94,7 +95,7 @@ def evaluate_folder(
     """
     chosen = read_subjects(Path(data), Path(split), subset, subjects)
     cells = [cell for subject in chosen for cell in plan_cells(subject, protocol)]
-    folder = _make_folder(Path(out))
+    folder = make_folder(Path(out))
     heading = {"split": Path(split).name, "subset": subset, **protocol.as_dict(), "statement": protocol.statement()}
     results = Results(folder / "results.json", heading, cells)
     try:
@@ -102,8 +103,8 @@ def evaluate_folder(
     except KeyboardInterrupt:
         raise Cancelled(f"Cancelled; {len(results.rows())} finished results are kept in {folder}; the same command goes on from there.") from None
     text = render(protocol, f"{subset} of {Path(split).name}", results.rows(), results.skipped)
-    _replace_text(folder / "results.csv", _as_csv(results.rows()))
-    _replace_text(folder / "tables.md", text)
+    replace_text(folder / "results.csv", _as_csv(results.rows()))
+    replace_text(folder / "tables.md", text)
     return text
 
 
@@ -154,7 +155,7 @@ def _conditions(cell: Cell, method: str, truth: Volume, scan: str, protocol: Pro
     }
 
 
-def _run(cells: list[Cell], protocol: Protocol, results: "Results", folder: Path) -> None:
+def _run(cells: list[Cell], protocol: Protocol, results: Results, folder: Path) -> None:
     """Work off what is not there yet; one scan in memory at a time."""
     figures = _figure_paths(cells, folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -173,7 +174,7 @@ def _run(cells: list[Cell], protocol: Protocol, results: "Results", folder: Path
     results.write()
 
 
-def _methods_to_run(cell: Cell, protocol: Protocol, results: "Results", figure: Path | None) -> list[str]:
+def _methods_to_run(cell: Cell, protocol: Protocol, results: Results, figure: Path | None) -> list[str]:
     """Those without a result, and those of the figure if it is missing or would change."""
     missing = [method for method in cell.conditions if not results.has(cell, method)]
     shown = _shown(protocol)
@@ -287,7 +288,7 @@ class Results:
             "results": rows,
             "earlier": [row for key, row in self._known.items() if key not in asked],
         }
-        _replace_text(self._path, json.dumps(content, indent=1) + "\n")
+        replace_text(self._path, json.dumps(content, indent=1) + "\n")
 
 
 def _key(row: Row) -> Key:
@@ -318,22 +319,3 @@ def _as_csv(rows: list[Row]) -> str:
             if metric in row:
                 writer.writerow((*(row[name] for name in names), metric, row[metric]))
     return text.getvalue()
-
-
-def _make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The output folder {folder} cannot be made ({error.strerror}); choose another.") from None
-    return folder
-
-
-def _replace_text(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise ResourceError(f"{path} could not be written: {error.strerror}; check the free space on that disk.") from None
-    finally:
-        beside.unlink(missing_ok=True)

@@ -161,6 +161,7 @@ def draw_curves(metrics: Path, picture: Path, title: str) -> None:
     axes[0].set(xlabel="step", ylabel="mean absolute error", yscale="log", title=title)
     axes[1].set(xlabel="step", ylabel="validation patches, PSNR in dB (peak 1.0)")
     for axis in axes:
-        axis.legend()
+        if axis.lines:
+            axis.legend()
     figure.savefig(picture, dpi=120)
     pyplot.close(figure)

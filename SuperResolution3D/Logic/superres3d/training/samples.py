@@ -17,9 +17,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from ..degradation import antialiased_bicubic_matrix, gaussian_kernel_3
-from ..errors import InputError
 from ..intensity import intensity_scale
-from ..volume import read_volume
+from ..volume import find_volume, read_volume
 from .recipe import Recipe
 
 MARGIN = 3  # low-resolution pixels: two for the antialiased cubic kernel, one for the blur
@@ -147,12 +146,3 @@ def load_volumes(names: tuple[str, ...], folder: Path, modality: str) -> dict[st
         scale = intensity_scale(voxels, modality)
         volumes[name] = scale.split(scale.normalise(voxels))[0]
     return volumes
-
-
-def find_volume(name: str, folder: Path) -> Path:
-    """The file ``folder/name.*`` (InputError if there is none)."""
-    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ""):
-        path = Path(folder) / f"{name}{suffix}"
-        if path.exists():
-            return path
-    raise InputError(f"No scan named {name} in {folder}; check the names in the recipe and the data folder.")

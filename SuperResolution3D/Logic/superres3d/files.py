@@ -1,0 +1,49 @@
+"""Output folders and text files: checked early, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from .errors import InputError, ResourceError
+
+
+def check_output_folder(path: str | os.PathLike) -> None:
+    """Refuse a file path whose folder is missing or read-only, before any work starts.
+
+    Raises:
+        InputError: see above, or ``path`` itself is a folder.
+    """
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise InputError(f"The output folder {folder} does not exist; create it first.")
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; give a file name.")
+    probe = folder / f".{uuid.uuid4().hex}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"The output folder {folder} cannot be written to ({error.strerror}); choose another.") from None
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and its parents if they are missing (InputError if that fails)."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The output folder {folder} cannot be made ({error.strerror}); choose another.") from None
+    return folder
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file beside, then rename (ResourceError if the disk is full)."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.replace(path)
+    except OSError as error:
+        raise ResourceError(f"{path} could not be written: {error.strerror}; check the free space on that disk.") from None
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""Training: recipes, a few real steps, and a resumed run that equals an uninterrupted one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from superres3d.errors import InputError
+from superres3d.training import fit as fitting
+from superres3d.training.export import export_model
+from superres3d.training.recipe import Recipe, load_recipe
+from superres3d.training.samples import PatchDataset
+
+from .conftest import smooth_noise, write
+
+RECIPES = ("two-stage-residual", "georgescu2020")
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name, seed in (("a", 1), ("b", 2), ("v", 3)):
+        write(folder / f"{name}.nii.gz", np.rint(smooth_noise((24, 60, 60), seed) * 900).astype(np.int16))
+    (folder / "catalogue.csv").write_text("id,licence,source_repo\na,CC0,somewhere\nb,CC BY,elsewhere\n")
+    return folder
+
+
+def small(**changes) -> Recipe:
+    values = {"volumes": ("a", "b"), "validation": ("v",), "patch": 8, "patch_across": 8, "batch": 8, "steps": 60, "residual": True, "method": "trial"}
+    return Recipe(**{**values, **changes})
+
+
+@pytest.mark.parametrize("stage, scale, residual", [("plane", 2, True), ("depth", 2, True), ("plane", 4, False), ("depth", 4, False)])
+def test_a_few_steps_reduce_the_loss(scans, tmp_path, monkeypatch, stage, scale, residual):
+    monkeypatch.setattr(fitting, "EPOCH_STEPS", 20)
+    recipe = small(stage=stage, scale=scale, residual=residual, learning_rate=3e-3)
+    fitting.fit(recipe, scans, tmp_path / "run", accelerator="cpu")
+    rows = [line.split(",") for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
+    column = rows[0].index("val_psnr")
+    quality = [float(row[column]) for row in rows[1:] if row[column]]
+    assert len(quality) == 3 and quality[-1] > quality[0]
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(scans, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "EPOCH_STEPS", 5)
+    recipe = small(steps=15)
+    whole = fitting.fit(recipe, scans, tmp_path / "whole", accelerator="cpu")
+
+    class Interrupted(Exception):
+        pass
+
+    real = fitting.TwoLossModule.training_step
+
+    def breaks(self, patches, index):
+        if self.global_step == 7:
+            raise Interrupted
+        return real(self, patches, index)
+
+    monkeypatch.setattr(fitting.TwoLossModule, "training_step", breaks)
+    with pytest.raises(Interrupted):
+        fitting.fit(recipe, scans, tmp_path / "parts", accelerator="cpu")
+    monkeypatch.setattr(fitting.TwoLossModule, "training_step", real)
+    resumed = fitting.fit(recipe, scans, tmp_path / "parts", accelerator="cpu")
+    for one, other in zip(whole.parameters(), resumed.parameters()):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_export_carries_attribution(scans, tmp_path):
+    from superres3d.networks.georgescu import IntermediateLossNet
+
+    recipe = small()
+    model = export_model(IntermediateLossNet(**recipe.network), recipe, scans, tmp_path / "models")
+    card = json.loads((model.folder / "card.json").read_text())
+    assert model.name == "trial-mr-plane-x2"
+    assert card["training_subjects"][0] == {"id": "a", "licence": "CC0", "source": "somewhere"}
+    assert card["schedule"]["steps"] == 60 and card["validation_subjects"] == ["v"]
+
+
+def test_samples_depend_on_their_number_alone():
+    volumes = {"a": smooth_noise((20, 60, 60))}
+    recipe = small(volumes=("a",), gain=1.5)
+    first, later = PatchDataset(recipe, volumes, 10), PatchDataset(recipe, volumes, 10, first=4)
+    assert torch.equal(first[7], later[3])
+    assert not torch.equal(first[7], first[3])
+
+
+def test_depth_samples_run_along_the_depth():
+    ramp = np.broadcast_to(np.arange(64, dtype=np.float32)[:, None, None], (64, 64, 64)).copy()
+    recipe = small(stage="depth", volumes=("a",), augment_exact=False)
+    for number in range(6):
+        patch = PatchDataset(recipe, {"a": ramp}, 10)[number][0]
+        assert torch.all(patch.diff(dim=0) == 1) and torch.all(patch.diff(dim=1) == 0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("modality, stage, scale", [("MR", "plane", 2), ("CT", "depth", 4), ("MR", "plane", 4)])
+def test_shipped_recipes_are_valid_and_keep_test_subjects_out(name, modality, stage, scale, pytestconfig):
+    path = pytestconfig.rootpath / "models" / "recipes" / f"{name}.toml"
+    recipe = load_recipe(path, {"modality": modality, "stage": stage, "scale": str(scale)})
+    assert recipe.model_name == f"{name}-{modality.lower()}-{stage}-x{scale}"
+    assert recipe.volumes and recipe.validation and not set(recipe.volumes) & set(recipe.validation)
+    held_out = ("cmbcrc01068", "qa_bone1mm", "sub12", "uta4_p3", "tof", "M2307", "sub09", "ds000011_sub10", "sub14", "sub38", "thick")
+    assert not [v for v in recipe.volumes + recipe.validation if any(word in v for word in held_out)]
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("patch = 'large'", "patch is 'large'; give a int"),
+        ("colour = 1", "unknown field colour"),
+        ("scale = 3", "scale is 3; give one of 2, 4"),
+        ("steps = 0", "steps is 0"),
+        ("a = [", "cannot be read"),
+        ("include = 'nothing.toml'", "cannot be read"),
+    ],
+)
+def test_bad_recipes(tmp_path, text, sentence):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        load_recipe(path)
+
+
+def test_missing_training_scan_is_named(scans, tmp_path):
+    with pytest.raises(InputError, match="No scan named z"):
+        fitting.fit(small(volumes=("z",)), scans, tmp_path / "run", accelerator="cpu")

@@ -1,0 +1,233 @@
+"""Files in and out: geometry against SimpleITK, refusals, and writing that never leaves a half."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from superres3d.errors import InputError, ResourceError
+from superres3d.volume import Volume, accepted, read_volume, write_volume
+
+from .conftest import smooth_noise, write
+
+SUFFIXES = [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "uint16", "int32", "float32"])
+def test_round_trip_keeps_everything(tmp_path, scan, suffix, dtype):
+    volume = Volume(scan.voxels.astype(dtype), scan.spacing, scan.origin, scan.direction)
+    path = tmp_path / f"scan{suffix}"
+    write_volume(volume, path)
+    back = read_volume(path)
+    np.testing.assert_array_equal(back.voxels, volume.voxels)
+    assert back.voxels.dtype == volume.voxels.dtype
+    for name in ("spacing", "origin", "direction"):
+        np.testing.assert_allclose(getattr(back, name), getattr(volume, name), atol=1e-4)
+    assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
+
+
+def test_position_is_simpleitks(scan, tmp_path):
+    write_volume(scan, tmp_path / "scan.nrrd")
+    image = sitk.ReadImage(str(tmp_path / "scan.nrrd"))
+    for index in ((0, 0, 0), (3, 2, 1), (-0.5, 4.25, 2.5)):
+        np.testing.assert_allclose(scan.position(index), image.TransformContinuousIndexToPhysicalPoint(index), atol=1e-9)
+
+
+def test_provenance_stays_in_the_file(scan, tmp_path):
+    for suffix in (".nrrd", ".mha"):
+        write_volume(scan, tmp_path / f"a{suffix}", {"SuperResolution3D": "not for diagnosis"})
+        image = sitk.ReadImage(str(tmp_path / f"a{suffix}"))
+        assert image.GetMetaData("SuperResolution3D") == "not for diagnosis"
+    write_volume(scan, tmp_path / "a.nii.gz", {"ITK_FileNotes": "not for diagnosis"})
+    assert "not for diagnosis" in sitk.ReadImage(str(tmp_path / "a.nii.gz")).GetMetaData("ITK_FileNotes")
+
+
+@pytest.mark.parametrize("dtype, becomes", [("int64", "int32"), ("uint64", "int32"), ("float64", "float32")])
+def test_large_types_are_converted_and_said(tmp_path, dtype, becomes):
+    voxels = (smooth_noise((4, 5, 6)) * 1000).astype(dtype)
+    volume = read_volume(write(tmp_path / "scan.nrrd", voxels))
+    assert volume.voxels.dtype == becomes
+    assert f"from {dtype} to {becomes}" in volume.notes[0]
+
+
+def test_bool_and_huge_integers_become_floats():
+    mask = accepted(Volume(smooth_noise((4, 5, 6)) > 0.5), "The mask")
+    assert mask.voxels.dtype == np.float32 and "from bool" in mask.notes[0]
+    huge = accepted(Volume(np.arange(27).reshape(3, 3, 3) * 10**12), "The scan")
+    assert huge.voxels.dtype == np.float32
+
+
+def labels() -> np.ndarray:
+    seeds = smooth_noise((12, 24, 24))
+    return np.digitize(seeds, [0.4, 0.5, 0.6]).astype(np.uint8)
+
+
+BAD_FILES = {
+    "single slice": (lambda: smooth_noise((1, 8, 8)), "single slice"),
+    "2-D": (lambda: smooth_noise((8, 8)), "2-D; give a 3-D volume|single slice"),
+    "NaN": (lambda: np.where(smooth_noise((4, 8, 8)) > 0.9, np.nan, 1.0).astype(np.float32), "NaN or infinite"),
+    "infinite": (lambda: np.where(smooth_noise((4, 8, 8)) > 0.9, np.inf, 1.0).astype(np.float32), "NaN or infinite"),
+    "constant": (lambda: np.full((4, 8, 8), 7, np.int16), "same value"),
+    "label map": (labels, "label map"),
+    "complex": (lambda: smooth_noise((4, 8, 8)).astype(np.complex64), "complex"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_files_are_refused_in_one_sentence(tmp_path, kind):
+    make, sentence = BAD_FILES[kind]
+    path = write(tmp_path / "scan.nrrd", make())
+    with pytest.raises(InputError, match=sentence) as raised:
+        read_volume(path)
+    assert "\n" not in str(raised.value) and str(path) in str(raised.value)
+
+
+def test_colour_and_time_series_are_refused(tmp_path):
+    colour = sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True)
+    sitk.WriteImage(colour, str(tmp_path / "colour.nrrd"))
+    with pytest.raises(InputError, match="3 components per voxel"):
+        read_volume(tmp_path / "colour.nrrd")
+    series = sitk.GetImageFromArray(smooth_noise((3, 4, 5, 6)), isVector=False)
+    sitk.WriteImage(series, str(tmp_path / "series.nii.gz"))
+    with pytest.raises(InputError, match="4-D; give a 3-D volume"):
+        read_volume(tmp_path / "series.nii.gz")
+
+
+def test_real_scans_are_no_label_maps():
+    """8-bit texture with few grey levels, and CT with a third of its voxels padded."""
+    grey = np.rint(smooth_noise((12, 32, 32)) * 80).astype(np.uint8)
+    accepted(Volume(grey), "The scan")
+    padded = np.rint(smooth_noise((12, 32, 32)) * 3000 - 1000).astype(np.int16)
+    padded[:, :12] = -3024
+    accepted(Volume(padded), "The scan")
+
+
+def test_skewed_axes_are_refused():
+    skewed = np.array([[1, 0.3, 0], [0, 1, 0], [0, 0, 1.0]])
+    with pytest.raises(InputError, match="not at right angles"):
+        accepted(Volume(smooth_noise((4, 4, 4)), direction=skewed), "The scan")
+
+
+def test_skewed_axes_in_a_file_are_refused(tmp_path):
+    voxels = smooth_noise((4, 4, 4))
+    header = "NRRD0004\ntype: float\ndimension: 3\nspace: left-posterior-superior\nsizes: 4 4 4\n"
+    header += "space directions: (1,0,0) (0.5,1,0) (0,0,1)\nendian: little\nencoding: raw\nspace origin: (0,0,0)\n\n"
+    (tmp_path / "skew.nrrd").write_bytes(header.encode() + voxels.tobytes())
+    with pytest.raises(InputError):
+        read_volume(tmp_path / "skew.nrrd")
+
+
+def test_missing_damaged_and_empty_files(tmp_path):
+    with pytest.raises(InputError, match="does not exist; give a NIfTI"):
+        read_volume(tmp_path / "no.nii")
+    for name in ("broken.nii.gz", "broken.nrrd", "broken.txt", "broken.mha"):
+        (tmp_path / name).write_bytes(b"no image at all")
+        with pytest.raises(InputError, match="cannot be read as an image"):
+            read_volume(tmp_path / name)
+    whole = write(tmp_path / "whole.nrrd", smooth_noise((8, 20, 20))).read_bytes()
+    (tmp_path / "cut.nrrd").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        read_volume(tmp_path / "cut.nrrd")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no DICOM series"):
+        read_volume(tmp_path / "empty")
+
+
+def test_output_paths_are_checked(tmp_path, scan):
+    with pytest.raises(InputError, match="no suffix that can be written"):
+        write_volume(scan, tmp_path / "scan.jpg")
+    with pytest.raises(InputError, match="does not exist; create it"):
+        write_volume(scan, tmp_path / "no" / "scan.nii")
+    (tmp_path / "folder.nii").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        write_volume(scan, tmp_path / "folder.nii")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folder(tmp_path, scan):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot be written to"):
+        write_volume(scan, tmp_path / "scan.nii")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_leaves_the_old_file(tmp_path, scan, suffix, monkeypatch):
+    """The writer stops half-way, as ITK does when the disk is full, with and without an error."""
+    path = tmp_path / f"scan{suffix}"
+    write_volume(scan, path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    real = sitk.WriteImage
+
+    def half(image, name, *args, **kwargs):
+        real(image, name, *args, **kwargs)
+        files = [file for file in Path(name).parent.iterdir() if file.is_file() and (file.parent != tmp_path or file.name.startswith("."))]
+        largest = max(files, key=lambda file: file.stat().st_size)
+        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+    def failing(image, name, *args, **kwargs):
+        half(image, name, *args, **kwargs)
+        raise RuntimeError("No space left on device")
+
+    for writer in (half, failing):
+        monkeypatch.setattr("superres3d.volume.sitk.WriteImage", writer)
+        with pytest.raises(ResourceError, match="could not be written"):
+            write_volume(scan, path)
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.fixture
+def dicom_series(tmp_path):
+    """Writes a small DICOM series with SimpleITK's GDCM; returns its folder."""
+
+    def make(positions, folder="series", orientation=(1, 0, 0, 0, 1, 0), shear=0.0, series="1.2.3.4"):
+        path = tmp_path / folder
+        path.mkdir(exist_ok=True)
+        voxels = np.rint(smooth_noise((len(positions), 16, 12)) * 1000).astype(np.int16)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        for number, z in enumerate(positions):
+            image = sitk.GetImageFromArray(voxels[number : number + 1])
+            image = sitk.Cast(image, sitk.sitkInt16)
+            tags = {
+                "0008|0060": "CT", "0008|0016": "1.2.840.10008.5.1.4.1.1.2", "0008|0018": f"{series}.{number + 1}", "0020|000e": series,
+                "0020|000d": "1.2.3", "0020|0013": str(number + 1), "0020|0037": "\\".join(map(str, orientation)),
+                "0020|0032": f"0\\{shear * z}\\{z}", "0028|1052": "-1024", "0028|1053": "1",
+            }  # fmt: skip
+            for key, value in tags.items():
+                image.SetMetaData(key, value)
+            image.SetSpacing((0.7, 0.7, 2.0))
+            image.SetOrigin((0, shear * z, z))
+            writer.SetFileName(str(path / f"{series}-{number:03d}.dcm"))
+            writer.Execute(image)
+        return path
+
+    return make
+
+
+def test_dicom_series_is_read_with_its_geometry(dicom_series):
+    volume = read_volume(dicom_series(np.arange(6) * 2.5))
+    assert volume.voxels.shape == (6, 16, 12) and volume.modality == "CT"
+    np.testing.assert_allclose(volume.spacing, (0.7, 0.7, 2.5), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "positions, options, sentence",
+    [
+        ([0, 2, 4, 8, 10], {}, r"lacks 1 slice"),
+        ([0, 2, 4, 4, 6], {}, "several slices at one position"),
+        ([0, 2, 4, 6.5, 8], {}, "uneven slice steps"),
+        ([0, 2, 4, 6, 8], {"shear": 0.2}, r"gantry tilt of 11\.3 degrees"),
+        ([0], {}, "single slice"),
+    ],
+)
+def test_bad_dicom_series(dicom_series, positions, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        read_volume(dicom_series(np.array(positions, float), **options))
+
+
+def test_two_series_in_a_folder(dicom_series):
+    dicom_series(np.arange(4) * 2.0)
+    with pytest.raises(InputError, match="holds 2 DICOM series"):
+        read_volume(dicom_series(np.arange(4) * 2.0, series="1.2.3.5"))

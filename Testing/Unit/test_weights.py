@@ -1,0 +1,86 @@
+"""Models: only what the card describes is loaded."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from superres3d.errors import ModelError
+from superres3d.methods import METHODS
+from superres3d.weights import find_model, load_network, save_model, verified_weights
+
+from .conftest import random_network
+
+NAME = "two-stage-residual-mr-plane-x2"
+
+
+def test_saved_networks_come_back(tmp_path, monkeypatch):
+    net = random_network((4, 1), residual=False, seed=7)
+    save_model(net, "a", tmp_path, {"network": {"factors": [4, 1], "residual": False}})
+    monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
+    back = load_network(find_model("a"))
+    image = torch.rand(1, 1, 9, 9)
+    assert torch.equal(net(image), back(image))
+    assert find_model("a").multiply_accumulates == 114_336
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def swap(path):
+    shutil.copy(path.parent.parent / "georgescu2020-mr-plane-x2" / path.name, path)
+
+
+@pytest.mark.parametrize("harm", [damage, truncate, swap])
+def test_changed_weights_are_refused(models, harm):
+    harm(models / NAME / "weights.safetensors")
+    with pytest.raises(ModelError, match="SHA-256 differs"):
+        verified_weights(find_model(NAME))
+
+
+def test_a_card_of_another_network_is_refused(models):
+    path = models / NAME / "card.json"
+    card = json.loads(path.read_text())
+    card["network"]["factors"] = [4, 4]
+    path.write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="do not fit its network"):
+        load_network(find_model(NAME))
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "null"])
+def test_damaged_cards_are_refused(models, content):
+    (models / NAME / "card.json").write_text(content)
+    with pytest.raises(ModelError, match="card of the model .* cannot be used"):
+        find_model(NAME)
+
+
+def test_missing_models_are_named(models):
+    with pytest.raises(ModelError, match="model nothing is not installed"):
+        find_model("nothing")
+
+
+def shipped() -> list[str]:
+    names = [m.model_name(modality, stage, scale) for m in METHODS.values() if m.networks for modality in m.modalities for stage in ("plane", "depth") for scale in m.scales]
+    return names
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_models_are_whole(name):
+    """Every model that the catalogue promises is there, verified, carded and of the paper's size."""
+    model = find_model(name)
+    net = load_network(model)
+    card = model.card
+    scale, stage = card["scale"], card["stage"]
+    assert net.factors == (scale, scale if stage == "plane" else 1)
+    assert card["parameters"] == sum(p.numel() for p in net.parameters()) < 62_000
+    assert card["training_subjects"] and all(subject["licence"] for subject in card["training_subjects"])
+    assert card["schedule"]["steps"] > 0 and "not for diagnosis" in card["intended_use"]
+    assert (model.folder / "README.md").is_file()
+    assert "metrics" in card
