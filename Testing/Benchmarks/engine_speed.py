@@ -58,9 +58,10 @@ def synthetic_scan(workload: Workload, slices: int | None) -> Volume:
 class PlainLoop:
     """One slice at a time, as the paper's text reads."""
 
-    def __init__(self, method: str, workload: Workload):
+    def __init__(self, method: str, workload: Workload, device: str):
         modality = workload.modality.lower()
-        self._nets = {stage: load_network(find_model(f"{method}-{modality}-{stage}-x{workload.scale}")) for stage in ("plane", "depth")}
+        self._device = device
+        self._nets = {stage: load_network(find_model(f"{method}-{modality}-{stage}-x{workload.scale}")).to(device) for stage in ("plane", "depth")}
 
     def plane(self, image: np.ndarray) -> np.ndarray:
         """Median of eight: four quarter turns, each with and without a flip."""
@@ -79,19 +80,19 @@ class PlainLoop:
 
     def _run(self, stage: str, image: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return self._nets[stage](torch.from_numpy(np.ascontiguousarray(image))[None, None])[0, 0].numpy()
+            return self._nets[stage](torch.from_numpy(np.ascontiguousarray(image)).to(self._device)[None, None])[0, 0].cpu().numpy()
 
 
-def measure(name: str, slices: int | None, samples: int, method: str) -> dict:
+def measure(name: str, slices: int | None, samples: int, method: str, device: str) -> dict:
     """Time both on one workload; returns a row of the table."""
     workload = WORKLOADS[name]
     scan = synthetic_scan(workload, slices)
-    options = {"method": method, "modality": workload.modality, "device": "cpu"}
+    options = {"method": method, "modality": workload.modality, "device": device}
     report = upscale(scan, workload.scale, **options).report
     middle = upscale(scan, (workload.scale, 1), **options).volume
     intensities = intensity_scale(scan.voxels, workload.modality)
     normalised, between = (intensities.split(intensities.normalise(v.voxels))[0] for v in (scan, middle))
-    plain = PlainLoop(method, workload)
+    plain = PlainLoop(method, workload, device)
     started = time.perf_counter()
     chosen = np.linspace(0, scan.voxels.shape[0] - 1, samples).astype(int)
     planes = [plain.plane(normalised[k]) for k in chosen]
@@ -107,7 +108,7 @@ def measure(name: str, slices: int | None, samples: int, method: str) -> dict:
     seconds = report["seconds"]
     return {
         "workload": f"{name}, {' x '.join(map(str, scan.voxels.shape[::-1]))}",
-        "threads": torch.get_num_threads(),
+        "device": device if device != "cpu" else f"cpu, {torch.get_num_threads()} threads",
         "engine_seconds": {stage: seconds[stage] for stage in ("plane", "depth")},
         "plain_seconds": {"plane": plane_seconds, "depth": depth_seconds},
         "ratio": {
@@ -121,11 +122,11 @@ def measure(name: str, slices: int | None, samples: int, method: str) -> dict:
 
 
 def show(rows: list[dict]) -> None:
-    table = Table("workload", "threads", "engine s (plane + depth)", "plain loop s", "plane", "depth", "times as fast", "peak GiB", "difference of 255")
+    table = Table("workload", "device", "engine s (plane + depth)", "plain loop s", "plane", "depth", "times as fast", "peak GiB", "difference of 255")
     for row in rows:
         engine, plain, ratio = row["engine_seconds"], row["plain_seconds"], row["ratio"]
         table.add_row(
-            row["workload"], str(row["threads"]), f"{engine['plane']:.1f} + {engine['depth']:.1f}", f"{plain['plane']:.1f} + {plain['depth']:.1f}",
+            row["workload"], row["device"], f"{engine['plane']:.1f} + {engine['depth']:.1f}", f"{plain['plane']:.1f} + {plain['depth']:.1f}",
             f"{ratio['plane']:.2f}", f"{ratio['depth']:.2f}", f"{ratio['both']:.2f}", f"{row['peak_memory_GiB']:.2f}", f"{row['largest_difference_of_255']:.4f}",
         )  # fmt: skip
     Console(width=180).print(table)
@@ -137,15 +138,16 @@ def main() -> None:
     parser.add_argument("--slices", type=int, help="only so many slices of the scan")
     parser.add_argument("--samples", type=int, default=6, help="slices on which the plain loop is timed")
     parser.add_argument("--method", default="two-stage-residual")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps; both sides run on it")
     parser.add_argument("--json", type=Path, help="append the rows to this file, one JSON object a line")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:  # in a process of its own, for its own peak memory
-        print(json.dumps(measure(arguments.one, arguments.slices, arguments.samples, arguments.method)))
+        print(json.dumps(measure(arguments.one, arguments.slices, arguments.samples, arguments.method, arguments.device)))
         return
     rows = []
     for name in arguments.workload or ["small-x2"]:
-        command = [sys.executable, __file__, "--one", name, "--samples", str(arguments.samples), "--method", arguments.method]
+        command = [sys.executable, __file__, "--one", name, "--samples", str(arguments.samples), "--method", arguments.method, "--device", arguments.device]
         command += ["--slices", str(arguments.slices)] if arguments.slices else []
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
         if arguments.json:

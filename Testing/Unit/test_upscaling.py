@@ -227,7 +227,7 @@ class OutOfMemoryNet:
 
     def __call__(self, images):
         if images.numel() > self._limit:
-            raise torch.OutOfMemoryError("CUDA out of memory") if hasattr(torch, "OutOfMemoryError") else torch.cuda.OutOfMemoryError()
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return self._net(images)
 
     def to(self, *_, **__):
@@ -258,6 +258,23 @@ def test_memory_running_out_for_good_means_the_cpu():
     result = engine.run(OutOfMemoryNet(net, 10), images, ((0, False),), lambda _: None)
     torch.testing.assert_close(result, expected)
     assert engine.device.type == "cpu" and "went on with the CPU" in engine.notes[-1]
+
+
+def test_memory_running_out_on_the_cpu_is_said_plainly():
+    engine = Engine("cpu")
+    net = OutOfMemoryNet(random_network((2, 2), residual=True), 10)
+    with pytest.raises(ResourceError, match="Memory ran out; use a smaller factor"):
+        engine.run(net, torch.rand(1, 24, 24), ((0, False),), lambda _: None)
+
+
+def test_other_errors_of_torch_are_not_taken_for_memory():
+    engine = Engine("cpu")
+    with pytest.raises(RuntimeError, match="size"):
+        engine.run(random_network((2, 2), residual=True), torch.rand(1, 24, 24, dtype=torch.float32), ((0, False),), _raises)
+
+
+def _raises(_):
+    raise RuntimeError("size mismatch")
 
 
 def test_blocks_cover_once():

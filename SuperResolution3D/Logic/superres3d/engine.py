@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, Turn, ensemble
-from .errors import DeviceError
+from .errors import DeviceError, ResourceError
 from .networks.georgescu import IntermediateLossNet, multiply_accumulates, receptive_halo
 from .tiling import Region, Tick, blocks
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _logger = logging.getLogger(__name__)
 # The most output pixels of one batch: bounds the memory of activations.
 _BATCH_PIXELS = {"cpu": 1 << 20, "mps": 1 << 20, "cuda": 1 << 21}
@@ -24,11 +25,6 @@ _SMALLEST_BATCH = 1 << 12
 # On a CPU a tile whose activations leave the caches costs more a pixel: this many output pixels a
 # thread double the time (measured on x86 with 2 MB of L2 cache).
 _CPU_PIXELS_OF_DOUBLE_TIME = 200_000
-
-_OutOfMemory: tuple[type[BaseException], ...] = tuple(
-    kind for kind in (getattr(torch, "OutOfMemoryError", None), getattr(torch.cuda, "OutOfMemoryError", None)) if kind
-)
-
 
 def choose_device(name: str) -> torch.device:
     """The device that ``name`` means here.
@@ -91,7 +87,9 @@ class Engine:
             try:
                 batch = self._batch(net, images[start:stop, None], turns, lambda share: tick((start + share * (stop - start)) / count))
                 result[start:stop] = batch[:, 0].cpu()
-            except _OutOfMemory:
+            except RuntimeError as error:  # torch's errors of this kind have no common class on all devices
+                if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                    raise
                 self._give_up_memory(net)
                 continue
             start = stop
@@ -136,7 +134,7 @@ class Engine:
     def _give_up_memory(self, net: nn.Module) -> None:
         """After running out: first smaller batches, then the CPU."""
         if self.device.type == "cpu":
-            raise DeviceError("Memory ran out on the CPU; use a smaller factor, fewer axes, or a part of the scan.") from None
+            raise ResourceError("Memory ran out; use a smaller factor, fewer axes, or a part of the scan.") from None
         if self.batch_pixels > _SMALLEST_BATCH:
             self.batch_pixels //= 2
             note = f"{self.device} ran out of memory; went on with batches of {self.batch_pixels} pixels."
