@@ -14,6 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,42 +84,72 @@ class PlainLoop:
             return self._nets[stage](torch.from_numpy(np.ascontiguousarray(image)).to(self._device)[None, None])[0, 0].cpu().numpy()
 
 
-def measure(name: str, slices: int | None, samples: int, method: str, device: str) -> dict:
-    """Time both on one workload; returns a row of the table."""
+def run_engine(name: str, arguments: argparse.Namespace) -> dict:
+    """The whole volume through the engine; the refined slices that the plain loop will make are kept."""
     workload = WORKLOADS[name]
-    scan = synthetic_scan(workload, slices)
-    options = {"method": method, "modality": workload.modality, "device": device}
+    scan = synthetic_scan(workload, arguments.slices)
+    options = {"method": arguments.method, "modality": workload.modality, "device": arguments.device}
     report = upscale(scan, workload.scale, **options).report
-    middle = upscale(scan, (workload.scale, 1), **options).volume
-    intensities = intensity_scale(scan.voxels, workload.modality)
-    normalised, between = (intensities.split(intensities.normalise(v.voxels))[0] for v in (scan, middle))
-    plain = PlainLoop(method, workload, device)
+    chosen = sampled(scan.voxels.shape[0], arguments.samples)
+    few = Volume(scan.voxels[chosen], scan.spacing, modality=scan.modality)
+    planes = upscale(few, (workload.scale, 1), **options).volume.voxels
+    np.save(arguments.planes, intensity_scale(few.voxels, workload.modality).normalise(planes))
+    return {"seconds": report["seconds"], "peak": report["peak_memory_bytes"], "threads": torch.get_num_threads()}
+
+
+def run_plain(name: str, arguments: argparse.Namespace) -> dict:
+    """Sampled slices through the plain loop, in a process of its own; seconds are for all slices."""
+    workload = WORKLOADS[name]
+    scan = synthetic_scan(workload, arguments.slices)
+    voxels = scan.voxels[sampled(scan.voxels.shape[0], arguments.samples)]
+    voxels = intensity_scale(voxels, workload.modality).normalise(voxels)
+    plain = PlainLoop(arguments.method, workload, arguments.device)
+    plain.plane(voxels[0])
     started = time.perf_counter()
-    chosen = np.linspace(0, scan.voxels.shape[0] - 1, samples).astype(int)
-    planes = [plain.plane(normalised[k]) for k in chosen]
-    plane_seconds = (time.perf_counter() - started) / samples * scan.voxels.shape[0]
-    error = max(np.abs(p - intensities.normalise(middle.voxels[k])).max() for p, k in zip(planes, chosen))
+    planes = np.stack([plain.plane(np.clip(image, 0, None)) for image in voxels])
+    plane_seconds = (time.perf_counter() - started) / len(voxels) * scan.voxels.shape[0]
+    depth_slices = [width * workload.scale for width in scan.voxels.shape[1:]]
+    images = [np.resize(planes[0], (scan.voxels.shape[0], width)) for width in depth_slices]
+    plain.depth(images[0])
     started = time.perf_counter()
-    rows = np.linspace(0, between.shape[1] - 1, samples).astype(int)
-    columns = np.linspace(0, between.shape[2] - 1, samples).astype(int)
-    for row, column in zip(rows, columns):
-        plain.depth(between[:, row])
-        plain.depth(between[:, :, column])
-    depth_seconds = (time.perf_counter() - started) / samples * (between.shape[1] + between.shape[2]) / 2
-    seconds = report["seconds"]
+    for _ in range(arguments.samples):
+        for image in images:
+            plain.depth(image)
+    depth_seconds = (time.perf_counter() - started) / (2 * arguments.samples) * sum(depth_slices)
+    difference = np.abs(planes - np.load(arguments.planes)).max()
+    return {"seconds": {"plane": plane_seconds, "depth": depth_seconds}, "difference": float(difference * 255)}
+
+
+def sampled(count: int, samples: int) -> np.ndarray:
+    """Indices of evenly spaced slices."""
+    return np.linspace(0, count - 1, min(samples, count)).astype(int)
+
+
+def measure(name: str, arguments: argparse.Namespace) -> dict:
+    """A row of the table: both sides, one after the other, each in a process with an untouched allocator."""
+    with tempfile.TemporaryDirectory() as folder:
+        common = ["--samples", str(arguments.samples), "--method", arguments.method, "--device", arguments.device]
+        common += ["--planes", str(Path(folder) / "planes.npy"), *(["--slices", str(arguments.slices)] if arguments.slices else [])]
+        engine, plain = (_child(side, name, common) for side in ("engine", "plain"))
+    shape = (min(arguments.slices or 10**9, WORKLOADS[name].shape[0]), *WORKLOADS[name].shape[1:])
+    ours, theirs = engine["seconds"], plain["seconds"]
     return {
-        "workload": f"{name}, {' x '.join(map(str, scan.voxels.shape[::-1]))}",
-        "device": device if device != "cpu" else f"cpu, {torch.get_num_threads()} threads",
-        "engine_seconds": {stage: seconds[stage] for stage in ("plane", "depth")},
-        "plain_seconds": {"plane": plane_seconds, "depth": depth_seconds},
+        "workload": f"{name}, {' x '.join(map(str, shape[::-1]))}",
+        "device": arguments.device if arguments.device != "cpu" else f"cpu, {engine['threads']} threads",
+        "engine_seconds": {stage: ours[stage] for stage in ("plane", "depth")},
+        "plain_seconds": theirs,
         "ratio": {
-            "plane": plane_seconds / seconds["plane"],
-            "depth": depth_seconds / seconds["depth"],
-            "both": (plane_seconds + depth_seconds) / (seconds["plane"] + seconds["depth"]),
+            **{stage: theirs[stage] / ours[stage] for stage in ("plane", "depth")},
+            "both": sum(theirs.values()) / (ours["plane"] + ours["depth"]),
         },
-        "peak_memory_GiB": report["peak_memory_bytes"] / 2**30,
-        "largest_difference_of_255": float(error * 255),
+        "peak_memory_GiB": engine["peak"] / 2**30,
+        "largest_difference_of_255": plain["difference"],
     }
+
+
+def _child(side: str, name: str, options: list[str]) -> dict:
+    command = [sys.executable, __file__, "--side", side, "--workload", name, *options]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def show(rows: list[dict]) -> None:
@@ -140,16 +171,16 @@ def main() -> None:
     parser.add_argument("--method", default="two-stage-residual")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps; both sides run on it")
     parser.add_argument("--json", type=Path, help="append the rows to this file, one JSON object a line")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=("engine", "plain"), help=argparse.SUPPRESS)
+    parser.add_argument("--planes", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:  # in a process of its own, for its own peak memory
-        print(json.dumps(measure(arguments.one, arguments.slices, arguments.samples, arguments.method, arguments.device)))
+    names = arguments.workload or ["small-x2"]
+    if arguments.side:
+        print(json.dumps((run_engine if arguments.side == "engine" else run_plain)(names[0], arguments)))
         return
     rows = []
-    for name in arguments.workload or ["small-x2"]:
-        command = [sys.executable, __file__, "--one", name, "--samples", str(arguments.samples), "--method", arguments.method, "--device", arguments.device]
-        command += ["--slices", str(arguments.slices)] if arguments.slices else []
-        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+    for name in names:
+        rows.append(measure(name, arguments))
         if arguments.json:
             with open(arguments.json, "a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")

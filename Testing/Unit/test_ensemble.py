@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from superres3d.ensemble import ALL_TURNS, DEPTH_MEMBERS, FLIPS, PLANE_MEMBERS, apply_turn, ensemble, exact_median, undo_turn
+from superres3d.engine import Engine
+from superres3d.ensemble import ALL_TURNS, DEPTH_MEMBERS, FLIPS, PLANE_MEMBERS, apply_turn, exact_median, undo_turn
 from superres3d.methods import ENSEMBLES
 
 from .conftest import random_network, smooth_noise
@@ -37,15 +38,18 @@ def test_all_turns_are_the_eight_of_the_square():
 @pytest.mark.parametrize("turn", ALL_TURNS)
 def test_the_ensemble_commutes_with_every_turn(turn):
     """Turning the slice first or the ensemble's result afterwards is the same."""
-    net = random_network((2, 2), residual=True)
-    image = torch.from_numpy(smooth_noise((12, 17)))[None, None]
-    with torch.inference_mode():
-        result = ensemble(net, image, PLANE_MEMBERS["8"])
-        turned = ensemble(net, apply_turn(image, turn), PLANE_MEMBERS["8"])
-        alone = net(apply_turn(image, turn))
-    torch.testing.assert_close(turned, apply_turn(result, turn), atol=1e-5, rtol=0)
+    engine = Engine("cpu")
+    net = engine.prepare(random_network((2, 2), residual=True))
+    image = torch.from_numpy(smooth_noise((12, 17)))[None]
+
+    def refine(images, turns):
+        return engine.run(net, images.contiguous(), turns, lambda _: None)
+
+    result = refine(image, PLANE_MEMBERS["8"])
+    torch.testing.assert_close(refine(apply_turn(image, turn), PLANE_MEMBERS["8"]), apply_turn(result, turn), atol=1e-5, rtol=0)
     if turn != ALL_TURNS[0]:  # the network alone does not
-        assert not torch.allclose(alone, apply_turn(net(image), turn), atol=1e-3)
+        alone = refine(apply_turn(image, turn), PLANE_MEMBERS["none"])
+        assert not torch.allclose(alone, apply_turn(refine(image, PLANE_MEMBERS["none"]), turn), atol=1e-3)
 
 
 def test_members_are_as_the_names_say():

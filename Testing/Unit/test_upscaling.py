@@ -88,6 +88,7 @@ def test_strips_of_a_large_slice_give_the_whole():
     net = random_network((2, 2), residual=True)
     images = torch.from_numpy(smooth_noise((2, 90, 40)))
     results = []
+    torch.set_num_threads(2)  # tiles side by side in threads
     for pixels in (1 << 24, 1 << 12):
         engine = Engine("cpu", batch_pixels=pixels)
         results.append(engine.run(engine.prepare(net), images, ((0, False),), lambda _: None))

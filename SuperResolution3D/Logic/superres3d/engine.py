@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, Turn, ensemble
+from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, Turn, apply_turn, exact_median, undo_turn
 from .errors import DeviceError, ResourceError
 from .networks.georgescu import IntermediateLossNet, multiply_accumulates, receptive_halo
 from .tiling import Region, Tick, blocks
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
+# The most output pixels of one batch: bounds the memory of activations.  On a CPU a layer of 32
+# channels stays below the 32 MB above which the heap gives every tensor fresh pages.
+_BATCH_PIXELS = {"cpu": 200_000, "mps": 1 << 20, "cuda": 1 << 21}
+_SMALLEST_BATCH = 1 << 12
+# On a CPU a tile whose activations leave the caches costs more a pixel: so many output pixels
+# double the time (measured on x86 with 2 MB of L2 cache a core).
+_CPU_PIXELS_OF_DOUBLE_TIME = 200_000
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _logger = logging.getLogger(__name__)
-# The most output pixels of one batch: bounds the memory of activations.
-_BATCH_PIXELS = {"cpu": 1 << 20, "mps": 1 << 20, "cuda": 1 << 21}
-_SMALLEST_BATCH = 1 << 12
-# On a CPU a tile whose activations leave the caches costs more a pixel: this many output pixels a
-# thread double the time (measured on x86 with 2 MB of L2 cache).
-_CPU_PIXELS_OF_DOUBLE_TIME = 200_000
+
 
 def choose_device(name: str) -> torch.device:
     """The device that ``name`` means here.
@@ -60,6 +63,7 @@ class Engine:
         self.device = choose_device(device)
         self.batch_pixels = batch_pixels or _BATCH_PIXELS[self.device.type]
         self.notes: list[str] = []
+        self._workers: ThreadPoolExecutor | None = None
 
     def prepare(self, net: nn.Module) -> nn.Module:
         """The network on the engine's device, in the layout that its convolutions like best."""
@@ -96,40 +100,49 @@ class Engine:
         return result
 
     def _batch(self, net: IntermediateLossNet, images: Tensor, turns: Sequence[Turn], tick: Tick) -> Tensor:
+        """All members of the ensemble on a few slices, in tiles where that is faster or needed for memory."""
         images = images.to(self.device)
-        finished = itertools.count()
-
-        def predict(turned: Tensor) -> Tensor:
-            member = next(finished)
-            return self._tiles(net, turned, lambda share: tick((member + share) / len(turns)))
-
-        return ensemble(predict, images, turns)
-
-    def _tiles(self, net: IntermediateLossNet, images: Tensor, tick: Tick) -> Tensor:
-        """The network on slices, in tiles with a halo where that is faster or needed for memory."""
+        turned = [apply_turn(images, turn) for turn in turns]
         rows, columns = net.factors
-        count, _, height, width = images.shape
-        halo = receptive_halo(net)
-        per_tile = self._double_time() // count if self.device.type == "cpu" else None
-        cuts = best_grid((height, width), halo, net.factors, self.batch_pixels // count, per_tile)
-        tiles = list(blocks((height, width), cuts))
-        result = images.new_empty(count, 1, height * rows, width * columns)
-        for number, ((top, bottom), (left, right)) in enumerate(tiles, start=1):
-            first, last = max(0, top - halo[0]), min(height, bottom + halo[0])
-            begin, end = max(0, left - halo[1]), min(width, right + halo[1])
-            tile = net(images[..., first:last, begin:end].contiguous(memory_format=torch.channels_last))
-            inner = tile[..., (top - first) * rows : (bottom - first) * rows, (left - begin) * columns : (right - begin) * columns]
-            result[..., top * rows : bottom * rows, left * columns : right * columns] = inner
-            tick(number / len(tiles))
-        return result
+        outputs = [t.new_empty(*t.shape[:2], t.shape[2] * rows, t.shape[3] * columns) for t in turned]
+        jobs = [
+            partial(_run_tile, net, source, output, tile)
+            for source, output in zip(turned, outputs)
+            for tile in blocks(source.shape[2:], self._tile_size(net, source.shape))
+        ]
+        for number, _ in enumerate(self._finished(jobs), start=1):
+            tick(number / len(jobs))
+        return exact_median([undo_turn(output, turn) for output, turn in zip(outputs, turns)])
+
+    def _tile_size(self, net: IntermediateLossNet, shape: Sequence[int]) -> tuple[int, int]:
+        count, _, height, width = shape
+        double_time = max(1, _CPU_PIXELS_OF_DOUBLE_TIME // count) if self.device.type == "cpu" else None
+        return best_grid((height, width), receptive_halo(net), net.factors, self.batch_pixels // count, double_time)
 
     def _together(self) -> int:
         """Output pixels of small slices that go through the network as one batch."""
-        return min(self.batch_pixels, self._double_time() // 8) if self.device.type == "cpu" else self.batch_pixels
+        return min(self.batch_pixels, _CPU_PIXELS_OF_DOUBLE_TIME // 8) if self.device.type == "cpu" else self.batch_pixels
 
-    @staticmethod
-    def _double_time() -> int:
-        return _CPU_PIXELS_OF_DOUBLE_TIME * torch.get_num_threads()
+    def _finished(self, jobs: Sequence[Callable[[], None]]) -> Iterator[None]:
+        """Does the jobs; yields after each.
+
+        On a CPU one job a core, each on one thread, is faster than all cores in one job: small layers
+        leave the others waiting.  Progress stays in the caller's thread.
+        """
+        if self.device.type != "cpu" or torch.get_num_threads() == 1 or len(jobs) == 1:
+            for job in jobs:
+                yield job()
+            return
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
+        futures = [self._workers.submit(job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:  # after an error, or when the caller wants no more
+            for future in futures:
+                future.cancel()
+            wait(futures)
 
     def _give_up_memory(self, net: nn.Module) -> None:
         """After running out: first smaller batches, then the CPU."""
@@ -147,6 +160,20 @@ class Engine:
         self.notes.append(note)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+@torch.inference_mode()
+def _run_tile(net: IntermediateLossNet, images: Tensor, output: Tensor, tile: Region) -> None:
+    """The network on a tile (rows, columns) of slices, with a halo on its inner sides, into its place in ``output``."""
+    rows, columns = net.factors
+    height, width = images.shape[2:]
+    halo = receptive_halo(net)
+    (top, bottom), (left, right) = tile
+    first, last = max(0, top - halo[0]), min(height, bottom + halo[0])
+    begin, end = max(0, left - halo[1]), min(width, right + halo[1])
+    refined = net(images[..., first:last, begin:end].contiguous(memory_format=torch.channels_last))
+    inner = refined[..., (top - first) * rows : (bottom - first) * rows, (left - begin) * columns : (right - begin) * columns]
+    output[..., top * rows : bottom * rows, left * columns : right * columns] = inner
 
 
 @lru_cache(maxsize=256)

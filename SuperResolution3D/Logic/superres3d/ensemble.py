@@ -6,7 +6,7 @@ median is taken.  The median of an even number is the mean of the two middle val
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,12 +35,6 @@ def undo_turn(images: Tensor, turn: Turn) -> Tensor:
     quarter, flip = turn
     images = images.flip(-1) if flip else images
     return torch.rot90(images, -quarter, (-2, -1)) if quarter else images
-
-
-def ensemble(predict: Callable[[Tensor], Tensor], images: Tensor, turns: Sequence[Turn]) -> Tensor:
-    """Median over ``turns`` of ``predict`` on turned ``images`` (N, 1, H, W), turned back."""
-    outputs = [undo_turn(predict(apply_turn(images, turn)), turn) for turn in turns]
-    return exact_median(outputs)
 
 
 def exact_median(members: Sequence[Tensor]) -> Tensor:

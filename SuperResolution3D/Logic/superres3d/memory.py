@@ -1,10 +1,18 @@
-"""How much memory this process has used at most."""
+"""Memory of this process: how much it used at most, and how its heap is kept while networks run."""
 
 from __future__ import annotations
 
+import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
+
+# Parameters of glibc's mallopt, from malloc.h, and the largest threshold that it takes.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_MMAP_THRESHOLD = 32 << 20
+_DEFAULT_THRESHOLD = 128 << 10
 
 
 def peak_bytes() -> int:
@@ -15,3 +23,31 @@ def peak_bytes() -> int:
         return int(psutil.Process().memory_info().peak_wset)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+@contextmanager
+def kept_heap() -> Iterator[None]:
+    """Keep freed memory for the next layer instead of giving it back to the system.
+
+    With glibc's defaults every layer's activations are fresh pages, and faulting them in can take a third
+    of the time.  Afterwards everything free is given back.  Does nothing where there is no glibc.
+    """
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+    libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+    try:
+        yield
+    finally:
+        libc.mallopt(_M_MMAP_THRESHOLD, _DEFAULT_THRESHOLD)
+        libc.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_THRESHOLD)
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "gnu_get_libc_version") else None

@@ -22,7 +22,7 @@ from . import __version__
 from .errors import Cancelled
 from .intensity import IntensityScale, intensity_scale
 from .interpolation import KERNELS, resize
-from .memory import peak_bytes
+from .memory import kept_heap, peak_bytes
 from .methods import DEFAULT_METHOD
 from .plan import Plan, guess_modality, plan_upscaling
 from .tiling import Region, Stage, StageRegion, Tick, blocks, choose_block, cut, extent, run_chain, scaled, stage_regions
@@ -96,7 +96,8 @@ def upscale(
     else:
         stages, engine = [_InterpolationStage(plan)], None
         intensities = None
-    voxels, block_count = _run(volume.voxels, plan, stages, intensities, watch)
+    with kept_heap():
+        voxels, block_count = _run(volume.voxels, plan, stages, intensities, watch)
     notes += list(plan.notes) + (engine.notes if engine else [])
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
     return Result(volume.refined(voxels, plan.factors), report)

@@ -82,10 +82,10 @@ class IntermediateLossNet(nn.Module):
 
     def _trunk(self, layers, image: Tensor) -> Tensor:
         """conv, ReLU, with the first layer's output added after the third and fifth."""
-        first = torch.relu(layers[0](image))
+        first = torch.relu_(layers[0](image))  # in place: a convolution's backward needs only its input
         features = first
         for index, layer in enumerate(layers[1:], start=2):
-            features = torch.relu(layer(features))
+            features = torch.relu_(layer(features))
             if (index == 3 and self.short_skips) or (index == 5 and self.long_skip):
                 features = features + first
         return features
