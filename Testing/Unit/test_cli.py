@@ -104,7 +104,10 @@ def test_an_interrupt_leaves_nothing_and_is_quick(tmp_path, models, stop):
     write(tmp_path / "big.nrrd", (smooth_noise((24, 160, 160)) * 1000).astype(np.int16))
     before = names(tmp_path)
     command = [sys.executable, "-m", "superres3d.cli", "upscale", str(tmp_path / "big.nrrd"), str(tmp_path / "out.nii.gz"), "--scale", "4", "--progress", "json"]
-    child = subprocess.Popen([*command, "--stop-with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [*command, "--stop-with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job would inherit "ignored"
+    )  # fmt: skip
     while '"share": 0.0' not in (line := child.stdout.readline()) and line:
         pass
     time.sleep(1.0)
@@ -113,7 +116,10 @@ def test_an_interrupt_leaves_nothing_and_is_quick(tmp_path, models, stop):
         child.stdin.close()
     else:
         child.send_signal(getattr(signal, stop))
-    assert child.wait(timeout=60) == 130
+    try:
+        assert child.wait(timeout=60) == 130
+    finally:
+        child.kill()
     assert time.monotonic() - asked < 10  # two seconds on an idle machine
     assert json.loads(child.stdout.read().splitlines()[-1])["kind"] == "Cancelled"
     assert names(tmp_path) == before

@@ -324,7 +324,7 @@ def _stop_at_end_of_input() -> None:
     """A parent that closes the pipe, or dies, wants no more of this."""
     while os.read(0, 4096):  # not sys.stdin: its lock would be held at the interpreter's end
         pass
-    _thread.interrupt_main()
+    _thread.interrupt_main(signal.SIGTERM)  # handled by main() even where SIGINT is ignored, as in background jobs
 
 
 def _interrupt(*_: Any) -> None:

@@ -1,0 +1,186 @@
+"""Input, Lanczos and CNN side by side: one layout of slice views, linked and labelled.
+
+Nothing of the user's is lost: the layout, the volumes' interpolation and their window/level
+links are as before after :meth:`ComparisonView.leave`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Sequence
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from .choices import Orientation
+
+#: any number from 100 on is free for modules; the layout node refuses one that is taken
+LAYOUT_ID = 8301
+_VIEW_GROUP = 8301
+_VIEWS = ("SuperResolution3D-1", "SuperResolution3D-2", "SuperResolution3D-3")
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One view: a volume, and what stands on the image."""
+
+    volume: slicer.vtkMRMLScalarVolumeNode
+    label: str
+
+
+def panes(source, comparison, result) -> list[Pane]:
+    """Input, Lanczos (where there is one) and the upscaled volume."""
+    shown = [Pane(source, _("Input (voxels as they are)"))]
+    if comparison is not None:
+        shown.append(Pane(comparison, _("Lanczos interpolation")))
+    method = result.GetAttribute("SuperResolution3D.Method") or ""
+    networks = (result.GetAttribute("SuperResolution3D.Models") or "none") != "none"
+    shown.append(Pane(result, _("CNN: {method}").format(method=method) if networks else _("Interpolation: {method}").format(method=method)))
+    return shown
+
+
+class ComparisonView:
+    """Shows and leaves the comparison.
+
+    Args:
+        scene: with the layout node and the slice views.
+        layout_manager: the application's, or None; needed for the labels and for fitting.
+    """
+
+    def __init__(self, scene: slicer.vtkMRMLScene, layout_manager):
+        self._scene = scene
+        self._layouts = layout_manager
+        self._before: int | None = None
+        self._interpolated: dict[str, int] = {}
+        self._link: WindowLevelLink | None = None
+
+    @property
+    def active(self) -> bool:
+        return self._before is not None
+
+    def show(self, shown: Sequence[Pane], orientation: Orientation) -> None:
+        """Lay out two or three panes; may be called again with other panes."""
+        layout = self._layout_node()
+        if self._before is None:
+            self._before = layout.GetViewArrangement()
+        self._release()
+        # Each count and orientation has a number of its own: a description that changed under
+        # the number in use would not be laid out again.
+        number = LAYOUT_ID + 10 * len(shown) + list(Orientation).index(orientation)
+        if not layout.IsLayoutDescription(number):
+            layout.AddLayoutDescription(number, layout_xml(len(shown), orientation))
+        layout.SetViewArrangement(number)
+        self._fill(shown, orientation)
+        for pane in shown:
+            display = pane.volume.GetDisplayNode()
+            if display is not None and pane.volume.GetID() not in self._interpolated:
+                self._interpolated[pane.volume.GetID()] = display.GetInterpolate()
+                display.SetInterpolate(0)  # voxels as they are; smoothing would be a fourth method
+        self._link = WindowLevelLink([pane.volume for pane in shown])
+
+    def leave(self) -> None:
+        """Back to the layout that was there before."""
+        if self._before is None:
+            return
+        self._release()
+        self._layout_node().SetViewArrangement(self._before)
+        self._before = None
+
+    def forget(self) -> None:
+        """The scene was closed: there is nothing to go back to."""
+        if self._link:
+            self._link.close()
+        self._link, self._before, self._interpolated = None, None, {}
+
+    def _release(self) -> None:
+        if self._link:
+            self._link.close()
+            self._link = None
+        for node_id, interpolate in self._interpolated.items():
+            volume = self._scene.GetNodeByID(node_id)
+            if volume is not None and volume.GetDisplayNode() is not None:
+                volume.GetDisplayNode().SetInterpolate(interpolate)
+        self._interpolated = {}
+
+    def _fill(self, shown: Sequence[Pane], orientation: Orientation) -> None:
+        """The volumes first, the links last: a linked view would pass its volume to the others."""
+        composites = [self._composite(view) for view in _VIEWS[: len(shown)]]
+        for composite in composites:
+            composite.SetLinkedControl(False)
+            composite.SetHotLinkedControl(False)
+        for view, composite, pane in zip(_VIEWS, composites, shown):
+            composite.SetBackgroundVolumeID(pane.volume.GetID())
+            composite.SetForegroundVolumeID(None)
+            composite.SetLabelVolumeID(None)
+            slice_node = self._slice_node(view)
+            slice_node.SetViewGroup(_VIEW_GROUP)
+            slice_node.SetOrientation(orientation.value)
+            self._label(view, pane.label)
+        for view in _VIEWS[: len(shown)]:
+            logic = slicer.app.applicationLogic().GetSliceLogic(self._slice_node(view)) if self._layouts else None
+            if logic is not None:
+                logic.FitSliceToBackground()
+        for composite in composites:
+            composite.SetHotLinkedControl(True)
+            composite.SetLinkedControl(True)
+
+    def _label(self, view: str, text: str) -> None:
+        widget = self._layouts.sliceWidget(view) if self._layouts else None
+        if not widget:
+            return
+        annotation = widget.sliceView().cornerAnnotation()
+        # The edges are free: the Data Probe writes into the four corners.
+        annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, text)
+        annotation.GetTextProperty().SetShadow(True)
+        widget.sliceView().scheduleRender()
+
+    def _layout_node(self) -> slicer.vtkMRMLLayoutNode:
+        return self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+    def _slice_node(self, view: str) -> slicer.vtkMRMLSliceNode:
+        return self._scene.GetSingletonNode(view, "vtkMRMLSliceNode")
+
+    def _composite(self, view: str) -> slicer.vtkMRMLSliceCompositeNode:
+        return self._scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
+
+
+class WindowLevelLink:
+    """Keeps the window/level of volumes alike until closed; slice linking leaves it out."""
+
+    def __init__(self, volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]):
+        self._displays = [volume.GetDisplayNode() for volume in volumes if volume.GetDisplayNode() is not None]
+        self._busy = False
+        self._tags = [(display, display.AddObserver(vtk.vtkCommand.ModifiedEvent, self._copy)) for display in self._displays]
+        if self._displays:
+            self._copy(self._displays[0], "")
+
+    def close(self) -> None:
+        for display, tag in self._tags:
+            display.RemoveObserver(tag)
+        self._tags, self._displays = [], []
+
+    def _copy(self, changed, _event) -> None:
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            for display in self._displays:
+                if display is not changed and (display.GetWindow(), display.GetLevel()) != (changed.GetWindow(), changed.GetLevel()):
+                    display.SetAutoWindowLevel(False)
+                    display.SetWindowLevel(changed.GetWindow(), changed.GetLevel())
+        finally:
+            self._busy = False
+
+
+def layout_xml(count: int, orientation: Orientation) -> str:
+    """A row of ``count`` slice views."""
+    items = "".join(
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{view}">'
+        f'<property name="orientation" action="default">{orientation.value}</property>'
+        f'<property name="viewlabel" action="default">{number}</property>'
+        f'<property name="viewgroup" action="default">{_VIEW_GROUP}</property>'
+        "</view></item>"
+        for number, view in enumerate(_VIEWS[:count], start=1)
+    )
+    return f'<layout type="horizontal" split="true">{items}</layout>'

@@ -1,0 +1,120 @@
+"""Python packages that a run needs: asked for at Apply, never earlier.
+
+torch comes through the PyTorch extension's way (light-the-torch, which picks the build for
+the graphics driver); the small rest through ``slicer.packaging``.  Nothing here is imported
+to find out whether it is there: a half-installed torch would stay loaded, and the worker
+tells it better.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+from typing import Callable, Protocol
+
+from slicer.i18n import tr as _
+from superres3d.errors import DeviceError
+
+REQUESTER = "SuperResolution3D"
+MINIMUM_TORCH = "2.2"
+
+
+class Installer(Protocol):
+    """What may change Slicer's Python; the panel's asks the user, the logic's refuses."""
+
+    def ensure_packages(self, requirements: Path) -> None: ...
+    def ensure_torch(self, minimum: str) -> None: ...
+
+
+def missing_packages(requirements: Path) -> list[str]:
+    """Names in a requirements file that are not installed."""
+    names = [line.split(">=")[0].strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
+    return [name for name in names if name and not name.startswith("#") and installed_version(name) is None]
+
+
+def installed_version(name: str) -> str | None:
+    """The version in the package's metadata, None where there is none or it is damaged."""
+    try:
+        return importlib.metadata.version(name)
+    except (importlib.metadata.PackageNotFoundError, TypeError, KeyError, OSError):
+        return None
+
+
+def torch_is_usable(version: str | None) -> bool:
+    """True for 2.2 and newer.  Whether it also loads, only the worker can tell."""
+    if not version:
+        return False
+    numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
+    return numbers >= tuple(int(part) for part in MINIMUM_TORCH.split("."))
+
+
+class NoInstaller:
+    """For scripts: says what is missing and changes nothing."""
+
+    def ensure_packages(self, requirements: Path) -> None:
+        missing = missing_packages(requirements)
+        if missing:
+            raise DeviceError(
+                _("The Python packages {names} are missing; click Apply once in the SuperResolution3D module, or run: PythonSlicer -m pip install {words}")
+                .format(names=", ".join(missing), words=" ".join(missing))
+            )  # fmt: skip
+
+    def ensure_torch(self, minimum: str) -> None:
+        if not torch_is_usable(installed_version("torch")):
+            raise DeviceError(_("This method needs PyTorch {minimum} or newer, which is not installed; install it with the module PyTorch Util, or use an interpolation method.").format(minimum=minimum))
+
+
+class SlicerInstaller:
+    """Asks the user, then installs with a visible log.
+
+    Args:
+        ask: shows a question and returns the answer.
+        log: shows a line of the installation.
+    """
+
+    def __init__(self, ask: Callable[[str], bool], log: Callable[[str], None]):
+        self._ask = ask
+        self._log = log
+
+    def ensure_packages(self, requirements: Path) -> None:
+        """The small packages (DeviceError if they are declined or cannot be had)."""
+        import slicer.packaging
+
+        try:
+            slicer.packaging.pip_ensure(slicer.packaging.load_requirements(requirements), requester=REQUESTER)
+        except RuntimeError:
+            raise DeviceError(_("The Python packages that this module needs were declined; click Apply again and confirm, or ask your administrator to install them.")) from None
+        except Exception as error:  # pip, the network and the disk each raise their own kinds
+            raise DeviceError(_("The Python packages could not be installed ({reason}); check the internet connection and the free disk space, then click Apply again.").format(reason=_first_line(error))) from error
+        NoInstaller().ensure_packages(requirements)  # in testing mode Slicer installs nothing
+
+    def ensure_torch(self, minimum: str) -> None:
+        """torch by way of the PyTorch extension (DeviceError if declined, offline or half-installed)."""
+        if torch_is_usable(installed_version("torch")):
+            return
+        if importlib.util.find_spec("PyTorchUtils") is None:
+            raise DeviceError(_("This method needs the PyTorch extension; install it in the Extensions Manager and restart Slicer, or use an interpolation method."))
+        question = _("This method needs PyTorch, which is not installed yet. Downloading and installing it takes several minutes and up to several GB of disk. Install it now?")
+        if not self._ask(question):
+            raise DeviceError(_("PyTorch was declined; click Apply again and confirm, or use an interpolation method, which works without it."))
+        self._install_torch(minimum)
+        NoInstaller().ensure_torch(minimum)
+
+    def _install_torch(self, minimum: str) -> None:
+        """light-the-torch picks the build for the graphics driver; torchvision is not needed and left out."""
+        import slicer.packaging
+        import slicer.util
+
+        try:
+            slicer.packaging.pip_install(["light-the-torch>=0.5"], requester=REQUESTER)
+            slicer.util.executePythonModule("light_the_torch", ["install", f"torch>={minimum}"], blocking=True, logCallback=self._log)
+        except Exception as error:  # pip, the network and the disk each raise their own kinds
+            raise DeviceError(
+                _("PyTorch could not be installed ({reason}); check the internet connection and the free disk space (several GB), restart Slicer and try again, or use an interpolation method.")
+                .format(reason=_first_line(error))
+            ) from error  # fmt: skip
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,95 @@
+"""What a run would take: size of the result, memory, disk, time; and whether it fits."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+
+from slicer.i18n import tr as _
+from superres3d.errors import ResourceError
+
+from . import wording
+from .checks import VolumeFacts
+from .request import Request
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Shapes and spacing are (i, j, k).
+
+    Attributes:
+        shape: voxels of the result.
+        spacing: millimetres.
+        result_bytes: one result volume.
+        memory_bytes: the most that the worker, or Slicer while it loads, needs on top of now.
+        disk_bytes: temporary files.
+        seconds: a rough guess for the CPU.
+        notes: what was assumed.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    result_bytes: int
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+    notes: tuple[str, ...]
+
+    def text(self) -> str:
+        """One or two lines for the panel."""
+        return _("Result: {shape} voxels of {spacing} mm, {size}. Needs {memory} of memory and about {time} on this processor; a graphics card is faster.").format(
+            shape=wording.dimensions(self.shape), spacing=wording.dimensions(self.spacing), size=wording.memory(self.result_bytes),
+            memory=wording.memory(self.memory_bytes), time=wording.duration(self.seconds),
+        )  # fmt: skip
+
+
+def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None = None) -> Estimate:
+    """What ``request`` takes on this machine now.
+
+    Raises:
+        InputError, ModelError: the choices do not fit the volume, or their model is missing.
+        ResourceError: the result does not fit into memory or onto the disk.
+        ImportError: psutil is not installed yet (it comes with the first Apply).
+    """
+    import numpy as np
+    from superres3d.plan import plan_upscaling
+
+    dtype = np.dtype("float32") if facts.dtype == np.float64 else facts.dtype  # as the package converts it
+    limit = int(request.memory_limit_gib * 2**30) if request.memory_limit_gib else None
+    plan = plan_upscaling(
+        facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, method=request.method,
+        modality=request.modality, ensemble=request.ensemble, memory_limit=limit,
+    )  # fmt: skip
+    volumes = 2 if request.makes_comparison else 1
+    # While Slicer loads the volumes it holds each once, and the last one twice more as a file is read.
+    loading = plan.result_bytes * (volumes + 2)
+    given = int(np.prod(facts.shape, dtype=np.int64)) * dtype.itemsize
+    disk = plan.result_bytes * volumes + given
+    _check_memory(loading)
+    _check_disk(disk, temporary_folder or tempfile.gettempdir())
+    factors = plan.factors[::-1]
+    return Estimate(
+        plan.output_shape[::-1], tuple(s / f for s, f in zip(facts.spacing, factors)), plan.result_bytes,
+        max(plan.memory_bytes, loading), disk, plan.seconds, plan.notes,
+    )  # fmt: skip
+
+
+def _check_memory(needed: int) -> None:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise ResourceError(
+            _("The result needs {needed} of memory in Slicer and {free} are free; use a smaller factor, fewer axes, no Lanczos comparison, or crop the volume.")
+            .format(needed=wording.memory(needed), free=wording.memory(free))
+        )  # fmt: skip
+
+
+def _check_disk(needed: int, folder: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ResourceError(
+            _("The run needs {needed} of disk in {folder} and {free} are free; free some space, or choose another temporary folder in the application settings.")
+            .format(needed=wording.memory(needed), folder=folder, free=wording.memory(free))
+        )  # fmt: skip

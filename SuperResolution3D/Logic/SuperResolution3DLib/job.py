@@ -1,0 +1,116 @@
+"""One run from a node to nodes: write the input, let the worker compute, put the results into the scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from superres3d.errors import InputError
+from superres3d.volume import read_volume, write_volume
+
+from .checks import check_input, check_output
+from .nodes import Product, Source, attributes, image_from_voxels, put_into_scene, result_name, volume_from_node
+from .request import Request
+from .sequences import current_frame
+from .worker import Workspace
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Existing nodes to update in place; None: create a new one."""
+
+    result: slicer.vtkMRMLScalarVolumeNode | None = None
+    comparison: slicer.vtkMRMLScalarVolumeNode | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The nodes of a run, its report, and what to tell of it (one sentence each)."""
+
+    source: slicer.vtkMRMLScalarVolumeNode
+    result: slicer.vtkMRMLScalarVolumeNode
+    comparison: slicer.vtkMRMLScalarVolumeNode | None
+    report: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+class Job:
+    """Holds what the run needs while the scene may change.
+
+    Raises:
+        InputError: the input or an output cannot be used; nothing was written.
+        ResourceError: the temporary files do not fit.
+    """
+
+    def __init__(
+        self, scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode, request: Request,
+        outputs: Outputs = Outputs(), temporary_folder: str | None = None,
+    ):  # fmt: skip
+        check_choices(node, request, outputs)
+        self.request = request
+        self._scene = scene
+        self._outputs = outputs
+        self._source = Source.of(node, current_frame(node))
+        self.workspace = Workspace(temporary_folder)
+        try:
+            write_volume(volume_from_node(node), self.workspace.input)
+        except BaseException:
+            self.workspace.close()
+            raise
+
+    def finish(self, report: dict[str, Any]) -> Finished:
+        """Put the worker's files into the scene: all of them or none.
+
+        Raises:
+            InputError: the input or a chosen output left the scene meanwhile.
+        """
+        factors = tuple(report["factors_ijk"])
+        source = self._source.node(self._scene)
+        compared = self.request.makes_comparison
+        # Read everything first: from here on nothing is expected to fail.
+        products = [self._product(self.workspace.result, self._kind(), factors, attributes(report, self._source))]
+        if compared:
+            told = {**report, "method": "lanczos", "models": {}, "ensemble": None}
+            products.append(self._product(self.workspace.comparison, "Lanczos", factors, attributes(told, self._source)))
+        targets = [self._outputs.result, self._outputs.comparison][: len(products)]
+        _check_still_there(self._scene, targets)
+        nodes = [put_into_scene(self._scene, self._source, product, target) for product, target in zip(products, targets)]
+        return Finished(source, nodes[0], nodes[1] if compared else None, report, self._warnings(report))
+
+    def close(self) -> None:
+        """Remove the files."""
+        self.workspace.close()
+
+    def _product(self, path, kind: str, factors: tuple[int, int, int], told: dict[str, str]) -> Product:
+        name = result_name(self._source.name, kind, self.request.scale, self.request.axes)
+        return Product(image_from_voxels(read_volume(path).voxels), name, factors, told)
+
+    def _kind(self) -> str:
+        return "SR" if self.request.catalogued.networks else self.request.method.capitalize()
+
+    def _warnings(self, report: dict[str, Any]) -> tuple[str, ...]:
+        if not self._source.frame:
+            return tuple(report["warnings"])
+        number, count = self._source.frame
+        told = _("Only the current frame of the sequence was upscaled ({number} of {count}).").format(number=number, count=count)
+        return (told, *report["warnings"])
+
+
+def check_choices(node: slicer.vtkMRMLNode | None, request: Request, outputs: Outputs) -> None:
+    """Refuse a run before it starts (InputError)."""
+    check_input(node)
+    check_output(outputs.result, node, _("The upscaled volume"))
+    if not request.makes_comparison:
+        return
+    check_output(outputs.comparison, node, _("The Lanczos volume"))
+    if outputs.comparison is not None and outputs.comparison is outputs.result:
+        raise InputError(_('The upscaled and the Lanczos volume are the same; choose another one, or "Create new volume on Apply".'))
+
+
+def _check_still_there(scene: slicer.vtkMRMLScene, targets) -> None:
+    """An output that the user removed meanwhile must not fail after another one was filled."""
+    for target in targets:
+        if target is not None and not scene.IsNodePresent(target):
+            raise InputError(_("An output volume was removed from the scene during the run; the result was discarded. Choose another and apply again."))

@@ -1,0 +1,186 @@
+"""Volumes out of the scene and into it.
+
+Arrays are (k, j, i); matrices are in the order (i, j, k) and in RAS millimetres, as MRML has
+them; factors are (i, j, k).  Everything that can fail happens before the scene is touched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+from superres3d.errors import InputError
+from superres3d.volume import Volume
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
+
+SOURCE_ROLE = "SuperResolution3D.Source"
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+
+
+def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """The package's volume of a node that passed ``check_input``; shares the node's voxels.
+
+    A parent transform is left out: the result gets the same one.
+    """
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASDirectionMatrix(matrix)
+    direction = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
+    return Volume(
+        slicer.util.arrayFromVolume(node),
+        spacing=tuple(float(s) for s in node.GetSpacing()),
+        origin=tuple(float(p) for p in _RAS_TO_LPS @ np.asarray(node.GetOrigin())),
+        direction=_RAS_TO_LPS @ direction,
+    )
+
+
+def refined_ijk_to_ras(ijk_to_ras: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """The (4, 4) matrix of the grid that is finer by ``factors`` over the same RAS bounds."""
+    factors = np.asarray(factors, dtype=float)
+    finer = np.diag([*(1.0 / factors), 1.0])
+    finer[:3, 3] = (1.0 / factors - 1.0) / 2.0
+    return ijk_to_ras @ finer
+
+
+def image_from_voxels(voxels: np.ndarray) -> vtk.vtkImageData:
+    """A new image with a copy of voxels (k, j, i)."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(voxels.shape[::-1])
+    image.AllocateScalars(get_vtk_array_type(voxels.dtype), 1)
+    vtk_to_numpy(image.GetPointData().GetScalars()).reshape(voxels.shape)[...] = voxels
+    return image
+
+
+@dataclass(frozen=True)
+class Source:
+    """The input as it was when the run began; the scene may change while the run goes on.
+
+    Attributes:
+        node_id: of the input volume.
+        name: of it.
+        ijk_to_ras: (4, 4), without the parent transform.
+        transform_id: of the parent transform, or None.
+        frame: (number from 1, count) of a sequence, or None.
+    """
+
+    node_id: str
+    name: str
+    ijk_to_ras: np.ndarray
+    transform_id: str | None
+    frame: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, node: slicer.vtkMRMLScalarVolumeNode, frame: tuple[int, int] | None) -> "Source":
+        matrix = vtk.vtkMatrix4x4()
+        node.GetIJKToRASMatrix(matrix)
+        return cls(node.GetID(), node.GetName(), slicer.util.arrayFromVTKMatrix(matrix), node.GetTransformNodeID(), frame)
+
+    def node(self, scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLScalarVolumeNode:
+        """The input volume (InputError if it is no longer in the scene)."""
+        node = scene.GetNodeByID(self.node_id)
+        if node is None:
+            raise InputError(_('The input volume "{name}" was removed from the scene during the run; the result was discarded.').format(name=self.name))
+        return node
+
+
+@dataclass(frozen=True)
+class Product:
+    """One volume to be put into the scene.
+
+    Attributes:
+        image: its voxels.
+        name: for a new node; an existing one keeps its own.
+        factors: (i, j, k) refinement over the source.
+        attributes: text on method, models and version.
+    """
+
+    image: vtk.vtkImageData
+    name: str
+    factors: tuple[int, int, int]
+    attributes: Mapping[str, str]
+
+
+def put_into_scene(
+    scene: slicer.vtkMRMLScene, source: Source, product: Product, existing: slicer.vtkMRMLScalarVolumeNode | None = None
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add a volume beside its source, or update ``existing`` in place; returns the node.
+
+    The display, units, parent transform and subject hierarchy place are those of the source;
+    DICOM instance UIDs are not copied, because a derived volume is not that instance.
+
+    Raises:
+        InputError: the source left the scene; nothing was changed.
+    """
+    origin = source.node(scene)
+    node = existing
+    if node is None:
+        node = slicer.vtkSlicerVolumesLogic.CloneVolumeWithoutImageData(scene, origin, product.name)  # makes the name unique
+    wasModifying = node.StartModify()
+    try:
+        _fill(node, origin, source, product)
+    finally:
+        node.EndModify(wasModifying)
+    if existing is None:
+        _place_beside(scene, node, origin)
+    else:
+        _copy_display(node, origin)
+    return node
+
+
+def attributes(report: Mapping[str, Any], source: Source) -> dict[str, str]:
+    """What a result node tells of how it was made."""
+    models = "; ".join(f"{stage}: {model['name']} sha256:{model['sha256']}" for stage, model in report["models"].items())
+    return {
+        "SuperResolution3D.Software": report["software"],
+        "SuperResolution3D.Method": report["method"],
+        "SuperResolution3D.Models": models or "none",
+        "SuperResolution3D.Factors": " ".join(str(f) for f in report["factors_ijk"]),
+        "SuperResolution3D.Ensemble": report["ensemble"] or "none",
+        "SuperResolution3D.Modality": report["modality"],
+        "SuperResolution3D.Source": source.name,
+        "SuperResolution3D.Statement": report["statement"],
+    }
+
+
+def result_name(source: str, kind: str, scale: int, axes: str) -> str:
+    """``CT chest SR x2``; axes are named where not all are refined."""
+    return f"{source} {kind} x{scale}" + ("" if axes == "all" else f" {axes}")
+
+
+def _fill(node, origin, source: Source, product: Product) -> None:
+    node.RemoveAttribute("DICOM.instanceUIDs")
+    node.SetAndObserveImageData(product.image)
+    matrix = slicer.util.vtkMatrixFromArray(refined_ijk_to_ras(source.ijk_to_ras, product.factors))
+    node.SetIJKToRASMatrix(matrix)
+    node.SetAndObserveTransformNodeID(source.transform_id)
+    node.SetVoxelValueQuantity(origin.GetVoxelValueQuantity())
+    node.SetVoxelValueUnits(origin.GetVoxelValueUnits())
+    for key, value in product.attributes.items():
+        node.SetAttribute(key, value)
+    node.SetNodeReferenceID(SOURCE_ROLE, origin.GetID())
+
+
+def _copy_display(node, origin) -> None:
+    """Window/level, colour table and threshold of the source, on the node's own display node."""
+    if origin.GetDisplayNode() is None:
+        return
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    name = node.GetDisplayNode().GetName()
+    node.GetDisplayNode().CopyContent(origin.GetDisplayNode())
+    node.GetDisplayNode().SetName(name)
+
+
+def _place_beside(scene, node, origin) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    beside = hierarchy.GetItemByDataNode(origin)
+    parent = hierarchy.GetItemParent(beside) if beside else hierarchy.GetSceneItemID()
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, parent)
+    else:
+        hierarchy.CreateItem(parent, node)

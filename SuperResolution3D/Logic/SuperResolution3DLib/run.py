@@ -1,0 +1,86 @@
+"""Runs of a job: one that waits, for scripts, and one under the event loop, for the panel."""
+
+from __future__ import annotations
+
+from typing import Callable, Protocol
+
+from slicer.i18n import tr as _
+from superres3d.errors import ResourceError, SuperResolutionError
+
+from .job import Finished, Job
+from .worker import BlockingRunner, Progress, Workspace, command
+
+
+class EventLoopRunner(Protocol):
+    """What a run under the event loop needs of its runner."""
+
+    def start(self, arguments: list[str], workspace: Workspace) -> None: ...
+    def cancel(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+def run_and_wait(job: Job, on_progress: Callable[[Progress], None], runner: BlockingRunner = BlockingRunner()) -> Finished:
+    """Run a job and put its results into the scene; its files are removed in any case.
+
+    Raises:
+        SuperResolutionError: one sentence; the scene is as before.
+    """
+    try:
+        report = runner(command(job.request, job.workspace), job.workspace, on_progress)
+        return job.finish(report)
+    finally:
+        job.close()
+
+
+class PanelRun:
+    """A job under the event loop.
+
+    Exactly one of ``on_success(Finished)`` and ``on_failure(error, log)`` is called, unless
+    the run is aborted; in all cases the files are removed first.
+
+    Args:
+        job: what to do.
+        make_runner: called with the three callbacks of ``QtRunner``.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        make_runner: Callable[..., EventLoopRunner],
+        on_progress: Callable[[Progress], None],
+        on_success: Callable[[Finished], None],
+        on_failure: Callable[[Exception, str], None],
+    ):
+        self._job = job
+        self._on_success = on_success
+        self._on_failure = on_failure
+        self._runner = make_runner(on_progress, self._succeeded, self._failed)
+
+    def start(self) -> None:
+        self._runner.start(command(self._job.request, self._job.workspace), self._job.workspace)
+
+    def cancel(self) -> None:
+        """Stop within two seconds; ends with ``on_failure(Cancelled)``."""
+        self._runner.cancel()
+
+    def abort(self) -> None:
+        """Stop now and without a word: the scene or Slicer closes."""
+        self._runner.abort()
+        self._job.close()
+
+    def _succeeded(self, report: dict) -> None:
+        try:
+            finished = self._job.finish(report)
+        except SuperResolutionError as error:
+            self._failed(error)
+            return
+        except MemoryError:
+            self._failed(ResourceError(_("The result did not fit into memory; close other volumes or programs, or use a smaller factor.")))
+            return
+        self._job.close()
+        self._on_success(finished)
+
+    def _failed(self, error: Exception) -> None:
+        log = self._job.workspace.log_text()
+        self._job.close()
+        self._on_failure(error, log)

@@ -1,0 +1,54 @@
+"""What the panel tells of a volume, of a proposal and of a finished run."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+from superres3d.methods import METHODS
+
+from . import wording
+from .checks import VolumeFacts
+from .choices import Axes
+from .job import Finished
+
+
+def facts_text(facts: VolumeFacts) -> str:
+    """Matrix, spacing, voxel type, and the frame of a sequence."""
+    text = _("{shape} voxels of {spacing} mm, {dtype}.").format(
+        shape=wording.dimensions(facts.shape), spacing=wording.dimensions(facts.spacing), dtype=facts.dtype
+    )
+    if facts.frame:
+        number, count = facts.frame
+        text += " " + _("Frame {number} of {count} of a sequence: only this frame is upscaled.").format(number=number, count=count)
+    return text
+
+
+def proposed_axes(facts: VolumeFacts) -> Axes:
+    """Through-plane for thick slices: there the scan is poorest."""
+    return Axes.THROUGH_PLANE if facts.thick else Axes.ALL
+
+
+def axes_hint(facts: VolumeFacts) -> str:
+    """Why these axes were proposed."""
+    if facts.thick:
+        return _("Proposed: through-plane, because the slices are {ratio} times as thick as the pixels are wide.").format(
+            ratio=f"{max(facts.spacing) / min(facts.spacing):.1f}"
+        )
+    return _("Proposed: all axes, because the voxels are nearly cubes.")
+
+
+def report_text(finished: Finished) -> str:
+    """A short report: result, method, models, seconds, warnings."""
+    report = finished.report
+    output = report["output"]
+    lines = [
+        _('"{name}": {shape} voxels of {spacing} mm, {method}, {time} on {device}.').format(
+            name=finished.result.GetName(), shape=wording.dimensions(output["shape_ijk"]), spacing=wording.dimensions(output["spacing_mm"]),
+            method=METHODS[report["method"]].title, time=wording.duration(report["seconds"]["total"]), device=report["device"],
+        )  # fmt: skip
+    ]
+    if finished.comparison is not None:
+        lines.append(_('Compare with "{name}".').format(name=finished.comparison.GetName()))
+    lines += [_("Model {name}, SHA-256 {hash}.").format(name=model["name"], hash=model["sha256"][:12]) for model in report["models"].values()]
+    lines += [_("Note: {text}").format(text=warning) for warning in finished.warnings]
+    lines.append(_("Research software, not for diagnosis."))
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""``slicer.app`` and the modules that only the application has; :func:`install` puts them in place."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import types
+from pathlib import Path
+
+import slicer
+import slicer.util
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from . import pythonqt, widgets
+
+MODULE_PATH = Path(__file__).resolve().parents[3] / "SuperResolution3D" / "SuperResolution3D.py"
+
+
+class Application:
+    """``slicer.app``."""
+
+    applicationName = "Slicer (stand-in)"
+
+    def __init__(self, qt_application: QtWidgets.QApplication):
+        self.qt = qt_application
+        self.temporaryPath = tempfile.gettempdir()
+        self.started = []
+        self.questions: list[str] = []
+        self._layouts = None
+        self._logic = None
+
+    def connect(self, signal, receiver):
+        assert signal == "startupCompleted()"
+        self.started.append(receiver)
+        return True
+
+    def processEvents(self):
+        self.qt.processEvents()
+
+    def testingEnabled(self):
+        return True
+
+    def layoutManager(self):
+        return self._layouts
+
+    def applicationLogic(self):
+        return self._logic
+
+    def translate(self, context, text):
+        return text
+
+    def setOverrideCursor(self, cursor):
+        pass
+
+    def restoreOverrideCursor(self):
+        pass
+
+    def moduleManager(self):
+        return types.SimpleNamespace(connect=lambda *_: True, disconnect=lambda *_: True)
+
+
+def install() -> Application:
+    """Create the QApplication, the scene and the modules ``qt``, ``ctk`` and ``slicer.*``; once."""
+    if hasattr(slicer, "app"):
+        return slicer.app
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    slicer.mrmlScene = slicer.vtkMRMLScene()
+    slicer.app = Application(QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"]))
+    sys.modules["qt"] = pythonqt.module("qt", {"QUiLoader": widgets.UiLoader})
+    sys.modules["ctk"] = pythonqt.module("ctk", {"ctkCollapsibleButton": widgets.ctkCollapsibleButton})
+    slicer.qMRMLNodeComboBox = pythonqt.class_for(widgets.qMRMLNodeComboBox)
+    slicer.qMRMLWidget = pythonqt.class_for(widgets.qMRMLWidget)
+    slicer.modules = types.SimpleNamespace(superresolution3d=types.SimpleNamespace(path=str(MODULE_PATH)))
+    _install_slicer_modules()
+    sys.path.insert(0, str(MODULE_PATH.parent))
+    return slicer.app
+
+
+def _install_slicer_modules() -> None:
+    from . import parameternode
+
+    i18n = types.ModuleType("slicer.i18n")
+    i18n.tr = lambda text: text
+    i18n.translate = lambda context, text: text
+    sys.modules["slicer.i18n"] = slicer.i18n = i18n
+    sys.modules["slicer.parameterNodeWrapper"] = slicer.parameterNodeWrapper = parameternode
+    from . import scriptedmodule
+
+    sys.modules["slicer.ScriptedLoadableModule"] = slicer.ScriptedLoadableModule = scriptedmodule
+    packaging = types.ModuleType("slicer.packaging")  # a machine where nothing is missing
+    packaging.load_requirements = lambda path: Path(path).read_text(encoding="utf-8").splitlines()
+    packaging.pip_ensure = lambda requirements, requester=None: None
+    sys.modules["slicer.packaging"] = slicer.packaging = packaging
+
+
+def new_panel_parent():
+    """An empty module panel: ``parent`` of a module widget."""
+    parent = widgets.qMRMLWidget()
+    parent.setLayout(QtWidgets.QVBoxLayout())
+    wrapped = pythonqt.wrap(parent)
+    return wrapped, parent
+
+
+assert QtCore and QtGui

@@ -1,0 +1,379 @@
+"""Clicking through the panel: choose, estimate, Apply, progress, Cancel, crash, second run, scene closed."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer_core", reason="needs the PyPI package slicer-core (real MRML)")
+pytest.importorskip("PySide6", reason="needs the PyPI package PySide6-Essentials (real Qt)")
+import slicer  # noqa: E402
+import slicer.util  # noqa: E402
+from PySide6 import QtCore, QtGui, QtTest, QtWidgets  # noqa: E402
+from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Scale  # noqa: E402
+
+LARGE = dict(shape=(60, 260, 260), spacing=(1.0, 1.0, 1.1))
+
+
+def volumes():
+    return {node.GetName(): node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")}
+
+
+def worker_pids():
+    import psutil
+
+    return [c.pid for c in psutil.Process().children(recursive=True) if "superres3d.cli" in " ".join(c.cmdline())]
+
+
+def start_large_run(panel, make_volume):
+    volume = make_volume(**LARGE)
+    panel.parameters.inputVolume = volume
+    panel.parameters.scale = Scale.FOUR
+    panel.parameters.axes = Axes.IN_PLANE
+    panel.choose_cubic()
+    assert panel.ui.applyButton.enabled, panel.reason
+    panel.ui.applyButton.click()
+    panel.wait(lambda: panel.ui.progressBar.maximum == 100)
+    return volume
+
+
+def test_empty_panel_says_what_to_do(panel):
+    assert not panel.ui.applyButton.enabled
+    assert panel.reason == "Choose an input volume." and panel.ui.reasonLabel.isVisible()
+    assert panel.ui.sampleButton.isVisible()
+    assert not panel.ui.progressBar.isVisible() and not panel.ui.cancelButton.enabled
+    assert panel.ui.advancedCollapsibleButton.collapsed
+    assert "not for diagnosis" in panel.ui.disclaimerLabel.text
+    panel.picture("1-empty")
+
+
+def test_choosing_a_thick_slice_scan_proposes_through_plane(panel, make_volume):
+    volume = make_volume()
+    panel.ui.inputSelector.setCurrentNode(volume)  # as a user does, in the selector
+    assert panel.parameters.inputVolume is volume
+    assert panel.ui.factsLabel.text == "36 \u00d7 40 \u00d7 6 voxels of 1 \u00d7 1 \u00d7 5 mm, int16."
+    assert panel.parameters.axes is Axes.THROUGH_PLANE
+    assert panel.ui.axesComboBox.currentText == "Through-plane (between slices)"
+    assert panel.parameters.modality is Modality.MR and "intensities" in panel.ui.modalitySourceLabel.text
+    assert not panel.ui.sampleButton.isVisible()
+    panel.choose_cubic()
+    assert panel.ui.applyButton.enabled and not panel.ui.reasonLabel.isVisible()
+    assert "36 \u00d7 40 \u00d7 12 voxels" in panel.ui.estimateLabel.text
+    panel.picture("2-volume-chosen")
+
+
+def test_first_volume_of_the_scene_is_chosen_on_entering(panel, make_volume):
+    volume = make_volume()
+    panel.widget.exit()
+    panel.widget.enter()
+    assert panel.parameters.inputVolume is volume
+
+
+def test_estimate_follows_the_choices(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    panel.ui.scaleComboBox.currentIndex = 1
+    assert panel.parameters.scale is Scale.FOUR
+    assert "36 \u00d7 40 \u00d7 24 voxels" in panel.ui.estimateLabel.text
+    panel.ui.axesComboBox.currentIndex = 0
+    assert "144 \u00d7 160 \u00d7 24 voxels" in panel.ui.estimateLabel.text
+
+
+def test_corrected_choices_are_not_proposed_away(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.ui.axesComboBox.currentIndex = 1
+    panel.ui.modalityComboBox.currentIndex = 1
+    panel.widget.exit()
+    panel.widget.enter()
+    assert panel.parameters.axes is Axes.IN_PLANE and panel.parameters.modality is Modality.CT
+
+
+def test_lanczos_is_compared_by_default_and_can_be_left_out(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    assert panel.ui.compareCheckBox.checked and panel.ui.comparisonSelector.enabled
+    panel.ui.compareCheckBox.click()
+    assert panel.parameters.compare is False and not panel.ui.comparisonSelector.enabled
+
+
+def test_apply_makes_result_and_comparison(panel, make_volume):
+    volume = make_volume()
+    panel.parameters.inputVolume = volume
+    panel.choose_cubic()
+    panel.ui.applyButton.click()
+    assert not panel.ui.applyButton.enabled and panel.ui.cancelButton.enabled and panel.ui.progressBar.isVisible()
+    assert not panel.ui.inputsCollapsibleButton.enabled
+    panel.finish()
+    assert panel.status == "Done"
+    assert set(volumes()) == {"MR head", "MR head Cubic x2 through-plane", "MR head Lanczos x2 through-plane"}
+    report = panel.ui.reportLabel.text
+    assert "36 \u00d7 40 \u00d7 12 voxels" in report and "Cubic interpolation" in report and "not for diagnosis" in report
+    assert panel.ui.applyButton.enabled and not panel.ui.cancelButton.enabled and not panel.ui.progressBar.isVisible()
+    assert panel.ui.inputsCollapsibleButton.enabled
+    assert panel.ui.showComparisonButton.enabled
+    assert panel.parameters.outputVolume is None  # the next run makes a new volume again
+    panel.picture("6-done")
+
+
+def test_second_run_into_a_chosen_volume(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    panel.ui.compareCheckBox.click()
+    panel.ui.applyButton.click()
+    panel.finish()
+    output = volumes()["MR head Cubic x2 through-plane"]
+    panel.ui.outputSelector.setCurrentNode(output)
+    panel.ui.scaleComboBox.currentIndex = 1
+    panel.ui.applyButton.click()
+    panel.finish()
+    assert len(volumes()) == 2
+    assert slicer.util.arrayFromVolume(output).shape == (24, 40, 36)
+
+
+def test_slicer_stays_responsive_and_cancel_takes_less_than_two_seconds(panel, make_volume):
+    ticks = []
+    timer = QtCore.QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
+    start_large_run(panel, make_volume)
+    before = set(volumes())
+    timer.start(20)
+    panel.wait(lambda: len(ticks) > 25)
+    assert max(np.diff(ticks)) < 0.5  # the views would scroll
+    assert "left" in panel.status or "Interpolation" in panel.status
+    panel.picture("3-running")
+    pids = worker_pids()
+    assert pids
+    clicked = time.monotonic()
+    panel.ui.cancelButton.click()
+    assert panel.status == "Cancelling"
+    panel.finish()
+    timer.stop()
+    assert time.monotonic() - clicked < 2.0
+    assert worker_pids() == []
+    assert panel.status == "Cancelled; the scene is as before."
+    assert set(volumes()) == before
+    assert panel.ui.applyButton.enabled
+    panel.picture("4-cancelled")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="uses signals")
+def test_worker_that_ignores_the_request_is_killed(panel, make_volume):
+    start_large_run(panel, make_volume)
+    for pid in worker_pids():
+        os.kill(pid, signal.SIGSTOP)  # it cannot answer now
+    clicked = time.monotonic()
+    panel.ui.cancelButton.click()
+    panel.finish()
+    assert time.monotonic() - clicked < 2.0
+    assert worker_pids() == []
+    assert panel.status.startswith("Cancelled")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="uses signals")
+def test_crash_of_the_worker_is_one_message_with_the_log(panel, make_volume):
+    start_large_run(panel, make_volume)
+    before = set(volumes())
+    for pid in worker_pids():
+        os.kill(pid, signal.SIGSEGV)
+    panel.finish()
+    assert "crashed" in panel.status and panel.ui.statusLabel.isVisible()
+    assert set(volumes()) == before
+    assert panel.ui.applyButton.enabled
+    panel.picture("5-error")
+    panel.choose_cubic()
+    panel.parameters.axes, panel.parameters.scale = Axes.THROUGH_PLANE, Scale.TWO
+    panel.ui.applyButton.click()  # and the next run works
+    panel.finish()
+    assert panel.status == "Done"
+
+
+def test_interpreter_that_cannot_be_started(panel, make_volume, monkeypatch):
+    from SuperResolution3DLib import worker
+
+    monkeypatch.setattr(worker, "find_python", lambda: "/nowhere/PythonSlicer")
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    panel.ui.applyButton.click()
+    panel.finish()
+    assert "cannot be started" in panel.status and panel.ui.applyButton.enabled
+
+
+def test_scene_closed_during_a_run(panel, make_volume):
+    start_large_run(panel, make_volume)
+    slicer.mrmlScene.Clear(False)
+    assert panel.widget._run is None and worker_pids() == []
+    assert "scene was closed" in panel.status
+    panel.widget.enter()
+    assert panel.reason == "Choose an input volume."
+    assert volumes() == {}
+
+
+def test_module_closed_during_a_run(panel, make_volume):
+    """Slicer calls cleanup() when it quits and on Reload."""
+    start_large_run(panel, make_volume)
+    panel.widget.cleanup()
+    assert worker_pids() == []
+
+
+def test_input_removed_during_a_run(panel, make_volume):
+    volume = start_large_run(panel, make_volume)
+    slicer.mrmlScene.RemoveNode(volume)
+    panel.finish()
+    assert "was removed from the scene during the run" in panel.status
+    assert volumes() == {}
+
+
+def test_run_goes_on_while_another_module_is_shown(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    panel.ui.applyButton.click()
+    panel.widget.exit()
+    panel.finish()
+    panel.widget.enter()
+    assert panel.status == "Done" and len(volumes()) == 3
+
+
+def test_missing_model_is_told_before_apply(panel, make_volume, monkeypatch, tmp_path):
+    monkeypatch.setattr("superres3d.plan.find_model", _no_model)
+    panel.parameters.inputVolume = make_volume()
+    assert not panel.ui.applyButton.enabled
+    assert "is not installed" in panel.reason
+    panel.choose_cubic()
+    assert panel.ui.applyButton.enabled
+
+
+def _no_model(name):
+    from superres3d.errors import ModelError
+
+    raise ModelError(f"The model {name} is not installed; install the package again.")
+
+
+def test_too_large_for_memory_is_told_before_apply(panel, make_volume, monkeypatch):
+    import psutil
+
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    assert panel.ui.applyButton.enabled
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 100_000}))
+    panel.ui.scaleComboBox.currentIndex = 1
+    assert not panel.ui.applyButton.enabled and "memory" in panel.reason
+
+
+@pytest.mark.parametrize("kind, words", [("vtkMRMLLabelMapVolumeNode", "label map"), ("vtkMRMLScalarVolumeNode", "no image data")])
+def test_bad_input_from_a_script_is_told(panel, kind, words):
+    panel.parameters.inputVolume = slicer.mrmlScene.AddNewNodeByClass(kind, "Bad")
+    assert not panel.ui.applyButton.enabled and words in panel.reason
+
+
+def test_output_equal_to_input_is_refused(panel, make_volume):
+    volume = make_volume()
+    panel.parameters.inputVolume = volume
+    panel.choose_cubic()
+    panel.ui.outputSelector.setCurrentNode(volume)
+    assert not panel.ui.applyButton.enabled and "is the input volume itself" in panel.reason
+
+
+def test_ctrl_return_applies(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    panel.raw.activateWindow()
+    target = panel.raw.findChild(QtWidgets.QComboBox, "scaleComboBox")
+    target.setFocus()
+    panel.wait(lambda: True)
+    QtTest.QTest.keyClick(target, QtCore.Qt.Key_Return, QtCore.Qt.ControlModifier)
+    assert panel.widget._run is not None
+    panel.finish()
+    assert panel.status == "Done"
+
+
+def test_shortcut_does_nothing_while_apply_is_disabled(panel):
+    panel.widget._applyShortcut.activated()
+    assert panel.widget._run is None
+
+
+def test_device_and_limits_reach_the_request(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.ui.deviceComboBox.setCurrentText("cuda:1")
+    panel.ui.memoryLimitSpinBox.value = 3.0
+    panel.ui.ensembleComboBox.currentIndex = 2
+    request = panel.widget._request()
+    assert (request.device, request.memory_limit_gib, request.ensemble) == ("cuda:1", 3.0, "none")
+    assert panel.parameters.ensemble is Ensemble.NONE
+
+
+def test_method_of_an_older_scene_falls_back_to_the_default(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.parameters.method = "method of another version"
+    assert panel.parameters.method == "two-stage-residual"
+
+
+# ---------------------------------------------------------------------- accessibility
+
+
+def test_every_control_has_a_name_a_tooltip_and_a_place_in_the_tab_order(panel):
+    root = panel.raw
+    controls = [w for kind in (QtWidgets.QAbstractButton, QtWidgets.QComboBox, QtWidgets.QDoubleSpinBox) for w in root.findChildren(kind) if w.objectName() and not w.objectName().startswith("qt_")]
+    assert len(controls) >= 13
+    for control in controls:
+        assert control.accessibleName(), control.objectName()
+        assert control.toolTip(), control.objectName()
+    buddies = {label.objectName(): label.buddy() for label in root.findChildren(QtWidgets.QLabel) if label.text().endswith(":")}
+    assert len(buddies) == 10
+    assert all(buddy is not None for buddy in buddies.values()), buddies
+
+
+def test_tab_goes_from_top_to_bottom(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    panel.wait(lambda: True)
+    names = ["modalityComboBox", "methodComboBox", "scaleComboBox", "axesComboBox", "compareCheckBox", "ensembleComboBox", "deviceComboBox", "memoryLimitSpinBox", "applyButton"]
+    heights = [panel.raw.findChild(QtWidgets.QWidget, n).mapTo(panel.raw, QtCore.QPoint(0, 0)).y() for n in names]
+    assert heights == sorted(heights)
+    order, current = [], panel.raw.findChild(QtWidgets.QWidget, names[0])
+    for _step in range(200):
+        if current.objectName() in names:
+            order.append(current.objectName())
+        current = current.nextInFocusChain()
+        if current.objectName() == names[0]:
+            break
+    assert order == names
+    panel.picture("7-advanced")
+
+
+def test_no_colours_of_its_own_in_a_dark_theme(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    application = QtWidgets.QApplication.instance()
+    usual = application.palette()
+    dark = QtGui.QPalette(QtGui.QColor(53, 53, 53))
+    try:
+        application.setPalette(dark)
+        panel.picture("8-dark")
+        assert all(not w.styleSheet() for w in panel.raw.findChildren(QtWidgets.QWidget))
+    finally:
+        application.setPalette(usual)
+
+
+def test_reload_replaces_the_helper_packages(panel, monkeypatch):
+    import sys
+
+    import SuperResolution3DLib.worker as before
+
+    reloaded = []
+    monkeypatch.setattr(slicer.util, "reloadScriptedModule", reloaded.append)
+    known = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("SuperResolution3DLib", "superres3d")}
+    try:
+        panel.widget.onReload()
+        assert reloaded == ["SuperResolution3D"]
+        import SuperResolution3DLib.worker as after
+
+        assert after is not before
+    finally:
+        sys.modules.update(known)
+
+
+def test_self_test_of_the_module(panel):
+    """What "Reload and Test" runs in Slicer."""
+    panel.module.SuperResolution3DTest().runTest()
