@@ -121,6 +121,9 @@ class ComparisonView:
             logic = slicer.app.applicationLogic().GetSliceLogic(self._slice_node(view)) if self._layouts else None
             if logic is not None:
                 logic.FitSliceToBackground()
+        centre = _centre(shown[0].volume)
+        for view in _VIEWS[: len(shown)]:  # a new view starts at the scene's origin, which may lie outside the volume
+            self._slice_node(view).JumpSliceByOffsetting(*centre)
         for composite in composites:
             composite.SetHotLinkedControl(True)
             composite.SetLinkedControl(True)
@@ -143,6 +146,13 @@ class ComparisonView:
 
     def _composite(self, view: str) -> slicer.vtkMRMLSliceCompositeNode:
         return self._scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
+
+
+def _centre(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:
+    """RAS position of the middle of a volume, in mm."""
+    bounds = [0.0] * 6
+    volume.GetRASBounds(bounds)
+    return tuple((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2]))
 
 
 class WindowLevelLink:
