@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Callable, Protocol
 
 from slicer.i18n import tr as _
@@ -76,6 +77,11 @@ class PanelRun:
             return
         except MemoryError:
             self._failed(ResourceError(_("The result did not fit into memory; close other volumes or programs, or use a smaller factor.")))
+            return
+        except Exception as error:  # a defect must not leave the panel waiting for ever
+            logging.exception("SuperResolution3D: the result could not be put into the scene")
+            reason = f"{type(error).__name__}: {error}"
+            self._failed(SuperResolutionError(_("The result could not be put into the scene ({reason}); see the Python console.").format(reason=reason)))
             return
         self._job.close()
         self._on_success(finished)
