@@ -1,6 +1,6 @@
 # Two commands set up everything on a fresh machine:
 #   make demo   an upscaled brain, its Lanczos comparison and a picture, in demo/
-#   make test   the tests (the panel's need the extra panel: see pyproject.toml)
+#   make test   the tests; those of the panel run offscreen, and are skipped with the reason where Qt lacks a system library
 # PYTHON names the interpreter (3.10 to 3.13); packages go into .venv.
 PYTHON ?= python3
 VENV := .venv

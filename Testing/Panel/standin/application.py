@@ -10,7 +10,7 @@ from pathlib import Path
 
 import slicer
 import slicer.util
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 from . import pythonqt, widgets
 
@@ -26,9 +26,6 @@ class Application:
         self.qt = qt_application
         self.temporaryPath = tempfile.gettempdir()
         self.started = []
-        self.questions: list[str] = []
-        self._layouts = None
-        self._logic = None
 
     def connect(self, signal, receiver):
         assert signal == "startupCompleted()"
@@ -38,14 +35,15 @@ class Application:
     def processEvents(self):
         self.qt.processEvents()
 
+    def deleteLeftovers(self):
+        """What ``deleteLater`` promised: outside of an event loop nobody else does it."""
+        self.qt.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
+
     def testingEnabled(self):
         return True
 
     def layoutManager(self):
-        return self._layouts
-
-    def applicationLogic(self):
-        return self._logic
+        return None
 
     def translate(self, context, text):
         return text
@@ -94,12 +92,21 @@ def _install_slicer_modules() -> None:
     sys.modules["slicer.packaging"] = slicer.packaging = packaging
 
 
+def open_layout():
+    """The views as MRML nodes, made by Slicer's own layout logic; returns it, and it must be kept.
+
+    Nothing is drawn: the nodes say what each view would show.
+    """
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
+    logic = slicer.vtkMRMLLayoutLogic()
+    logic.SetMRMLScene(slicer.mrmlScene)
+    logic.GetLayoutNode().SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    return logic
+
+
 def new_panel_parent():
     """An empty module panel: ``parent`` of a module widget."""
     parent = widgets.qMRMLWidget()
     parent.setLayout(QtWidgets.QVBoxLayout())
     wrapped = pythonqt.wrap(parent)
     return wrapped, parent
-
-
-assert QtCore and QtGui

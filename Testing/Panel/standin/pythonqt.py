@@ -136,12 +136,19 @@ def wrap(value: Any) -> Any:
         return value
     if not isinstance(value, QtCore.QObject):
         return _new(value)
-    # The same C++ object is always the same Python object.
+    # The same C++ object is always the same Python object; another one may come to lie at its address later.
     address = Shiboken.getCppPointer(value)[0]
     known = _objects.get(address)
-    if known is None or known._object is not value and not Shiboken.isValid(known._object):
+    if known is None or known._object is not value:
         known = _objects[address] = _new(value)
     return known
+
+
+def forget() -> None:
+    """Let go of all objects and connections: the next panel starts with none of the last one's."""
+    _objects.clear()
+    _connections.clear()
+    slot_errors.clear()
 
 
 def unwrap(value: Any) -> Any:

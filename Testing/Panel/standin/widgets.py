@@ -5,7 +5,6 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 
 import slicer
-import vtk
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
 Property, Signal, Slot = QtCore.Property, QtCore.Signal, QtCore.Slot
@@ -160,7 +159,11 @@ CUSTOM = {kind.__name__: kind for kind in (qMRMLWidget, ctkCollapsibleButton, qM
 class UiLoader(QtUiTools.QUiLoader):
     """Qt's own loader, with the custom widgets and the connections that need their C++ signals."""
 
-    _kept: list = []
+    _kept: list = []  # PySide6 would drop the Python half of a custom widget as soon as it is made
+
+    @classmethod
+    def forget(cls) -> None:
+        cls._kept.clear()
 
     def createWidget(self, class_name: str, parent=None, name: str = ""):
         if class_name not in CUSTOM:
@@ -185,5 +188,3 @@ class UiLoader(QtUiTools.QUiLoader):
         self._kept.append(widget)
         return widget
 
-
-assert vtk  # MRML objects arrive as VTK objects
