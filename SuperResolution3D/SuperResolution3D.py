@@ -52,14 +52,18 @@ class SuperResolution3D(ScriptedLoadableModule):
             'Research software, not for diagnosis. See the <a href="{url}">documentation and tutorial</a>.'
         ).format(url=_HOMEPAGE)
         self.parent.acknowledgementText = _("Please cite: {citation}").format(citation=_CITATION)
-        slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", onStartupCompleted)
 
 
-def registerSampleData() -> None:
-    """Add the sample scans to the Sample Data module."""
+def onStartupCompleted() -> None:
+    """Add the sample scans to the Sample Data module, and the comparison to the layouts."""
+    from SuperResolution3DLib.comparison import register_layouts
     from SuperResolution3DLib.samples import register_sample_data
 
     register_sample_data()
+    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    if layout:
+        register_layouts(layout)
 
 
 @parameterNodeWrapper
@@ -110,6 +114,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         """Called when the module is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         from SuperResolution3DLib.comparison import ComparisonView
+        from SuperResolution3DLib.devices import offered_devices
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SuperResolution3D.ui"))
         self.layout.addWidget(uiWidget)
@@ -120,12 +125,12 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._applyShortcut = qt.QShortcut(qt.QKeySequence("Ctrl+Return"), uiWidget)
         self._applyShortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
         self._connect()
+        self.ui.deviceComboBox.addItems(offered_devices())
         self._setIdle()
-        self._showLog("")
-        for label in (self.ui.statusLabel, self.ui.reportLabel):
-            _show(label, "")
+        self._clearReport()
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEnd)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEnd)
         self.initializeParameterNode()
 
     def _connect(self) -> None:
@@ -143,7 +148,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._abortRun()
         self.setParameterNode(None)
         self.removeObservers()
-        self.comparison.forget()
+        self.comparison.leave()
 
     def enter(self) -> None:
         """Called each time the user opens this module."""
@@ -161,13 +166,13 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def onSceneStartClose(self, caller, event) -> None:
         """The volumes are about to go: so does the run."""
-        if self._abortRun():
-            _show(self.ui.statusLabel, _("The run was stopped because the scene was closed."))
-        _show(self.ui.reportLabel, "")
-        self.comparison.forget()
+        stopped = self._abortRun()
+        self._clearReport(_("The run was stopped because the scene was closed.") if stopped else "")
+        self.comparison.leave()
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event) -> None:
+    def onSceneEnd(self, caller, event) -> None:
+        """The scene was closed, or another one was loaded: its choices count now."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -257,6 +262,8 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         _show(ui.axesHintLabel, summary.axes_hint(facts) if facts else "")
         ui.modalitySourceLabel.text = f"({facts.modality.source})" if facts else ""
         if facts and parameters.proposedFor != node.GetID():
+            if self._run is None:
+                self._clearReport()  # it told of another volume
             with slicer.util.NodeModify(parameters):
                 parameters.proposedFor = node.GetID()
                 parameters.modality = facts.modality.modality
@@ -277,6 +284,8 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             parameters.method = names[0]
         box.currentIndex = names.index(parameters.method)
         chosen = methods[names.index(parameters.method)]
+        for control in (self.ui.ensembleComboBox, self.ui.ensembleLabel, self.ui.deviceComboBox, self.ui.deviceLabel):
+            control.enabled = chosen.networks
         self.ui.methodSummaryLabel.text = f"{chosen.summary} {chosen.when_not}"
 
     def _request(self):
@@ -307,9 +316,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
         if not self.ui.applyButton.enabled:
             return  # the shortcut
-        for label in (self.ui.reportLabel, self.ui.statusLabel):
-            _show(label, "")
-        self._showLog("")
+        self._clearReport()
         try:
             self._ensureDependencies()
             self._run = self.logic.start(
@@ -363,10 +370,13 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._setIdle()
         _show(self.ui.statusLabel, _("Done"))
         _show(self.ui.reportLabel, report_text(finished))
-        slicer.util.setSliceViewerLayers(background=finished.result)
         parameters = self._parameterNode or self.logic.getParameterNode()
         with slicer.util.NodeModify(parameters):
             parameters.lastSource, parameters.lastResult, parameters.lastComparison = finished.source, finished.result, finished.comparison
+        if self.comparison.laid_out:
+            self._showComparison(parameters)
+        else:
+            slicer.util.setSliceViewerLayers(background=finished.result)
         self._refresh()
 
     def _onFailure(self, error: Exception, log: str) -> None:
@@ -404,6 +414,12 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.ui.cancelButton.enabled = False
         self.ui.progressBar.visible = False
 
+    def _clearReport(self, status: str = "") -> None:
+        """Forget what the panel told of the last run."""
+        _show(self.ui.statusLabel, status)
+        _show(self.ui.reportLabel, "")
+        self._showLog("")
+
     def _showLog(self, text: str) -> None:
         self.ui.logText.plainText = text
         self.ui.logCollapsibleButton.visible = bool(text)
@@ -423,11 +439,14 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             self._parameterNode.inputVolume = node
 
     def onShowComparisonButton(self) -> None:
+        self._showComparison(self._parameterNode)
+        self._refresh()
+
+    def _showComparison(self, parameters: SuperResolution3DParameterNode) -> None:
         from SuperResolution3DLib.comparison import panes
 
-        p = self._parameterNode
-        self.comparison.show(panes(p.lastSource, p.lastComparison, p.lastResult), p.orientation)
-        self._refresh()
+        shown = panes(parameters.lastSource, parameters.lastComparison, parameters.lastResult)
+        self.comparison.show(shown, parameters.orientation)
 
     def onLeaveComparisonButton(self) -> None:
         self.comparison.leave()

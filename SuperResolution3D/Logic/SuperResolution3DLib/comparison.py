@@ -12,11 +12,14 @@ from typing import Sequence
 import slicer
 import vtk
 from slicer.i18n import tr as _
+from superres3d.methods import METHODS
 
 from .choices import Orientation
+from .nodes import SOURCE_ROLE
 
 #: any number from 100 on is free for modules; the layout node refuses one that is taken
 LAYOUT_ID = 8301
+_COUNTS = (2, 3)
 _VIEW_GROUP = 8301
 _VIEWS = ("SuperResolution3D-1", "SuperResolution3D-2", "SuperResolution3D-3")
 
@@ -35,8 +38,7 @@ def panes(source, comparison, result) -> list[Pane]:
     if comparison is not None:
         shown.append(Pane(comparison, _("Lanczos interpolation")))
     method = result.GetAttribute("SuperResolution3D.Method") or ""
-    networks = (result.GetAttribute("SuperResolution3D.Models") or "none") != "none"
-    shown.append(Pane(result, _("CNN: {method}").format(method=method) if networks else _("Interpolation: {method}").format(method=method)))
+    shown.append(Pane(result, METHODS[method].title if method in METHODS else method))
     return shown
 
 
@@ -56,42 +58,50 @@ class ComparisonView:
         self._link: WindowLevelLink | None = None
 
     @property
+    def laid_out(self) -> bool:
+        """True while the comparison is what the user sees; a scene may have been saved so."""
+        layout = self._layout_node()  # None without a main window
+        return layout is not None and _is_ours(layout.GetViewArrangement())
+
+    @property
     def active(self) -> bool:
-        return self._before is not None
+        """True while there is something to leave."""
+        return self._before is not None or self.laid_out
 
     def show(self, shown: Sequence[Pane], orientation: Orientation) -> None:
         """Lay out two or three panes; may be called again with other panes."""
         layout = self._layout_node()
-        if self._before is None:
-            self._before = layout.GetViewArrangement()
+        now = layout.GetViewArrangement()
+        if not _is_ours(now):
+            self._before = now
         self._release()
-        # Each count and orientation has a number of its own: a description that changed under
-        # the number in use would not be laid out again.
-        number = LAYOUT_ID + 10 * len(shown) + list(Orientation).index(orientation)
-        if not layout.IsLayoutDescription(number):
-            layout.AddLayoutDescription(number, layout_xml(len(shown), orientation))
-        layout.SetViewArrangement(number)
+        register_layouts(layout)
+        layout.SetViewArrangement(_layout_number(len(shown), orientation))
+        if self._layouts:
+            slicer.app.processEvents()  # Qt gives new views their size only now; a fit before that would be wrong
         self._fill(shown, orientation)
-        for pane in shown:
-            display = pane.volume.GetDisplayNode()
-            if display is not None and pane.volume.GetID() not in self._interpolated:
-                self._interpolated[pane.volume.GetID()] = display.GetInterpolate()
-                display.SetInterpolate(0)  # voxels as they are; smoothing would be a fourth method
+        self._show_voxels([pane.volume for pane in shown])
         self._link = WindowLevelLink([pane.volume for pane in shown])
 
     def leave(self) -> None:
-        """Back to the layout that was there before."""
-        if self._before is None:
-            return
+        """Back to the layout that was there before; also when the scene is about to close."""
         self._release()
-        self._layout_node().SetViewArrangement(self._before)
+        if self.laid_out:  # else the user chose another one meanwhile
+            layout = self._layout_node()
+            layout.SetViewArrangement(layout.SlicerLayoutConventionalView if self._before is None else self._before)
         self._before = None
 
-    def forget(self) -> None:
-        """The scene was closed: there is nothing to go back to."""
-        if self._link:
-            self._link.close()
-        self._link, self._before, self._interpolated = None, None, {}
+    def _show_voxels(self, volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> None:
+        """Voxels as they are; smoothing would be a fourth method."""
+        for volume in volumes:
+            display = volume.GetDisplayNode()
+            if display is None:
+                continue
+            # A result that was made while its input stood here has copied the input's display.
+            source = volume.GetNodeReference(SOURCE_ROLE)
+            remembered = self._interpolated.get(source.GetID()) if source else None
+            self._interpolated[volume.GetID()] = display.GetInterpolate() if remembered is None else remembered
+            display.SetInterpolate(0)
 
     def _release(self) -> None:
         if self._link:
@@ -146,6 +156,27 @@ class ComparisonView:
 
     def _composite(self, view: str) -> slicer.vtkMRMLSliceCompositeNode:
         return self._scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
+
+
+def register_layouts(layout: slicer.vtkMRMLLayoutNode) -> None:
+    """Tell Slicer the layouts, so that a scene that was saved while comparing opens as it was.
+
+    Each count and orientation has a number of its own: a description that changed under the
+    number in use would not be laid out again.
+    """
+    for count in _COUNTS:
+        for orientation in Orientation:
+            number = _layout_number(count, orientation)
+            if not layout.IsLayoutDescription(number):
+                layout.AddLayoutDescription(number, layout_xml(count, orientation))
+
+
+def _layout_number(count: int, orientation: Orientation) -> int:
+    return LAYOUT_ID + 10 * count + list(Orientation).index(orientation)
+
+
+def _is_ours(number: int) -> bool:
+    return number in {_layout_number(count, orientation) for count in _COUNTS for orientation in Orientation}
 
 
 def _centre(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:

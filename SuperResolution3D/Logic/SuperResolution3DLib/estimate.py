@@ -25,6 +25,7 @@ class Estimate:
         memory_bytes: the most that the worker, or Slicer while it loads, needs on top of now.
         disk_bytes: temporary files.
         seconds: a rough guess for the CPU.
+        networks: True if networks run, which a graphics card speeds up.
         notes: what was assumed.
     """
 
@@ -34,14 +35,17 @@ class Estimate:
     memory_bytes: int
     disk_bytes: int
     seconds: float
+    networks: bool
     notes: tuple[str, ...]
 
     def text(self) -> str:
-        """One or two lines for the panel."""
-        return _("Result: {shape} voxels of {spacing} mm, {size}. Needs {memory} of memory and about {time} on this processor; a graphics card is faster.").format(
+        """A few sentences for the panel."""
+        told = _("Result: {shape} voxels of {spacing} mm, {size}. Needs {memory} of memory and about {time} on this processor.").format(
             shape=wording.dimensions(self.shape), spacing=wording.dimensions(self.spacing), size=wording.memory(self.result_bytes),
             memory=wording.memory(self.memory_bytes), time=wording.duration(self.seconds),
         )  # fmt: skip
+        faster = (_("A graphics card is faster."),) if self.networks else ()
+        return " ".join((told, *faster, *self.notes))
 
 
 def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None = None) -> Estimate:
@@ -71,7 +75,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     factors = plan.factors[::-1]
     return Estimate(
         plan.output_shape[::-1], tuple(s / f for s, f in zip(facts.spacing, factors)), plan.result_bytes,
-        max(plan.memory_bytes, loading), disk, plan.seconds, plan.notes,
+        max(plan.memory_bytes, loading), disk, plan.seconds, plan.method.networks, plan.notes,
     )  # fmt: skip
 
 

@@ -1,0 +1,111 @@
+"""Upscale every scan of a folder in 3D Slicer, without its window.
+
+    Slicer --no-splash --no-main-window --python-script batch_upscale.py IN OUT [FACTOR [AXES [METHOD]]]
+
+IN is a folder with NIfTI, NRRD or MetaImage files; OUT gets one file a scan, named like
+``chest-SR-x2.nii.gz``.  FACTOR is 2 (default) or 4; AXES is all (default), in-plane or
+through-plane; METHOD is a name from ``superres3d methods``.
+
+A scan that cannot be read or upscaled is told and left out, and the next one is taken; a result
+that is already there is kept, so that a batch that was interrupted goes on.  The exit code is 0
+if every scan has its result, 1 if some have not, 2 if the arguments cannot be used.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import slicer
+import slicer.util
+
+FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def find_scans(folder: Path) -> list[Path]:
+    """The scans in a folder, by name; sub-folders are left alone."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name.lower().endswith(FILE_ENDINGS))
+
+
+def result_path(scan: Path, folder: Path, scale: int) -> Path:
+    """Where the result of a scan goes; never with a header that lies apart from its voxels."""
+    ending = next(ending for ending in FILE_ENDINGS if scan.name.lower().endswith(ending))
+    kept = {".nhdr": ".nrrd", ".mhd": ".mha"}.get(ending, ending)
+    return folder / f"{scan.name[: -len(ending)]}-SR-x{scale}{kept}"
+
+
+def upscale_file(scan: Path, target: Path, scale: int, axes: str, method: str) -> None:
+    """Load, upscale, save; the scene is empty again afterwards."""
+    from SuperResolution3D import SuperResolution3DLogic
+
+    try:
+        volume = slicer.util.loadVolume(str(scan))
+        finished = SuperResolution3DLogic().upscale(volume, scale=scale, axes=axes, method=method)
+        beside = target.with_name(f"part-{target.name}")  # an interrupted file is never taken for a result
+        try:
+            if not slicer.util.saveNode(finished.result, str(beside)):
+                raise RuntimeError(f"{target} could not be written; check the free disk space and the permissions")
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+    finally:
+        slicer.mrmlScene.Clear(False)
+
+
+def upscale_folder(source: Path, target: Path, scale: int = 2, axes: str = "all", method: str = "") -> int:
+    """All scans of a folder; returns how many have no result."""
+    scans, failures = find_scans(source), []
+    target.mkdir(parents=True, exist_ok=True)
+    for number, scan in enumerate(scans, start=1):
+        wanted, started = result_path(scan, target, scale), time.perf_counter()
+        if wanted.exists():
+            _tell(f"[{number}/{len(scans)}] {scan.name}: {wanted.name} is already there")
+            continue
+        try:
+            upscale_file(scan, wanted, scale, axes, method)
+        except Exception as error:  # a batch goes on whatever happens to one scan
+            failures.append(scan.name)
+            _tell(f"[{number}/{len(scans)}] {scan.name}: failed: {error}")
+        else:
+            _tell(f"[{number}/{len(scans)}] {scan.name}: {wanted.name}, {time.perf_counter() - started:.0f} s")
+    _tell(f"{len(scans) - len(failures)} of {len(scans)} scans have their result in {target}.")
+    if failures:
+        _tell(f"Without result: {', '.join(failures)}")
+    return len(failures)
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code."""
+    try:
+        source, target, scale, axes, method = _parse(arguments)
+    except ValueError as error:
+        _tell(f"{error}\nUsage: Slicer --no-splash --no-main-window --python-script batch_upscale.py IN OUT [FACTOR [AXES [METHOD]]]")
+        return 2
+    return 1 if upscale_folder(source, target, scale, axes, method) else 0
+
+
+def _parse(arguments: list[str]) -> tuple[Path, Path, int, str, str]:
+    if not 2 <= len(arguments) <= 5:
+        raise ValueError(f"Two to five arguments are needed, {len(arguments)} were given.")
+    source, target = Path(arguments[0]), Path(arguments[1])
+    scale, axes, method = [*arguments[2:], *("2", "all", "")[len(arguments) - 2 :]]
+    if not source.is_dir():
+        raise ValueError(f"The input folder {source} does not exist.")
+    if source.resolve() == target.resolve():
+        raise ValueError("The input and the output folder are the same; give each its own.")
+    if scale not in ("2", "4"):
+        raise ValueError(f"The factor {scale} cannot be used; use 2 or 4.")
+    if axes not in ("all", "in-plane", "through-plane"):
+        raise ValueError(f"The axes {axes} do not exist; use all, in-plane or through-plane.")
+    if not find_scans(source):
+        raise ValueError(f"The folder {source} holds no scan ({', '.join(FILE_ENDINGS)}).")
+    return source, target, int(scale), axes, method
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    slicer.util.exit(main(sys.argv[1:]))
