@@ -53,6 +53,7 @@ if not REASON:
     application.install()
     import slicer
     import slicer.util
+    from vtk.util.numpy_support import vtk_to_numpy
 
 
 class Panel:
@@ -130,7 +131,7 @@ def panel(tmp_path, pictures, monkeypatch):
     from panel_steps import worker_pids
 
     slicer.mrmlScene.Clear(True)
-    layout = application.open_layout()
+    layout = application.Layout()
     temporary = tmp_path / "slicer-temporary"
     temporary.mkdir()
     monkeypatch.setattr(slicer.app, "temporaryPath", str(temporary))
@@ -139,13 +140,15 @@ def panel(tmp_path, pictures, monkeypatch):
     panel.widget.cleanup()
     left = {"files": list(temporary.iterdir()), "workers": worker_pids(), "errors in slots": list(pythonqt.slot_errors)}
     _destroy(panel.raw)
-    layout.SetMRMLScene(None)
+    layout.close()
     slicer.mrmlScene.Clear(True)
     assert left == {"files": [], "workers": [], "errors in slots": []}
 
 
 def _destroy(widget) -> None:
     """The panel ends inside its own test, not whenever Python happens to collect it, perhaps in the middle of another."""
+    for selector in widget.findChildren(widgets.qMRMLNodeComboBox):
+        selector.setMRMLScene(None)
     widget.close()
     widget.deleteLater()
     slicer.app.processEvents()
@@ -170,8 +173,8 @@ def snapshot():
 
 
 def _voxels(node) -> bytes:
-    held = node is not None and node.IsA("vtkMRMLVolumeNode") and node.GetImageData()
-    return slicer.util.arrayFromVolume(node).tobytes() if held else b""
+    image = node.GetImageData() if node is not None and node.IsA("vtkMRMLVolumeNode") else None
+    return vtk_to_numpy(image.GetPointData().GetScalars()).tobytes() if image else b""
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import slicer
 import slicer.util
+import vtk
 from PySide6 import QtCore, QtWidgets
 
 from . import pythonqt, widgets
@@ -92,16 +93,31 @@ def _install_slicer_modules() -> None:
     sys.modules["slicer.packaging"] = slicer.packaging = packaging
 
 
-def open_layout():
-    """The views as MRML nodes, made by Slicer's own layout logic; returns it, and it must be kept.
+class Layout:
+    """The views as MRML nodes, made by Slicer's own logic as its layout manager does; nothing is drawn."""
 
-    Nothing is drawn: the nodes say what each view would show.
-    """
-    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
-    logic = slicer.vtkMRMLLayoutLogic()
-    logic.SetMRMLScene(slicer.mrmlScene)
-    logic.GetLayoutNode().SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-    return logic
+    def __init__(self):
+        scene = slicer.mrmlScene
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+        self._slices: dict[str, slicer.vtkMRMLSliceLogic] = {}
+        self._logic = slicer.vtkMRMLLayoutLogic()
+        self._logic.SetMRMLScene(scene)
+        node = self._logic.GetLayoutNode()
+        node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._follow)
+        node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+    def _follow(self, *_) -> None:
+        """A slice logic for each new view; it makes the node that says which volumes the view shows."""
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            if node.GetID() not in self._slices:
+                logic = self._slices[node.GetID()] = slicer.vtkMRMLSliceLogic()
+                logic.SetMRMLScene(slicer.mrmlScene)
+                logic.SetSliceNode(node)
+
+    def close(self) -> None:
+        for logic in self._slices.values():
+            logic.SetMRMLScene(None)
+        self._logic.SetMRMLScene(None)
 
 
 def new_panel_parent():

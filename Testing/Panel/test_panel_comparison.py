@@ -1,0 +1,119 @@
+"""Comparison side by side: what the views would show, by the MRML nodes that Slicer's own layout logic makes; and a network's run."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from superres3d.weights import find_model
+from SuperResolution3DLib.choices import Axes, Ensemble, Orientation
+
+FOUR_UP = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+
+
+@pytest.fixture
+def finished(panel, make_volume):
+    """The panel after a run; returns (input, Lanczos, result)."""
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    panel.ui.applyButton.click()
+    panel.finish()
+    p = panel.parameters
+    return p.lastSource, p.lastComparison, p.lastResult
+
+
+def layout():
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+
+def shown_in(number):
+    return slicer.mrmlScene.GetSingletonNode(f"SuperResolution3D-{number}", "vtkMRMLSliceCompositeNode")
+
+
+def slice_view(number):
+    return slicer.mrmlScene.GetSingletonNode(f"SuperResolution3D-{number}", "vtkMRMLSliceNode")
+
+
+def test_side_by_side_and_back(panel, finished):
+    usual = [volume.GetDisplayNode().GetInterpolate() for volume in finished]
+    assert not panel.ui.leaveComparisonButton.enabled
+    panel.ui.showComparisonButton.click()
+    assert panel.ui.leaveComparisonButton.enabled
+    assert [shown_in(n).GetBackgroundVolumeID() for n in (1, 2, 3)] == [volume.GetID() for volume in finished]
+    assert all(shown_in(n).GetLinkedControl() and shown_in(n).GetHotLinkedControl() for n in (1, 2, 3))
+    assert all(slice_view(n).GetOrientation() == "Axial" for n in (1, 2, 3))
+    assert all(volume.GetDisplayNode().GetInterpolate() == 0 for volume in finished)
+    panel.picture("9-comparison")
+    panel.ui.leaveComparisonButton.click()
+    assert layout().GetViewArrangement() == FOUR_UP
+    assert [volume.GetDisplayNode().GetInterpolate() for volume in finished] == usual
+    assert not panel.ui.leaveComparisonButton.enabled
+
+
+def test_all_views_start_at_the_middle_of_the_volume(panel, finished):
+    panel.ui.showComparisonButton.click()
+    low_high = [0.0] * 6
+    finished[0].GetRASBounds(low_high)
+    middle = np.mean(np.reshape(low_high, (3, 2)), axis=1)
+    for number in (1, 2, 3):
+        position = slicer.util.arrayFromVTKMatrix(slice_view(number).GetSliceToRAS())[:3, 3]
+        assert position[2] == pytest.approx(middle[2])  # axial: the offset lies along S
+
+
+def test_other_orientation(panel, finished):
+    panel.ui.orientationComboBox.currentIndex = list(Orientation).index(Orientation.SAGITTAL)
+    panel.ui.showComparisonButton.click()
+    assert all(slice_view(n).GetOrientation() == "Sagittal" for n in (1, 2, 3))
+
+
+def test_window_and_level_are_linked_until_the_comparison_is_left(panel, finished):
+    panel.ui.showComparisonButton.click()
+    source, lanczos, result = (volume.GetDisplayNode() for volume in finished)
+    lanczos.SetAutoWindowLevel(False)
+    lanczos.SetWindowLevel(321.0, 123.0)
+    assert [(d.GetWindow(), d.GetLevel()) for d in (source, result)] == [(321.0, 123.0)] * 2
+    panel.ui.leaveComparisonButton.click()
+    lanczos.SetWindowLevel(50.0, 40.0)
+    assert (source.GetWindow(), source.GetLevel()) == (321.0, 123.0)
+
+
+def test_without_lanczos_there_are_two_views(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    panel.ui.compareCheckBox.click()
+    panel.ui.applyButton.click()
+    panel.finish()
+    panel.ui.showComparisonButton.click()
+    assert shown_in(1) is not None and shown_in(2) is not None and shown_in(3) is None
+
+
+def test_closing_the_scene_while_comparing(panel, finished):
+    panel.ui.showComparisonButton.click()
+    slicer.mrmlScene.Clear(False)
+    assert layout().GetViewArrangement() == FOUR_UP
+    assert not panel.ui.leaveComparisonButton.enabled and not panel.ui.showComparisonButton.enabled
+
+
+def test_result_removed_from_the_scene(panel, finished):
+    slicer.mrmlScene.RemoveNode(finished[2])
+    assert not panel.ui.showComparisonButton.enabled
+
+
+def test_run_of_a_network_names_its_model(panel, make_volume):
+    """The default method with its real weights, as small as it goes."""
+    volume = make_volume(spacing=(1.0, 1.0, 1.0))
+    panel.parameters.inputVolume = volume
+    panel.parameters.axes, panel.parameters.ensemble = Axes.IN_PLANE, Ensemble.NONE
+    panel.ui.deviceComboBox.setCurrentText("cpu")
+    panel.ui.applyButton.click()
+    panel.finish()
+    assert panel.status == "Done", panel.status
+    result = panel.parameters.lastResult
+    assert slicer.util.arrayFromVolume(result).shape == (6, 80, 72)
+    weights = Path(find_model("two-stage-residual-mr-plane-x2").folder) / "weights.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert result.GetAttribute("SuperResolution3D.Models").endswith(f"sha256:{digest}")
+    assert f"SHA-256 {digest[:12]}" in panel.ui.reportLabel.text
+    panel.picture("6-done-network")
