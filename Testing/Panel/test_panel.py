@@ -46,6 +46,16 @@ def test_first_volume_of_the_scene_is_chosen_on_entering(panel, make_volume):
     assert panel.parameters.inputVolume is volume
 
 
+@pytest.mark.xfail(strict=True, reason="initializeParameterNode takes the first node of GetFirstNodeByClass")
+def test_a_label_map_is_not_chosen_on_entering(panel, make_volume):
+    """GetFirstNodeByClass counts label maps and colour images as scalar volumes, and the selector does not show them."""
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Liver")
+    volume = make_volume()
+    panel.widget.exit()
+    panel.widget.enter()
+    assert panel.parameters.inputVolume is volume
+
+
 def test_estimate_follows_the_choices(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
     panel.choose_cubic()
@@ -288,6 +298,14 @@ def test_every_control_has_a_name_a_tooltip_and_a_place_in_the_tab_order(panel):
     assert len(labels) == 11
     assert all(label.buddy() is not None and label.buddy().accessibleName() for label in labels), labels
     assert len({label.buddy() for label in labels}) == len(labels)
+
+
+@pytest.mark.xfail(strict=True, reason="Method and Compare side by side are both Alt+M")
+def test_no_two_controls_share_a_letter_behind_alt(panel):
+    texts = [w.text() for kind in (QtWidgets.QLabel, QtWidgets.QAbstractButton) for w in panel.raw.findChildren(kind) if w.objectName()]
+    letters = [QtGui.QKeySequence.mnemonic(text).toString() for text in texts if not QtGui.QKeySequence.mnemonic(text).isEmpty()]
+    assert len(letters) >= 14
+    assert sorted(letters) == sorted(set(letters))
 
 
 def test_tab_goes_from_top_to_bottom(panel, make_volume):
