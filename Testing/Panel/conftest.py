@@ -109,8 +109,9 @@ class Panel:
         box.currentIndex = box.findData("cubic")
 
     def picture(self, name: str) -> Path:
-        """Write what the panel looks like now."""
-        slicer.app.processEvents()
+        """Write what the panel looks like once its layout has settled; wrapped labels find their height in the second round."""
+        for _round in range(3):
+            slicer.app.processEvents()
         self.pictures.mkdir(parents=True, exist_ok=True)
         path = self.pictures / f"{name}.png"
         assert self.raw.grab().save(str(path))
@@ -127,8 +128,9 @@ def pictures(tmp_path_factory) -> Path:
 @pytest.fixture
 def panel(tmp_path, pictures, monkeypatch):
     """A fresh panel over an empty scene; fails if any slot raised, or if a file, a process or the panel itself was left behind."""
-    import SuperResolution3D as module
     from panel_steps import worker_pids
+
+    import SuperResolution3D as module
 
     slicer.mrmlScene.Clear(True)
     layout = application.Layout()

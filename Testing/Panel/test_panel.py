@@ -183,7 +183,7 @@ def test_apply_clicked_twice_starts_one_run(panel, make_volume):
 
 @pytest.mark.skipif(os.name == "nt", reason="uses signals")
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL"])  # a defect; the system's memory killer
-def test_crash_of_the_worker_is_one_message_with_the_log(panel, make_volume, snapshot, name):
+def test_crash_of_the_worker_is_one_message(panel, make_volume, snapshot, name):
     start_large_run(panel, make_volume)
     before = snapshot()
     for pid in worker_pids():
@@ -327,16 +327,26 @@ def test_tab_goes_from_top_to_bottom(panel, make_volume):
     panel.picture("7-advanced")
 
 
+def dark_palette() -> QtGui.QPalette:
+    """Light on dark, with disabled text in grey, as dark themes have it."""
+    palette = QtGui.QPalette(QtGui.QColor(53, 53, 53), QtGui.QColor(45, 45, 45))
+    for role in (QtGui.QPalette.WindowText, QtGui.QPalette.Text, QtGui.QPalette.ButtonText):
+        palette.setColor(QtGui.QPalette.Disabled, role, QtGui.QColor(127, 127, 127))
+    return palette
+
+
 def test_no_colours_of_its_own_in_a_dark_theme(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
     panel.choose_cubic()
     application = QtWidgets.QApplication.instance()
     usual = application.palette()
-    dark = QtGui.QPalette(QtGui.QColor(53, 53, 53))
     try:
-        application.setPalette(dark)
+        application.setPalette(dark_palette())
         panel.picture("8-dark")
-        assert all(not w.styleSheet() for w in panel.raw.findChildren(QtWidgets.QWidget))
+        own = [w for w in panel.raw.findChildren(QtWidgets.QWidget) if w.styleSheet() or w.testAttribute(QtCore.Qt.WA_SetPalette)]
+        assert [w.objectName() for w in own if not w.objectName().startswith("qt_")] == []
+        colours = panel.raw.findChild(QtWidgets.QLabel, "estimateLabel").palette()
+        assert colours.windowText().color().lightness() - colours.window().color().lightness() > 150
     finally:
         application.setPalette(usual)
 
@@ -360,3 +370,36 @@ def test_reload_replaces_the_helper_packages(panel, monkeypatch):
 def test_self_test_of_the_module(panel):
     """What "Reload and Test" runs in Slicer."""
     panel.module.SuperResolution3DTest().runTest()
+
+
+# ---------------------------------------------------------------------- known defects: a mark goes with its remedy
+
+
+@pytest.mark.skipif(os.name == "nt", reason="uses signals")
+@pytest.mark.xfail(strict=True, reason="the message points to a log that is empty and so not shown")
+def test_a_log_that_a_message_points_to_is_there(panel, make_volume):
+    start_large_run(panel, make_volume)
+    for pid in worker_pids():
+        os.kill(pid, signal.SIGKILL)
+    panel.finish()
+    assert ("see the log" in panel.status) == panel.ui.logCollapsibleButton.isVisible()
+
+
+@pytest.mark.xfail(strict=True, reason="the labels take names for markup: their textFormat is not PlainText")
+def test_names_are_shown_as_they_are(panel):
+    panel.parameters.inputVolume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "MR <b>T1</b> <3mm>")
+    assert "<b>T1</b> <3mm>" in panel.reason
+    told = panel.raw.findChildren(QtWidgets.QLabel)
+    assert [label.objectName() for label in told if label.wordWrap() and label.textFormat() != QtCore.Qt.PlainText] == []
+    panel.picture("2-name-with-markup")
+
+
+@pytest.mark.xfail(strict=True, reason="a long word in a wrapped label widens the panel")
+def test_a_long_name_does_not_widen_the_panel(panel, make_volume):
+    before = panel.raw.minimumSizeHint().width()
+    panel.parameters.inputVolume = make_volume(name="3_Ax_T1_MPRAGE_isotropic_pre_contrast_1mm_reformatted_for_neuronavigation_of_the_skull_base")
+    panel.choose_cubic()
+    panel.ui.applyButton.click()
+    panel.finish()
+    panel.picture("6-long-name")
+    assert panel.raw.minimumSizeHint().width() <= before

@@ -22,7 +22,7 @@ def parameterNodeWrapper(kind: type) -> type:
     """Class decorator."""
     hints = typing.get_type_hints(kind, include_extras=True)
     defaults = {name: getattr(kind, name, None) for name in hints}
-    for name, hint in hints.items():
+    for name in hints:
         setattr(kind, name, property(lambda self, n=name: self._read(n), lambda self, value, n=name: self._write(n, value)))
     for key, value in vars(_Behaviour).items():
         if not key.startswith("__") or key == "__init__":

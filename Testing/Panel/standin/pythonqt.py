@@ -12,7 +12,8 @@ import enum
 import inspect
 import traceback
 import types
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 from shiboken6 import Shiboken
@@ -20,7 +21,7 @@ from shiboken6 import Shiboken
 slot_errors: list[BaseException] = []
 _NAMESPACES = (QtCore, QtGui, QtWidgets, QtUiTools)
 _classes: dict[type, type] = {}
-_objects: dict[int, "Wrapped"] = {}
+_objects: dict[int, Wrapped] = {}
 _connections: dict[tuple[int, str, Any], Any] = {}
 
 
@@ -173,7 +174,7 @@ def class_for(qt_class: type) -> type:
     return _classes[qt_class]
 
 
-def module(name: str, extra: dict[str, type] = {}) -> types.ModuleType:
+def module(name: str, extra: dict[str, type]) -> types.ModuleType:
     """A module such as ``qt``, whose names are looked up in PySide6."""
     made = types.ModuleType(name)
     for key, value in extra.items():
