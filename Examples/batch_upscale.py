@@ -88,11 +88,11 @@ def main(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> tuple[Path, Path, int, str, str]:
     if not 2 <= len(arguments) <= 5:
         raise ValueError(f"Two to five arguments are needed, {len(arguments)} were given.")
-    source, target = Path(arguments[0]), Path(arguments[1])
+    source, target = Path(arguments[0]).resolve(), Path(arguments[1]).resolve()  # Slicer saves relative paths elsewhere
     scale, axes, method = [*arguments[2:], *("2", "all", "")[len(arguments) - 2 :]]
     if not source.is_dir():
         raise ValueError(f"The input folder {source} does not exist.")
-    if source.resolve() == target.resolve():
+    if source == target:
         raise ValueError("The input and the output folder are the same; give each its own.")
     if scale not in ("2", "4"):
         raise ValueError(f"The factor {scale} cannot be used; use 2 or 4.")

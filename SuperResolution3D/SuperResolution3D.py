@@ -7,6 +7,7 @@ other package that Slicer does not ship is imported here.
 
 import logging
 import os
+import re
 import sys
 from typing import Annotated, Callable, Optional
 
@@ -29,8 +30,9 @@ _LOGIC_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Logic"
 if _LOGIC_FOLDER not in sys.path:
     sys.path.insert(0, _LOGIC_FOLDER)
 
-from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Orientation, Scale  # noqa: E402
+from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Orientation, Preset, Scale  # noqa: E402
 
+_LONG_WORD = re.compile(r"\S{40,}")
 _HOMEPAGE = "https://github.com/SuperResolution3D/SlicerSuperResolution3D"
 _CITATION = (
     "Georgescu M-I, Ionescu RT, Verga N. Convolutional Neural Networks with Intermediate Loss for 3D Super-Resolution "
@@ -71,7 +73,7 @@ class SuperResolution3DParameterNode:
     """The choices of the panel, saved with the scene.
 
     inputVolume, outputVolume, comparisonVolume - the volumes; no output means a new one.
-    modality, scale, axes, ensemble, orientation - see SuperResolution3DLib.choices.
+    modality, scale, axes, preset, ensemble, orientation - see SuperResolution3DLib.choices.
     method - name in the catalogue; empty means the default.
     compare - also make a Lanczos interpolation.
     device - auto, cpu, cuda, cuda:<n> or mps.
@@ -88,7 +90,8 @@ class SuperResolution3DParameterNode:
     outputVolume: vtkMRMLScalarVolumeNode
     compare: bool = True
     comparisonVolume: vtkMRMLScalarVolumeNode
-    ensemble: Ensemble = Ensemble.EIGHT
+    preset: Preset = Preset.BEST
+    ensemble: Ensemble = Ensemble.AUTO
     device: str = "auto"
     memoryLimit: Annotated[float, WithinRange(0, 1024)] = 0.0
     orientation: Orientation = Orientation.AXIAL
@@ -182,7 +185,9 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         """Make sure that there is a parameter node; choose the first volume if none is chosen."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            # Label maps and colour volumes count as scalar volumes, too.
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            first = next((node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
             if first:
                 self._parameterNode.inputVolume = first
 
@@ -284,8 +289,9 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             parameters.method = names[0]
         box.currentIndex = names.index(parameters.method)
         chosen = methods[names.index(parameters.method)]
-        for control in (self.ui.ensembleComboBox, self.ui.ensembleLabel, self.ui.deviceComboBox, self.ui.deviceLabel):
-            control.enabled = chosen.networks
+        for name in ("preset", "ensemble", "device"):
+            for control in (f"{name}Label", f"{name}ComboBox"):
+                getattr(self.ui, control).enabled = chosen.networks
         self.ui.methodSummaryLabel.text = f"{chosen.summary} {chosen.when_not}"
 
     def _request(self):
@@ -293,7 +299,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
         p = self._parameterNode
         return Request(
-            scale=p.scale.value, axes=p.axes.value, method=p.method, modality=p.modality.value, ensemble=p.ensemble.value,
+            scale=p.scale.value, axes=p.axes.value, method=p.method, modality=p.modality.value, preset=p.preset.value, ensemble=p.ensemble.value,
             device=p.device, memory_limit_gib=p.memoryLimit or None, compare=p.compare,
         )  # fmt: skip
 
@@ -312,7 +318,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def onApplyButton(self) -> None:
         """Make sure of the packages, then start the run."""
-        from superres3d.errors import SuperResolutionError
+        from superres3d.errors import ResourceError, SuperResolutionError
 
         if not self.ui.applyButton.enabled:
             return  # the shortcut
@@ -326,7 +332,10 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         except SuperResolutionError as error:
             self._onFailure(error, self.ui.logText.plainText)
         except MemoryError:
-            self._onFailure(SuperResolutionError(_("Memory ran out; close other volumes or programs, or use a smaller factor.")), "")
+            self._onFailure(ResourceError(_("Memory ran out; close other volumes or programs, or use a smaller factor.")), "")
+        except Exception as error:  # a defect must not leave Apply disabled without a word
+            logging.exception("SuperResolution3D: the run could not be started")
+            self._onFailure(SuperResolutionError(_("The run could not be started ({reason}); see the Python console.").format(reason=error)), "")
         else:
             self._setBusy(_("Starting"))
 
@@ -455,7 +464,8 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
 def _show(label, text: str) -> None:
     """Set a label's text; an empty one takes no room."""
-    label.text = text
+    # A long name may break at its underscores; else it would widen the panel.
+    label.text = _LONG_WORD.sub(lambda word: word.group().replace("_", "_\u200b"), text)
     label.visible = bool(text)
 
 
@@ -477,7 +487,8 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         axes: str = "all",
         method: str = "",
         modality: str = "",
-        ensemble: str = "8",
+        preset: str = "best",
+        ensemble: str = "auto",
         device: str = "auto",
         memoryLimit: Optional[float] = None,
         compare: bool = False,
@@ -492,7 +503,8 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param axes: "all", "in-plane" or "through-plane".
         :param method: name in the catalogue (see ``superres3d methods``); empty: the default network.
         :param modality: "CT" or "MR"; empty: from DICOM, the units or the intensities.
-        :param ensemble: "8", "4" or "none".
+        :param preset: "best", "balanced" or "fast": how much work a network may spend.
+        :param ensemble: turned copies: "8", "4", "none", or "auto", as the preset says.
         :param device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         :param memoryLimit: GiB for the computation; None: what is free.
         :param compare: also make a Lanczos interpolation.
@@ -511,7 +523,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
 
         check_input(inputVolume)
         modality = modality or guess_modality(inputVolume).modality.value
-        request = Request(scale, axes, method or DEFAULT_METHOD, modality, ensemble, device, memoryLimit, compare)
+        request = Request(scale, axes, method or DEFAULT_METHOD, modality, preset, ensemble, device, memoryLimit, compare)
         outputs = Outputs(outputVolume, comparisonVolume)
         self.check(inputVolume, request, outputs)
         self.ensureDependencies(request, NoInstaller())
@@ -542,8 +554,9 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
 
         from SuperResolution3DLib.dependencies import MINIMUM_TORCH
 
-        installer.ensure_packages(Path(_LOGIC_FOLDER).parent / "Resources" / "requirements.txt")
-        if request.catalogued.networks:
+        resources = Path(_LOGIC_FOLDER).parent / "Resources"
+        installer.ensure_packages(resources / ("requirements-networks.txt" if request.catalogued.networks else "requirements.txt"))
+        if request.needs_torch:
             installer.ensure_torch(MINIMUM_TORCH)
 
     def start(self, inputVolume, request, outputs, onProgress, onSuccess, onFailure):

@@ -228,7 +228,6 @@ def test_result_larger_than_the_memory_of_this_machine(panel):
     panel.picture("bad-too-large")
 
 
-@pytest.mark.xfail(strict=True, reason="estimate._check_disk lets FileNotFoundError out, and the panel shows no reason")
 def test_temporary_folder_that_is_gone(panel, make_volume, monkeypatch):
     volume = make_volume()
     panel.parameters.inputVolume = volume
@@ -309,7 +308,7 @@ def test_model_of_another_network(panel, make_volume, snapshot, own_models):
     assert snapshot() == before
 
 
-# ---------------------------------------------------------------------- torch
+# ---------------------------------------------------------------------- engines
 
 
 @pytest.fixture
@@ -322,14 +321,15 @@ def no_torch(tmp_path, monkeypatch):
     return folder
 
 
-def test_without_torch_and_without_the_extension_that_installs_it(panel, make_volume, snapshot, no_torch):
+def test_a_graphics_card_without_torch_and_without_the_extension_that_installs_it(panel, make_volume, snapshot, no_torch):
     choose_network(panel, make_volume)
+    panel.parameters.device = "cuda"
     before = snapshot()
     assert_run_refused(panel, "needs the PyTorch extension")
     assert snapshot() == before
     panel.picture("bad-torch-missing")
-    panel.choose_cubic()
-    panel.ui.applyButton.click()  # interpolation works without it
+    panel.parameters.device = "auto"
+    panel.ui.applyButton.click()  # the processor needs no torch
     panel.finish()
     assert panel.status == "Done"
 
@@ -339,35 +339,47 @@ def test_torch_declined(panel, make_volume, snapshot, no_torch, monkeypatch):
     asked = []
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *_, **__: asked.append(text))  # the user says no
     choose_network(panel, make_volume)
+    panel.parameters.device = "cuda"
     before = snapshot()
     assert_run_refused(panel, "PyTorch was declined")
     assert len(asked) == 1 and "GB" in asked[0]
     assert snapshot() == before
 
 
+def break_package(tmp_path, monkeypatch, *statements):
+    """Packages that are installed to the eye of pip, but broken: only the worker can find out."""
+    for name, statement in statements:
+        broken = tmp_path / "broken" / name
+        broken.mkdir(parents=True)
+        (broken / "__init__.py").write_text(statement)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+
+
 @pytest.mark.parametrize(
-    "error",
+    "statement",
     [
-        "ImportError('half-installed')",
-        # What torch raises where a library is missing or, on Windows, a DLL cannot be initialised.
-        pytest.param(
-            "OSError('libtorch_cpu.so: cannot open shared object file')",
-            marks=pytest.mark.xfail(strict=True, reason="upscaling._network_stages catches ImportError alone"),
-        ),
+        "raise ImportError('half-installed')",
+        # What is raised where a library is missing or, on Windows, a DLL cannot be initialised.
+        "raise OSError('libopenvino.so: cannot open shared object file')",
     ],
     ids=["ImportError", "OSError"],
 )
-def test_torch_that_does_not_load(panel, make_volume, snapshot, tmp_path, monkeypatch, error):
-    """Installed to the eye of pip, but broken: only the worker can find out."""
-    broken = tmp_path / "broken" / "torch"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text(f"raise {error}")
-    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+def test_no_engine_that_loads(panel, make_volume, snapshot, tmp_path, monkeypatch, statement):
+    break_package(tmp_path, monkeypatch, ("openvino", statement), ("torch", statement))
     choose_network(panel, make_volume)
     before = snapshot()
-    assert_run_refused(panel, "cannot be loaded")
+    assert_run_refused(panel, "No engine for the networks can be loaded")
     assert snapshot() == before
-    panel.picture("bad-torch-broken")
+    panel.picture("bad-no-engine")
+
+
+def test_a_broken_openvino_is_said_and_torch_computes(panel, make_volume, tmp_path, monkeypatch):
+    break_package(tmp_path, monkeypatch, ("openvino", "raise ImportError('half-installed')"))
+    choose_network(panel, make_volume)
+    panel.ui.applyButton.click()
+    panel.finish()
+    assert panel.status == "Done"
+    assert "OpenVINO could not be used (half-installed); PyTorch computed on the CPU" in panel.ui.reportLabel.text
 
 
 def test_other_packages_missing_are_named(panel, make_volume, snapshot, monkeypatch, tmp_path):

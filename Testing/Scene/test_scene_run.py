@@ -135,13 +135,14 @@ def test_node_removed_during_the_run(scene, make_volume, snapshot, tmp_path, gon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interpolation_works_without_torch_and_a_network_says_what_is_missing(scene, make_volume, monkeypatch, tmp_path, fake_model):
-    broken = tmp_path / "broken" / "torch"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text("raise ImportError('half-installed', name='torch')")
+def test_interpolation_works_without_an_engine_and_a_network_says_what_is_missing(scene, make_volume, monkeypatch, tmp_path, fake_model):
+    for name in ("openvino", "torch"):
+        broken = tmp_path / "broken" / name
+        broken.mkdir(parents=True)
+        (broken / "__init__.py").write_text(f"raise ImportError('half-installed', name='{name}')")
 
-    class BrokenTorch(BlockingRunner):
-        """The worker's path starts with the extension's own folder, so the broken torch must lie in the folder it starts in."""
+    class BrokenEngines(BlockingRunner):
+        """The worker's path starts with the extension's own folder, so the broken packages must lie in the folder it starts in."""
 
         def __call__(self, arguments, workspace, on_progress):
             program, _m, module, *rest = arguments
@@ -149,10 +150,10 @@ def test_interpolation_works_without_torch_and_a_network_says_what_is_missing(sc
             return super().__call__([program, "-c", code, *rest], workspace, on_progress)
 
     volume = make_volume()
-    assert run(scene, volume, runner=BrokenTorch()).report["method"] == "cubic"
+    assert run(scene, volume, runner=BrokenEngines()).report["method"] == "cubic"
     fake_model("two-stage-residual-mr-plane-x2")
-    with pytest.raises(DeviceError, match="cannot be loaded"):
-        run(scene, volume, Request(axes="in-plane", modality="MR"), runner=BrokenTorch())
+    with pytest.raises(DeviceError, match="No engine for the networks can be loaded"):
+        run(scene, volume, Request(axes="in-plane", modality="MR"), runner=BrokenEngines())
 
 
 def test_missing_and_damaged_models(scene, make_volume, fake_model, snapshot, monkeypatch, tmp_path):
@@ -194,8 +195,10 @@ def test_output_equal_to_input_or_to_the_comparison_is_refused(scene, make_volum
 def test_impossible_choices_are_refused():
     with pytest.raises(InputError, match="does not exist"):
         Request(method="magic")
-    with pytest.raises(InputError, match="not for"):
+    with pytest.raises(InputError, match="factor 3 cannot be used"):
         Request(method="cubic", scale=3)
+    with pytest.raises(InputError, match="modality 'PT' does not exist"):
+        Request(modality="PT")
     assert {m.name for m in fitting_methods("CT", "all", 2)} >= {"lanczos", "cubic", "two-stage-residual"}
 
 

@@ -135,9 +135,10 @@ def test_info_tells_what_it_would_take(source, models):
 
 def test_methods_lists_the_catalogue():
     listed = json.loads(run_cli("methods", "--json").stdout)
-    assert {"two-stage-residual", "georgescu2020", "lanczos"} <= {method["name"] for method in listed}
+    assert {"two-stage-residual", "georgescu2020", "lanczos"} <= {method["name"] for method in listed["methods"]}
+    assert [preset["name"] for preset in listed["presets"]] == ["best", "balanced", "fast"]
     text = run_cli("methods").stdout
-    assert all(method["name"] in text for method in listed)
+    assert all(entry["name"] in text for entry in listed["methods"] + listed["presets"])
 
 
 def test_import_is_light():

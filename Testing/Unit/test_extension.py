@@ -1,11 +1,16 @@
-"""The extension's files: what CMake packages, and what the Extensions Index asks for."""
+"""The extension's files: what CMake packages, and what the Extensions Index checks before it takes an extension."""
 
 import json
 import re
+import shutil
 import struct
+import subprocess
 
 import pytest
 
+# A part of the index's closed list that could suit this extension.
+CATEGORIES = {"Filtering", "Image Synthesis", "Utilities"}
+LARGEST_REPOSITORY = 100 << 20
 SCHEMA_KEYS = {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_url", "tier"}
 
 
@@ -19,11 +24,21 @@ def listed(text: str, variable: str) -> set[str]:
     return {line.strip().replace("${MODULE_NAME}", "SuperResolution3D") for line in block.splitlines() if line.strip()}
 
 
+def tracked(root, folder) -> set[str]:
+    """Files of a folder that git knows, relative to it."""
+    if not shutil.which("git") or not (root / ".git").exists():
+        pytest.skip("needs git and a checkout")
+    told = subprocess.run(["git", "ls-files", "-z"], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return set(filter(None, told.split("\0")))
+
+
 def test_cmake_names_every_script_and_resource(root):
     module = root / "SuperResolution3D"
     text = (module / "CMakeLists.txt").read_text()
-    scripts = {"SuperResolution3D.py"} | {path.relative_to(module).as_posix() for path in module.glob("Logic/**/*.py")}
-    resources = {path.relative_to(module).as_posix() for path in module.glob("Resources/**/*") if path.is_file() and "__pycache__" not in path.parts}
+    files = tracked(root, module)
+    scripts = {name for name in files if name == "SuperResolution3D.py" or name.startswith("Logic/")}
+    resources = {name for name in files if name.startswith("Resources/")}
+    assert scripts and resources
     assert listed(text, "MODULE_PYTHON_SCRIPTS") == scripts
     assert listed(text, "MODULE_PYTHON_RESOURCES") == resources
 
@@ -33,10 +48,12 @@ def test_index_entry(root):
     entry = json.loads(content)
     assert b"\r" not in content and content.endswith(b"\n")
     assert set(entry) == SCHEMA_KEYS
-    assert entry["category"] == "Filtering" and entry["build_dependencies"] == ["PyTorch"]
+    assert entry["category"] in CATEGORIES and entry["build_dependencies"] == ["PyTorch"]
     assert re.fullmatch(r"https://.*/Slicer[^/]*\.git", entry["scm_url"])  # the repository's name starts with Slicer
+    assert 1 <= entry["tier"] <= 5
     text = (root / "CMakeLists.txt").read_text()
-    assert "project(SuperResolution3D)" in text  # the extension's name is the json's, and does not
+    assert re.findall(r"project\s*\(\s*([^\s)]+)", text) == ["SuperResolution3D"]  # the json's name, which must not start with Slicer
+    assert f"set(EXTENSION_TIER {entry['tier']})" in text
 
 
 def test_extension_metadata_is_complete_and_each_in_one_line(root):
@@ -44,6 +61,22 @@ def test_extension_metadata_is_complete_and_each_in_one_line(root):
     for name in ("HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS"):
         assert re.search(rf'^set\(EXTENSION_{name} "[^"]+"\)$', text, re.MULTILINE), name
     assert re.search(r"^set\(EXTENSION_DEPENDS PyTorch\)$", text, re.MULTILINE)
+
+
+def test_pictures_of_the_extension_are_in_the_repository(root):
+    """The index downloads them: png, jpeg or gif, from the main branch."""
+    text = (root / "CMakeLists.txt").read_text()
+    for name in ("ICONURL", "SCREENSHOTURLS"):
+        for url in re.search(rf'set\(EXTENSION_{name} "([^"]+)"\)', text).group(1).split():
+            assert url.endswith((".png", ".jpg", ".jpeg", ".gif"))
+            assert (root / url.split("/main/")[1]).is_file(), url
+
+
+def test_size_of_the_repository_with_its_history(root):
+    files = tracked(root, root)
+    history = subprocess.run(["git", "count-objects", "-v"], cwd=root, check=True, capture_output=True, text=True).stdout
+    packed = sum(int(size) for size in re.findall(r"^size(?:-pack)?: (\d+)$", history, re.MULTILINE)) << 10
+    assert sum((root / name).stat().st_size for name in files) + packed < LARGEST_REPOSITORY
 
 
 def test_licence_and_icon(root):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.signal import correlate2d
 from superres3d.interpolation import resize
-from superres3d.networks.georgescu import IntermediateLossNet, multiply_accumulates, receptive_halo, sub_pixel
+from superres3d.networks.georgescu import IntermediateLossNet, sub_pixel
 
 from .conftest import random_network, smooth_noise
 
@@ -17,7 +17,7 @@ SIZES = {(2, 2): (57_573, 114_336), (4, 4): (61_041, 345_888), (2, 1): (56_995, 
 def test_parameters_and_arithmetic_are_the_papers(factors, residual):
     net = IntermediateLossNet(factors, residual=residual)
     assert sum(parameter.numel() for parameter in net.parameters()) == SIZES[factors][0]
-    assert multiply_accumulates(net) == SIZES[factors][1]
+    assert net.architecture.multiply_accumulates == SIZES[factors][1]
 
 
 def convolve(layer, channels):
@@ -111,7 +111,7 @@ def test_receptive_halo_is_tight(factors, residual):
             net(image)[0, 0, 20 * factors[0] + phase_row, 20 * factors[1] + phase_column].backward()
             rows, columns = torch.nonzero(image.grad[0, 0], as_tuple=True)
             reach = [max(reach[0], int((rows - 20).abs().max())), max(reach[1], int((columns - 20).abs().max()))]
-    assert tuple(reach) == receptive_halo(net)
+    assert tuple(reach) == net.architecture.halo
 
 
 @pytest.mark.parametrize("filters", [32, 64, 128])

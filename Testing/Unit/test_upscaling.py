@@ -18,22 +18,22 @@ from .conftest import random_network, smooth_noise
 ALL_FACTORS = [((2, 2), "k"), ((4, 4), "k"), ((2, 1), "k"), ((1, 2), "k"), ((1, 4), "j"), ((2, 4), "i")]
 
 
-def paper_pipeline(voxels: np.ndarray, models, method: str, scale: int) -> np.ndarray:
-    """Both stages with the full ensemble, written out slice by slice with numpy.median."""
+def by_the_paper(voxels: np.ndarray, method: str, scale: int) -> np.ndarray:
+    """Both stages with the full ensemble, written out slice by slice with PyTorch and numpy.median, in the method's order."""
     from superres3d.weights import find_model, load_network
 
-    plane, depth = (load_network(find_model(f"{method}-mr-{stage}-x{scale}")) for stage in ("plane", "depth"))
+    nets = {stage: load_network(find_model(f"{method}-mr-{stage}-x{scale}")) for stage in ("plane", "depth")}
 
-    def run(net, image):
+    def run(stage, image):
         with torch.inference_mode():
-            return net(torch.from_numpy(np.ascontiguousarray(image))[None, None])[0, 0].numpy()
+            return nets[stage](torch.from_numpy(np.ascontiguousarray(image))[None, None])[0, 0].numpy()
 
     def plane_slice(image):
         members = []
         for quarter in range(4):
             for flip in (False, True):
                 turned = np.rot90(image, quarter)
-                output = run(plane, turned[:, ::-1] if flip else turned)
+                output = run("plane", turned[:, ::-1] if flip else turned)
                 members.append(np.rot90(output[:, ::-1] if flip else output, -quarter))
         return np.median(members, axis=0)
 
@@ -41,13 +41,20 @@ def paper_pipeline(voxels: np.ndarray, models, method: str, scale: int) -> np.nd
         members = []
         for rows in (1, -1):
             for columns in (1, -1):
-                members.append(run(depth, image[::rows, ::columns])[::rows, ::columns])
+                members.append(run("depth", image[::rows, ::columns])[::rows, ::columns])
         return np.median(members, axis=0)
 
-    stack = np.stack([plane_slice(image) for image in voxels]).astype(np.float32)
-    by_row = np.stack([depth_slice(stack[:, j]) for j in range(stack.shape[1])], axis=1)
-    by_column = np.stack([depth_slice(stack[:, :, i]) for i in range(stack.shape[2])], axis=2)
-    return (by_row + by_column) / 2
+    def depth(stack):
+        by_row = np.stack([depth_slice(stack[:, j]) for j in range(stack.shape[1])], axis=1)
+        by_column = np.stack([depth_slice(stack[:, :, i]) for i in range(stack.shape[2])], axis=2)
+        return (by_row + by_column) / 2
+
+    def plane(stack):
+        return np.stack([plane_slice(image) for image in stack])
+
+    for stage in METHODS[method].order:
+        voxels = (plane if stage == "plane" else depth)(voxels).astype(np.float32)
+    return voxels
 
 
 @pytest.mark.parametrize("method", ["georgescu2020", "two-stage-residual"])
@@ -55,7 +62,7 @@ def paper_pipeline(voxels: np.ndarray, models, method: str, scale: int) -> np.nd
 def test_the_engine_does_what_the_paper_says(models, method, scale):
     voxels = smooth_noise((6, 11, 14)) * 500
     intensities = intensity_scale(voxels, "MR")
-    expected = intensities.restore(paper_pipeline(np.maximum(intensities.normalise(voxels), 0), models, method, scale))
+    expected = intensities.restore(by_the_paper(np.maximum(intensities.normalise(voxels), 0), method, scale))
     result = upscale(Volume(voxels, modality="MR"), scale, method=method).volume.voxels
     outside = intensities.split(intensities.normalise(voxels))[1]
     assert outside is not None  # the darkest voxels lie below the lower percentile
@@ -84,22 +91,11 @@ def test_blocks_give_the_whole(models, monkeypatch, method, factors, slice_axis,
             assert (tiled.volume.voxels != whole.volume.voxels).mean() < 5e-5
 
 
-def test_strips_of_a_large_slice_give_the_whole():
-    net = random_network((2, 2), residual=True)
-    images = torch.from_numpy(smooth_noise((2, 90, 40)))
-    results = []
-    torch.set_num_threads(2)  # tiles side by side in threads
-    for pixels in (1 << 24, 1 << 12):
-        engine = Engine("cpu", batch_pixels=pixels)
-        results.append(engine.run(engine.prepare(net), images, ((0, False),), lambda _: None))
-    torch.testing.assert_close(*results, atol=2e-6, rtol=0)
-
-
 def test_too_small_a_halo_would_be_seen(models, monkeypatch):
     """The tile test can fail: one pixel less of halo changes the result."""
     scan = Volume(smooth_noise((8, 40, 40)) * 900, modality="MR")
     whole = upscale(scan, (2, 1), ensemble="none").volume.voxels
-    monkeypatch.setattr("superres3d.engine.receptive_halo", lambda net: (5, 5))
+    monkeypatch.setattr("superres3d.networks.architecture.Architecture.halo", (5, 5))
     monkeypatch.setattr("superres3d.upscaling.choose_block", lambda *_: (8, 20, 20))
     assert np.abs(upscale(scan, (2, 1), ensemble="none").volume.voxels - whole).max() > 1e-4
 
@@ -196,7 +192,7 @@ def test_progress_rises_to_one_and_names_its_stages(models, scan):
     upscale(scan, 2, progress=lambda stage, share: seen.append((stage, share)))
     shares = [share for _, share in seen]
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == pytest.approx(1.0)
-    assert [stage for stage in dict(seen)] == ["plane", "depth"]
+    assert [stage for stage in dict(seen)] == ["depth", "plane"]
 
 
 def test_cancelling_stops_at_once(models, scan):
@@ -220,64 +216,6 @@ def test_report_tells_how_it_was_made(models, scan):
     assert report["peak_memory_bytes"] > 1e7 and "not for diagnosis" in report["statement"]
 
 
-class OutOfMemoryNet:
-    """Stands for a graphics card whose memory ends beyond ``limit`` pixels a batch."""
-
-    def __init__(self, net, limit):
-        self._net, self._limit, self.factors, self.low, self.high = net, limit, net.factors, net.low, net.high
-
-    def __call__(self, images):
-        if images.numel() > self._limit:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return self._net(images)
-
-    def to(self, *_, **__):
-        self._limit = 1 << 30
-        return self
-
-
-def test_memory_running_out_means_smaller_batches_and_is_said():
-    net = random_network((2, 2), residual=True)
-    images = torch.from_numpy(smooth_noise((4, 40, 40)))
-    engine = Engine("cpu", batch_pixels=1 << 20)
-    expected = engine.run(net, images, ((0, False),), lambda _: None)
-    engine.device = type("Card", (), {"type": "cuda", "__str__": lambda self: "cuda:0"})()
-    engine._batch = lambda n, i, t, tick: n(i)  # a card that is not there cannot be copied to
-    result = engine.run(OutOfMemoryNet(net, 3000), images, ((0, False),), lambda _: None)
-    torch.testing.assert_close(result, expected, atol=1e-6, rtol=0)
-    assert engine.notes and "smaller" in engine.notes[0] or "batches" in engine.notes[0]
-
-
-def test_memory_running_out_for_good_means_the_cpu():
-    net = random_network((2, 2), residual=True)
-    images = torch.from_numpy(smooth_noise((1, 24, 24)))
-    engine = Engine("cpu", batch_pixels=1 << 13)
-    expected = engine.run(net, images, ((0, False),), lambda _: None)
-    engine.device = type("Card", (), {"type": "cuda", "__str__": lambda self: "cuda:0"})()
-    batch = engine._batch
-    engine._batch = lambda n, i, t, tick: batch(n, i, t, tick) if engine.device.type == "cpu" else n(i)
-    result = engine.run(OutOfMemoryNet(net, 10), images, ((0, False),), lambda _: None)
-    torch.testing.assert_close(result, expected)
-    assert engine.device.type == "cpu" and "went on with the CPU" in engine.notes[-1]
-
-
-def test_memory_running_out_on_the_cpu_is_said_plainly():
-    engine = Engine("cpu")
-    net = OutOfMemoryNet(random_network((2, 2), residual=True), 10)
-    with pytest.raises(ResourceError, match="Memory ran out; use a smaller factor"):
-        engine.run(net, torch.rand(1, 24, 24), ((0, False),), lambda _: None)
-
-
-def test_other_errors_of_torch_are_not_taken_for_memory():
-    engine = Engine("cpu")
-    with pytest.raises(RuntimeError, match="size"):
-        engine.run(random_network((2, 2), residual=True), torch.rand(1, 24, 24, dtype=torch.float32), ((0, False),), _raises)
-
-
-def _raises(_):
-    raise RuntimeError("size mismatch")
-
-
 def test_blocks_cover_once():
     shape = (17, 40, 31)
     counted = np.zeros(shape, int)
@@ -287,12 +225,12 @@ def test_blocks_cover_once():
 
 
 def test_block_choice_keeps_the_depth_and_the_budget(models):
-    from superres3d.engine import make_stages
+    from superres3d.stages import make_stages
     from superres3d.tiling import working_bytes
-    from superres3d.weights import find_model, load_network
+    from superres3d.weights import find_model
 
-    nets = {stage: load_network(find_model(f"two-stage-residual-ct-{stage}-x2")) for stage in ("plane", "depth")}
-    stages = make_stages(nets, "8", Engine("cpu"))
+    chain = {stage: find_model(f"georgescu2020-ct-{stage}-x2") for stage in ("plane", "depth")}
+    stages = make_stages(chain, "8", Engine("cpu"))
     shape = (400, 512, 512)
     block = choose_block(stages, shape, 1 << 30)
     assert block[0] == 400 and working_bytes(stages, shape, block) <= 1 << 30
@@ -312,6 +250,7 @@ def test_block_choice_keeps_the_depth_and_the_budget(models):
         (2, {"axes": "up"}, "axes 'up' do not exist"),
         (2, {"method": "magic"}, "method 'magic' does not exist; use one of two-stage-residual"),
         (2, {"ensemble": "16"}, "ensemble '16' does not exist"),
+        (2, {"preset": "turbo"}, "preset 'turbo' does not exist; use one of best, balanced, fast"),
         (2, {"modality": "PET"}, "modality 'PET' does not exist"),
         (2, {"slice_axis": "z"}, "slice axis 'z' does not exist"),
     ],
@@ -328,7 +267,7 @@ def test_devices_that_are_not_there(models, scan, device):
 
 
 def test_a_result_larger_than_memory_is_refused_before_work(models, scan):
-    with pytest.raises(ResourceError, match="needs .* GiB of memory and .* are free"):
+    with pytest.raises(ResourceError, match="needs .* MiB of memory and the limit is 50 MiB"):
         upscale(scan, 4, memory_limit=50 << 20)
 
 

@@ -14,12 +14,10 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 from superres3d.errors import InputError
+from superres3d.volume import find_slice_axis
 
 from .modality import ModalityGuess, guess_modality
 from .sequences import current_frame
-
-#: an axis with a spacing this many times that of the finest is thick
-_THICK = 1.5
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class VolumeFacts:
         spacing: millimetres.
         dtype: of the voxels.
         modality: a guess, and where it comes from.
-        thick: True if the slices are clearly coarser than the pixels in them.
+        thickness: distance of the slices over the width of their pixels.
         frame: of a sequence: (number from 1, count), else None.
     """
 
@@ -41,7 +39,7 @@ class VolumeFacts:
     spacing: tuple[float, float, float]
     dtype: np.dtype
     modality: ModalityGuess
-    thick: bool
+    thickness: float
     frame: tuple[int, int] | None
 
 
@@ -49,9 +47,11 @@ def volume_facts(node: slicer.vtkMRMLScalarVolumeNode) -> VolumeFacts:
     """The facts of a volume that passed :func:`check_input`."""
     spacing = tuple(float(s) for s in node.GetSpacing())
     array = slicer.util.arrayFromVolume(node)
+    slices = 2 - find_slice_axis(spacing)
+    pixels = max(length for axis, length in enumerate(spacing) if axis != slices)
     return VolumeFacts(
         node.GetName(), tuple(array.shape[::-1]), spacing, array.dtype,
-        guess_modality(node), max(spacing) > _THICK * min(spacing), current_frame(node),
+        guess_modality(node), spacing[slices] / pixels, current_frame(node),
     )  # fmt: skip
 
 

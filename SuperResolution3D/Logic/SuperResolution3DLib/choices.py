@@ -46,18 +46,35 @@ class Axes(Enum):
         }[self]
 
 
+class Preset(Enum):
+    """How much work a network method may spend."""
+
+    BEST = "best"
+    BALANCED = "balanced"
+    FAST = "fast"
+
+    def label(self) -> str:
+        return {
+            Preset.BEST: _("Best"),
+            Preset.BALANCED: _("Balanced (half the time or less)"),
+            Preset.FAST: _("Fast (an eighth of the time or less)"),
+        }[self]
+
+
 class Ensemble(Enum):
     """How many turned copies of the scan a network sees; the result is their median."""
 
+    AUTO = "auto"
     EIGHT = "8"
     FOUR = "4"
     NONE = "none"
 
     def label(self) -> str:
         return {
-            Ensemble.EIGHT: _("8 copies (best)"),
-            Ensemble.FOUR: _("4 copies (half the time)"),
-            Ensemble.NONE: _("None (fastest)"),
+            Ensemble.AUTO: _("As the quality says"),
+            Ensemble.EIGHT: _("8 copies"),
+            Ensemble.FOUR: _("4 copies"),
+            Ensemble.NONE: _("None"),
         }[self]
 
 

@@ -63,7 +63,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     limit = int(request.memory_limit_gib * 2**30) if request.memory_limit_gib else None
     plan = plan_upscaling(
         facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, method=request.method,
-        modality=request.modality, ensemble=request.ensemble, memory_limit=limit,
+        modality=request.modality, preset=request.preset, ensemble=request.ensemble, memory_limit=limit,
     )  # fmt: skip
     volumes = 2 if request.makes_comparison else 1
     # While Slicer loads the volumes it holds each once, and the last one twice more as a file is read.
@@ -91,7 +91,12 @@ def _check_memory(needed: int) -> None:
 
 
 def _check_disk(needed: int, folder: str) -> None:
-    free = shutil.disk_usage(folder).free
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise ResourceError(
+            _("The temporary folder {folder} cannot be used ({reason}); choose another one in the application settings.").format(folder=folder, reason=error.strerror)
+        ) from None
     if needed > free:
         raise ResourceError(
             _("The run needs {needed} of disk in {folder} and {free} are free; free some space, or choose another temporary folder in the application settings.")

@@ -66,6 +66,7 @@ class Job:
         Raises:
             InputError: the input or a chosen output left the scene meanwhile.
         """
+        report = {**report, "source": self._source.name}  # not the temporary file
         factors = tuple(report["factors_ijk"])
         source = self._source.node(self._scene)
         compared = self.request.makes_comparison
@@ -78,6 +79,11 @@ class Job:
         _check_still_there(self._scene, targets)
         nodes = [put_into_scene(self._scene, self._source, product, target) for product, target in zip(products, targets)]
         return Finished(source, nodes[0], nodes[1] if compared else None, report, self._warnings(report))
+
+    def in_words(self, error: Exception) -> Exception:
+        """An error of the worker with the volume's name in place of its temporary file."""
+        file = str(self.workspace.input)
+        return type(error)(str(error).replace(file, f'"{self._source.name}"')) if file in str(error) else error
 
     def close(self) -> None:
         """Remove the files."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from superres3d.methods import AXES, DEFAULT_METHOD, METHODS, Method, check_ensemble, find_method
+from superres3d.methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, METHODS, Method, find_method, find_preset
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Request:
         axes: "all", "in-plane" or "through-plane".
         method: a name from the catalogue.
         modality: "CT" or "MR".
-        ensemble: "none", "4" or "8".
+        preset: "best", "balanced" or "fast".
+        ensemble: "auto" (the preset's), "none", "4" or "8".
         device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         memory_limit_gib: for the worker; None: what is free.
         compare: also make a Lanczos interpolation on the same grid.
@@ -29,14 +30,15 @@ class Request:
     axes: str = "all"
     method: str = DEFAULT_METHOD
     modality: str = "MR"
-    ensemble: str = "8"
+    preset: str = DEFAULT_PRESET
+    ensemble: str = "auto"
     device: str = "auto"
     memory_limit_gib: float | None = None
     compare: bool = True
 
     def __post_init__(self) -> None:
         find_method(self.method, self.modality, self.axes, self.scale)
-        check_ensemble(self.ensemble)
+        find_preset(self.preset, self.ensemble)
 
     @property
     def catalogued(self) -> Method:
@@ -47,11 +49,16 @@ class Request:
         """Lanczos beside Lanczos would show nothing."""
         return self.compare and self.method != "lanczos"
 
+    @property
+    def needs_torch(self) -> bool:
+        """A graphics card was asked for by name; on the processor the networks need no torch."""
+        return self.catalogued.networks and self.device.split(":")[0] in ("cuda", "mps")
+
     def arguments(self) -> list[str]:
         """Options of ``superres3d upscale``."""
         options = [
             "--scale", str(self.scale), "--axes", self.axes, "--method", self.method, "--modality", self.modality,
-            "--ensemble", self.ensemble, "--device", self.device,
+            "--preset", self.preset, "--ensemble", self.ensemble, "--device", self.device,
         ]  # fmt: skip
         return options + (["--memory-limit", str(self.memory_limit_gib)] if self.memory_limit_gib else [])
 

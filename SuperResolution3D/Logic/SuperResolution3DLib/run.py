@@ -29,6 +29,8 @@ def run_and_wait(job: Job, on_progress: Callable[[Progress], None], runner: Bloc
     try:
         report = runner(command(job.request, job.workspace), job.workspace, on_progress)
         return job.finish(report)
+    except SuperResolutionError as error:
+        raise job.in_words(error) from None
     finally:
         job.close()
 
@@ -89,4 +91,4 @@ class PanelRun:
     def _failed(self, error: Exception) -> None:
         log = self._job.workspace.log_text()
         self._job.close()
-        self._on_failure(error, log)
+        self._on_failure(self._job.in_words(error), log)

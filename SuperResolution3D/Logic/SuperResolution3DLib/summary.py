@@ -10,6 +10,8 @@ from .checks import VolumeFacts
 from .choices import Axes
 from .job import Finished
 
+_CLEARLY = 1.5
+
 
 def facts_text(facts: VolumeFacts) -> str:
     """Matrix, spacing, voxel type, and the frame of a sequence."""
@@ -23,16 +25,18 @@ def facts_text(facts: VolumeFacts) -> str:
 
 
 def proposed_axes(facts: VolumeFacts) -> Axes:
-    """Through-plane for thick slices: there the scan is poorest."""
-    return Axes.THROUGH_PLANE if facts.thick else Axes.ALL
+    """The axes in which the scan is clearly poorer; all, where it is poor in none."""
+    if facts.thickness > _CLEARLY:
+        return Axes.THROUGH_PLANE
+    return Axes.IN_PLANE if facts.thickness < 1 / _CLEARLY else Axes.ALL
 
 
 def axes_hint(facts: VolumeFacts) -> str:
     """Why these axes were proposed."""
-    if facts.thick:
-        return _("Proposed: through-plane, because the slices are {ratio} times as thick as the pixels are wide.").format(
-            ratio=f"{max(facts.spacing) / min(facts.spacing):.1f}"
-        )
+    if facts.thickness > _CLEARLY:
+        return _("Proposed: through-plane, because the slices are {ratio} times as thick as the pixels are wide.").format(ratio=f"{facts.thickness:.1f}")
+    if facts.thickness < 1 / _CLEARLY:
+        return _("Proposed: in-plane, because the pixels are {ratio} times as wide as the slices are thick.").format(ratio=f"{1 / facts.thickness:.1f}")
     return _("Proposed: all axes, because the voxels are nearly cubes.")
 
 

@@ -168,10 +168,8 @@ def outcome(last: Event | None, exit_code: int, crashed: bool, log: str) -> dict
         missing = log.rsplit("No module named", 1)[1].split("\n")[0].strip(" '\"")
         raise DeviceError(_("The Python package {name} is missing or damaged; apply again to install it, see the log.").format(name=missing))
     if crashed or exit_code < 0 or exit_code in (137, 9):
-        raise ResourceError(
-            _("The computation was ended from outside or crashed (code {code}), often because memory ran out; close other programs or use a smaller factor, see the log.")
-            .format(code=abs(exit_code))
-        )  # fmt: skip
+        told = _("The computation was ended from outside or crashed (code {code}), often because memory ran out; close other programs or use a smaller factor.")
+        raise ResourceError(told.format(code=abs(exit_code)) + (" " + _("See the log.") if log.strip() else ""))
     raise SuperResolutionError(_("The computation failed (code {code}); see the log, and report it with the log if it happens again.").format(code=exit_code))
 
 

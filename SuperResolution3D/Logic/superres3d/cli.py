@@ -19,7 +19,7 @@ import typer
 from . import __version__
 from .errors import Cancelled, InputError, ResourceError, SuperResolutionError
 from .files import check_output_folder, replace_text
-from .methods import AXES, DEFAULT_METHOD, ENSEMBLES, METHODS, MODALITIES, SCALES
+from .methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, METHODS, MODALITIES, PRESETS, SCALES
 from .reporter import STYLES, Reporter, make_reporter
 
 app = typer.Typer(
@@ -36,7 +36,8 @@ def _choice(name: str, values) -> Any:
 
 
 AxesChoice = _choice("AxesChoice", AXES)
-EnsembleChoice = _choice("EnsembleChoice", ENSEMBLES)
+EnsembleChoice = _choice("EnsembleChoice", ("auto", *ENSEMBLES))
+PresetChoice = _choice("PresetChoice", PRESETS)
 ModalityChoice = _choice("ModalityChoice", ("auto", *MODALITIES))
 SliceAxisChoice = _choice("SliceAxisChoice", ("auto", "i", "j", "k"))
 StyleChoice = _choice("StyleChoice", STYLES)
@@ -50,7 +51,8 @@ def upscale(
     axes: Annotated[AxesChoice, typer.Option(help="Axes to refine (with a single factor).")] = "all",
     method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
     modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = "auto",
-    ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result.")] = "8",
+    preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = DEFAULT_PRESET,
+    ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = "auto",
     memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
@@ -65,8 +67,8 @@ def upscale(
     with _reporting(progress.value) as reporter:
         _upscale_file(
             source, target, compare, report, reporter,
-            scale=_parse_scale(scale), axes=axes.value, method=method, modality=modality.value, ensemble=ensemble.value,
-            device=device, slice_axis=slice_axis.value, memory_limit=int(memory_limit * 2**30) if memory_limit else None,
+            scale=_parse_scale(scale), axes=axes.value, method=method, modality=modality.value, preset=preset.value,
+            ensemble=ensemble.value, device=device, slice_axis=slice_axis.value, memory_limit=int(memory_limit * 2**30) if memory_limit else None,
         )  # fmt: skip
 
 
@@ -134,7 +136,7 @@ def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
 def methods(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """List the methods: what they are for and when not to use them."""
     if as_json:
-        print(json.dumps([asdict(method) for method in METHODS.values()], indent=2))
+        print(json.dumps({"methods": [asdict(m) for m in METHODS.values()], "presets": [asdict(p) for p in PRESETS.values()]}, indent=2))
         return
     from rich.console import Console
 
@@ -145,6 +147,10 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="For programs."
         console.print(f"    {method.summary}\n    When not: {method.when_not}")
         if method.paper:
             console.print(f"    {method.paper}.")
+    console.print("\nPresets of the networks (--preset):")
+    for preset in PRESETS.values():
+        default = " (default)" if preset.name == DEFAULT_PRESET else ""
+        console.print(f"[bold]{preset.name}[/bold]{default}: {preset.summary}")
 
 
 @app.command()
@@ -250,7 +256,8 @@ def evaluate(
     task: Annotated[list[str] | None, typer.Option("--task", help="in-plane or 3-D; may be repeated.")] = None,
     subject: Annotated[list[str] | None, typer.Option("--subject", help="Only these; may be repeated.")] = None,
     slices: Annotated[int, typer.Option(help="At most this many central slices of a scan.", min=8)] = 48,
-    ensemble: Annotated[EnsembleChoice, typer.Option(help="Self-ensemble of the networks.")] = "8",
+    preset: Annotated[PresetChoice, typer.Option(help="How much work the networks may spend.")] = DEFAULT_PRESET,
+    ensemble: Annotated[EnsembleChoice, typer.Option(help="Self-ensemble of the networks; auto: as the preset says.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
     cards: Annotated[Path | None, typer.Option(metavar="MODELS", help="Also put the metrics into the cards of the models in this folder.")] = None,
 ) -> None:
@@ -262,7 +269,7 @@ def evaluate(
 
         protocol = Protocol(
             methods=tuple(method or METHODS), scales=tuple(scale or SCALES), tasks=tuple(task or ("in-plane", "3-D")),
-            slices=slices, ensemble=ensemble.value, device=device,
+            slices=slices, preset=preset.value, ensemble=ensemble.value, device=device,
         )  # fmt: skip
         print(evaluate_folder(data, split, subset, out, protocol, subjects=tuple(subject or ())))
         if cards:
@@ -274,7 +281,7 @@ def evaluate(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the volumes and the picture.")] = Path("demo"),
-    ensemble: Annotated[EnsembleChoice, typer.Option(help="Self-ensemble.")] = "8",
+    preset: Annotated[PresetChoice, typer.Option(help="How much work to spend.")] = DEFAULT_PRESET,
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
     progress: Annotated[StyleChoice, typer.Option(help="bar, json or none.")] = "bar",
 ) -> None:
@@ -283,7 +290,7 @@ def demo(
         _needs("demo", "matplotlib", "nilearn", "skimage")
         from .demo import run_demo
 
-        run_demo(out, ensemble.value, device, reporter)
+        run_demo(out, preset.value, device, reporter)
 
 
 @app.callback(invoke_without_command=True)

@@ -23,7 +23,7 @@ from .volume import Volume, read_volume, write_volume
 _FACTOR = 2
 
 
-def run_demo(out: Path, ensemble: str, device: str, reporter: Reporter) -> None:
+def run_demo(out: Path, preset: str, device: str, reporter: Reporter) -> None:
     """Write input, truth, result, Lanczos comparison, report and ``comparison.png`` into ``out``.
 
     Raises:
@@ -32,7 +32,7 @@ def run_demo(out: Path, ensemble: str, device: str, reporter: Reporter) -> None:
     make_folder(out)
     truth = _even(_template())
     coarse = _coarser(truth, antialiased_bicubic(truth.voxels, (_FACTOR,) * 3))
-    result = upscale(coarse, _FACTOR, modality="MR", ensemble=ensemble, device=device, progress=reporter.progress)
+    result = upscale(coarse, _FACTOR, modality="MR", preset=preset, device=device, progress=reporter.progress)
     lanczos = upscale(coarse, _FACTOR, modality="MR", method="lanczos")
     for name, volume in (("input", coarse), ("truth", truth), ("upscaled", result.volume), ("lanczos", lanczos.volume)):
         write_volume(volume, out / f"{name}.nii.gz")

@@ -6,10 +6,10 @@ median is taken.  The median of an even number is the mean of the two middle val
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 Turn = tuple[int, bool]  # quarter turns, then a left-right flip
 
@@ -23,49 +23,51 @@ PLANE_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": FLIPS, "
 DEPTH_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": (IDENTITY, (2, False)), "8": FLIPS}
 
 
-def apply_turn(images: Tensor, turn: Turn) -> Tensor:
-    """Turn images (..., H, W)."""
+def apply_turn(images: np.ndarray, turn: Turn) -> np.ndarray:
+    """Turn images (..., H, W); a view."""
     quarter, flip = turn
-    turned = torch.rot90(images, quarter, (-2, -1)) if quarter else images
-    return turned.flip(-1) if flip else turned
+    turned = np.rot90(images, quarter, (-2, -1))
+    return turned[..., ::-1] if flip else turned
 
 
-def undo_turn(images: Tensor, turn: Turn) -> Tensor:
-    """The inverse of :func:`apply_turn`."""
+def undo_turn(images: np.ndarray, turn: Turn) -> np.ndarray:
+    """The inverse of :func:`apply_turn`; a view."""
     quarter, flip = turn
-    images = images.flip(-1) if flip else images
-    return torch.rot90(images, -quarter, (-2, -1)) if quarter else images
+    return np.rot90(images[..., ::-1] if flip else images, -quarter, (-2, -1))
 
 
-def exact_median(members: Sequence[Tensor]) -> Tensor:
-    """Element-wise median of 1, 2, 4 or 8 tensors of one shape, by compare-exchanges alone.
+def exact_median(members: Sequence[Any], minimum: Callable = np.minimum, maximum: Callable = np.maximum) -> Any:
+    """Element-wise median of 1, 2, 4 or 8 arrays of one shape, by compare-exchanges alone.
 
     ``torch.median`` would give the lower middle value, a bias of a quarter grey level.
+
+    Args:
+        members: numpy arrays, or torch tensors with torch's ``minimum`` and ``maximum``.
     """
     if len(members) == 1:
         return members[0]
     if len(members) == 2:
         return (members[0] + members[1]) / 2
+
+    def exchange(a, b):
+        return minimum(a, b), maximum(a, b)
+
+    def sort_four(a, b, c, d):
+        a, b = exchange(a, b)
+        c, d = exchange(c, d)
+        a, c = exchange(a, c)
+        b, d = exchange(b, d)
+        b, c = exchange(b, c)
+        return a, b, c, d
+
     if len(members) == 4:
-        _, low, high, _ = _sorted_four(members)
+        _, low, high, _ = sort_four(*members)
         return (low + high) / 2
     if len(members) == 8:
-        first, second = _sorted_four(members[:4]), _sorted_four(members[4:])
         # Half-cleaner of a bitonic merge: the four smaller and the four larger of all eight.
-        pairs = list(zip(first, reversed(second)))
-        smaller = [torch.minimum(a, b) for a, b in pairs]
-        larger = [torch.maximum(a, b) for a, b in pairs]
-        fourth = torch.maximum(torch.maximum(smaller[0], smaller[1]), torch.maximum(smaller[2], smaller[3]))
-        fifth = torch.minimum(torch.minimum(larger[0], larger[1]), torch.minimum(larger[2], larger[3]))
+        pairs = zip(sort_four(*members[:4]), reversed(sort_four(*members[4:])))
+        (s0, l0), (s1, l1), (s2, l2), (s3, l3) = [exchange(a, b) for a, b in pairs]
+        fourth = maximum(maximum(s0, s1), maximum(s2, s3))
+        fifth = minimum(minimum(l0, l1), minimum(l2, l3))
         return (fourth + fifth) / 2
     raise ValueError(f"a median of {len(members)} members is not defined here; give 1, 2, 4 or 8")
-
-
-def _sorted_four(members: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    a, b, c, d = members
-    a, b = torch.minimum(a, b), torch.maximum(a, b)
-    c, d = torch.minimum(c, d), torch.maximum(c, d)
-    a, c = torch.minimum(a, c), torch.maximum(a, c)
-    b, d = torch.minimum(b, d), torch.maximum(b, d)
-    b, c = torch.minimum(b, c), torch.maximum(b, c)
-    return a, b, c, d

@@ -5,7 +5,7 @@ Needs neither torch nor the trained models, so the panel and ``superres3d method
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import InputError
 from .interpolation import KERNELS
@@ -15,6 +15,36 @@ AXES = ("all", "in-plane", "through-plane")
 SCALES = (2, 4)
 #: self-ensembles: name -> members of each stage (for the depth, both slicings together)
 ENSEMBLES = {"none": 1, "4": 4, "8": 8}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much work a network method may spend.
+
+    Attributes:
+        name: as the command line takes it.
+        title: as the panel shows it.
+        summary: what it costs and loses, measured (see models/EXPERIMENTS.md).
+        ensemble: a key of :data:`ENSEMBLES`.
+        half: half precision where the processor or graphics card computes in it.
+    """
+
+    name: str
+    title: str
+    summary: str
+    ensemble: str
+    half: bool
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset("best", "Best", "Eight turned copies, single precision.", "8", half=False),
+        Preset("balanced", "Balanced", "Four turned copies, half precision where the machine has it.", "4", half=True),
+        Preset("fast", "Fast", "One pass, half precision where the machine has it.", "none", half=True),
+    )
+}
+DEFAULT_PRESET = "best"
 
 
 @dataclass(frozen=True)
@@ -29,6 +59,7 @@ class Method:
         networks: True if it runs the plane and depth networks.
         modalities, axes, scales: what it is offered for.
         paper: the source.
+        order: its stages as they run; depth first does a quarter less work than the paper's order.
     """
 
     name: str
@@ -40,6 +71,7 @@ class Method:
     axes: tuple[str, ...] = AXES
     scales: tuple[int, ...] = SCALES
     paper: str = ""
+    order: tuple[str, ...] = ("plane", "depth")
 
     def model_name(self, modality: str, stage: str, scale: int) -> str:
         """Folder of the model for a stage ("plane" or "depth")."""
@@ -52,10 +84,11 @@ _NETWORKS = (
     Method(
         "two-stage-residual",
         "Two-stage CNN, residual",
-        "Plane CNN, then depth CNN, with the paper's layers over a cubic interpolation; sharper than the paper's form at the same cost.",
+        "Depth CNN, then plane CNN, with the paper's layers over a cubic interpolation; sharper than the paper's form at less cost.",
         "On scans that are already interpolated or strongly filtered there is no lost detail to bring back.",
         networks=True,
-        paper=f"{_GEORGESCU}; linear outputs and global residual are this project's",
+        paper=f"{_GEORGESCU}; linear outputs, global residual and the order of the stages are this project's",
+        order=("depth", "plane"),
     ),
     Method(
         "georgescu2020",
@@ -94,6 +127,10 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
     """
     if axes and axes not in AXES:
         raise InputError(f"The axes {axes!r} do not exist; use one of {', '.join(AXES)}.")
+    if modality and modality not in MODALITIES:
+        raise InputError(f"The modality {modality!r} does not exist; use one of {', '.join(MODALITIES)}.")
+    if scale and scale not in SCALES:
+        raise InputError(f"The factor {scale} cannot be used; use 2 or 4 (beyond 4 no method can tell detail from invention).")
     fitting = [m for m in METHODS.values() if _fits(m, modality, axes, scale)]
     names = ", ".join(method.name for method in fitting)
     method = METHODS.get(name)
@@ -105,10 +142,18 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
     return method
 
 
+def find_preset(name: str, ensemble: str = "auto") -> Preset:
+    """The preset called ``name``, with another ensemble unless that is "auto" (InputError if there is no such one)."""
+    if name not in PRESETS:
+        raise InputError(f"The preset {name!r} does not exist; use one of {', '.join(PRESETS)}.")
+    preset = PRESETS[name]
+    return preset if ensemble == "auto" else replace(preset, ensemble=check_ensemble(ensemble))
+
+
 def check_ensemble(name: str) -> str:
     """Returns ``name`` (InputError if there is no such ensemble)."""
     if name not in ENSEMBLES:
-        raise InputError(f"The ensemble {name!r} does not exist; use one of {', '.join(ENSEMBLES)}.")
+        raise InputError(f"The ensemble {name!r} does not exist; use auto or one of {', '.join(ENSEMBLES)}.")
     return name
 
 

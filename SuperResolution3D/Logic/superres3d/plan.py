@@ -5,7 +5,6 @@ Needs no torch, so the panel can show it while the user still chooses.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,17 +12,15 @@ import numpy as np
 import psutil
 
 from .errors import InputError, ResourceError
-from .methods import DEFAULT_METHOD, ENSEMBLES, MODALITIES, SCALES, Method, check_ensemble, find_method
-from .volume import Volume
+from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset
+from .speed import expected_seconds
+from .volume import Volume, find_slice_axis
 from .weights import Model, find_model
 
 MINIMUM_SLICES = 4
 DEFAULT_WORKING_BYTES = 1 << 30
 _TORCH_BYTES = 400 << 20  # the library itself, and the activations of one batch
-_THICK = 1.2  # an axis this much coarser than the other two is the slice axis
 _AXIS_NAMES = ("k", "j", "i")
-# Two cores of a current laptop do about this; a first guess, not a promise.
-_ACCUMULATES_PER_SECOND_AND_CORE = 22e9
 
 
 @dataclass(frozen=True)
@@ -35,13 +32,14 @@ class Plan:
         modality: "CT" or "MR".
         in_plane, through_plane: factors, 1, 2 or 4.
         slice_axis: array axis (0 = k, 1 = j, 2 = i) that is the depth.
-        ensemble: "none", "4" or "8".
+        preset: ensemble and precision.
         shape, output_shape: voxels.
         result_bytes: size of the result.
         memory_bytes: input, result and working set together.
         working_bytes: the part of it that may be spent on blocks in work.
-        seconds: a rough guess for this machine's CPU.
-        models: by stage, "plane" and "depth".
+        accumulates: multiply-accumulates of the networks.
+        seconds: a guess for this machine; see :mod:`superres3d.speed`.
+        models: by stage, "plane" and "depth", in the order in which they run.
         notes: what was assumed, one sentence each.
     """
 
@@ -50,12 +48,13 @@ class Plan:
     in_plane: int
     through_plane: int
     slice_axis: int
-    ensemble: str
+    preset: Preset
     shape: tuple[int, int, int]
     output_shape: tuple[int, int, int]
     result_bytes: int
     memory_bytes: int
     working_bytes: int
+    accumulates: float
     seconds: float
     models: dict[str, Model]
     notes: tuple[str, ...] = ()
@@ -77,7 +76,8 @@ def plan_upscaling(
     axes: str = "all",
     method: str = DEFAULT_METHOD,
     modality: str = "MR",
-    ensemble: str = "8",
+    preset: str = DEFAULT_PRESET,
+    ensemble: str = "auto",
     slice_axis: str = "auto",
     memory_limit: int | None = None,
     inputs_in_memory: int = 1,
@@ -92,7 +92,8 @@ def plan_upscaling(
         axes: "all", "in-plane" or "through-plane"; not used with a pair.
         method: a name from the catalogue.
         modality: "CT" or "MR".
-        ensemble: "none", "4" or "8".
+        preset: "best", "balanced" or "fast".
+        ensemble: "auto" (the preset's), "none", "4" or "8".
         slice_axis: "auto" (the clearly coarsest axis, else k), "i", "j" or "k".
         memory_limit: bytes that the process may use; None: what the machine has free.
         inputs_in_memory: 1 if the scan is still to be read into memory, 0 if it is there already.
@@ -102,7 +103,7 @@ def plan_upscaling(
         ModelError: a model that is not installed.
         ResourceError: the result does not fit into memory.
     """
-    check_ensemble(ensemble)
+    chosen = find_preset(preset, ensemble)
     if modality not in MODALITIES:
         raise InputError(f"The modality {modality!r} does not exist; use one of {', '.join(MODALITIES)}.")
     in_plane, through_plane, axes = _factors(scale, axes)
@@ -114,9 +115,8 @@ def plan_upscaling(
         )
     models = {}
     if found.networks:
-        for stage, factor in (("plane", in_plane), ("depth", through_plane)):
-            if factor > 1:
-                models[stage] = find_model(found.model_name(modality, stage, factor))
+        factors_of = {"plane": in_plane, "depth": through_plane}
+        models = {stage: find_model(found.model_name(modality, stage, factors_of[stage])) for stage in found.order if factors_of[stage] > 1}
     factors = [in_plane] * 3
     factors[axis] = through_plane
     output_shape = tuple(int(n) * f for n, f in zip(shape, factors))
@@ -129,13 +129,15 @@ def plan_upscaling(
     if working < DEFAULT_WORKING_BYTES // 8:
         size = " x ".join(str(n) for n in output_shape[::-1])
         raise ResourceError(
-            f"The result ({size} voxels) needs {_gigabytes(fixed + DEFAULT_WORKING_BYTES // 8)} of memory and {_gigabytes(available)} are free; "
+            f"The result ({size} voxels) needs {_in_words(fixed + DEFAULT_WORKING_BYTES // 8)} of memory and "
+            f"{f'the limit is {_in_words(available)}' if memory_limit else f'{_in_words(available)} are free'}; "
             "use a smaller factor, fewer axes, or a part of the scan."
         )
-    seconds = _accumulates(models, ensemble, shape, axis, in_plane) / (_ACCUMULATES_PER_SECOND_AND_CORE * (os.cpu_count() or 1))
+    accumulates = _accumulates(models, chosen.ensemble, shape, in_plane, through_plane)
     return Plan(
-        found, modality, in_plane, through_plane, axis, ensemble, tuple(int(n) for n in shape), output_shape,
-        result, fixed + min(working, _largest_working_set(output_shape)), working, seconds + result / 200e6, models, notes,
+        found, modality, in_plane, through_plane, axis, chosen, tuple(int(n) for n in shape), output_shape,
+        result, fixed + min(working, _largest_working_set(output_shape)), working, accumulates,
+        expected_seconds(accumulates, chosen.half) + result / 200e6, models, notes,
     )  # fmt: skip
 
 
@@ -168,20 +170,16 @@ def _slice_axis(spacing: Sequence[float], wanted: str) -> tuple[int, tuple[str, 
         return _AXIS_NAMES.index(wanted), ()
     if wanted != "auto":
         raise InputError(f"The slice axis {wanted!r} does not exist; use auto, i, j or k.")
-    kji = np.asarray(spacing, dtype=float)[::-1]
-    coarsest = int(np.argmax(kji))
-    if coarsest == 0 or kji[coarsest] < _THICK * np.delete(kji, coarsest).max():
-        return 0, ()
-    return coarsest, (f"The axis {_AXIS_NAMES[coarsest]} has by far the coarsest spacing and was taken as the slice axis.",)
+    axis = find_slice_axis(spacing)
+    return axis, (f"The axis {_AXIS_NAMES[axis]} has by far the coarsest spacing and was taken as the slice axis.",) if axis else ()
 
 
-def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], axis: int, in_plane: int) -> float:
-    voxels = float(np.prod(shape, dtype=np.int64))
-    total = 0.0
-    if "plane" in models:
-        total += voxels * models["plane"].multiply_accumulates * ENSEMBLES[ensemble]
-    if "depth" in models:
-        total += voxels * in_plane**2 * models["depth"].multiply_accumulates * ENSEMBLES[ensemble]
+def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], in_plane: int, through_plane: int) -> float:
+    """The later stage works on what the earlier one refined."""
+    pixels, total = float(np.prod(shape, dtype=np.int64)), 0.0
+    for stage, model in models.items():
+        total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble]
+        pixels *= in_plane**2 if stage == "plane" else through_plane
     return total
 
 
@@ -190,5 +188,5 @@ def _largest_working_set(output_shape: Sequence[int]) -> int:
     return 16 * int(np.prod(output_shape, dtype=np.int64))
 
 
-def _gigabytes(count: int) -> str:
-    return f"{max(count, 0) / 2**30:.1f} GiB"
+def _in_words(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 1 << 30 else f"{max(count, 0) / 2**20:.0f} MiB"

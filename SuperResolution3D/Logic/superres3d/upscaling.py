@@ -23,10 +23,12 @@ from .errors import Cancelled
 from .intensity import IntensityScale, intensity_scale
 from .interpolation import KERNELS, resize
 from .memory import kept_heap, peak_bytes
-from .methods import DEFAULT_METHOD
+from .methods import DEFAULT_METHOD, DEFAULT_PRESET
 from .plan import Plan, guess_modality, plan_upscaling
+from .speed import remember_speed
 from .tiling import Region, Stage, StageRegion, Tick, blocks, choose_block, cut, extent, run_chain, scaled, stage_regions
 from .volume import Volume, accepted
+from .weights import verified_weights
 
 Progress = Callable[[str, float], None]  # (stage, finished share of the whole)
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
@@ -47,7 +49,8 @@ def upscale(
     axes: str = "all",
     method: str = DEFAULT_METHOD,
     modality: str = "auto",
-    ensemble: str = "8",
+    preset: str = DEFAULT_PRESET,
+    ensemble: str = "auto",
     device: str = "auto",
     slice_axis: str = "auto",
     memory_limit: int | None = None,
@@ -62,7 +65,8 @@ def upscale(
         axes: "all", "in-plane" or "through-plane".
         method: see ``superres3d methods``.
         modality: "CT", "MR", or "auto": what the file says, else a guess from the intensities.
-        ensemble: "none", "4" or "8": copies whose median is the result.
+        preset: "best", "balanced" or "fast": how much work a network may spend.
+        ensemble: copies whose median is the result: "none", "4", "8", or "auto", as the preset says.
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
         memory_limit: bytes for the whole process; None: what is free.
@@ -86,7 +90,7 @@ def upscale(
             notes.append(f"The file does not tell its modality; taken as {modality} from its intensities.")
     plan = plan_upscaling(
         volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale,
-        axes=axes, method=method, modality=modality, ensemble=ensemble, slice_axis=slice_axis,
+        axes=axes, method=method, modality=modality, preset=preset, ensemble=ensemble, slice_axis=slice_axis,
         memory_limit=memory_limit, inputs_in_memory=0,
     )  # fmt: skip
     watch = _Watch(progress, cancelled)
@@ -96,8 +100,14 @@ def upscale(
     else:
         stages, engine = [_InterpolationStage(plan)], None
         intensities = None
-    with kept_heap():
-        voxels, block_count = _run(volume.voxels, plan, stages, intensities, watch)
+    try:
+        with kept_heap():
+            voxels, block_count = _run(volume.voxels, plan, stages, intensities, watch)
+    finally:
+        if engine:
+            engine.close()
+    if engine:
+        remember_speed(engine.runtime, plan, sum(watch.seconds.values()))
     notes += list(plan.notes) + (engine.notes if engine else [])
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
     return Result(volume.refined(voxels, plan.factors), report)
@@ -166,16 +176,13 @@ class _InterpolationStage:
 
 
 def _network_stages(plan: Plan, device: str):
-    try:
-        from .engine import Engine, make_stages
-        from .weights import load_network
-    except ImportError as error:
-        from .errors import DeviceError
+    from .engine import Engine
+    from .stages import make_stages
 
-        raise DeviceError(f"The method {plan.method.name} needs {error.name or 'torch'}, which cannot be loaded; install torch, or use an interpolation.") from None
-    engine = Engine(device)
-    nets = {stage: load_network(model) for stage, model in plan.models.items()}
-    return make_stages(nets, plan.ensemble, engine), engine
+    engine = Engine(device, plan.preset.half)
+    for model in plan.models.values():  # before the first stage has taken its time
+        verified_weights(model)
+    return make_stages(plan.models, plan.preset.ensemble, engine), engine
 
 
 class _Watch:
@@ -226,15 +233,17 @@ def _report(plan: Plan, volume: Volume, watch: _Watch, block_count: int, engine,
         "modality": plan.modality,
         "factors_ijk": list(plan.factors[::-1]),
         "slice_axis": "kji"[plan.slice_axis],
-        "ensemble": plan.ensemble if plan.method.networks else None,
+        "preset": plan.preset.name if plan.method.networks else None,
+        "ensemble": plan.preset.ensemble if plan.method.networks else None,
         "input": {"shape_ijk": list(plan.shape[::-1]), "spacing_mm": list(volume.spacing), "dtype": str(volume.voxels.dtype)},
         "output": {
             "shape_ijk": list(plan.output_shape[::-1]),
             "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
             "dtype": str(volume.voxels.dtype),
         },
-        "device": str(engine.device) if engine else "cpu",
-        "precision": "float32",
+        "device": engine.runtime.device if engine else "cpu",
+        "engine": engine.runtime.name if engine else None,
+        "precision": engine.runtime.precision if engine else "float32",
         "blocks": block_count,
         "seconds": {**{name: round(value, 3) for name, value in watch.seconds.items()}, "total": round(seconds, 3)},
         "peak_memory_bytes": peak_bytes(),

@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from .files import check_output_folder
 
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _MOST_LABELS, _LABEL_EQUALITY = 256, 0.8
+_CLEARLY_COARSER = 1.2
 _KEPT_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32")
 
 
@@ -128,6 +130,17 @@ def accepted(volume: Volume, name: str) -> Volume:
     if _is_label_map(voxels):
         raise InputError(f"{name} looks like a label map or segmentation; give the scan itself (to upscale it all the same, convert it to float).")
     return volume
+
+
+def find_slice_axis(spacing: Sequence[float]) -> int:
+    """Array axis (0 = k, 1 = j, 2 = i) of the slices: the clearly coarsest one, else k.
+
+    Args:
+        spacing: millimetres along (i, j, k).
+    """
+    kji = np.asarray(spacing, dtype=float)[::-1]
+    coarsest = int(np.argmax(kji))
+    return coarsest if kji[coarsest] >= _CLEARLY_COARSER * np.delete(kji, coarsest).max() else 0
 
 
 def _is_label_map(voxels: np.ndarray) -> bool:

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .errors import ModelError
+from .networks.architecture import Architecture
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 _HERE = Path(__file__).resolve().parent
@@ -95,8 +98,31 @@ def verified_weights(model: Model) -> bytes:
     return content
 
 
+def architecture_of(model: Model) -> Architecture:
+    """The network that the card describes (ModelError if it describes none)."""
+    try:
+        return Architecture.from_card(model.network)
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"The card of the model {model.name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
+
+
+def load_tensors(model: Model) -> dict[str, np.ndarray]:
+    """The trained tensors by name, float32; without torch.
+
+    Raises:
+        ModelError: see :func:`verified_weights`, or not a safetensors file.
+    """
+    from safetensors.numpy import load
+
+    content = verified_weights(model)
+    try:
+        return load(content)
+    except Exception as error:  # safetensors' own kind has no stable name
+        raise ModelError(f"The weights of the model {model.name} cannot be read ({error}); install the model again.") from None
+
+
 def load_network(model: Model):
-    """The trained network, float32, in evaluation mode, on the CPU.
+    """The trained network as a PyTorch module, float32, in evaluation mode, on the CPU.
 
     Raises:
         ModelError: see :func:`verified_weights`, or tensors that do not fit the network.
@@ -119,8 +145,6 @@ def save_model(net, name: str, folder: Path, card: dict[str, Any]) -> Model:
     """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size."""
     from safetensors.torch import save
 
-    from .networks.georgescu import multiply_accumulates
-
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
     content = save({key: tensor.contiguous() for key, tensor in net.state_dict().items()})
@@ -129,7 +153,7 @@ def save_model(net, name: str, folder: Path, card: dict[str, Any]) -> Model:
         "name": name,
         **card,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
-        "multiply_accumulates_per_pixel": multiply_accumulates(net),
+        "multiply_accumulates_per_pixel": net.architecture.multiply_accumulates,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     (target / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..degradation import antialiased_bicubic
 from ..errors import InputError
-from ..methods import DEFAULT_METHOD, METHODS, MODALITIES, SCALES, check_ensemble, find_method
+from ..methods import DEFAULT_METHOD, DEFAULT_PRESET, METHODS, MODALITIES, SCALES, find_method, find_preset
 from ..volume import Volume, find_volume
 from . import metrics, statistics
 
@@ -35,7 +35,8 @@ class Protocol:
         scales: 2, 4.
         tasks: keys of :data:`TASKS`.
         slices: at most this many central slices of a scan.
-        ensemble: self-ensemble of the networks.
+        preset: how much work the networks may spend.
+        ensemble: self-ensemble of the networks; "auto": the preset's.
         device: where the networks run.
 
     Raises:
@@ -46,7 +47,8 @@ class Protocol:
     scales: tuple[int, ...] = SCALES
     tasks: tuple[str, ...] = tuple(TASKS)
     slices: int = 48
-    ensemble: str = "8"
+    preset: str = DEFAULT_PRESET
+    ensemble: str = "auto"
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -65,7 +67,7 @@ class Protocol:
                 raise InputError(f"The task {task!r} does not exist; use {' or '.join(TASKS)}.")
         if self.slices < 2:
             raise InputError(f"{self.slices} slices of a scan are too few; use 2 or more (8 or more for the 3-D task at 2x).")
-        check_ensemble(self.ensemble)
+        object.__setattr__(self, "ensemble", find_preset(self.preset, self.ensemble).ensemble)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -89,7 +91,7 @@ class Protocol:
             "Low resolution: the truth reduced by antialiased bicubic (Keys' kernel, a = -0.5, stretched by the factor, edges mirrored; MATLAB's imresize), "
             "as in Georgescu 2020; in-plane: rows and columns; 3-D: rows, columns and slices. It stays float32: no rounding, no added noise.",
             "Every method gets that low-resolution scan alone; the networks' intensity scale is taken from it, never from the truth. Results are not rounded.",
-            f"Networks: self-ensemble {self.ensemble}." if self.networks else "Networks: none.",
+            f"Networks: preset {self.preset}, self-ensemble {self.ensemble}." if self.networks else "Networks: none.",
             *metrics.STATEMENT,
             f"Cells with fewer than {MINIMUM_SLICES} low-resolution slices in the 3-D task are left out and listed.",
             *statistics.STATEMENT,

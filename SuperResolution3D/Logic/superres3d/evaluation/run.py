@@ -142,7 +142,7 @@ def _conditions(cell: Cell, method: str, truth: Volume, scan: str, protocol: Pro
     shape = [size // factor for size, factor in zip(truth.voxels.shape, cell.factors)]
     plan = plan_upscaling(
         shape, truth.spacing, "float32", cell.scale, axes=TASKS[cell.task], method=method,
-        modality=cell.subject.modality, ensemble=protocol.ensemble, slice_axis="kji"[cell.slice_axis],
+        modality=cell.subject.modality, preset=protocol.preset, ensemble=protocol.ensemble, slice_axis="kji"[cell.slice_axis],
     )  # fmt: skip
     for model in plan.models.values():
         verified_weights(model)
@@ -150,7 +150,9 @@ def _conditions(cell: Cell, method: str, truth: Volume, scan: str, protocol: Pro
         "software": SOFTWARE,
         "scan_sha256": scan,
         "slices": protocol.slices,
+        "preset": protocol.preset if METHODS[method].networks else None,
         "ensemble": protocol.ensemble if METHODS[method].networks else None,
+        "order": list(plan.models),
         "models": {stage: {"name": model.name, "sha256": model.sha256} for stage, model in plan.models.items()},
     }
 
@@ -194,7 +196,7 @@ def _evaluate(cell: Cell, methods: list[str], volume: Volume, protocol: Protocol
     for method in methods:
         bar.update(task, completed=0, description=f"  {method}")
         done = upscale(
-            low, cell.scale, axes=TASKS[cell.task], method=method, modality=cell.subject.modality, ensemble=protocol.ensemble,
+            low, cell.scale, axes=TASKS[cell.task], method=method, modality=cell.subject.modality, preset=protocol.preset, ensemble=protocol.ensemble,
             device=protocol.device, slice_axis="kji"[cell.slice_axis], progress=lambda _, share: bar.update(task, completed=share),
         )  # fmt: skip
         rows.append(_row(cell, method, measure(reference, done.volume.voxels), len(reference.slices), len(reference.measured), done.report))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..interpolation import phase_weights
+from .architecture import Architecture
 
 
 class IntermediateLossNet(nn.Module):
@@ -46,6 +47,7 @@ class IntermediateLossNet(nn.Module):
         residual: bool = False,
     ):
         super().__init__()
+        self.architecture = Architecture(tuple(factors), filters, second_block, short_skips, long_skip, residual)
         self.factors = tuple(factors)
         self.short_skips = short_skips
         self.long_skip = long_skip
@@ -105,23 +107,6 @@ def sub_pixel(phases: Tensor, factors: tuple[int, int]) -> Tensor:
     rows, columns = factors
     phases = phases.reshape(count, rows, columns, height, width).permute(0, 3, 1, 4, 2)
     return phases.reshape(count, 1, height * rows, width * columns)
-
-
-def receptive_halo(net: IntermediateLossNet) -> tuple[int, int]:
-    """Input pixels (rows, columns) that an output pixel depends on, on either side.
-
-    Six 3x3 layers see 6 pixels; the four after the sub-pixel layer see 4 high-resolution ones.
-    """
-    high = len(net.high) if net.high is not None else 0
-    return tuple(len(net.low) + -(-high // factor) for factor in net.factors)  # type: ignore[return-value]
-
-
-def multiply_accumulates(net: IntermediateLossNet) -> int:
-    """Multiply-accumulates per input pixel, of the convolutions with trained weights."""
-    scale = net.factors[0] * net.factors[1]
-    low = sum(layer.weight.numel() for layer in net.low)
-    high = sum(layer.weight.numel() for layer in net.high) if net.high is not None else 0
-    return low + scale * high
 
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:

@@ -39,6 +39,7 @@ class Recipe:
     # the samples
     patch: int = 7
     patch_across: int = 7  # depth stage only: the axis that is not refined
+    coarse_across: float = 0.0  # depth stage only: share of patches from scans made coarser by the factor in-plane (depth-first order)
     batch: int = 128
     augment_exact: bool = True  # random flips and quarter turns
     blur_probability: float = 0.5
@@ -58,6 +59,8 @@ class Recipe:
         _one_of("scale", self.scale, (2, 4))
         _one_of("modality", self.modality, ("CT", "MR"))
         _one_of("schedule", self.schedule, ("step", "cosine"))
+        if not 0.0 <= self.coarse_across <= 1.0:
+            raise InputError(f"The recipe's coarse_across is {self.coarse_across}; give a share from 0 to 1.")
         for name in ("patch", "patch_across", "batch", "steps", "filters"):
             if getattr(self, name) < 1:
                 raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a whole number above 0.")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from ..degradation import antialiased_bicubic_matrix, gaussian_kernel_3
+from ..degradation import antialiased_bicubic, antialiased_bicubic_matrix, gaussian_kernel_3
 from ..intensity import intensity_scale
 from ..volume import find_volume, read_volume
 from .recipe import Recipe
@@ -32,6 +32,7 @@ class PatchDataset(Dataset):
     def __init__(self, recipe: Recipe, volumes: dict[str, np.ndarray], length: int, first: int = 0):
         self._recipe = recipe
         self._volumes = list(volumes.items())
+        self._coarse = self._coarse_volumes() if recipe.stage == "depth" and recipe.coarse_across else {}
         self._length = length
         self._first = first
         rows, columns = recipe.patch_shape
@@ -60,6 +61,8 @@ class PatchDataset(Dataset):
             lines = tuple(axis for axis in (0, 1, 2) if axis != across)
         else:
             depth = int(random.integers(3)) if anywhere else 0
+            if self._coarse and random.random() < self._recipe.coarse_across:
+                voxels = self._coarse[name, depth]
             others = [axis for axis in (0, 1, 2) if axis != depth]
             across = others.pop(int(random.integers(2)))
             lines = (depth, others[0])
@@ -67,6 +70,16 @@ class PatchDataset(Dataset):
         if lines[0] > lines[1]:
             image = image.T
         return _window(image, self._shape, random)
+
+    def _coarse_volumes(self) -> dict[tuple[str, int], np.ndarray]:
+        """What the depth network meets when it comes first: (name, depth axis) -> the scan at full depth, coarse in-plane."""
+        coarse = {}
+        for name, voxels in self._volumes:
+            for depth in (0, 1, 2) if name in self._recipe.all_axes else (0,):
+                factors = [self._recipe.scale] * 3
+                factors[depth] = 1
+                coarse[name, depth] = antialiased_bicubic(voxels, tuple(factors))
+        return coarse
 
     def _turn(self, patch: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if random.random() < 0.5:

@@ -1,0 +1,118 @@
+"""PyTorch: the graphics card (CUDA, MPS), and the CPU where OpenVINO cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..ensemble import Turn, exact_median
+from ..weights import Model, load_network
+from . import Alive
+from .tiled import TiledNetwork
+
+_PIXELS = {"cpu": 1 << 18, "mps": 1 << 20, "cuda": 1 << 22}
+_SMALLEST_PIXELS = 1 << 13
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class PyTorchRuntime:
+    """See :class:`superres3d.runtimes.Runtime`.
+
+    Args:
+        device: "cpu", "cuda:<n>" or "mps".
+        half: use float16 on a CUDA device; the scan itself stays float32, only the networks' correction is rounded.
+    """
+
+    def __init__(self, device: str, half: bool = False):
+        self.device = device
+        self.kind = torch.device(device).type
+        self.precision = "float16" if half and self.kind == "cuda" else "float32"
+        self.name = f"PyTorch {torch.__version__.split('+')[0]}"
+        # On a CPU one call a core, each on one thread, is faster than all cores in one call.
+        self.workers = torch.get_num_threads() if self.kind == "cpu" else 1
+        self.pixels = _PIXELS[self.kind]
+
+    def load(self, model: Model):
+        net = load_network(model).to(self.device, memory_format=torch.channels_last)
+        if self.kind == "cpu":
+            return TiledNetwork(net.architecture, _on_this_thread(net), lambda: self.pixels, correction_only=False)
+        return DeviceNetwork(net, self)
+
+    def give_up_memory(self) -> str | None:
+        if self.pixels <= _SMALLEST_PIXELS:
+            return None
+        self.pixels //= 2
+        self.close()
+        return f"{self.device} ran out of memory; went on with batches of {self.pixels} pixels."
+
+    def close(self) -> None:
+        if self.kind == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _on_this_thread(net: nn.Module):
+    def infer(images: np.ndarray) -> np.ndarray:
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)  # of this worker; the others are at work as well
+        with torch.inference_mode(), _memory_errors():
+            return net(torch.from_numpy(images)[:, None].contiguous(memory_format=torch.channels_last))[:, 0].numpy()
+
+    return infer
+
+
+class DeviceNetwork:
+    """A network whose ensemble stays on the device: one transfer each way."""
+
+    def __init__(self, net: nn.Module, runtime: PyTorchRuntime):
+        self.architecture = net.architecture
+        self._net = net
+        self._runtime = runtime
+
+    def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int:
+        return len(turns)
+
+    @torch.inference_mode()
+    def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive) -> np.ndarray:
+        with _memory_errors():
+            source = self._upload(images)
+            members = []
+            for turn in turns:
+                alive()
+                members.append(_undo_turn(self._run(_apply_turn(source, turn)), turn))
+            median = exact_median(members, torch.minimum, torch.maximum)
+            return median[:, 0].float().cpu().numpy()
+
+    def _upload(self, images: np.ndarray) -> Tensor:
+        host = torch.from_numpy(images)[:, None]
+        return (host.pin_memory() if self._runtime.kind == "cuda" else host).to(self._runtime.device, non_blocking=True)
+
+    def _run(self, images: Tensor) -> Tensor:
+        half = self._runtime.precision == "float16"
+        with torch.autocast(self._runtime.kind, torch.float16, enabled=half):
+            return self._net(images.contiguous(memory_format=torch.channels_last)).float()
+
+
+def _apply_turn(images: Tensor, turn: Turn) -> Tensor:
+    quarter, flip = turn
+    turned = torch.rot90(images, quarter, (-2, -1)) if quarter else images
+    return turned.flip(-1) if flip else turned
+
+
+def _undo_turn(images: Tensor, turn: Turn) -> Tensor:
+    quarter, flip = turn
+    images = images.flip(-1) if flip else images
+    return torch.rot90(images, -quarter, (-2, -1)) if quarter else images
+
+
+class _memory_errors:
+    """Turns torch's errors on memory, which have no common class on all devices, into MemoryError."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+            raise MemoryError(str(error).splitlines()[0]) from None

@@ -1,0 +1,102 @@
+"""How fast this machine computes, learned from its own runs and kept between them.
+
+The rate of a run is the arithmetic of its networks over its seconds.  It is kept for each
+engine, device and precision in a small file of the user's cache folder; nothing else is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .files import replace_text
+
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .runtimes import Runtime
+
+# Before the first run: what a core of a current laptop does, in multiply-accumulates a second.
+_FIRST_GUESS_PER_CORE = 35e9
+_ENOUGH_SECONDS = 1.0  # a shorter run says more about starting up than about the machine
+_START_SECONDS = 1.0
+
+
+def expected_seconds(accumulates: float, half: bool) -> float:
+    """A guess of the seconds for so many multiply-accumulates (0 gives 0)."""
+    if not accumulates:
+        return 0.0
+    rates = _read()
+    rate = rates.get(_key("cpu", half)) or rates.get(_key("cpu", not half)) or _FIRST_GUESS_PER_CORE * (os.cpu_count() or 1)
+    graphics = rates.get(_key("cuda", half)) or rates.get(_key("mps", half))
+    return _START_SECONDS + accumulates / (graphics or rate)
+
+
+def is_known(half: bool) -> bool:
+    """Whether this machine's own speed is known for that precision."""
+    return _key("cpu", half) in _read()
+
+
+def remember_speed(runtime: Runtime, plan: Plan, seconds: float) -> None:
+    """Keep what a finished run tells of the machine."""
+    if seconds >= _ENOUGH_SECONDS:
+        _keep(runtime.device.split(":")[0], plan.preset.half, plan.accumulates / seconds)
+
+
+def calibrate(plan: Plan, device: str = "auto") -> None:
+    """Measure the machine for half a second with the networks of ``plan``, unless it is known already."""
+    if not plan.models or is_known(plan.preset.half):
+        return
+    import time
+
+    import numpy as np
+
+    from .engine import Engine
+    from .ensemble import IDENTITY
+
+    model = next(iter(plan.models.values()))
+    engine = Engine(device, plan.preset.half)
+    images = np.random.default_rng(0).random((2 * engine.runtime.workers, 128, 128), dtype=np.float32)
+    engine.run(model, images, (IDENTITY,), lambda share: None)
+    started = time.perf_counter()
+    engine.run(model, images, (IDENTITY,), lambda share: None)
+    rate = images.size * model.multiply_accumulates / (time.perf_counter() - started)
+    engine.close()
+    _keep(engine.runtime.device.split(":")[0], plan.preset.half, rate)
+
+
+def cache_folder() -> Path:
+    """Where this program keeps what it learned: ``SUPERRES3D_CACHE``, else the user's cache folder."""
+    named = os.environ.get("SUPERRES3D_CACHE")
+    if named:
+        return Path(named)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "superres3d"
+
+
+def _keep(kind: str, half: bool, rate: float) -> None:
+    rates = {**_read(), _key(kind, half): round(rate)}
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        replace_text(cache_folder() / "speed.json", json.dumps(rates, indent=1) + "\n")
+    except Exception:  # a cache that cannot be written must not spoil a result
+        pass
+
+
+def _read() -> dict[str, float]:
+    try:
+        content = json.loads((cache_folder() / "speed.json").read_text(encoding="utf-8"))
+        return {str(key): float(rate) for key, rate in content.items() if float(rate) > 0}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _key(kind: str, half: bool) -> str:
+    return f"{kind} {'half' if half else 'single'} {os.cpu_count()} cores"

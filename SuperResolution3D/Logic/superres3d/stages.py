@@ -1,0 +1,77 @@
+"""The two stages of Georgescu 2020 (figure 1): the plane CNN on slices, the depth CNN across them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .engine import Engine
+from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS
+from .tiling import Region, Tick
+from .weights import Model, architecture_of
+
+
+class PlaneStage:
+    """The plane CNN on every slice (axis k) of a block."""
+
+    name = "plane"
+
+    def __init__(self, engine: Engine, model: Model, ensemble_name: str):
+        self._engine = engine
+        self._model = model
+        self._turns = PLANE_MEMBERS[ensemble_name]
+        architecture = architecture_of(model)
+        self.factors = (1, *architecture.factors)
+        # The turned members look as far along the columns as along the rows.
+        self.halo = (0, *architecture.halo)
+        self._accumulates = architecture.multiply_accumulates * len(self._turns)
+
+    def cost(self, shape: Sequence[int]) -> float:
+        return float(np.prod(shape)) * self._accumulates
+
+    def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
+        (first, last), *plane = keep
+        refined = self._engine.run(self._model, array[first:last], self._turns, tick)
+        (top, bottom), (left, right) = ((a * f, b * f) for (a, b), f in zip(plane, self.factors[1:]))
+        return refined[:, top:bottom, left:right]
+
+
+class DepthStage:
+    """The depth CNN on the orthogonal slices of a block, and the mean of both slicings."""
+
+    name = "depth"
+
+    def __init__(self, engine: Engine, model: Model, ensemble_name: str):
+        self._engine = engine
+        self._model = model
+        self._turns = DEPTH_MEMBERS[ensemble_name]
+        self._both = ensemble_name != "none"
+        architecture = architecture_of(model)
+        self.factors = (architecture.factors[0], 1, 1)
+        along, across = architecture.halo
+        self.halo = (along, across if self._both else 0, across)
+        self._accumulates = architecture.multiply_accumulates * len(self._turns) * (2 if self._both else 1)
+
+    def cost(self, shape: Sequence[int]) -> float:
+        return float(np.prod(shape)) * self._accumulates
+
+    def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
+        (first, last), (top, bottom), (left, right) = keep
+        depth = slice(first * self.factors[0], last * self.factors[0])
+        share = 0.5 if self._both else 1.0
+        # Width x depth: one slice a row.  Each slicing needs a halo only within its own slices.
+        slices = np.ascontiguousarray(array[:, top:bottom].transpose(1, 0, 2))
+        refined = self._engine.run(self._model, slices, self._turns, lambda done: tick(done * share))
+        result = refined[:, depth, left:right].transpose(1, 0, 2)
+        if self._both:  # height x depth: one slice a column
+            slices = np.ascontiguousarray(array[:, :, left:right].transpose(2, 0, 1))
+            refined = self._engine.run(self._model, slices, self._turns, lambda done: tick(0.5 + done * 0.5))
+            result = (result + refined[:, depth, top:bottom].transpose(1, 2, 0)) * np.float32(0.5)
+        return result
+
+
+def make_stages(models: dict[str, Model], ensemble_name: str, engine: Engine) -> list[PlaneStage | DepthStage]:
+    """The chain for models by stage ("plane", "depth"), in their order."""
+    kinds: dict[str, type[PlaneStage] | type[DepthStage]] = {"plane": PlaneStage, "depth": DepthStage}
+    return [kinds[stage](engine, model, ensemble_name) for stage, model in models.items()]

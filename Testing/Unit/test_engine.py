@@ -1,0 +1,236 @@
+"""The engine and its runtimes: the same result from each, tiles, threads, and what happens when one gives out."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from superres3d.engine import Engine
+from superres3d.ensemble import IDENTITY, PLANE_MEMBERS
+from superres3d.errors import Cancelled, DeviceError, ResourceError
+from superres3d.runtimes.openvino_cpu import OpenVINORuntime
+from superres3d.runtimes.pytorch import PyTorchRuntime
+from superres3d.weights import find_model, load_network, model_folders
+
+from .conftest import smooth_noise
+
+NAME = "two-stage-residual-mr-plane-x2"
+SHIPPED = sorted(folder.parent.name for root in model_folders() for folder in root.glob("*/card.json"))
+
+
+def quiet(share):
+    pass
+
+
+def by_torch(name: str, images: np.ndarray) -> np.ndarray:
+    """The network of the weights file as PyTorch computes it."""
+    with torch.inference_mode():
+        return load_network(find_model(name))(torch.from_numpy(images)[:, None])[:, 0].numpy()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("shape", [(1, 24, 24), (2, 19, 34)])
+def test_the_graph_is_the_trained_network(name, shape):
+    """Every shipped model: OpenVINO's graph against PyTorch's module, sizes that are no multiple of four included."""
+    images = smooth_noise(shape)
+    refined = OpenVINORuntime(half=False).load(find_model(name)).ensemble(images, (IDENTITY,), lambda: None)
+    np.testing.assert_allclose(refined, by_torch(name, images), atol=0.001 / 255, rtol=0)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_half_precision_stays_close(name):
+    """Where the processor computes in half precision; elsewhere float32 is used and said."""
+    runtime = OpenVINORuntime(half=True)
+    images = smooth_noise((1, 48, 40))
+    refined = runtime.load(find_model(name)).ensemble(images, (IDENTITY,), lambda: None)
+    error = np.sqrt(np.mean((refined - by_torch(name, images)) ** 2))
+    assert runtime.precision in ("float16", "float32")
+    assert error < (1 / 4096 if "-ct-" in name else 0.1 / 255)
+
+
+@pytest.mark.parametrize("switches", [{"second_block": False}, {"short_skips": False}, {"long_skip": False}, {"filters": 48}])
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_graph_of_every_ablation(tmp_path, monkeypatch, switches, residual):
+    from superres3d.networks.georgescu import IntermediateLossNet
+    from superres3d.weights import save_model
+
+    torch.manual_seed(1)
+    net = IntermediateLossNet((2, 2), **{"filters": 32, **switches}, residual=residual)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    save_model(net, "a", tmp_path, {"network": {"factors": [2, 2], **switches, "residual": residual}})
+    monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
+    images = smooth_noise((1, 20, 22))
+    refined = OpenVINORuntime(half=False).load(find_model("a")).ensemble(images, (IDENTITY,), lambda: None)
+    np.testing.assert_allclose(refined, by_torch("a", images), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("make", [lambda: OpenVINORuntime(half=False), lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
+def test_tiles_and_threads_give_the_whole(models, make):
+    images = smooth_noise((3, 90, 70))
+    results = []
+    for pixels, workers in ((1 << 24, 1), (1 << 13, 3)):
+        engine = Engine("cpu")
+        engine.runtime = make()
+        engine.runtime.pixels, engine.runtime.workers = pixels, workers
+        results.append(engine.run(find_model(NAME), images, PLANE_MEMBERS["8"], quiet))
+    np.testing.assert_allclose(*results, atol=2e-6, rtol=0)
+
+
+def test_constant_tiles_are_computed_once_and_exactly(models):
+    runtime = OpenVINORuntime(half=False)
+    runtime.pixels = 1 << 13
+    images = np.full((1, 160, 160), 0.25, np.float32)
+    images[0, :50, :50] = smooth_noise((50, 50))
+    network = runtime.load(find_model(NAME))
+    inner, calls = network._infer, []
+    network._infer = lambda cut: calls.append(cut) or inner(cut)
+    with_skipping = network.ensemble(images, (IDENTITY,), lambda: None)
+    tiles = network.pieces(images.shape, (IDENTITY,))
+    assert len(calls) < tiles
+    network._infer_once = lambda cut, borders: inner(cut)
+    np.testing.assert_array_equal(network.ensemble(images, (IDENTITY,), lambda: None), with_skipping)
+
+
+def test_progress_rises_to_one_and_a_stop_is_prompt(models):
+    images = smooth_noise((6, 64, 64))
+    told = []
+    Engine("cpu").run(find_model(NAME), images, PLANE_MEMBERS["8"], told.append)
+    assert told == sorted(told) and told[-1] == 1.0
+
+    def stop(share):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        Engine("cpu").run(find_model(NAME), np.tile(images, (50, 1, 1)), PLANE_MEMBERS["8"], stop)
+
+
+class FailingNetwork:
+    """Raises what a card or a library raises; the real network answers what is small enough."""
+
+    def __init__(self, network, limit, error):
+        self._network, self._limit, self._error, self.architecture = network, limit, error, network.architecture
+
+    def pieces(self, shape, turns):
+        return self._network.pieces(shape, turns)
+
+    def ensemble(self, images, turns, alive):
+        if images.size > self._limit:
+            raise self._error
+        return self._network.ensemble(images, turns, alive)
+
+
+class FailingRuntime:
+    """A graphics card that is not there."""
+
+    name, device, precision, workers = "PyTorch 2", "cuda:0", "float32", 1
+
+    def __init__(self, limit, error):
+        self.pixels, self._limit, self._error = 1 << 16, limit, error
+
+    def load(self, model):
+        return FailingNetwork(OpenVINORuntime(half=False).load(model), self._limit, self._error)
+
+    def give_up_memory(self):
+        if self.pixels < 1 << 13:
+            return None
+        self.pixels //= 2
+        return f"went on with batches of {self.pixels} pixels."
+
+    def close(self):
+        pass
+
+
+def with_runtime(runtime) -> Engine:
+    engine = Engine("cpu")
+    engine.runtime = runtime
+    return engine
+
+
+def test_memory_running_out_means_smaller_batches_and_is_said(models):
+    images = smooth_noise((8, 40, 40))
+    expected = Engine("cpu").run(find_model(NAME), images, (IDENTITY,), quiet)
+    engine = with_runtime(FailingRuntime(3000, MemoryError()))
+    np.testing.assert_allclose(engine.run(find_model(NAME), images, (IDENTITY,), quiet), expected, atol=1e-6, rtol=0)
+    assert engine.runtime.device == "cuda:0" and "batches" in engine.notes[0]
+
+
+@pytest.mark.parametrize("error, told", [(MemoryError(), "smallest batch"), (RuntimeError("no kernel image"), "no kernel image")])
+def test_a_card_that_gives_out_for_good_means_the_cpu(models, error, told):
+    images = smooth_noise((1, 24, 24))
+    expected = Engine("cpu").run(find_model(NAME), images, (IDENTITY,), quiet)
+    engine = with_runtime(FailingRuntime(10, error))
+    np.testing.assert_allclose(engine.run(find_model(NAME), images, (IDENTITY,), quiet), expected, atol=1e-6, rtol=0)
+    assert engine.runtime.device == "cpu" and told in engine.notes[-1]
+
+
+def test_memory_running_out_on_the_cpu_is_said_plainly(models):
+    runtime = FailingRuntime(10, MemoryError())
+    runtime.device = "cpu"
+    with pytest.raises(ResourceError, match="Memory ran out; use a smaller factor"):
+        with_runtime(runtime).run(find_model(NAME), smooth_noise((1, 24, 24)), (IDENTITY,), quiet)
+
+
+def test_torchs_errors_on_memory_are_memory_errors():
+    from superres3d.runtimes.pytorch import _memory_errors
+
+    with pytest.raises(MemoryError, match="Tried to allocate"), _memory_errors():
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    with pytest.raises(RuntimeError, match="size"), _memory_errors():
+        raise RuntimeError("size mismatch")
+
+
+def test_without_openvino_torch_computes_and_it_is_said(models, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    for name in [name for name in sys.modules if name.startswith("superres3d.runtimes.openvino")]:
+        monkeypatch.delitem(sys.modules, name)
+    engine = Engine("cpu")
+    images = smooth_noise((1, 24, 24))
+    np.testing.assert_allclose(engine.run(find_model(NAME), images, (IDENTITY,), quiet), by_torch(NAME, images), atol=1e-6, rtol=0)
+    assert engine.runtime.name.startswith("PyTorch") and "OpenVINO could not be used" in engine.notes[0]
+
+
+def test_an_openvino_that_is_too_old_is_not_used(monkeypatch):
+    monkeypatch.setattr("superres3d.runtimes.openvino_cpu.MINIMUM", (9999, 0))
+    engine = Engine("cpu")
+    assert engine.runtime.name.startswith("PyTorch") and "older than 9999.0" in engine.notes[0]
+
+
+def test_an_openvino_that_fails_at_work_is_left(models, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("Unsupported CPU")
+
+    monkeypatch.setattr(OpenVINORuntime, "compile", fails)
+    engine = Engine("cpu")
+    images = smooth_noise((1, 24, 24))
+    np.testing.assert_allclose(engine.run(find_model(NAME), images, (IDENTITY,), quiet), by_torch(NAME, images), atol=1e-6, rtol=0)
+    assert "Unsupported CPU" in engine.notes[0] and engine.runtime.name.startswith("PyTorch")
+
+
+def test_without_any_engine_there_is_one_sentence(monkeypatch):
+    for name in ("openvino", "torch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in [name for name in sys.modules if name.startswith(("superres3d.runtimes.openvino", "superres3d.runtimes.pytorch"))]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(DeviceError, match="No engine .*pip install openvino"):
+        Engine("cpu")
+    with pytest.raises(DeviceError, match="needs PyTorch"):
+        Engine("cuda")
+
+
+def test_nothing_is_sent_anywhere(models):
+    """A whole run in a process of its own, watched by Python's audit hook and for OpenVINO's telemetry."""
+    program = f"""
+import sys
+sys.addaudithook(lambda event, details: event in ("socket.connect", "socket.getaddrinfo") and sys.exit(f"{{event}} {{details}}"))
+import numpy as np
+from superres3d.upscaling import upscale
+from superres3d.volume import Volume
+texture = np.random.default_rng(0).random((8, 16, 16), dtype=np.float32)
+assert upscale(Volume(texture, modality="MR"), 2, device="cpu").report["engine"].startswith("OpenVINO")
+assert not [name for name in sys.modules if "telemetry" in name and "stub" not in name and "ovc" not in name]
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
