@@ -9,7 +9,8 @@ import logging
 import os
 import re
 import sys
-from typing import Annotated, Callable, Optional
+from collections.abc import Callable
+from typing import Annotated
 
 import qt
 import slicer
@@ -191,7 +192,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             if first:
                 self._parameterNode.inputVolume = first
 
-    def setParameterNode(self, parameterNode: Optional[SuperResolution3DParameterNode]) -> None:
+    def setParameterNode(self, parameterNode: SuperResolution3DParameterNode | None) -> None:
         """Connect the panel to a parameter node, or to none."""
         self._disconnectParameterNode()
         self._parameterNode = parameterNode
@@ -490,11 +491,11 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         preset: str = "best",
         ensemble: str = "auto",
         device: str = "auto",
-        memoryLimit: Optional[float] = None,
+        memoryLimit: float | None = None,
         compare: bool = False,
-        outputVolume: Optional[vtkMRMLScalarVolumeNode] = None,
-        comparisonVolume: Optional[vtkMRMLScalarVolumeNode] = None,
-        progress: Optional[Callable[[str, float, Optional[float]], None]] = None,
+        outputVolume: vtkMRMLScalarVolumeNode | None = None,
+        comparisonVolume: vtkMRMLScalarVolumeNode | None = None,
+        progress: Callable[[str, float, float | None], None] | None = None,
     ):
         """Upscale a volume and wait for the result.
 
@@ -573,7 +574,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         return run
 
     @staticmethod
-    def _temporaryFolder() -> Optional[str]:
+    def _temporaryFolder() -> str | None:
         application = getattr(slicer, "app", None)
         return application.temporaryPath if application else None
 

@@ -1,20 +1,23 @@
-"""Seconds and peak memory of the engine against a plain eager per-slice loop, in one run.
+"""The engine against a plain eager per-slice loop and against the machine's matrix product, in one run.
 
 The plain loop is what a reader of the paper would write: one slice at a time, channels first,
-eight turned copies, numpy.median.  Each of its slices costs the same, so it is timed on evenly
-spaced ones and scaled up; the engine runs the whole volume.  Results are compared on those slices.
+plane then depth, eight turned copies, numpy.median.  Each of its slices costs the same, so it is
+timed on evenly spaced ones and scaled up; the engine runs the whole volume with each preset.
+Every side runs in a process of its own; rounds alternate, and medians are compared.
 
-    python Testing/Benchmarks/engine_speed.py                       the small scan, x2
-    python Testing/Benchmarks/engine_speed.py --workload small-x4 --workload ct-x2 --slices 16
+    python Testing/Benchmarks/engine_speed.py                                  the small scan, x2, five rounds
+    python Testing/Benchmarks/engine_speed.py --workload small-x4 --rounds 1
+    python Testing/Benchmarks/engine_speed.py --growth                         32 to 512 slices, preset fast
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
+import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +27,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
+from superres3d import __version__
 from superres3d.intensity import intensity_scale
+from superres3d.methods import DEFAULT_METHOD, PRESETS
+from superres3d.plan import plan_upscaling
 from superres3d.upscaling import upscale
 from superres3d.volume import Volume
 from superres3d.weights import find_model, load_network
@@ -43,6 +49,7 @@ WORKLOADS = {
     "small-x2": Workload((64, 256, 256), 2, "MR"),
     "small-x4": Workload((64, 256, 256), 4, "MR"),
     "ct-x2": Workload((200, 512, 512), 2, "CT"),
+    "long-x2": Workload((512, 96, 96), 2, "MR"),
 }
 
 
@@ -84,29 +91,33 @@ class PlainLoop:
             return self._nets[stage](torch.from_numpy(np.ascontiguousarray(image)).to(self._device)[None, None])[0, 0].cpu().numpy()
 
 
-def run_engine(name: str, arguments: argparse.Namespace) -> dict:
-    """The whole volume through the engine; the refined slices that the plain loop will make are kept."""
-    workload = WORKLOADS[name]
+def run_engine(arguments: argparse.Namespace) -> dict:
+    """The whole volume with one preset."""
+    workload = WORKLOADS[arguments.workload]
     scan = synthetic_scan(workload, arguments.slices)
-    options = {"method": arguments.method, "modality": workload.modality, "device": arguments.device}
+    options = {"method": arguments.method, "modality": workload.modality, "device": arguments.device, "preset": arguments.preset}
+    started = time.perf_counter()
     report = upscale(scan, workload.scale, **options).report
-    chosen = sampled(scan.voxels.shape[0], arguments.samples)
-    few = Volume(scan.voxels[chosen], scan.spacing, modality=scan.modality)
-    planes = upscale(few, (workload.scale, 1), **options).volume.voxels
-    np.save(arguments.planes, intensity_scale(few.voxels, workload.modality).normalise(planes))
-    return {"seconds": report["seconds"], "peak": report["peak_memory_bytes"], "threads": torch.get_num_threads()}
+    seconds = time.perf_counter() - started
+    plan = plan_upscaling(scan.voxels.shape, scan.spacing, "float32", workload.scale, method=arguments.method, modality=workload.modality, preset=arguments.preset)
+    networks = sum(report["seconds"][stage] for stage in plan.models)
+    return {
+        "seconds": seconds, "networks": networks, "gflops": 2 * plan.accumulates / networks / 1e9,
+        "peak": report["peak_memory_bytes"], "engine": f"{report['engine']}, {report['device']}, {report['precision']}", "warnings": report["warnings"],
+    }  # fmt: skip
 
 
-def run_plain(name: str, arguments: argparse.Namespace) -> dict:
-    """Sampled slices through the plain loop, in a process of its own; seconds are for all slices."""
-    workload = WORKLOADS[name]
+def run_plain(arguments: argparse.Namespace) -> dict:
+    """Sampled slices through the plain loop; seconds are for all slices of both stages."""
+    workload = WORKLOADS[arguments.workload]
     scan = synthetic_scan(workload, arguments.slices)
-    voxels = scan.voxels[sampled(scan.voxels.shape[0], arguments.samples)]
+    chosen = np.linspace(0, scan.voxels.shape[0] - 1, min(arguments.samples, scan.voxels.shape[0])).astype(int)
+    voxels = scan.voxels[chosen]
     voxels = intensity_scale(voxels, workload.modality).normalise(voxels)
     plain = PlainLoop(arguments.method, workload, arguments.device)
     plain.plane(voxels[0])
     started = time.perf_counter()
-    planes = np.stack([plain.plane(np.clip(image, 0, None)) for image in voxels])
+    planes = [plain.plane(np.clip(image, 0, None)) for image in voxels]
     plane_seconds = (time.perf_counter() - started) / len(voxels) * scan.voxels.shape[0]
     depth_slices = [width * workload.scale for width in scan.voxels.shape[1:]]
     images = [np.resize(planes[0], (scan.voxels.shape[0], width)) for width in depth_slices]
@@ -116,75 +127,104 @@ def run_plain(name: str, arguments: argparse.Namespace) -> dict:
         for image in images:
             plain.depth(image)
     depth_seconds = (time.perf_counter() - started) / (2 * arguments.samples) * sum(depth_slices)
-    difference = np.abs(planes - np.load(arguments.planes)).max()
-    return {"seconds": {"plane": plane_seconds, "depth": depth_seconds}, "difference": float(difference * 255)}
+    return {"seconds": plane_seconds + depth_seconds, "plane": plane_seconds, "depth": depth_seconds}
 
 
-def sampled(count: int, samples: int) -> np.ndarray:
-    """Indices of evenly spaced slices."""
-    return np.linspace(0, count - 1, min(samples, count)).astype(int)
+def run_gemm(arguments: argparse.Namespace) -> dict:
+    """float32 matrix products of 2048 on all cores: the most that convolutions could reach."""
+    a = torch.rand(2048, 2048, device=arguments.device)
+    rates = []
+    for _ in range(12):
+        started = time.perf_counter()
+        float((a @ a)[0, 0])  # waits for the device
+        rates.append(2 * 2048**3 / (time.perf_counter() - started) / 1e9)
+    return {"gflops": statistics.median(rates[2:])}
 
 
-def measure(name: str, arguments: argparse.Namespace) -> dict:
-    """A row of the table: both sides, one after the other, each in a process with an untouched allocator."""
-    with tempfile.TemporaryDirectory() as folder:
-        common = ["--samples", str(arguments.samples), "--method", arguments.method, "--device", arguments.device]
-        common += ["--planes", str(Path(folder) / "planes.npy"), *(["--slices", str(arguments.slices)] if arguments.slices else [])]
-        engine, plain = (_child(side, name, common) for side in ("engine", "plain"))
-    shape = (min(arguments.slices or 10**9, WORKLOADS[name].shape[0]), *WORKLOADS[name].shape[1:])
-    ours, theirs = engine["seconds"], plain["seconds"]
+def measure(arguments: argparse.Namespace) -> dict:
+    """All sides, alternating, each in a process with an untouched allocator; medians over the rounds."""
+    rounds: dict[str, list[dict]] = {name: [] for name in ("gemm", "plain", *PRESETS)}
+    for _ in range(arguments.rounds):
+        rounds["gemm"].append(_child(arguments, "gemm"))
+        rounds["plain"].append(_child(arguments, "plain"))
+        for preset in PRESETS:
+            rounds[preset].append(_child(arguments, "engine", preset))
+    plain, gemm = _median(rounds["plain"], "seconds"), _median(rounds["gemm"], "gflops")
+    presets = {}
+    for preset in PRESETS:
+        runs = rounds[preset]
+        presets[preset] = {
+            "engine": runs[0]["engine"],
+            "seconds": _median(runs, "seconds"),
+            "times_as_fast_as_plain": statistics.median(p["seconds"] / r["seconds"] for p, r in zip(rounds["plain"], runs)),
+            "share_of_float32_gemm": _median(runs, "gflops") / gemm,
+            "peak_GiB": max(run["peak"] for run in runs) / 2**30,
+        }
+    shape = (min(arguments.slices or 10**9, WORKLOADS[arguments.workload].shape[0]), *WORKLOADS[arguments.workload].shape[1:])
     return {
-        "workload": f"{name}, {' x '.join(map(str, shape[::-1]))}",
-        "device": arguments.device if arguments.device != "cpu" else f"cpu, {engine['threads']} threads",
-        "engine_seconds": {stage: ours[stage] for stage in ("plane", "depth")},
-        "plain_seconds": theirs,
-        "ratio": {
-            **{stage: theirs[stage] / ours[stage] for stage in ("plane", "depth")},
-            "both": sum(theirs.values()) / (ours["plane"] + ours["depth"]),
-        },
-        "peak_memory_GiB": engine["peak"] / 2**30,
-        "largest_difference_of_255": plain["difference"],
-    }
+        "when": time.strftime("%Y-%m-%d"), "software": __version__, "workload": f"{arguments.workload}, {' x '.join(map(str, shape[::-1]))}",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} cores, {arguments.device}", "rounds": arguments.rounds,
+        "method": arguments.method, "plain_seconds": plain, "float32_gemm_gflops": gemm, "presets": presets,
+    }  # fmt: skip
 
 
-def _child(side: str, name: str, options: list[str]) -> dict:
-    command = [sys.executable, __file__, "--side", side, "--workload", name, *options]
+def measure_growth(arguments: argparse.Namespace) -> dict:
+    """Seconds a slice for longer and longer scans: constant if the cost is linear."""
+    seconds = {}
+    for slices in (32, 64, 128, 256, 512):
+        arguments.slices = slices
+        seconds[slices] = _child(arguments, "engine", "fast")["networks"]
+    return {"when": time.strftime("%Y-%m-%d"), "workload": "long-x2", "milliseconds_a_slice": {n: 1000 * s / n for n, s in seconds.items()}}
+
+
+def _median(runs: list[dict], key: str) -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def _child(arguments: argparse.Namespace, side: str, preset: str = "best") -> dict:
+    options = {name: getattr(arguments, name) for name in ("workload", "samples", "method", "device", "slices") if getattr(arguments, name) is not None}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, __file__, "--side", side, "--preset", preset, *words]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
-def show(rows: list[dict]) -> None:
-    table = Table("workload", "device", "engine s (plane + depth)", "plain loop s", "plane", "depth", "times as fast", "peak GiB", "difference of 255")
-    for row in rows:
-        engine, plain, ratio = row["engine_seconds"], row["plain_seconds"], row["ratio"]
+def show(row: dict) -> None:
+    console = Console(width=150)
+    console.print(f"{row['workload']}; {row['machine']}; plain loop {row['plain_seconds']:.0f} s; float32 GEMM {row['float32_gemm_gflops']:.0f} GFLOP/s; medians of {row['rounds']}")
+    table = Table("preset", "engine", "seconds", "times as fast as the plain loop", "share of float32 GEMM", "peak GiB")
+    for preset, found in row["presets"].items():
         table.add_row(
-            row["workload"], row["device"], f"{engine['plane']:.1f} + {engine['depth']:.1f}", f"{plain['plane']:.1f} + {plain['depth']:.1f}",
-            f"{ratio['plane']:.2f}", f"{ratio['depth']:.2f}", f"{ratio['both']:.2f}", f"{row['peak_memory_GiB']:.2f}", f"{row['largest_difference_of_255']:.4f}",
+            preset, found["engine"], f"{found['seconds']:.1f}", f"{found['times_as_fast_as_plain']:.1f}",
+            f"{found['share_of_float32_gemm']:.0%}", f"{found['peak_GiB']:.2f}",
         )  # fmt: skip
-    Console(width=180).print(table)
+    console.print(table)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", action="append", choices=WORKLOADS)
+    parser.add_argument("--workload", choices=WORKLOADS, default="small-x2")
     parser.add_argument("--slices", type=int, help="only so many slices of the scan")
-    parser.add_argument("--samples", type=int, default=6, help="slices on which the plain loop is timed")
-    parser.add_argument("--method", default="two-stage-residual")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps; both sides run on it")
-    parser.add_argument("--json", type=Path, help="append the rows to this file, one JSON object a line")
-    parser.add_argument("--side", choices=("engine", "plain"), help=argparse.SUPPRESS)
-    parser.add_argument("--planes", help=argparse.SUPPRESS)
+    parser.add_argument("--samples", type=int, default=2, help="slices on which the plain loop is timed")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--method", default=DEFAULT_METHOD)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps; all sides run on it")
+    parser.add_argument("--history", type=Path, default=Path(__file__).with_name("history.jsonl"), help="a line a run is added to this file")
+    parser.add_argument("--growth", action="store_true", help="instead: seconds a slice for 32 to 512 slices")
+    parser.add_argument("--side", choices=("engine", "plain", "gemm"), help=argparse.SUPPRESS)
+    parser.add_argument("--preset", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    names = arguments.workload or ["small-x2"]
     if arguments.side:
-        print(json.dumps((run_engine if arguments.side == "engine" else run_plain)(names[0], arguments)))
+        print(json.dumps({"engine": run_engine, "plain": run_plain, "gemm": run_gemm}[arguments.side](arguments)))
         return
-    rows = []
-    for name in names:
-        rows.append(measure(name, arguments))
-        if arguments.json:
-            with open(arguments.json, "a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
-    show(rows)
+    if arguments.growth:
+        arguments.workload = "long-x2"
+    row = measure_growth(arguments) if arguments.growth else measure(arguments)
+    with open(arguments.history, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    if arguments.growth:
+        print(json.dumps(row, indent=1))
+    else:
+        show(row)
 
 
 if __name__ == "__main__":

@@ -222,9 +222,9 @@ def test_without_any_engine_there_is_one_sentence(monkeypatch):
 
 def test_nothing_is_sent_anywhere(models):
     """A whole run in a process of its own, watched by Python's audit hook and for OpenVINO's telemetry."""
-    program = f"""
+    program = """
 import sys
-sys.addaudithook(lambda event, details: event in ("socket.connect", "socket.getaddrinfo") and sys.exit(f"{{event}} {{details}}"))
+sys.addaudithook(lambda event, details: event in ("socket.connect", "socket.getaddrinfo") and sys.exit(f"{event} {details}"))
 import numpy as np
 from superres3d.upscaling import upscale
 from superres3d.volume import Volume

@@ -13,7 +13,7 @@ from superres3d.upscaling import upscale
 from superres3d.volume import Volume, to_image
 from superres3d.weights import save_model
 
-from .conftest import random_network, smooth_noise
+from .conftest import smooth_noise
 
 ALL_FACTORS = [((2, 2), "k"), ((4, 4), "k"), ((2, 1), "k"), ((1, 2), "k"), ((1, 4), "j"), ((2, 4), "i")]
 

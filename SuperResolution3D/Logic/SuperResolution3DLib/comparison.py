@@ -6,8 +6,8 @@ links are as before after :meth:`ComparisonView.leave`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import slicer
 import vtk

@@ -6,8 +6,9 @@ them; factors are (i, j, k).  Everything that can fail happens before the scene 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import slicer
@@ -74,7 +75,7 @@ class Source:
     frame: tuple[int, int] | None
 
     @classmethod
-    def of(cls, node: slicer.vtkMRMLScalarVolumeNode, frame: tuple[int, int] | None) -> "Source":
+    def of(cls, node: slicer.vtkMRMLScalarVolumeNode, frame: tuple[int, int] | None) -> Source:
         matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(matrix)
         return cls(node.GetID(), node.GetName(), slicer.util.arrayFromVTKMatrix(matrix), node.GetTransformNodeID(), frame)

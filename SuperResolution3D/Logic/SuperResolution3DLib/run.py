@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Callable, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from slicer.i18n import tr as _
 from superres3d.errors import ResourceError, SuperResolutionError

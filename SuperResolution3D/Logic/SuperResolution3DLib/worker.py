@@ -17,9 +17,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Union
+from typing import Any, Union
 
 from slicer.i18n import tr as _
 from superres3d.errors import Cancelled, DeviceError, InputError, ModelError, ResourceError, SuperResolutionError

@@ -7,6 +7,7 @@ import unittest
 
 import numpy as np
 import slicer
+
 from SuperResolution3D import SuperResolution3DLogic
 
 

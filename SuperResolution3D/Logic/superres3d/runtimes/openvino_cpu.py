@@ -81,7 +81,7 @@ def _has_matrix_units(compiled: ov.CompiledModel) -> bool:
     The processor's list of capabilities does not tell; the kernels that were chosen do.
     """
     told = (layer.get_rt_info() for layer in compiled.get_runtime_model().get_ops())
-    return any("primitiveType" in info and "amx_f16" in str(info["primitiveType"]) for info in told)
+    return any("primitiveType" in info and "amx_f16" in str(info["primitiveType"].value) for info in told)
 
 
 class _Graphs:
