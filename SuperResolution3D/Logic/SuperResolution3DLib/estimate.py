@@ -58,6 +58,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     """
     import numpy as np
     from superres3d.plan import plan_upscaling
+    from superres3d.speed import is_known
 
     dtype = np.dtype("float32") if facts.dtype == np.float64 else facts.dtype  # as the package converts it
     limit = int(request.memory_limit_gib * 2**30) if request.memory_limit_gib else None
@@ -73,9 +74,10 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     _check_memory(loading)
     _check_disk(disk, temporary_folder or tempfile.gettempdir())
     factors = plan.factors[::-1]
+    guessed = (_("The time is a first guess; the next run will be estimated from this one."),) if plan.models and not is_known(plan.preset.half) else ()
     return Estimate(
         plan.output_shape[::-1], tuple(s / f for s, f in zip(facts.spacing, factors)), plan.result_bytes,
-        max(plan.memory_bytes, loading), disk, plan.seconds, plan.method.networks, plan.notes,
+        max(plan.memory_bytes, loading), disk, plan.seconds, plan.method.networks, (*plan.notes, *guessed),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from superres3d.errors import Cancelled, DeviceError, InputError, ModelError, Re
 from .request import Request
 
 #: seconds that a cancelled worker has to end by itself before it is killed
-GRACE_SECONDS = 1.2
+GRACE_SECONDS = 0.9
 _LOG_CHARACTERS = 20000
 _KINDS = {kind.__name__: kind for kind in (Cancelled, DeviceError, InputError, ModelError, ResourceError)}
 

@@ -158,7 +158,7 @@ def info(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A scan.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Tell what a scan is, and what upscaling it would take."""
+    """Tell what a scan is, and what upscaling it would take.  The first time, a second goes into measuring this machine."""
     with _reporting("none"):
         content = _describe(source)
         if as_json:
@@ -172,36 +172,43 @@ def info(
         console.print(f"{source}: {size} voxels of {spacing} mm, {content['dtype']}, {content['minimum']:g} to {content['maximum']:g}, {content['modality']} ({content['modality_from']})")
         for note in content["notes"]:
             console.print(f"Note: {note}")
-        table = Table("axes", "factor", "result, voxels", "spacing, mm", "file, GiB", "memory, GiB", "time, roughly")
+        table = Table("axes", "factor", "result, voxels", "spacing, mm", "file, GiB", "memory, GiB", f"time, {' / '.join(PRESETS)}")
         for row in content["upscaling"]:
             if "refused" in row:
                 table.add_row(row["axes"], str(row["scale"]), row["refused"])
             else:
                 table.add_row(
                     row["axes"], str(row["scale"]), " x ".join(map(str, row["shape_ijk"])), " x ".join(f"{s:.3g}" for s in row["spacing_mm"]),
-                    f"{row['result_bytes'] / 2**30:.2f}", f"{row['memory_bytes'] / 2**30:.2f}", f"{row['seconds'] / 60:.1f} min on the CPU",
+                    f"{row['result_bytes'] / 2**30:.2f}", f"{row['memory_bytes'] / 2**30:.2f}", " / ".join(_in_words(seconds) for seconds in row["seconds"].values()),
                 )  # fmt: skip
         console.print(table)
 
 
 def _describe(source: Path) -> dict[str, Any]:
     from .plan import guess_modality, plan_upscaling
+    from .speed import calibrate
     from .volume import read_volume
 
     volume = read_volume(source)
     modality = volume.modality or guess_modality(volume.voxels)
+    for preset in PRESETS:
+        calibrate(modality, preset)
     rows = []
     for axes in AXES:
         for scale in SCALES:
             row: dict[str, Any] = {"axes": axes, "scale": scale}
             try:
-                plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, axes=axes, modality=modality, inputs_in_memory=0)
+                plans = {
+                    preset: plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, axes=axes, modality=modality, preset=preset, inputs_in_memory=0)
+                    for preset in PRESETS
+                }
+                plan = plans[DEFAULT_PRESET]
                 row |= {
                     "shape_ijk": plan.output_shape[::-1],
                     "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
                     "result_bytes": plan.result_bytes,
                     "memory_bytes": plan.memory_bytes,
-                    "seconds": plan.seconds,
+                    "seconds": {preset: plan.seconds for preset, plan in plans.items()},
                 }
             except SuperResolutionError as error:
                 row["refused"] = str(error)
@@ -219,6 +226,10 @@ def _describe(source: Path) -> dict[str, Any]:
         "notes": volume.notes,
         "upscaling": rows,
     }
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @app.command()

@@ -5,6 +5,7 @@ Needs no torch, so the panel can show it while the user still chooses.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ from .weights import Model, find_model
 
 MINIMUM_SLICES = 4
 DEFAULT_WORKING_BYTES = 1 << 30
-_TORCH_BYTES = 400 << 20  # the library itself, and the activations of one batch
+_ENGINE_BYTES = 150 << 20  # the libraries
+_WORKER_BYTES = 120 << 20  # the activations of a tile, for each core
 _AXIS_NAMES = ("k", "j", "i")
 
 
@@ -123,7 +125,7 @@ def plan_upscaling(
     itemsize = np.dtype(dtype).itemsize
     result = int(np.prod(output_shape, dtype=np.int64)) * itemsize
     given = int(np.prod(shape, dtype=np.int64)) * itemsize
-    fixed = result + given * inputs_in_memory + (_TORCH_BYTES if models else 0)
+    fixed = result + given * inputs_in_memory + (_ENGINE_BYTES + (os.cpu_count() or 1) * _WORKER_BYTES if models else 0)
     available = memory_limit or psutil.virtual_memory().available
     working = min(DEFAULT_WORKING_BYTES, available - fixed)
     if working < DEFAULT_WORKING_BYTES // 8:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Before the first run: what a core of a current laptop does, in multiply-accumulates a second.
 _FIRST_GUESS_PER_CORE = 35e9
-_ENOUGH_SECONDS = 1.0  # a shorter run says more about starting up than about the machine
+_ENOUGH_SECONDS = 3.0  # a shorter run says more about starting up than about the machine
 _START_SECONDS = 1.0
 
 
@@ -42,12 +42,15 @@ def is_known(half: bool) -> bool:
 def remember_speed(runtime: Runtime, plan: Plan, seconds: float) -> None:
     """Keep what a finished run tells of the machine."""
     if seconds >= _ENOUGH_SECONDS:
-        _keep(runtime.device.split(":")[0], plan.preset.half, plan.accumulates / seconds)
+        _keep(_kind(runtime), plan.preset.half, plan.accumulates / seconds)
 
 
-def calibrate(plan: Plan, device: str = "auto") -> None:
-    """Measure the machine for half a second with the networks of ``plan``, unless it is known already."""
-    if not plan.models or is_known(plan.preset.half):
+def calibrate(modality: str, preset_name: str) -> None:
+    """Measure this machine for half a second with a shipped network, unless it is known already or no engine can be loaded."""
+    from .methods import DEFAULT_METHOD, METHODS, find_preset
+
+    half = find_preset(preset_name).half
+    if is_known(half):
         return
     import time
 
@@ -55,16 +58,21 @@ def calibrate(plan: Plan, device: str = "auto") -> None:
 
     from .engine import Engine
     from .ensemble import IDENTITY
+    from .errors import SuperResolutionError
+    from .weights import find_model
 
-    model = next(iter(plan.models.values()))
-    engine = Engine(device, plan.preset.half)
-    images = np.random.default_rng(0).random((2 * engine.runtime.workers, 128, 128), dtype=np.float32)
-    engine.run(model, images, (IDENTITY,), lambda share: None)
-    started = time.perf_counter()
-    engine.run(model, images, (IDENTITY,), lambda share: None)
-    rate = images.size * model.multiply_accumulates / (time.perf_counter() - started)
-    engine.close()
-    _keep(engine.runtime.device.split(":")[0], plan.preset.half, rate)
+    try:
+        model = find_model(METHODS[DEFAULT_METHOD].model_name(modality, "plane", 2))
+        engine = Engine("auto", half)
+        images = np.random.default_rng(0).random((4 * engine.runtime.workers, 128, 128), dtype=np.float32)
+        for _ in range(2):  # the first time compiles
+            started = time.perf_counter()
+            engine.run(model, images, (IDENTITY,), lambda share: None)
+            seconds = time.perf_counter() - started
+        engine.close()
+    except SuperResolutionError:
+        return
+    _keep(_kind(engine.runtime), half, images.size * model.multiply_accumulates / seconds)
 
 
 def cache_folder() -> Path:
@@ -82,7 +90,9 @@ def cache_folder() -> Path:
 
 
 def _keep(kind: str, half: bool, rate: float) -> None:
-    rates = {**_read(), _key(kind, half): round(rate)}
+    rates = _read()
+    before = rates.get(_key(kind, half), rate)
+    rates[_key(kind, half)] = round((before + rate) / 2)  # one run beside other work must not spoil it
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         replace_text(cache_folder() / "speed.json", json.dumps(rates, indent=1) + "\n")
@@ -96,6 +106,10 @@ def _read() -> dict[str, float]:
         return {str(key): float(rate) for key, rate in content.items() if float(rate) > 0}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def _kind(runtime: Runtime) -> str:
+    return runtime.device.split(":")[0]
 
 
 def _key(kind: str, half: bool) -> str:

@@ -47,7 +47,7 @@ def _metrics(card: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     gains = {metric: gain_of(rows, card["method"], metric) for metric in ("psnr", "ssim", "psnr_foreground")}
     return {
         "subset": content["protocol"]["subset"],
-        "task": task if task == "in-plane" else f"{task}, after the plane network of the same factor",
+        "task": task if task == "in-plane" else f"{task}, together with the plane network of the same factor",
         "subjects": sorted({row["subject"] for row in rows}),
         "gain_over_lanczos": {metric: {"mean": gain.mean, "interval_95": gain.interval} for metric, gain in gains.items()},
         "protocol": "models/EVALUATION.md",
@@ -68,7 +68,7 @@ The {card["stage"]} network of the method `{card["method"]}` for {card["modality
 
 - Intensities: {card["intensity"]}.
 - Degradation in training: {card["degradation"]}; blur with probability {schedule["blur_probability"]}, sigma up to {schedule["blur_sigma"]} pixel; intensity gain up to {schedule["gain"]}.
-- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} patches ({schedule["patch"]} low-resolution pixels), Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
+{_coarse_text(schedule)}- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} patches ({schedule["patch"]} low-resolution pixels), Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
 - Validation subjects: {", ".join(card["validation_subjects"])}.
 - SHA-256 of `weights.safetensors`: `{card["sha256"]}`.
 
@@ -80,6 +80,11 @@ The {card["stage"]} network of the method `{card["method"]}` for {card["modality
 |---|---|---|
 {subjects}
 """
+
+
+def _coarse_text(schedule: dict[str, Any]) -> str:
+    share = schedule.get("coarse_across", 0.0)
+    return f"- {share:.0%} of the training patches from scans made coarser in-plane by the factor, as the network meets them when it runs first.\n" if share else ""
 
 
 def _metrics_text(metrics: dict[str, Any]) -> str:

@@ -1,0 +1,61 @@
+"""What is learned of the machine's speed, and that a damaged memory of it spoils nothing."""
+
+import json
+
+import pytest
+from superres3d import speed
+from superres3d.plan import plan_upscaling
+from superres3d.upscaling import upscale
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUPERRES3D_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "speed.json"
+
+
+def plan(**choices):
+    return plan_upscaling((64, 256, 256), (1.0, 1.0, 1.0), "int16", 2, **choices)
+
+
+def test_arithmetic_is_that_of_the_published_networks(models):
+    """Closed form: each stage's printed multiply-accumulates a pixel, times pixels, times members."""
+    voxels = 64 * 256 * 256
+    assert plan(method="georgescu2020").accumulates == 8 * (voxels * 114_336 + 4 * voxels * 75_744)
+    assert plan().accumulates == 8 * (voxels * 75_744 + 2 * voxels * 114_336)  # depth first: 27 % less
+    assert plan(preset="fast").accumulates * 8 == plan(preset="balanced").accumulates * 2 == plan().accumulates
+    assert plan(method="lanczos").accumulates == 0
+
+
+def test_the_estimate_follows_what_was_measured(models, cache):
+    assert not speed.is_known(False)
+    guessed = plan().seconds
+    speed._keep("cpu", False, 1e9)
+    assert speed.is_known(False) and not speed.is_known(True)
+    assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01) and plan().seconds > guessed
+    speed._keep("cuda", False, 1e13)  # where there is a graphics card, it will compute
+    assert plan().seconds < guessed
+
+
+def test_calibration_measures_once_and_is_kept(models, cache):
+    speed.calibrate("MR", "best")
+    first = cache.read_text()
+    rate = next(iter(json.loads(first).values()))
+    assert 1e8 < rate < 1e14
+    speed.calibrate("MR", "best")
+    assert cache.read_text() == first
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"cpu": "fast"}', '{"cpu single 2 cores": -1}', "null"])
+def test_a_damaged_file_is_as_none(models, scan, cache, content):
+    cache.parent.mkdir()
+    cache.write_text(content)
+    assert plan().seconds > 0
+    assert upscale(scan, 2, preset="fast").report["engine"]
+
+
+def test_a_folder_that_cannot_be_written_spoils_nothing(models, scan, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SUPERRES3D_CACHE", str(tmp_path / "file" / "below"))
+    speed.calibrate("MR", "fast")
+    assert upscale(scan, 2, preset="fast").report["engine"]
