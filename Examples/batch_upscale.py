@@ -1,10 +1,10 @@
 """Upscale every scan of a folder in 3D Slicer, without its window.
 
-    Slicer --no-splash --no-main-window --python-script batch_upscale.py IN OUT [FACTOR [AXES [METHOD]]]
+    Slicer --no-splash --no-main-window --python-script batch_upscale.py IN OUT [FACTOR [AXES [METHOD [PRESET]]]]
 
 IN is a folder with NIfTI, NRRD or MetaImage files; OUT gets one file a scan, named like
 ``chest-SR-x2.nii.gz``.  FACTOR is 2 (default) or 4; AXES is all (default), in-plane or
-through-plane; METHOD is a name from ``superres3d methods``.
+through-plane; METHOD and PRESET (best, balanced or fast) are names from ``superres3d methods``.
 
 A scan that cannot be read or upscaled is told and left out, and the next one is taken; a result
 that is already there is kept, so that a batch that was interrupted goes on.  The exit code is 0
@@ -35,13 +35,13 @@ def result_path(scan: Path, folder: Path, scale: int) -> Path:
     return folder / f"{scan.name[: -len(ending)]}-SR-x{scale}{kept}"
 
 
-def upscale_file(scan: Path, target: Path, scale: int, axes: str, method: str) -> None:
+def upscale_file(scan: Path, target: Path, **choices) -> None:
     """Load, upscale, save; the scene is empty again afterwards."""
     from SuperResolution3D import SuperResolution3DLogic
 
     try:
         volume = slicer.util.loadVolume(str(scan))
-        finished = SuperResolution3DLogic().upscale(volume, scale=scale, axes=axes, method=method)
+        finished = SuperResolution3DLogic().upscale(volume, **choices)
         beside = target.with_name(f"part-{target.name}")  # an interrupted file is never taken for a result
         try:
             if not slicer.util.saveNode(finished.result, str(beside)):
@@ -53,7 +53,7 @@ def upscale_file(scan: Path, target: Path, scale: int, axes: str, method: str) -
         slicer.mrmlScene.Clear(False)
 
 
-def upscale_folder(source: Path, target: Path, scale: int = 2, axes: str = "all", method: str = "") -> int:
+def upscale_folder(source: Path, target: Path, scale: int = 2, axes: str = "all", method: str = "", preset: str = "best") -> int:
     """All scans of a folder; returns how many have no result."""
     scans, failures = find_scans(source), []
     target.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def upscale_folder(source: Path, target: Path, scale: int = 2, axes: str = "all"
             _tell(f"[{number}/{len(scans)}] {scan.name}: {wanted.name} is already there")
             continue
         try:
-            upscale_file(scan, wanted, scale, axes, method)
+            upscale_file(scan, wanted, scale=scale, axes=axes, method=method, preset=preset)
         except Exception as error:  # a batch goes on whatever happens to one scan
             failures.append(scan.name)
             _tell(f"[{number}/{len(scans)}] {scan.name}: failed: {error}")
@@ -78,18 +78,18 @@ def upscale_folder(source: Path, target: Path, scale: int = 2, axes: str = "all"
 def main(arguments: list[str]) -> int:
     """The exit code."""
     try:
-        source, target, scale, axes, method = _parse(arguments)
+        choices = _parse(arguments)
     except ValueError as error:
-        _tell(f"{error}\nUsage: Slicer --no-splash --no-main-window --python-script batch_upscale.py IN OUT [FACTOR [AXES [METHOD]]]")
+        _tell(f"{error}\nUsage: Slicer --no-splash --no-main-window --python-script batch_upscale.py IN OUT [FACTOR [AXES [METHOD [PRESET]]]]")
         return 2
-    return 1 if upscale_folder(source, target, scale, axes, method) else 0
+    return 1 if upscale_folder(*choices) else 0
 
 
-def _parse(arguments: list[str]) -> tuple[Path, Path, int, str, str]:
-    if not 2 <= len(arguments) <= 5:
-        raise ValueError(f"Two to five arguments are needed, {len(arguments)} were given.")
+def _parse(arguments: list[str]) -> tuple[Path, Path, int, str, str, str]:
+    if not 2 <= len(arguments) <= 6:
+        raise ValueError(f"Two to six arguments are needed, {len(arguments)} were given.")
     source, target = Path(arguments[0]).resolve(), Path(arguments[1]).resolve()  # Slicer saves relative paths elsewhere
-    scale, axes, method = [*arguments[2:], *("2", "all", "")[len(arguments) - 2 :]]
+    scale, axes, method, preset = [*arguments[2:], *("2", "all", "", "best")[len(arguments) - 2 :]]
     if not source.is_dir():
         raise ValueError(f"The input folder {source} does not exist.")
     if source == target:
@@ -100,7 +100,7 @@ def _parse(arguments: list[str]) -> tuple[Path, Path, int, str, str]:
         raise ValueError(f"The axes {axes} do not exist; use all, in-plane or through-plane.")
     if not find_scans(source):
         raise ValueError(f"The folder {source} holds no scan ({', '.join(FILE_ENDINGS)}).")
-    return source, target, int(scale), axes, method
+    return source, target, int(scale), axes, method, preset
 
 
 def _tell(text: str) -> None:

@@ -87,7 +87,7 @@ def test_goes_on_where_it_stopped(batch, scans, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "Two to five arguments"),
+        ([], "Two to six arguments"),
         (["{missing}", "{out}"], "does not exist"),
         (["{in}", "{in}"], "the same"),
         (["{in}", "{out}", "3"], "factor 3"),

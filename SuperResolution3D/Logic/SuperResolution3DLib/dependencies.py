@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -29,9 +30,19 @@ class Installer(Protocol):
 
 
 def missing_packages(requirements: Path) -> list[str]:
-    """Names in a requirements file that are not installed."""
-    names = [line.split(">=")[0].strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
-    return [name for name in names if name and not name.startswith("#") and installed_version(name) is None]
+    """Lines of a requirements file (``name>=version``) that are not met."""
+    lines = [line.strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line and not line.startswith("#") and not _is_met(*line.split(">="))]
+
+
+def _is_met(name: str, minimum: str) -> bool:
+    found = installed_version(name)
+    return found is not None and _release(found) >= _release(minimum)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(2, 13, 0) of "2.13.0+cpu"."""
+    return tuple(int(part) for part in re.findall(r"\d+", re.split(r"[+a-z-]", version)[0]))
 
 
 def installed_version(name: str) -> str | None:
@@ -46,8 +57,7 @@ def torch_is_usable(version: str | None) -> bool:
     """True for 2.2 and newer.  Whether it also loads, only the worker can tell."""
     if not version:
         return False
-    numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
-    return numbers >= tuple(int(part) for part in MINIMUM_TORCH.split("."))
+    return _release(version) >= _release(MINIMUM_TORCH)
 
 
 class NoInstaller:
@@ -57,13 +67,13 @@ class NoInstaller:
         missing = missing_packages(requirements)
         if missing:
             raise DeviceError(
-                _("The Python packages {names} are missing; click Apply once in the SuperResolution3D module, or run: PythonSlicer -m pip install {words}")
-                .format(names=", ".join(missing), words=" ".join(missing))
+                _("The Python packages {names} are missing or too old; click Apply once in the SuperResolution3D module, or run: PythonSlicer -m pip install {words}")
+                .format(names=", ".join(line.split(">=")[0] for line in missing), words=" ".join(f'"{line}"' for line in missing))
             )  # fmt: skip
 
     def ensure_torch(self, minimum: str) -> None:
         if not torch_is_usable(installed_version("torch")):
-            raise DeviceError(_("This method needs PyTorch {minimum} or newer, which is not installed; install it with the module PyTorch Util, or use an interpolation method.").format(minimum=minimum))
+            raise DeviceError(_("A graphics card needs PyTorch {minimum} or newer, which is not installed; install it with the module PyTorch Util, or use the device auto or cpu.").format(minimum=minimum))
 
 
 class SlicerInstaller:
@@ -95,10 +105,10 @@ class SlicerInstaller:
         if torch_is_usable(installed_version("torch")):
             return
         if importlib.util.find_spec("PyTorchUtils") is None:
-            raise DeviceError(_("This method needs the PyTorch extension; install it in the Extensions Manager and restart Slicer, or use an interpolation method."))
-        question = _("This method needs PyTorch, which is not installed yet. Downloading and installing it takes several minutes and up to several GB of disk. Install it now?")
+            raise DeviceError(_("A graphics card needs the PyTorch extension; install it in the Extensions Manager and restart Slicer, or use the device auto or cpu."))
+        question = _("A graphics card needs PyTorch, which is not installed yet. Downloading and installing it takes several minutes and up to several GB of disk. Install it now?")
         if not self._ask(question):
-            raise DeviceError(_("PyTorch was declined; click Apply again and confirm, or use an interpolation method, which works without it."))
+            raise DeviceError(_("PyTorch was declined; click Apply again and confirm, or use the device auto or cpu, which work without it."))
         self._install_torch(minimum)
         NoInstaller().ensure_torch(minimum)
 
@@ -112,7 +122,7 @@ class SlicerInstaller:
             slicer.util.executePythonModule("light_the_torch", ["install", f"torch>={minimum}"], blocking=True, logCallback=self._log)
         except Exception as error:  # pip, the network and the disk each raise their own kinds
             raise DeviceError(
-                _("PyTorch could not be installed ({reason}); check the internet connection and the free disk space (several GB), restart Slicer and try again, or use an interpolation method.")
+                _("PyTorch could not be installed ({reason}); check the internet connection and the free disk space (several GB), restart Slicer and try again, or use the device auto or cpu.")
                 .format(reason=_first_line(error))
             ) from error  # fmt: skip
 

@@ -24,8 +24,7 @@ class Estimate:
         result_bytes: one result volume.
         memory_bytes: the most that the worker, or Slicer while it loads, needs on top of now.
         disk_bytes: temporary files.
-        seconds: a rough guess for the CPU.
-        networks: True if networks run, which a graphics card speeds up.
+        seconds: a guess, learned from earlier runs.
         notes: what was assumed.
     """
 
@@ -35,17 +34,15 @@ class Estimate:
     memory_bytes: int
     disk_bytes: int
     seconds: float
-    networks: bool
     notes: tuple[str, ...]
 
     def text(self) -> str:
         """A few sentences for the panel."""
-        told = _("Result: {shape} voxels of {spacing} mm, {size}. Needs {memory} of memory and about {time} on this processor.").format(
+        told = _("Result: {shape} voxels of {spacing} mm, {size}. Needs {memory} of memory and about {time} on this machine.").format(
             shape=wording.dimensions(self.shape), spacing=wording.dimensions(self.spacing), size=wording.memory(self.result_bytes),
             memory=wording.memory(self.memory_bytes), time=wording.duration(self.seconds),
         )  # fmt: skip
-        faster = (_("A graphics card is faster."),) if self.networks else ()
-        return " ".join((told, *faster, *self.notes))
+        return " ".join((told, *self.notes))
 
 
 def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None = None) -> Estimate:
@@ -64,7 +61,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     limit = int(request.memory_limit_gib * 2**30) if request.memory_limit_gib else None
     plan = plan_upscaling(
         facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, method=request.method,
-        modality=request.modality, preset=request.preset, ensemble=request.ensemble, memory_limit=limit,
+        modality=request.modality, preset=request.preset, ensemble=request.ensemble, device=request.device, memory_limit=limit,
     )  # fmt: skip
     volumes = 2 if request.makes_comparison else 1
     # While Slicer loads the volumes it holds each once, and the last one twice more as a file is read.
@@ -74,10 +71,10 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     _check_memory(loading)
     _check_disk(disk, temporary_folder or tempfile.gettempdir())
     factors = plan.factors[::-1]
-    guessed = (_("The time is a first guess; the next run will be estimated from this one."),) if plan.models and not is_known(plan.preset.half) else ()
+    guessed = (_("The time is a first guess; longer runs teach this module how fast the machine is."),) if plan.models and not is_known(plan.preset.half, request.device) else ()
     return Estimate(
         plan.output_shape[::-1], tuple(s / f for s, f in zip(facts.spacing, factors)), plan.result_bytes,
-        max(plan.memory_bytes, loading), disk, plan.seconds, plan.method.networks, (*plan.notes, *guessed),
+        max(plan.memory_bytes, loading), disk, plan.seconds, (*plan.notes, *guessed),
     )  # fmt: skip
 
 

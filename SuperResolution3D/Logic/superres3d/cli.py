@@ -124,11 +124,12 @@ def _check_disk(volume, choices: dict[str, Any], outputs: list[Path]) -> None:
 def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
     """Text for the image file itself; NIfTI keeps 79 characters of ``descrip``."""
     factors = "x".join(str(f) for f in report["factors_ijk"])
-    short = f"{report['software']} {report['method']} {factors}; not for diagnosis"
+    preset = f" {report['preset']}" if report["preset"] else ""
+    short = f"{report['software']} {report['method']}{preset} {factors}; not for diagnosis"
     hashes = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in report["models"].items())
     return {
         "ITK_FileNotes": short[:79],
-        "SuperResolution3D": f"{short}; models {hashes or 'none'}; source {source.name}",
+        "SuperResolution3D": f"{short}; models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {report['precision']}; source {source.name}",
     }
 
 

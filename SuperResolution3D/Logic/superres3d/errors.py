@@ -26,7 +26,7 @@ class ModelError(SuperResolutionError):
 
 
 class DeviceError(SuperResolutionError):
-    """The compute device that was named, or torch itself, is not usable here."""
+    """The compute device that was named, or a library for it, is not usable here."""
 
     exit_code = 4
 

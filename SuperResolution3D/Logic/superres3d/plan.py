@@ -80,6 +80,7 @@ def plan_upscaling(
     modality: str = "MR",
     preset: str = DEFAULT_PRESET,
     ensemble: str = "auto",
+    device: str = "auto",
     slice_axis: str = "auto",
     memory_limit: int | None = None,
     inputs_in_memory: int = 1,
@@ -96,6 +97,7 @@ def plan_upscaling(
         modality: "CT" or "MR".
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
+        device: for the estimate of the time only.
         slice_axis: "auto" (the clearly coarsest axis, else k), "i", "j" or "k".
         memory_limit: bytes that the process may use; None: what the machine has free.
         inputs_in_memory: 1 if the scan is still to be read into memory, 0 if it is there already.
@@ -139,7 +141,7 @@ def plan_upscaling(
     return Plan(
         found, modality, in_plane, through_plane, axis, chosen, tuple(int(n) for n in shape), output_shape,
         result, fixed + min(working, _largest_working_set(output_shape)), working, accumulates,
-        expected_seconds(accumulates, chosen.half) + result / 200e6, models, notes,
+        expected_seconds(accumulates, chosen.half, device) + result / 200e6, models, notes,
     )  # fmt: skip
 
 

@@ -24,19 +24,20 @@ _ENOUGH_SECONDS = 3.0  # a shorter run says more about starting up than about th
 _START_SECONDS = 1.0
 
 
-def expected_seconds(accumulates: float, half: bool) -> float:
-    """A guess of the seconds for so many multiply-accumulates (0 gives 0)."""
+def expected_seconds(accumulates: float, half: bool, device: str = "auto") -> float:
+    """A guess of the seconds for so many multiply-accumulates on a device (0 gives 0)."""
     if not accumulates:
         return 0.0
     rates = _read()
-    rate = rates.get(_key("cpu", half)) or rates.get(_key("cpu", not half)) or _FIRST_GUESS_PER_CORE * (os.cpu_count() or 1)
-    graphics = rates.get(_key("cuda", half)) or rates.get(_key("mps", half))
-    return _START_SECONDS + accumulates / (graphics or rate)
+    kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
+    known = [rates[_key(kind, precision)] for kind in kinds for precision in (half, not half) if _key(kind, precision) in rates]
+    return _START_SECONDS + accumulates / (known[0] if known else _FIRST_GUESS_PER_CORE * (os.cpu_count() or 1))
 
 
-def is_known(half: bool) -> bool:
-    """Whether this machine's own speed is known for that precision."""
-    return _key("cpu", half) in _read()
+def is_known(half: bool, device: str = "auto") -> bool:
+    """Whether this machine's own speed is known for that precision and device."""
+    kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
+    return any(_key(kind, half) in _read() for kind in kinds)
 
 
 def remember_speed(runtime: Runtime, plan: Plan, seconds: float) -> None:
