@@ -66,9 +66,8 @@ def test_the_ensemble_commutes_with_every_turn(models, turn):
 
 
 def test_members_are_as_the_names_say():
-    for name, count in ENSEMBLES.items():
-        slicings = 1 if name == "none" else 2
-        assert len(PLANE_MEMBERS[name]) == count
-        assert len(DEPTH_MEMBERS[name]) * slicings == count
+    for name, passes in ENSEMBLES.items():
+        assert len(PLANE_MEMBERS[name]) == passes["plane"]
+        assert len(DEPTH_MEMBERS[name]) * 2 == passes["depth"]
     for turns in DEPTH_MEMBERS.values():
         assert all(quarter % 2 == 0 for quarter, _ in turns)  # the depth stays the depth

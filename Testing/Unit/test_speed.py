@@ -23,7 +23,8 @@ def test_arithmetic_is_that_of_the_published_networks(models):
     voxels = 64 * 256 * 256
     assert plan(method="georgescu2020").accumulates == 8 * (voxels * 114_336 + 4 * voxels * 75_744)
     assert plan().accumulates == 8 * (voxels * 75_744 + 2 * voxels * 114_336)  # depth first: 27 % less
-    assert plan(preset="fast").accumulates * 8 == plan(preset="balanced").accumulates * 2 == plan().accumulates
+    assert plan(preset="balanced").accumulates * 2 == plan().accumulates
+    assert plan(preset="fast").accumulates == 2 * voxels * 75_744 + 2 * voxels * 114_336
     assert plan(method="lanczos").accumulates == 0
 
 

@@ -19,7 +19,7 @@ FLIPS: tuple[Turn, ...] = (IDENTITY, (0, True), (2, False), (2, True))
 ALL_TURNS: tuple[Turn, ...] = tuple((quarter, flip) for quarter in range(4) for flip in (False, True))
 
 PLANE_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": FLIPS, "8": ALL_TURNS}
-#: per slicing; "none" uses one slicing, the others the mean of both
+#: per slicing; the result is the mean of both slicings
 DEPTH_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": (IDENTITY, (2, False)), "8": FLIPS}
 
 

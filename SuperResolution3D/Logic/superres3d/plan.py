@@ -182,7 +182,7 @@ def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], 
     """The later stage works on what the earlier one refined."""
     pixels, total = float(np.prod(shape, dtype=np.int64)), 0.0
     for stage, model in models.items():
-        total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble]
+        total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble][stage]
         pixels *= in_plane**2 if stage == "plane" else through_plane
     return total
 

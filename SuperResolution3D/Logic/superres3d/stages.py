@@ -46,12 +46,11 @@ class DepthStage:
         self._engine = engine
         self._model = model
         self._turns = DEPTH_MEMBERS[ensemble_name]
-        self._both = ensemble_name != "none"
         architecture = architecture_of(model)
         self.factors = (architecture.factors[0], 1, 1)
         along, across = architecture.halo
-        self.halo = (along, across if self._both else 0, across)
-        self._accumulates = architecture.multiply_accumulates * len(self._turns) * (2 if self._both else 1)
+        self.halo = (along, across, across)
+        self._accumulates = architecture.multiply_accumulates * len(self._turns) * 2
 
     def cost(self, shape: Sequence[int]) -> float:
         return float(np.prod(shape)) * self._accumulates
@@ -59,16 +58,13 @@ class DepthStage:
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
         (first, last), (top, bottom), (left, right) = keep
         depth = slice(first * self.factors[0], last * self.factors[0])
-        share = 0.5 if self._both else 1.0
         # Width x depth: one slice a row.  Each slicing needs a halo only within its own slices.
         slices = np.ascontiguousarray(array[:, top:bottom].transpose(1, 0, 2))
-        refined = self._engine.run(self._model, slices, self._turns, lambda done: tick(done * share))
-        result = refined[:, depth, left:right].transpose(1, 0, 2)
-        if self._both:  # height x depth: one slice a column
-            slices = np.ascontiguousarray(array[:, :, left:right].transpose(2, 0, 1))
-            refined = self._engine.run(self._model, slices, self._turns, lambda done: tick(0.5 + done * 0.5))
-            result = (result + refined[:, depth, top:bottom].transpose(1, 2, 0)) * np.float32(0.5)
-        return result
+        rows = self._engine.run(self._model, slices, self._turns, lambda done: tick(0.5 * done))
+        # Height x depth: one slice a column.
+        slices = np.ascontiguousarray(array[:, :, left:right].transpose(2, 0, 1))
+        columns = self._engine.run(self._model, slices, self._turns, lambda done: tick(0.5 + 0.5 * done))
+        return (rows[:, depth, left:right].transpose(1, 0, 2) + columns[:, depth, top:bottom].transpose(1, 2, 0)) * np.float32(0.5)
 
 
 def make_stages(models: dict[str, Model], ensemble_name: str, engine: Engine) -> list[PlaneStage | DepthStage]:
