@@ -580,13 +580,13 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
 
 
 class SuperResolution3DTest(ScriptedLoadableModuleTest):
-    """Reload and Test: a tiny volume end to end, by interpolation, so that it needs no torch."""
+    """Reload and Test: a tiny volume end to end, by interpolation, and by the networks where their packages are installed."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        for test in (self.test_upscale, self.test_refusal):
+        for test in (self.test_upscale, self.test_networks, self.test_refusal):
             self.setUp()
             test()
 
@@ -608,6 +608,30 @@ class SuperResolution3DTest(ScriptedLoadableModuleTest):
         self.assertEqual(finished.comparison.GetName(), "Tiny Lanczos x2 through-plane")
         self.assertEqual(finished.result.GetAttribute("SuperResolution3D.Factors"), "1 1 2")
         self.delayDisplay("Upscaling passed")
+
+    def test_networks(self) -> None:
+        """The networks add what interpolation misses, and the result names them."""
+        import numpy as np
+        from superres3d.errors import DeviceError
+        from SuperResolution3DLib.dependencies import NoInstaller
+        from SuperResolution3DLib.request import Request
+
+        logic = SuperResolution3DLogic()
+        try:
+            logic.ensureDependencies(Request(), NoInstaller())
+        except DeviceError as error:
+            self.delayDisplay(f"Networks not tested: {error}")
+            return
+        self.delayDisplay("Upscaling by the networks")
+        k, j, i = np.indices((8, 20, 24))
+        volume = slicer.util.addVolumeFromArray((500 + 400 * np.sin(0.8 * i) * np.sin(0.7 * j + 0.4 * k)).astype(np.int16), name="Waves")
+        finished = logic.upscale(volume, scale=2, preset="fast", modality="MR", device="cpu", compare=True)
+        self.assertIn("sha256:", finished.result.GetAttribute("SuperResolution3D.Models"))
+        upscaled, lanczos = (slicer.util.arrayFromVolume(node).astype(float) for node in (finished.result, finished.comparison))
+        self.assertEqual(upscaled.shape, (16, 40, 48))
+        self.assertGreater(np.corrcoef(upscaled.ravel(), lanczos.ravel())[0, 1], 0.98)
+        self.assertTrue((upscaled != lanczos).any())
+        self.delayDisplay("Networks passed")
 
     def test_refusal(self) -> None:
         """A label map is refused, and the scene stays as it was."""
