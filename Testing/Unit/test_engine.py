@@ -1,5 +1,6 @@
 """The engine and its runtimes: the same result from each, tiles, threads, and what happens when one gives out."""
 
+import json
 import subprocess
 import sys
 
@@ -90,7 +91,7 @@ def test_constant_tiles_are_computed_once_and_exactly(models):
     with_skipping = network.ensemble(images, (IDENTITY,), lambda: None)
     tiles = network.pieces(images.shape, (IDENTITY,))
     assert len(calls) < tiles
-    network._infer_once = lambda cut, borders: inner(cut)
+    network._constants = type("Forgetful", (dict,), {"get": lambda self, key: None})()
     np.testing.assert_array_equal(network.ensemble(images, (IDENTITY,), lambda: None), with_skipping)
 
 
@@ -163,7 +164,7 @@ def test_a_card_that_gives_out_for_good_means_the_cpu(models, error, told):
     expected = Engine("cpu").run(find_model(NAME), images, (IDENTITY,), quiet)
     engine = with_runtime(FailingRuntime(10, error))
     np.testing.assert_allclose(engine.run(find_model(NAME), images, (IDENTITY,), quiet), expected, atol=1e-6, rtol=0)
-    assert engine.runtime.device == "cpu" and told in engine.notes[-1]
+    assert engine.runtime.device == "cpu" and told in engine.notes[-1], engine.notes
 
 
 def test_memory_running_out_on_the_cpu_is_said_plainly(models):
@@ -174,12 +175,67 @@ def test_memory_running_out_on_the_cpu_is_said_plainly(models):
 
 
 def test_torchs_errors_on_memory_are_memory_errors():
-    from superres3d.runtimes.pytorch import _memory_errors
+    from superres3d.runtimes.tiled import memory_errors
 
-    with pytest.raises(MemoryError, match="Tried to allocate"), _memory_errors():
+    with pytest.raises(MemoryError, match="Tried to allocate"), memory_errors():
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    with pytest.raises(RuntimeError, match="size"), _memory_errors():
+    with pytest.raises(MemoryError), memory_errors():
+        raise RuntimeError("Exception from src/plugins/intel_cpu: std::bad_alloc")
+    with pytest.raises(RuntimeError, match="size"), memory_errors():
         raise RuntimeError("size mismatch")
+
+
+def test_errors_of_the_caller_are_not_the_engines(models):
+    """What a progress function raises comes out as it is, and changes nothing."""
+    for error in (RuntimeError("deleted"), MemoryError()):
+
+        def fails(share, error=error):
+            raise error
+
+        engine = Engine("cpu")
+        with pytest.raises(type(error)):
+            engine.run(find_model(NAME), smooth_noise((2, 24, 24)), (IDENTITY,), fails)
+        assert engine.notes == [] and engine.runtime.name.startswith("OpenVINO")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unsupported CPU"), AttributeError("compile_model"), OSError("WinError 126")])
+def test_no_engine_that_works_is_one_sentence(models, monkeypatch, error):
+    """OpenVINO fails at work, and torch is half-installed."""
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(OpenVINORuntime, "compile", fails)
+    monkeypatch.setitem(sys.modules, "superres3d.runtimes.pytorch", None)
+    with pytest.raises(DeviceError, match="failed .* no other engine; install OpenVINO"):
+        Engine("cpu").run(find_model(NAME), smooth_noise((1, 24, 24)), (IDENTITY,), quiet)
+
+
+def test_compiled_graphs_are_let_go(models):
+    """Each holds the activations of a tile for every thread."""
+    network = OpenVINORuntime(half=False).load(find_model(NAME))
+    for size in range(20, 40, 2):
+        network.ensemble(smooth_noise((1, size, size)), (IDENTITY,), lambda: None)
+    assert len(network._infer._compiled) <= 2
+
+
+def test_memory_stays_within_the_plan(models, tmp_path):
+    """Peak of a process with four workers, eight members and large slices, against what was planned."""
+    program = """
+import json, numpy as np
+from superres3d.plan import plan_upscaling
+from superres3d.upscaling import upscale
+from superres3d.volume import Volume
+texture = (np.random.default_rng(0).random((6, 640, 640)) * 900).astype(np.int16)
+import superres3d.runtimes.openvino_cpu as runtime, superres3d.plan as planning
+runtime.usable_cores = planning.usable_cores = lambda: 4
+planned = plan_upscaling(texture.shape, (1, 1, 1), "int16", (2, 1), inputs_in_memory=1).memory_bytes
+report = upscale(Volume(texture, modality="MR"), (2, 1), device="cpu").report
+print(json.dumps([planned, report["peak_memory_bytes"]]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    planned, peak = json.loads(done.stdout.splitlines()[-1])
+    assert peak < 1.2 * planned
 
 
 def test_without_openvino_torch_computes_and_it_is_said(models, monkeypatch):

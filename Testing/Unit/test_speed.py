@@ -47,7 +47,7 @@ def test_calibration_measures_once_and_is_kept(models, cache):
     assert cache.read_text() == first
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"cpu": "fast"}', '{"cpu single 2 cores": -1}', "null"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"cpu single 2 cores": 1e400}', '{"cpu single 2 cores": 1e-300}', '{"cpu single 2 cores": ' + "9" * 400 + "}", '{"cpu": "fast"}', '{"cpu single 2 cores": -1}', "null"])
 def test_a_damaged_file_is_as_none(models, scan, cache, content):
     cache.parent.mkdir()
     cache.write_text(content)

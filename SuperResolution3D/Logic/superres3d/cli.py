@@ -87,16 +87,22 @@ def _upscale_file(source: Path, target: Path, compare: Path | None, report: Path
         check_output_folder(report)
     volume = read_volume(source)
     _check_disk(volume, choices, [path for path in (target, compare) if path])
-    result = upscale_volume(volume, progress=reporter.progress, **choices)
-    reporter.progress("writing", 1.0)
-    write_volume(result.volume, target, _provenance(source, result.report))
-    content = {**result.report, "source": str(source)}
-    if compare:
-        del result
-        lanczos = _lanczos(volume, choices)
-        write_volume(lanczos.volume, compare, _provenance(source, lanczos.report))
-    if report:
-        replace_text(report, json.dumps(content, indent=2) + "\n")
+    new = [path for path in outputs if not path.exists()]
+    try:
+        result = upscale_volume(volume, progress=reporter.progress, **choices)
+        reporter.progress("writing", 1.0)
+        write_volume(result.volume, target, _provenance(source, result.report))
+        content = {**result.report, "source": str(source)}
+        if compare:
+            del result
+            lanczos = _lanczos(volume, choices)
+            write_volume(lanczos.volume, compare, _provenance(source, lanczos.report))
+        if report:
+            replace_text(report, json.dumps(content, indent=2) + "\n")
+    except BaseException:  # all of the outputs, or none
+        for path in new:
+            path.unlink(missing_ok=True)
+        raise
     reporter.done(str(target), content)
 
 
@@ -314,8 +320,11 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main() -> None:
     """Entry point: every failure is one sentence and a non-zero exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    app()
+    try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        app()
+    except KeyboardInterrupt:  # before a command could take it
+        raise SystemExit(Cancelled.exit_code) from None
 
 
 class _reporting:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .ensemble import Turn
-from .errors import ResourceError
+from .errors import DeviceError, ResourceError, SuperResolutionError
 from .runtimes import Network, Runtime
-from .runtimes.choose import choose_runtime, cpu_runtime
+from .runtimes.choose import NO_ENGINE, choose_runtime, cpu_runtime
 from .tiling import Tick
 from .weights import Model
 
@@ -56,13 +56,14 @@ class Engine:
         Raises:
             ModelError: damaged weights.
             ResourceError: memory ran out for good.
+            DeviceError: no engine works here.
         """
         while True:
             try:
                 return self._run(self._network(model), images, turns, tick)
-            except MemoryError as error:
+            except _OutOfMemory as error:
                 self._give_up_memory(error)
-            except RuntimeError as error:
+            except _EngineFailed as error:
                 self._leave_runtime(error)
 
     def close(self) -> None:
@@ -72,7 +73,8 @@ class Engine:
 
     def _network(self, model: Model) -> Network:
         if model.name not in self._networks:
-            self._networks[model.name] = self.runtime.load(model)
+            with _engine_errors():
+                self._networks[model.name] = self.runtime.load(model)
         return self._networks[model.name]
 
     def _run(self, network: Network, images: np.ndarray, turns: Sequence[Turn], tick: Tick) -> np.ndarray:
@@ -84,7 +86,8 @@ class Engine:
         work = _Work(sum(network.pieces((g.stop - g.start, height, width), turns) for g in groups))
 
         def refine(group: slice) -> None:
-            result[group] = network.ensemble(images[group], turns, work.alive)
+            with _engine_errors():
+                result[group] = network.ensemble(images[group], turns, work.alive)
 
         for share in _worked_off(refine, groups, self.runtime.workers, work):
             tick(share)
@@ -93,8 +96,9 @@ class Engine:
     def _pixels_together(self) -> int:
         return self.runtime.pixels if self.runtime.device != "cpu" else min(self.runtime.pixels, _ENOUGH_PIXELS)
 
-    def _give_up_memory(self, error: MemoryError) -> None:
+    def _give_up_memory(self, error: _OutOfMemory) -> None:
         """First smaller calls, then the CPU."""
+        self._networks.clear()  # what they hold is for the larger calls
         note = self.runtime.give_up_memory()
         if note is None:
             if self.runtime.device == "cpu":
@@ -103,20 +107,21 @@ class Engine:
             self._use(cpu_runtime(self._half, self.notes))
         self._note(note)
 
-    def _leave_runtime(self, error: RuntimeError) -> None:
-        """A library that fails on this machine: the next one, or the error itself if there is none."""
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if self.runtime.device != "cpu":
+    def _leave_runtime(self, error: _EngineFailed) -> None:
+        """A library that fails on this machine: the next one (DeviceError if there is none)."""
+        failed = self.runtime
+        if failed.device != "cpu":
             self._use(cpu_runtime(self._half, self.notes))
-        elif not self.runtime.name.startswith("PyTorch"):
-            try:
-                from .runtimes.pytorch import PyTorchRuntime
-            except ImportError:
-                raise error from None
-            self._use(PyTorchRuntime("cpu"))
         else:
-            raise error
-        self._note(f"The engine failed ({reason}); went on with {self.runtime.name} on the CPU.")
+            try:
+                if failed.name.startswith("PyTorch"):
+                    raise ImportError("it failed itself")
+                from .runtimes.pytorch import PyTorchRuntime
+
+                self._use(PyTorchRuntime("cpu"))
+            except Exception:  # missing, or half-installed
+                raise DeviceError(f"{failed.name} failed ({error}), and there is no other engine; {NO_ENGINE}") from error
+        self._note(f"{failed.name} failed ({error}); went on with {self.runtime.name} on the CPU.")
 
     def _use(self, runtime: Runtime) -> None:
         self.close()
@@ -125,6 +130,27 @@ class Engine:
     def _note(self, note: str) -> None:
         _logger.warning(note)
         self.notes.append(note)
+
+
+class _OutOfMemory(Exception):
+    """Of a network, not of the caller's progress function."""
+
+
+class _EngineFailed(Exception):
+    """Anything else that a library raised."""
+
+
+class _engine_errors:
+    """Tells what a network raises from what its caller does."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, trace) -> None:
+        if error is None or isinstance(error, (SuperResolutionError, _Stopped)) or not isinstance(error, Exception):
+            return
+        told = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise (_OutOfMemory if isinstance(error, MemoryError) else _EngineFailed)(told) from error
 
 
 @dataclass

@@ -1,11 +1,13 @@
-"""Memory of this process: how much it used at most, and how its heap is kept while networks run."""
+"""What this process has of the machine: its memory, its heap while networks run, its cores."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
@@ -23,6 +25,16 @@ def peak_bytes() -> int:
         return int(psutil.Process().memory_info().peak_wset)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: those that it is bound to, and no more than its container is granted."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(bound, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, or no limit ("max")
+        return bound
 
 
 @contextmanager

@@ -5,7 +5,6 @@ Needs no torch, so the panel can show it while the user still chooses.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import numpy as np
 import psutil
 
 from .errors import InputError, ResourceError
+from .memory import usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset
 from .speed import expected_seconds
 from .volume import Volume, find_slice_axis
@@ -127,7 +127,7 @@ def plan_upscaling(
     itemsize = np.dtype(dtype).itemsize
     result = int(np.prod(output_shape, dtype=np.int64)) * itemsize
     given = int(np.prod(shape, dtype=np.int64)) * itemsize
-    fixed = result + given * inputs_in_memory + (_ENGINE_BYTES + (os.cpu_count() or 1) * _WORKER_BYTES if models else 0)
+    fixed = result + given * inputs_in_memory + (_ENGINE_BYTES + usable_cores() * _WORKER_BYTES if models else 0)
     available = memory_limit or psutil.virtual_memory().available
     working = min(DEFAULT_WORKING_BYTES, available - fixed)
     if working < DEFAULT_WORKING_BYTES // 8:

@@ -82,6 +82,7 @@ class JsonReporter(SilentReporter):
     """One JSON object a line on standard output."""
 
     _EVERY = 0.1  # seconds
+    _SETTLED = 2.0  # the first seconds go into starting up and tell nothing of the rest
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -90,11 +91,12 @@ class JsonReporter(SilentReporter):
 
     def progress(self, stage: str, share: float) -> None:
         now = time.monotonic()
-        self._first = self._first or (now, share)
+        if self._first is None and now - self._started > self._SETTLED and share > 0:
+            self._first = (now, share)
         if now - self._last < self._EVERY and share < 1.0:
             return
         self._last = now
-        began, before = self._first
+        began, before = self._first or (now, share)
         left = (now - began) * (1.0 - share) / (share - before) if share > before else None
         self._say(event="progress", stage=stage, share=round(share, 4), seconds_left=None if left is None else round(left, 1))
 

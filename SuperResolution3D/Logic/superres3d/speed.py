@@ -1,7 +1,7 @@
 """How fast this machine computes, learned from its own runs and kept between them.
 
-The rate of a run is the arithmetic of its networks over its seconds.  It is kept for each
-engine, device and precision in a small file of the user's cache folder; nothing else is.
+The rate of a run is the arithmetic of its networks over its seconds.  It is kept for each kind of
+device, and for presets that ask for half precision and those that do not, in a small file of the user's cache folder; nothing else is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .files import replace_text
+from .memory import usable_cores
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _FIRST_GUESS_PER_CORE = 35e9
 _ENOUGH_SECONDS = 3.0  # a shorter run says more about starting up than about the machine
 _START_SECONDS = 1.0
+_SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
 
 
 def expected_seconds(accumulates: float, half: bool, device: str = "auto") -> float:
@@ -31,7 +33,7 @@ def expected_seconds(accumulates: float, half: bool, device: str = "auto") -> fl
     rates = _read()
     kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
     known = [rates[_key(kind, precision)] for kind in kinds for precision in (half, not half) if _key(kind, precision) in rates]
-    return _START_SECONDS + accumulates / (known[0] if known else _FIRST_GUESS_PER_CORE * (os.cpu_count() or 1))
+    return _START_SECONDS + accumulates / (known[0] if known else _FIRST_GUESS_PER_CORE * usable_cores())
 
 
 def is_known(half: bool, device: str = "auto") -> bool:
@@ -90,28 +92,29 @@ def cache_folder() -> Path:
     return base / "superres3d"
 
 
+def _kind(runtime: Runtime) -> str:
+    return runtime.device.split(":")[0]
+
+
 def _keep(kind: str, half: bool, rate: float) -> None:
-    rates = _read()
-    before = rates.get(_key(kind, half), rate)
-    rates[_key(kind, half)] = round((before + rate) / 2)  # one run beside other work must not spoil it
     try:
+        rates, key = _read(), _key(kind, half)
+        # One run beside other work must not spoil it.
+        rates[key] = round((rates.get(key, rate) + rate) / 2)
         cache_folder().mkdir(parents=True, exist_ok=True)
         replace_text(cache_folder() / "speed.json", json.dumps(rates, indent=1) + "\n")
-    except Exception:  # a cache that cannot be written must not spoil a result
+    except Exception:  # what was learned is not worth a result
         pass
 
 
 def _read() -> dict[str, float]:
     try:
         content = json.loads((cache_folder() / "speed.json").read_text(encoding="utf-8"))
-        return {str(key): float(rate) for key, rate in content.items() if float(rate) > 0}
-    except (OSError, ValueError, AttributeError, TypeError):
+        rates = {str(key): float(rate) for key, rate in content.items()}
+        return {key: rate for key, rate in rates.items() if _SLOWEST < rate < _FASTEST}
+    except Exception:  # missing, damaged, or a user without a home
         return {}
 
 
-def _kind(runtime: Runtime) -> str:
-    return runtime.device.split(":")[0]
-
-
 def _key(kind: str, half: bool) -> str:
-    return f"{kind} {'half' if half else 'single'} {os.cpu_count()} cores"
+    return f"{kind} {'half' if half else 'single'} {usable_cores()} cores"

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from . import __version__
 from .errors import Cancelled
 from .intensity import IntensityScale, intensity_scale
 from .interpolation import KERNELS, resize
-from .memory import kept_heap, peak_bytes
+from .memory import kept_heap, peak_bytes, usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET
 from .plan import Plan, guess_modality, plan_upscaling
 from .speed import remember_speed
@@ -106,7 +105,7 @@ def upscale(
     finally:
         if engine:
             engine.close()
-    if engine:
+    if engine and not engine.notes:  # a run that changed engines tells of neither
         remember_speed(engine.runtime, plan, sum(watch.seconds.values()))
     notes += list(plan.notes) + (engine.notes if engine else [])
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
@@ -193,6 +192,7 @@ class _Watch:
         self._cancelled = cancelled
         self.seconds: dict[str, float] = {}
         self._before = 0.0
+        self._told = 0.0
         self._span = 1.0
         self._starts: list[float] = [0.0, 1.0]
         self._names: list[str] = []
@@ -219,8 +219,9 @@ class _Watch:
     def _say(self, name: str, share: float) -> None:
         if self._cancelled and self._cancelled():
             raise Cancelled()
+        self._told = max(self._told, min(1.0, share))  # a stage that begins anew on another engine goes back
         if self._progress:
-            self._progress(name, min(1.0, share))
+            self._progress(name, self._told)
 
 
 def _report(plan: Plan, volume: Volume, watch: _Watch, block_count: int, engine, notes: list[str], seconds: float) -> dict[str, Any]:
@@ -247,6 +248,6 @@ def _report(plan: Plan, volume: Volume, watch: _Watch, block_count: int, engine,
         "blocks": block_count,
         "seconds": {**{name: round(value, 3) for name, value in watch.seconds.items()}, "total": round(seconds, 3)},
         "peak_memory_bytes": peak_bytes(),
-        "cpu_threads": os.cpu_count(),
+        "cpu_threads": usable_cores(),
         "warnings": notes,
     }

@@ -12,7 +12,7 @@ from ..errors import DeviceError
 from . import Runtime
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
-_NO_ENGINE = "install OpenVINO (pip install openvino) or PyTorch, or use an interpolation."
+NO_ENGINE = "install OpenVINO (pip install openvino) or PyTorch, or use an interpolation."
 
 
 def choose_runtime(device: str = "auto", half: bool = False) -> tuple[Runtime, list[str]]:
@@ -26,7 +26,7 @@ def choose_runtime(device: str = "auto", half: bool = False) -> tuple[Runtime, l
         DeviceError: the device does not exist or is not there, or no engine can be loaded.
     """
     kind, _, number = device.partition(":")
-    if kind not in DEVICES or (number and not (kind == "cuda" and number.isdigit())):
+    if kind not in DEVICES or (":" in device and not (kind == "cuda" and number.isdigit())):
         raise DeviceError(f"The device {device!r} does not exist; use one of {', '.join(DEVICES)}, or cuda:<number>.")
     if kind in ("cuda", "mps"):
         return _graphics_card(device, half), []
@@ -49,7 +49,7 @@ def cpu_runtime(half: bool, notes: list[str]) -> Runtime:
     try:
         from .pytorch import PyTorchRuntime
     except Exception:
-        raise DeviceError(f"No engine for the networks can be loaded ({reason}); {_NO_ENGINE}") from None
+        raise DeviceError(f"No engine for the networks can be loaded ({reason}); {NO_ENGINE}") from None
     notes.append(f"OpenVINO could not be used ({reason}); PyTorch computed on the CPU, which takes about twice as long.")
     return PyTorchRuntime("cpu")
 
@@ -68,7 +68,7 @@ def _any_graphics_card(half: bool, notes: list[str]) -> Runtime | None:
         try:
             return _graphics_card(name, half)
         except DeviceError as error:
-            notes.append(f"The graphics card could not be used: {error} The CPU computed instead.")
+            notes.append(f"No graphics card could be used; the CPU computed. ({str(error).split(';')[0]}.)")
     return None
 
 

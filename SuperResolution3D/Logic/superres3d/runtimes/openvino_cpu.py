@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 
 import numpy as np
 
 from ..errors import ModelError
+from ..memory import usable_cores
 from ..networks.architecture import Architecture
 from ..weights import Model, architecture_of, load_tensors
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
-from .tiled import TiledNetwork
+from .tiled import TiledNetwork, memory_errors
 
 _PIXELS = 1 << 18  # 32 float32 channels of them are 32 MiB
 _SMALLEST_PIXELS = 1 << 13
 _PROBE = (1, 32, 32)
-_KEPT_SHAPES = 2  # a slice upright and on its side
+_KEPT_SHAPES = 2  # a tile upright and on its side
 
 
 class OpenVINORuntime:
@@ -40,7 +40,7 @@ class OpenVINORuntime:
         self._core = ov.Core()
         self.precision = "float16" if half else "float32"
         self.name = f"OpenVINO {ov.__version__.split('-')[0]}"
-        self.workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.workers = usable_cores()
         self.pixels = _PIXELS
 
     def load(self, model: Model) -> TiledNetwork:
@@ -97,18 +97,21 @@ class _Graphs:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """A view of the request's output: valid until this thread's next call with the same shape."""
-        request = self._request(images.shape)
-        request.set_input_tensor(ov.Tensor(images[:, None], shared_memory=True))
-        request.infer()
+        with memory_errors():
+            request = self._request(images.shape)
+            request.set_input_tensor(ov.Tensor(images[:, None], shared_memory=True))
+            request.infer()
         return request.get_output_tensor().data[:, 0]
 
     def _request(self, shape: tuple[int, ...]) -> ov.InferRequest:
         known = self._requests.__dict__.setdefault("known", {})
         if shape not in known:
-            while len(known) >= _KEPT_SHAPES:  # each holds the activations of a tile
+            while len(known) >= _KEPT_SHAPES:
                 del known[next(iter(known))]
             with self._lock:
                 if shape not in self._compiled:
+                    while len(self._compiled) >= _KEPT_SHAPES:  # each holds the activations of a tile for each thread
+                        del self._compiled[next(iter(self._compiled))]
                     self._compiled[shape] = self._runtime.compile(build_graph(self._architecture, self._tensors, shape))
             known[shape] = self._compiled[shape].create_infer_request()
         return known[shape]

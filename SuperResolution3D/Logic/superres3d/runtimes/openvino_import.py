@@ -6,6 +6,7 @@ missing.  Here it is made to seem so: nothing that works on scans may send anyth
 
 from __future__ import annotations
 
+import re
 import sys
 
 _TELEMETRY = "openvino_telemetry"
@@ -25,7 +26,8 @@ MINIMUM = (2024, 4)
 
 def version() -> tuple[int, ...]:
     """(year, number) of the release."""
-    return tuple(int(part) for part in ov.__version__.split("-")[0].split(".")[:2])
+    found = re.match(r"(\d+)\.(\d+)", ov.__version__)
+    return tuple(map(int, found.groups())) if found else MINIMUM  # a build of one's own is taken for new enough
 
 
 __all__ = ["MINIMUM", "op", "ov", "version"]

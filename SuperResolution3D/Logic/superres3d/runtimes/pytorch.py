@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from ..ensemble import Turn, exact_median
 from ..weights import Model, load_network
 from . import Alive
-from .tiled import TiledNetwork
+from .tiled import TiledNetwork, memory_errors
 
-_PIXELS = {"cpu": 1 << 18, "mps": 1 << 20, "cuda": 1 << 22}
+_PIXELS = {"cpu": 1 << 17, "mps": 1 << 20, "cuda": 1 << 22}
 _SMALLEST_PIXELS = 1 << 13
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class PyTorchRuntime:
@@ -57,7 +56,7 @@ def _on_this_thread(net: nn.Module):
     def infer(images: np.ndarray) -> np.ndarray:
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)  # of this worker; the others are at work as well
-        with torch.inference_mode(), _memory_errors():
+        with torch.inference_mode(), memory_errors():
             return net(torch.from_numpy(images)[:, None].contiguous(memory_format=torch.channels_last))[:, 0].numpy()
 
     return infer
@@ -76,7 +75,7 @@ class DeviceNetwork:
 
     @torch.inference_mode()
     def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive) -> np.ndarray:
-        with _memory_errors():
+        with memory_errors():
             source = self._upload(images)
             members = []
             for turn in turns:
@@ -105,14 +104,3 @@ def _undo_turn(images: Tensor, turn: Turn) -> Tensor:
     quarter, flip = turn
     images = images.flip(-1) if flip else images
     return torch.rot90(images, -quarter, (-2, -1)) if quarter else images
-
-
-class _memory_errors:
-    """Turns torch's errors on memory, which have no common class on all devices, into MemoryError."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
-            raise MemoryError(str(error).splitlines()[0]) from None

@@ -11,7 +11,7 @@ import numpy as np
 from ..ensemble import Turn, apply_turn, exact_median, undo_turn
 from ..interpolation import resize
 from ..networks.architecture import Architecture
-from ..tiling import Region, blocks
+from ..tiling import blocks
 from . import Alive
 
 _SMALLEST_TILE = 32
@@ -36,57 +36,75 @@ class TiledNetwork:
         self._constants: dict[tuple, np.ndarray] = {}
 
     def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int:
-        count, height, width = shape
-        sizes = [(width, height) if quarter % 2 else (height, width) for quarter, _ in turns]
-        return sum(len(list(blocks(size, self._tile(count, size)))) for size in sizes)
+        count, *size = shape
+        return len(turns) * len(list(blocks(size, self._tile(count, size))))
 
     def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive) -> np.ndarray:
-        members = [undo_turn(self._refine(np.ascontiguousarray(apply_turn(images, turn)), alive), turn) for turn in turns]
-        result = exact_median(members)
-        return result + resize(images, (1, *self.architecture.factors), "cubic") if self._adds_base else np.ascontiguousarray(result)
+        """The median is taken tile by tile, so that the members of a whole slice never lie in memory together."""
+        count, *size = images.shape
+        factors = self.architecture.factors
+        output = np.empty((count, size[0] * factors[0], size[1] * factors[1]), np.float32)
+        largest = self._tile(count, size)
+        window = [min(length, edge + 2 * halo) for length, edge, halo in zip(size, largest, self.architecture.halo)]
+        for tile in blocks(size, largest):
+            starts = [
+                min(max(0, begin - halo), length - edge)
+                for (begin, _), halo, length, edge in zip(tile, self.architecture.halo, size, window)
+            ]
+            refined = self._refine_window(images, starts, window, turns, alive)
+            inner = (slice((a - start) * f, (b - start) * f) for (a, b), start, f in zip(tile, starts, factors))
+            place = (slice(a * f, b * f) for (a, b), f in zip(tile, factors))
+            output[(slice(None), *place)] = refined[(slice(None), *inner)]
+        if self._adds_base:
+            output += resize(images, (1, *factors), "cubic")
+        return output
 
     def _tile(self, count: int, size: Sequence[int]) -> tuple[int, int]:
         return best_grid((size[0], size[1]), self.architecture.halo, self.architecture.factors, self._pixels() // count)
 
-    def _refine(self, images: np.ndarray, alive: Alive) -> np.ndarray:
-        count, *size = images.shape
-        rows, columns = self.architecture.factors
-        output = np.empty((count, size[0] * rows, size[1] * columns), np.float32)
-        largest = self._tile(count, size)
-        window = [min(length, edge + 2 * halo) for length, edge, halo in zip(size, largest, self.architecture.halo)]
-        for tile in blocks(size, largest):
-            alive()
-            (top, bottom), (left, right) = tile
-            output[:, top * rows : bottom * rows, left * columns : right * columns] = self._refine_tile(images, tile, window)
-        return output
-
-    def _refine_tile(self, images: np.ndarray, tile: Region, window: Sequence[int]) -> np.ndarray:
-        """The refined tile, from a window that holds its halo wherever the slice goes on.
+    def _refine_window(self, images: np.ndarray, starts: Sequence[int], window: Sequence[int], turns: Sequence[Turn], alive: Alive) -> np.ndarray:
+        """The ensemble's median on a window that holds a tile's halo wherever the slice goes on.
 
         All windows of a slice have one size: at a border a window reaches further inwards instead.
+        Air and padding are the same everywhere: a constant window is computed once for each kind of place.
         """
-        starts = [
-            min(max(0, begin - halo), length - size)
-            for (begin, _), halo, length, size in zip(tile, self.architecture.halo, images.shape[1:], window)
-        ]
         (top, left), (high, wide) = starts, window
-        cut = np.ascontiguousarray(images[:, top : top + high, left : left + wide])
-        borders = (top == 0, left == 0, top + high == images.shape[1], left + wide == images.shape[2])
-        refined = self._infer_once(cut, borders)
-        inner = tuple(slice((a - start) * f, (b - start) * f) for (a, b), start, f in zip(tile, starts, self.architecture.factors))
-        return refined[(slice(None), *inner)]
-
-    def _infer_once(self, cut: np.ndarray, borders: tuple[bool, ...]) -> np.ndarray:
-        """Air and padding are the same everywhere: a constant tile is computed once for each shape."""
+        cut = images[:, top : top + high, left : left + wide]
         value = cut.flat[0]
         if (cut != value).any():
-            return self._infer(cut)
-        key = (float(value), cut.shape, borders)
-        if key not in self._constants:
+            return self._median(cut, turns, alive)
+        borders = (top == 0, left == 0, top + high == images.shape[1], left + wide == images.shape[2])
+        key = (float(value), cut.shape, borders, tuple(turns))
+        known = self._constants.get(key)
+        if known is None:
             if len(self._constants) >= _KEPT_CONSTANTS:
                 self._constants.clear()
-            self._constants[key] = self._infer(cut).copy()
-        return self._constants[key]
+            known = self._constants[key] = self._median(cut, turns, alive)
+        else:
+            for _ in turns:
+                alive()
+        return known
+
+    def _median(self, cut: np.ndarray, turns: Sequence[Turn], alive: Alive) -> np.ndarray:
+        members = []
+        for turn in turns:
+            alive()
+            # Copies: the runtime wants its input in one piece, and gives a view of a buffer that it will use again.
+            members.append(undo_turn(self._infer(apply_turn(cut, turn).copy()).copy(), turn))
+        return exact_median(members)
+
+
+class memory_errors:
+    """Turns a library's errors on memory, which have no common class, into MemoryError."""
+
+    _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate")
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in self._SIGNS):
+            raise MemoryError(str(error).splitlines()[0]) from None
 
 
 @lru_cache(maxsize=1024)
