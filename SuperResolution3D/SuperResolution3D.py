@@ -490,6 +490,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         modality: str = "",
         preset: str = "best",
         ensemble: str = "auto",
+        precision: str = "auto",
         device: str = "auto",
         memoryLimit: float | None = None,
         compare: bool = False,
@@ -506,6 +507,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param modality: "CT" or "MR"; empty: from DICOM, the units or the intensities.
         :param preset: "best", "balanced" or "fast": how much work a network may spend.
         :param ensemble: turned copies: "8", "4", "none", or "auto", as the preset says.
+        :param precision: "auto" (half where the machine has units for it) or "single".
         :param device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         :param memoryLimit: GiB for the computation; None: what is free.
         :param compare: also make a Lanczos interpolation.
@@ -524,7 +526,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
 
         check_input(inputVolume)
         modality = modality or guess_modality(inputVolume).modality.value
-        request = Request(scale, axes, method or DEFAULT_METHOD, modality, preset, ensemble, device, memoryLimit, compare)
+        request = Request(scale, axes, method or DEFAULT_METHOD, modality, preset, ensemble, precision, device, memoryLimit, compare)
         outputs = Outputs(outputVolume, comparisonVolume)
         self.check(inputVolume, request, outputs)
         self.ensureDependencies(request, NoInstaller())

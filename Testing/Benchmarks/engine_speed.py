@@ -97,11 +97,18 @@ def run_engine(arguments: argparse.Namespace) -> dict:
     scan = synthetic_scan(workload, arguments.slices)
     options = {"method": arguments.method, "modality": workload.modality, "device": arguments.device, "preset": arguments.preset}
     started = time.perf_counter()
-    report = upscale(scan, workload.scale, **options).report
+    report = upscale(scan, workload.scale, **options, precision=arguments.precision).report
     seconds = time.perf_counter() - started
     plan = plan_upscaling(scan.voxels.shape, scan.spacing, "float32", workload.scale, method=arguments.method, modality=workload.modality, preset=arguments.preset)
     networks = sum(report["seconds"][stage] for stage in plan.models)
+    corner = Volume(scan.voxels[:24, :128, :128], scan.spacing, modality=scan.modality)
+    scale = intensity_scale(corner.voxels, workload.modality)
+    mine, single = (
+        scale.normalise(upscale(corner, workload.scale, **options, precision=precision).volume.voxels) for precision in (arguments.precision, "single")
+    )
+    difference = 255 * np.abs(mine - single)
     return {
+        "rmse_of_255": float(np.sqrt(np.mean(difference**2))), "largest_of_255": float(difference.max()),
         "seconds": seconds, "networks": networks, "gflops": 2 * plan.accumulates / networks / 1e9,
         "peak": report["peak_memory_bytes"], "engine": f"{report['engine']}, {report['device']}, {report['precision']}", "warnings": report["warnings"],
     }  # fmt: skip
@@ -143,22 +150,25 @@ def run_gemm(arguments: argparse.Namespace) -> dict:
 
 def measure(arguments: argparse.Namespace) -> dict:
     """All sides, alternating, each in a process with an untouched allocator; medians over the rounds."""
-    rounds: dict[str, list[dict]] = {name: [] for name in ("gemm", "plain", *PRESETS)}
+    sides = {**{preset: (preset, "auto") for preset in PRESETS}, "best, single": ("best", "single")}
+    rounds: dict[str, list[dict]] = {name: [] for name in ("gemm", "plain", *sides)}
     for _ in range(arguments.rounds):
         rounds["gemm"].append(_child(arguments, "gemm"))
         rounds["plain"].append(_child(arguments, "plain"))
-        for preset in PRESETS:
-            rounds[preset].append(_child(arguments, "engine", preset))
+        for name, (preset, precision) in sides.items():
+            rounds[name].append(_child(arguments, "engine", preset, precision))
     plain, gemm = _median(rounds["plain"], "seconds"), _median(rounds["gemm"], "gflops")
     presets = {}
-    for preset in PRESETS:
-        runs = rounds[preset]
-        presets[preset] = {
+    for name in sides:
+        runs = rounds[name]
+        presets[name] = {
             "engine": runs[0]["engine"],
             "seconds": _median(runs, "seconds"),
             "times_as_fast_as_plain": statistics.median(p["seconds"] / r["seconds"] for p, r in zip(rounds["plain"], runs)),
             "share_of_float32_gemm": _median(runs, "gflops") / gemm,
             "peak_GiB": max(run["peak"] for run in runs) / 2**30,
+            "from_single_precision_rmse_of_255": runs[0]["rmse_of_255"],
+            "from_single_precision_largest_of_255": runs[0]["largest_of_255"],
         }
     shape = (min(arguments.slices or 10**9, WORKLOADS[arguments.workload].shape[0]), *WORKLOADS[arguments.workload].shape[1:])
     return {
@@ -181,21 +191,22 @@ def _median(runs: list[dict], key: str) -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def _child(arguments: argparse.Namespace, side: str, preset: str = "best") -> dict:
+def _child(arguments: argparse.Namespace, side: str, preset: str = "best", precision: str = "auto") -> dict:
     options = {name: getattr(arguments, name) for name in ("workload", "samples", "method", "device", "slices") if getattr(arguments, name) is not None}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, __file__, "--side", side, "--preset", preset, *words]
+    command = [sys.executable, __file__, "--side", side, "--preset", preset, "--precision", precision, *words]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def show(row: dict) -> None:
     console = Console(width=150)
     console.print(f"{row['workload']}; {row['machine']}; plain loop {row['plain_seconds']:.0f} s; float32 GEMM {row['float32_gemm_gflops']:.0f} GFLOP/s; medians of {row['rounds']}")
-    table = Table("preset", "engine", "seconds", "times as fast as the plain loop", "share of float32 GEMM", "peak GiB")
+    table = Table("preset", "engine", "seconds", "times as fast as the plain loop", "share of float32 GEMM", "peak GiB", "from single precision: RMSE, largest, of 255")
     for preset, found in row["presets"].items():
         table.add_row(
             preset, found["engine"], f"{found['seconds']:.1f}", f"{found['times_as_fast_as_plain']:.1f}",
             f"{found['share_of_float32_gemm']:.0%}", f"{found['peak_GiB']:.2f}",
+            f"{found['from_single_precision_rmse_of_255']:.3f}, {found['from_single_precision_largest_of_255']:.2f}",
         )  # fmt: skip
     console.print(table)
 
@@ -212,6 +223,7 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true", help="instead: seconds a slice for 32 to 512 slices")
     parser.add_argument("--side", choices=("engine", "plain", "gemm"), help=argparse.SUPPRESS)
     parser.add_argument("--preset", help=argparse.SUPPRESS)
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         print(json.dumps({"engine": run_engine, "plain": run_plain, "gemm": run_gemm}[arguments.side](arguments)))

@@ -29,12 +29,12 @@ def test_arithmetic_is_that_of_the_published_networks(models):
 
 
 def test_the_estimate_follows_what_was_measured(models, cache):
-    assert not speed.is_known(False)
+    assert not speed.is_known(True)
     guessed = plan().seconds
-    speed._keep("cpu", False, 1e9)
-    assert speed.is_known(False) and not speed.is_known(True)
+    speed._keep("cpu", True, 1e9)
+    assert speed.is_known(True) and not speed.is_known(False)
     assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01) and plan().seconds > guessed
-    speed._keep("cuda", False, 1e13)  # where there is a graphics card, it will compute
+    speed._keep("cuda", True, 1e13)  # where there is a graphics card, it will compute
     assert plan().seconds < guessed
 
 

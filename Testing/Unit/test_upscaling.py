@@ -63,7 +63,7 @@ def test_the_engine_does_what_the_paper_says(models, method, scale):
     voxels = smooth_noise((6, 11, 14)) * 500
     intensities = intensity_scale(voxels, "MR")
     expected = intensities.restore(by_the_paper(np.maximum(intensities.normalise(voxels), 0), method, scale))
-    result = upscale(Volume(voxels, modality="MR"), scale, method=method).volume.voxels
+    result = upscale(Volume(voxels, modality="MR"), scale, method=method, precision="single").volume.voxels
     outside = intensities.split(intensities.normalise(voxels))[1]
     assert outside is not None  # the darkest voxels lie below the lower percentile
     np.testing.assert_allclose(result, expected, atol=0.05 / 255 * intensities.span + np.abs(outside).max() * intensities.span)
@@ -78,7 +78,7 @@ def test_blocks_give_the_whole(models, monkeypatch, method, factors, slice_axis,
     """Equal up to the last bits of float32, which the convolution library may round differently
     for another width of its input; in 16-bit integers that can turn a tie, one voxel in 10^5."""
     texture = smooth_noise((18, 27, 31)) * 900 - 20
-    kept = {"method": method, "ensemble": ensemble, "slice_axis": slice_axis}
+    kept = {"method": method, "ensemble": ensemble, "slice_axis": slice_axis, "precision": "single"}
     for voxels, tolerance in ((texture.astype(np.int16), 1), (texture, 900 * 1e-6)):
         scan = Volume(voxels, modality="MR")
         with monkeypatch.context() as patch:
@@ -250,6 +250,7 @@ def test_block_choice_keeps_the_depth_and_the_budget(models):
         (2, {"axes": "up"}, "axes 'up' do not exist"),
         (2, {"method": "magic"}, "method 'magic' does not exist; use one of two-stage-residual"),
         (2, {"ensemble": "16"}, "ensemble '16' does not exist"),
+        (2, {"precision": "double"}, "precision 'double' does not exist; use one of auto, single"),
         (2, {"preset": "turbo"}, "preset 'turbo' does not exist; use one of best, balanced, fast"),
         (2, {"modality": "PET"}, "modality 'PET' does not exist"),
         (2, {"slice_axis": "z"}, "slice axis 'z' does not exist"),

@@ -56,8 +56,8 @@ class Preset(Enum):
     def label(self) -> str:
         return {
             Preset.BEST: _("Best"),
-            Preset.BALANCED: _("Balanced (half the time or less)"),
-            Preset.FAST: _("Fast (an eighth of the time or less)"),
+            Preset.BALANCED: _("Balanced (half the time)"),
+            Preset.FAST: _("Fast (a seventh of the time)"),
         }[self]
 
 

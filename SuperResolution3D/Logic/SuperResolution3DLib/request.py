@@ -18,6 +18,7 @@ class Request:
         modality: "CT" or "MR".
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
+        precision: "auto" (half where the machine has units for it) or "single".
         device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         memory_limit_gib: for the worker; None: what is free.
         compare: also make a Lanczos interpolation on the same grid.
@@ -32,13 +33,14 @@ class Request:
     modality: str = "MR"
     preset: str = DEFAULT_PRESET
     ensemble: str = "auto"
+    precision: str = "auto"
     device: str = "auto"
     memory_limit_gib: float | None = None
     compare: bool = True
 
     def __post_init__(self) -> None:
         find_method(self.method, self.modality, self.axes, self.scale)
-        find_preset(self.preset, self.ensemble)
+        find_preset(self.preset, self.ensemble, self.precision)
 
     @property
     def catalogued(self) -> Method:
@@ -58,7 +60,7 @@ class Request:
         """Options of ``superres3d upscale``."""
         options = [
             "--scale", str(self.scale), "--axes", self.axes, "--method", self.method, "--modality", self.modality,
-            "--preset", self.preset, "--ensemble", self.ensemble, "--device", self.device,
+            "--preset", self.preset, "--ensemble", self.ensemble, "--precision", self.precision, "--device", self.device,
         ]  # fmt: skip
         return options + (["--memory-limit", str(self.memory_limit_gib)] if self.memory_limit_gib else [])
 

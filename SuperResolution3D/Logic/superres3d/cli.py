@@ -19,7 +19,7 @@ import typer
 from . import __version__
 from .errors import Cancelled, InputError, ResourceError, SuperResolutionError
 from .files import check_output_folder, replace_text
-from .methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, METHODS, MODALITIES, PRESETS, SCALES
+from .methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, METHODS, MODALITIES, PRECISIONS, PRESETS, SCALES
 from .reporter import STYLES, Reporter, make_reporter
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ def _choice(name: str, values) -> Any:
 AxesChoice = _choice("AxesChoice", AXES)
 EnsembleChoice = _choice("EnsembleChoice", ("auto", *ENSEMBLES))
 PresetChoice = _choice("PresetChoice", PRESETS)
+PrecisionChoice = _choice("PrecisionChoice", PRECISIONS)
 ModalityChoice = _choice("ModalityChoice", ("auto", *MODALITIES))
 SliceAxisChoice = _choice("SliceAxisChoice", ("auto", "i", "j", "k"))
 StyleChoice = _choice("StyleChoice", STYLES)
@@ -53,6 +54,7 @@ def upscale(
     modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = "auto",
     preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = DEFAULT_PRESET,
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = "auto",
+    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine has units for it; single.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = "auto",
     memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
@@ -68,7 +70,7 @@ def upscale(
         _upscale_file(
             source, target, compare, report, reporter,
             scale=_parse_scale(scale), axes=axes.value, method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, device=device, slice_axis=slice_axis.value, memory_limit=int(memory_limit * 2**30) if memory_limit else None,
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, memory_limit=int(memory_limit * 2**30) if memory_limit else None,
         )  # fmt: skip
 
 

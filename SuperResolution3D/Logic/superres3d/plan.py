@@ -80,6 +80,7 @@ def plan_upscaling(
     modality: str = "MR",
     preset: str = DEFAULT_PRESET,
     ensemble: str = "auto",
+    precision: str = "auto",
     device: str = "auto",
     slice_axis: str = "auto",
     memory_limit: int | None = None,
@@ -97,6 +98,7 @@ def plan_upscaling(
         modality: "CT" or "MR".
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
+        precision: "auto" (half where the machine has units for it) or "single".
         device: for the estimate of the time only.
         slice_axis: "auto" (the clearly coarsest axis, else k), "i", "j" or "k".
         memory_limit: bytes that the process may use; None: what the machine has free.
@@ -107,7 +109,7 @@ def plan_upscaling(
         ModelError: a model that is not installed.
         ResourceError: the result does not fit into memory.
     """
-    chosen = find_preset(preset, ensemble)
+    chosen = find_preset(preset, ensemble, precision)
     if modality not in MODALITIES:
         raise InputError(f"The modality {modality!r} does not exist; use one of {', '.join(MODALITIES)}.")
     in_plane, through_plane, axes = _factors(scale, axes)

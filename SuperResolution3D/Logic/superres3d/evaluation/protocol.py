@@ -91,7 +91,7 @@ class Protocol:
             "Low resolution: the truth reduced by antialiased bicubic (Keys' kernel, a = -0.5, stretched by the factor, edges mirrored; MATLAB's imresize), "
             "as in Georgescu 2020; in-plane: rows and columns; 3-D: rows, columns and slices. It stays float32: no rounding, no added noise.",
             "Every method gets that low-resolution scan alone; the networks' intensity scale is taken from it, never from the truth. Results are not rounded.",
-            f"Networks: preset {self.preset}, self-ensemble {self.ensemble}." if self.networks else "Networks: none.",
+            f"Networks: preset {self.preset}, self-ensemble {self.ensemble}, single precision." if self.networks else "Networks: none.",
             *metrics.STATEMENT,
             f"Cells with fewer than {MINIMUM_SLICES} low-resolution slices in the 3-D task are left out and listed.",
             *statistics.STATEMENT,

@@ -196,7 +196,7 @@ def _evaluate(cell: Cell, methods: list[str], volume: Volume, protocol: Protocol
     for method in methods:
         bar.update(task, completed=0, description=f"  {method}")
         done = upscale(
-            low, cell.scale, axes=TASKS[cell.task], method=method, modality=cell.subject.modality, preset=protocol.preset, ensemble=protocol.ensemble,
+            low, cell.scale, axes=TASKS[cell.task], method=method, modality=cell.subject.modality, preset=protocol.preset, ensemble=protocol.ensemble, precision="single",
             device=protocol.device, slice_axis="kji"[cell.slice_axis], progress=lambda _, share: bar.update(task, completed=share),
         )  # fmt: skip
         rows.append(_row(cell, method, measure(reference, done.volume.voxels), len(reference.slices), len(reference.measured), done.report))

@@ -26,7 +26,7 @@ class OpenVINORuntime:
 
     Args:
         half: use float16 where the processor has matrix units for it (AMX-FP16), four times as fast; results
-            then differ from float32 by less than 0.2 Hounsfield units, or 0.03 of 255 (RMSE).
+            then differ from float32 by less than 0.2 Hounsfield units, or 0.04 of 255 (RMSE).
 
     Raises:
         RuntimeError: OpenVINO is too old, or cannot use this processor.
