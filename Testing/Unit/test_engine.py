@@ -290,3 +290,10 @@ assert not [name for name in sys.modules if "telemetry" in name and "stub" not i
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_peak_memory_is_this_process_own():
+    """A small program that a large one started is small."""
+    ballast = np.ones(1 << 27, np.uint8)
+    told = subprocess.run([sys.executable, "-c", "from superres3d.memory import peak_bytes; print(peak_bytes())"], capture_output=True, text=True, check=True)
+    assert int(told.stdout) < ballast.nbytes + (40 << 20)

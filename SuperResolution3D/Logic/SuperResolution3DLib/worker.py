@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from slicer.i18n import tr as _
 from superres3d.errors import Cancelled, DeviceError, InputError, ModelError, ResourceError, SuperResolutionError
@@ -56,7 +56,7 @@ class Failed:
     error: SuperResolutionError
 
 
-Event = Union[Progress, Done, Failed]
+Event = Progress | Done | Failed
 
 
 class EventParser:

@@ -19,7 +19,7 @@ else:
         import openvino as ov
     finally:
         del sys.modules[_TELEMETRY]
-from openvino import opset13 as op
+from openvino import opset13 as op  # noqa: E402
 
 MINIMUM = (2024, 4)
 
