@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _FIRST_GUESS_PER_CORE = 35e9
 _ENOUGH_SECONDS = 3.0  # a shorter run says more about starting up than about the machine
 _START_SECONDS = 1.0
+_CALIBRATION_SECONDS = 0.4
 _SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
 
 
@@ -67,11 +68,14 @@ def calibrate(modality: str, preset_name: str) -> None:
     try:
         model = find_model(METHODS[DEFAULT_METHOD].model_name(modality, "plane", 2))
         engine = Engine("auto", half)
-        images = np.random.default_rng(0).random((4 * engine.runtime.workers, 128, 128), dtype=np.float32)
-        for _ in range(2):  # the first time compiles
+        slice_ = np.random.default_rng(0).random((1, 192, 192), dtype=np.float32)
+        count = engine.runtime.workers
+        for _ in range(3):  # the first time compiles; then as many slices as take long enough to tell
+            images = np.repeat(slice_, count, axis=0)
             started = time.perf_counter()
             engine.run(model, images, (IDENTITY,), lambda share: None)
             seconds = time.perf_counter() - started
+            count = engine.runtime.workers * max(1, min(32, round(_CALIBRATION_SECONDS / seconds * count / engine.runtime.workers)))
         engine.close()
     except SuperResolutionError:
         return
