@@ -34,6 +34,10 @@ def test_the_estimate_follows_what_was_measured(models, cache):
     speed._keep("cpu", True, 1e9)
     assert speed.is_known(True) and not speed.is_known(False)
     assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01) and plan().seconds > guessed
+    speed._keep("cpu", True, 1e8, factor=4)  # a factor's own rate is the other's only as long as it is unknown
+    assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01)
+    four = plan_upscaling((64, 256, 256), (1.0, 1.0, 1.0), "int16", 4)
+    assert four.seconds == pytest.approx(four.accumulates / 1e8, rel=0.01)
     speed._keep("cuda", True, 1e13)  # where there is a graphics card, it will compute
     assert plan().seconds < guessed
 
@@ -47,7 +51,7 @@ def test_calibration_measures_once_and_is_kept(models, cache):
     assert cache.read_text() == first
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"cpu single 2 cores": 1e400}', '{"cpu single 2 cores": 1e-300}', '{"cpu single 2 cores": ' + "9" * 400 + "}", '{"cpu": "fast"}', '{"cpu single 2 cores": -1}', "null"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"cpu single 2x 2 cores": 1e400}', '{"cpu single 2x 2 cores": 1e-300}', '{"cpu single 2x 2 cores": ' + "9" * 400 + "}", '{"cpu": "fast"}', '{"cpu single 2x 2 cores": -1}', "null"])
 def test_a_damaged_file_is_as_none(models, scan, cache, content):
     cache.parent.mkdir()
     cache.write_text(content)

@@ -143,7 +143,7 @@ def plan_upscaling(
     return Plan(
         found, modality, in_plane, through_plane, axis, chosen, tuple(int(n) for n in shape), output_shape,
         result, fixed + min(working, _largest_working_set(output_shape)), working, accumulates,
-        expected_seconds(accumulates, chosen.half, device) + result / 200e6, models, notes,
+        expected_seconds(accumulates, chosen.half, device, max(in_plane, through_plane)) + result / 200e6, models, notes,
     )  # fmt: skip
 
 

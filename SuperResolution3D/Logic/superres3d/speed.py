@@ -27,26 +27,30 @@ _CALIBRATION_SECONDS = 0.4
 _SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
 
 
-def expected_seconds(accumulates: float, half: bool, device: str = "auto") -> float:
-    """A guess of the seconds for so many multiply-accumulates on a device (0 gives 0)."""
+def expected_seconds(accumulates: float, half: bool, device: str = "auto", factor: int = 2) -> float:
+    """A guess of the seconds for so many multiply-accumulates on a device (0 gives 0).
+
+    Each factor has a rate of its own: what lies outside the networks weighs more at 4x.
+    """
     if not accumulates:
         return 0.0
     rates = _read()
     kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
-    known = [rates[_key(kind, precision)] for kind in kinds for precision in (half, not half) if _key(kind, precision) in rates]
+    wanted = [_key(kind, precision, scale) for kind in kinds for precision in (half, not half) for scale in (factor, 6 - factor)]
+    known = [rates[key] for key in wanted if key in rates]
     return _START_SECONDS + accumulates / (known[0] if known else _FIRST_GUESS_PER_CORE * usable_cores())
 
 
 def is_known(half: bool, device: str = "auto") -> bool:
     """Whether this machine's own speed is known for that precision and device."""
     kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
-    return any(_key(kind, half) in _read() for kind in kinds)
+    return any(_key(kind, half, factor) in _read() for kind in kinds for factor in (2, 4))
 
 
 def remember_speed(runtime: Runtime, plan: Plan, seconds: float) -> None:
     """Keep what a finished run tells of the machine."""
     if seconds >= _ENOUGH_SECONDS:
-        _keep(_kind(runtime), plan.preset.half, plan.accumulates / seconds)
+        _keep(_kind(runtime), plan.preset.half, plan.accumulates / seconds, max(plan.factors))
 
 
 def calibrate(modality: str, preset_name: str) -> None:
@@ -100,9 +104,9 @@ def _kind(runtime: Runtime) -> str:
     return runtime.device.split(":")[0]
 
 
-def _keep(kind: str, half: bool, rate: float) -> None:
+def _keep(kind: str, half: bool, rate: float, factor: int = 2) -> None:
     try:
-        rates, key = _read(), _key(kind, half)
+        rates, key = _read(), _key(kind, half, factor)
         # One run beside other work must not spoil it.
         rates[key] = round((rates.get(key, rate) + rate) / 2)
         cache_folder().mkdir(parents=True, exist_ok=True)
@@ -120,5 +124,5 @@ def _read() -> dict[str, float]:
         return {}
 
 
-def _key(kind: str, half: bool) -> str:
-    return f"{kind} {'half' if half else 'single'} {usable_cores()} cores"
+def _key(kind: str, half: bool, factor: int) -> str:
+    return f"{kind} {'half' if half else 'single'} {factor}x {usable_cores()} cores"
