@@ -36,11 +36,6 @@ class Engine:
         self.runtime, self.notes = choose_runtime(device, half)
         self._networks: dict[str, Network] = {}
 
-    @property
-    def description(self) -> str:
-        """Library and device, for the report."""
-        return f"{self.runtime.name}, {self.runtime.device}, {self.runtime.precision}"
-
     def run(self, model: Model, images: np.ndarray, turns: Sequence[Turn], tick: Tick) -> np.ndarray:
         """Ensemble of a model over ``turns`` on slices.
 
