@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
 from ..networks.georgescu import IntermediateLossNet
-from .recipe import Recipe
+from .adversarial import MODULES, optimizer_steps
+from .recipe import AnyRecipe, Recipe
 from .samples import Degrader, PatchDataset, load_volumes
+from .schedules import make_optimizer, make_scheduler
+from .volume_module import CropModule
 
 EPOCH_STEPS = 500
 _VALIDATION_PATCHES = 48
@@ -61,13 +64,8 @@ class TwoLossModule(lightning.LightningModule):
         self.log("val_psnr", -10.0 * np.log10(max(total, 1e-20)), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self):
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.recipe.learning_rate)
-        steps = self.recipe.steps
-        if self.recipe.schedule == "cosine":
-            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        else:
-            scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [steps // 2])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        optimizer = make_optimizer(self.parameters(), self.recipe)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make_scheduler(optimizer, self.recipe), "interval": "step"}}
 
 
 class PatchModule(lightning.LightningDataModule):
@@ -97,10 +95,10 @@ def validation_recipe(recipe: Recipe) -> Recipe:
     return replace(recipe, patch=size, patch_across=size, augment_exact=False, blur_probability=0.0, gain=1.0, coarse_across=0.0)
 
 
-def fit(recipe: Recipe, data: Path, out: Path, *, accelerator: str = "auto", devices: int = 1) -> IntermediateLossNet:
+def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", devices: int = 1) -> nn.Module:
     """Train, or go on with a training that was interrupted, in the folder ``out``.
 
-    Writes ``checkpoints/last.ckpt`` after every epoch of :data:`EPOCH_STEPS` steps,
+    Writes ``checkpoints/last.ckpt`` after every epoch of :data:`EPOCH_STEPS` batches,
     ``metrics.csv`` and ``curves.png``.
 
     Args:
@@ -113,7 +111,7 @@ def fit(recipe: Recipe, data: Path, out: Path, *, accelerator: str = "auto", dev
         The trained network, on the CPU.
 
     Raises:
-        InputError: the recipe names no volumes, or one that is not there.
+        InputError: the recipe names no volumes, or one that is not there, or a start that cannot be used.
     """
     if not recipe.volumes:
         raise InputError("The recipe names no training volumes; list them under volumes.")
@@ -121,13 +119,15 @@ def fit(recipe: Recipe, data: Path, out: Path, *, accelerator: str = "auto", dev
         logging.getLogger(noisy).setLevel(logging.WARNING)
     lightning.seed_everything(recipe.seed, verbose=False)
     out.mkdir(parents=True, exist_ok=True)
-    module = TwoLossModule(recipe)
+    module, crops = _modules(recipe, data)
     checkpoint = ModelCheckpoint(out / "checkpoints", save_last=True, save_top_k=1, save_on_train_epoch_end=True)
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
+        # An adversarial training updates one network at a time: the other's parameters get no gradient.
+        strategy="ddp_find_unused_parameters_true" if devices > 1 and getattr(recipe, "adversarial", "") else "auto",
         precision=recipe.precision,
-        max_steps=recipe.steps,
+        max_steps=optimizer_steps(recipe),
         max_epochs=-1,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
@@ -139,15 +139,24 @@ def fit(recipe: Recipe, data: Path, out: Path, *, accelerator: str = "auto", dev
     )
     last = out / "checkpoints" / "last.ckpt"
     # Lightning's own checkpoint holds optimizer state; it is read with torch's weights-only loader.
-    trainer.fit(module, PatchModule(recipe, data), ckpt_path=str(last) if last.exists() else None)
+    trainer.fit(module, crops, ckpt_path=str(last) if last.exists() else None)
     draw_curves(out / "metrics.csv", out / "curves.png", recipe.model_name)
     return module.net.cpu().eval()
+
+
+def _modules(recipe: AnyRecipe, data: Path) -> tuple[lightning.LightningModule, lightning.LightningDataModule]:
+    """What is trained, and on what."""
+    if isinstance(recipe, Recipe):
+        return TwoLossModule(recipe), PatchModule(recipe, data)
+    return MODULES[recipe.adversarial](recipe), CropModule(recipe, data, EPOCH_STEPS)
 
 
 def draw_curves(metrics: Path, picture: Path, title: str) -> None:
     """Loss and validation PSNR over the steps, from Lightning's ``metrics.csv``."""
     import matplotlib
 
+    if not metrics.exists():  # a run too short for a line in the log
+        return
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -1,16 +1,18 @@
 """A training recipe: the small TOML file that says which network is trained on what, and how.
 
-Every field has the paper's value as its default (Georgescu 2020, sections III and IV-C).
+Every field has its paper's value as default: :class:`Recipe` for the plane and depth networks (Georgescu 2020,
+sections III and IV-C), :class:`VolumeRecipe` for the volumetric ones (Chen 2020, section 4.1; Kudo 2019, section 4.1).
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..networks.families import FAMILIES, VolumeArchitecture
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,12 +21,42 @@ else:  # pragma: no cover - Python 3.10
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What is trained.  Lengths of patches are in low-resolution pixels."""
+class CommonRecipe:
+    """What every training has."""
 
-    # the network
-    method: str = "georgescu2020"
+    method: str = ""
     modality: str = "MR"
+    # subjects by file name without suffix
+    volumes: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    all_axes: tuple[str, ...] = ()  # volumes that are equally sharp along all axes: each may be taken as the slice axis
+    # the samples
+    augment_exact: bool = True  # random flips and quarter turns
+    gain: float = 1.0  # intensities are multiplied by exp(U(-log gain, log gain))
+    # the optimisation
+    steps: int = 100_000
+    learning_rate: float = 1e-3
+    schedule: str = "step"  # step: a tenth after half of the steps | cosine: to zero | constant
+    precision: str = "32-true"  # as Lightning names it
+    seed: int = 2020
+
+    def _check_common(self, *whole_numbers: str) -> None:
+        _one_of("modality", self.modality, ("CT", "MR"))
+        _one_of("schedule", self.schedule, ("step", "cosine", "constant"))
+        for name in ("steps", *whole_numbers):
+            if getattr(self, name) < 1:
+                raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a whole number above 0.")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Recipe(CommonRecipe):
+    """A plane or depth network.  Lengths of patches are in low-resolution pixels."""
+
+    method: str = "georgescu2020"
+    # the network
     stage: str = "plane"  # plane | depth
     scale: int = 2
     filters: int = 32
@@ -32,38 +64,23 @@ class Recipe:
     short_skips: bool = True
     long_skip: bool = True
     residual: bool = False
-    # the data: subjects by file name without suffix
-    volumes: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
-    all_axes: tuple[str, ...] = ()  # isotropic volumes whose slices may be cut along any axis
     # the samples
     patch: int = 7
     patch_across: int = 7  # depth stage only: the axis that is not refined
     coarse_across: float = 0.0  # depth stage only: share of patches from scans made coarser by the factor in-plane (depth-first order)
     batch: int = 128
-    augment_exact: bool = True  # random flips and quarter turns
     blur_probability: float = 0.5
     blur_sigma: float = 0.5  # upper end of the uniform distribution
     blur_variable: bool = True  # False: always blur_sigma (the ablation of Table II)
-    gain: float = 1.0  # intensities are multiplied by exp(U(-log gain, log gain))
     # the optimisation
     intermediate_weight: float = 1.0
-    steps: int = 100_000
-    learning_rate: float = 1e-3
-    schedule: str = "step"  # step: a tenth after half of the steps | cosine: to zero
-    precision: str = "32-true"  # as Lightning names it
-    seed: int = 2020
 
     def __post_init__(self) -> None:
         _one_of("stage", self.stage, ("plane", "depth"))
         _one_of("scale", self.scale, (2, 4))
-        _one_of("modality", self.modality, ("CT", "MR"))
-        _one_of("schedule", self.schedule, ("step", "cosine"))
         if not 0.0 <= self.coarse_across <= 1.0:
             raise InputError(f"The recipe's coarse_across is {self.coarse_across}; give a share from 0 to 1.")
-        for name in ("patch", "patch_across", "batch", "steps", "filters"):
-            if getattr(self, name) < 1:
-                raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a whole number above 0.")
+        self._check_common("patch", "patch_across", "batch", "filters")
 
     @property
     def factors(self) -> tuple[int, int]:
@@ -86,16 +103,85 @@ class Recipe:
         """Folder of the trained model, e.g. ``georgescu2020-mr-plane-x2``."""
         return f"{self.method}-{self.modality.lower()}-{self.stage}-x{self.scale}"
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+
+@dataclass(frozen=True)
+class VolumeRecipe(CommonRecipe):
+    """A volumetric network.  Lengths are in voxels of the high-resolution grid."""
+
+    method: str = "mdcsrn"
+    # the network
+    family: str = "mdcsrn"
+    options: dict[str, Any] = field(default_factory=dict)
+    residual: bool = False  # what the network gives is added to its input
+    # the samples
+    degradation: str = "k-space"  # k-space: 2x2x1 truncation (Chen 2020) | thick-slice: the Degrader (Kudo 2019)
+    patch: int = 40
+    patch_depth: int = 40
+    batch: int = 6
+    slice_factors: tuple[int, ...] = (4, 8)  # thick-slice: thin slices an interval
+    slice_sigma: float = 3.2  # thick-slice: upper end of the profile's sigma, in thin slices
+    sigma_grows: bool = False  # thick-slice: slice_sigma is that of the largest factor, in proportion for smaller ones
+    slice_noise: float = 0.0  # thick-slice: upper end of the noise's standard deviation, in network units
+    coarsest_slices_mm: float = 1.2  # thick-slice: scans with wider slices are reduced in-plane as well, and taken as smaller bodies
+    # the optimisation
+    learning_rate: float = 1e-4
+    schedule: str = "constant"
+    freeze_norm: float = 1.0  # after this share of the steps normalisations keep their statistics, as they do at inference
+    adversarial: str = ""  # "" | wgan-gp (Chen 2020) | conditional (Kudo 2019) | patch (Pix2Pix)
+    start: str = ""  # an adversarial training begins from the weights of this model folder
+    voxel_weight: float = 1.0  # of the mean absolute error: 1 (Chen 2020), 100 (Pix2Pix; Kudo 2019 does not say)
+    adversarial_weight: float = 0.1
+    first_critic_steps: int = 10_000  # wgan-gp: before the generator's first
+    critic_steps: int = 5  # wgan-gp: for each of the generator's
+    extra_critic_steps: int = 200  # wgan-gp: after every 500 of the generator's
+    discriminator_filters: int = 64
+    condition: bool = True  # conditional: tell the discriminator body part, interval and thickness
+    body_parts: dict[str, str] = field(default_factory=dict)  # conditional: subject -> head, chest, abdomen or legs
+
+    def __post_init__(self) -> None:
+        _one_of("family", self.family, FAMILIES)
+        _one_of("degradation", self.degradation, ("k-space", "thick-slice"))
+        _one_of("adversarial", self.adversarial, ("", "wgan-gp", "conditional", "patch"))
+        for part in self.body_parts.values():
+            _one_of("body_parts", part, BODY_PARTS)
+        self._check_common("patch", "patch_depth", "batch", "discriminator_filters")
+        for name in ("first_critic_steps", "critic_steps", "extra_critic_steps"):
+            if getattr(self, name) < 0:
+                raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a whole number, 0 or above.")
+        step = self.architecture.survey.step
+        for name in ("patch", "patch_depth"):
+            if getattr(self, name) % step:
+                raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a multiple of {step}, as the network needs.")
+
+    @property
+    def architecture(self) -> VolumeArchitecture:
+        """The network (InputError for an option that it does not have)."""
+        try:
+            return VolumeArchitecture.make(self.family, self.options, self.residual)
+        except TypeError as error:
+            raise InputError(f"The recipe's options do not fit {self.family}: {error}.") from None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """As the card holds it."""
+        return {"family": self.family, "options": self.options, "residual": self.residual}
+
+    @property
+    def model_name(self) -> str:
+        """Folder of the trained model, e.g. ``mdcsrn-mr``."""
+        return f"{self.method}-{self.modality.lower()}"
 
 
-def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
-    """Read a recipe.
+BODY_PARTS = ("head", "chest", "abdomen", "legs")
+AnyRecipe = Recipe | VolumeRecipe
+
+
+def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> AnyRecipe:
+    """Read a recipe: of a volumetric network if it names a ``family``, else of a plane or depth network.
 
     The file may hold tables named ``<modality>``, ``<stage>``, ``<modality>-<stage>`` and ``<stage>-x<scale>``
-    whose fields take the place of the general ones, so that one file serves all networks of a
-    method; ``include`` names a file beside it that is read first.
+    (for volumetric networks ``<modality>-volume``) whose fields take the place of the general ones, so that one
+    file serves all networks of a method; ``include`` names a file beside it that is read first.
 
     Args:
         path: a TOML file.
@@ -107,13 +193,20 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> Recipe:
     content = _read(Path(path))
     if "include" in content:
         content = {**_read(Path(path).parent / content.pop("include")), **content}
-    general = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    kind = VolumeRecipe if "family" in content else Recipe
+    own_tables = {field.name for field in fields(kind) if field.type.startswith("dict")}
+    general = {name: value for name, value in content.items() if not isinstance(value, dict) or name in own_tables}
     given = {name: _parse(value) for name, value in (overrides or {}).items()}
-    chosen = {"modality": Recipe.modality, "stage": Recipe.stage, "scale": Recipe.scale, **general, **given}
-    modality, stage, scale = chosen["modality"], chosen["stage"], chosen["scale"]
-    for table in (modality, stage, f"{modality}-{stage}", f"{stage}-x{scale}"):
+    chosen = {**general, **given}
+    modality = chosen.get("modality", CommonRecipe.modality)
+    if kind is VolumeRecipe:
+        tables = (modality, f"{modality}-volume")
+    else:
+        stage, scale = chosen.get("stage", Recipe.stage), chosen.get("scale", Recipe.scale)
+        tables = (modality, stage, f"{modality}-{stage}", f"{stage}-x{scale}")
+    for table in tables:
         general.update(content.get(table, {}))
-    return _build({**general, **given}, path)
+    return _build(kind, {**general, **given}, path)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -123,8 +216,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"The recipe {path} cannot be read: {error}.") from None
 
 
-def _build(values: dict[str, Any], path: Path) -> Recipe:
-    known = {field.name: type(getattr(Recipe, field.name)) for field in fields(Recipe)}
+def _build(kind: type, values: dict[str, Any], path: Path) -> AnyRecipe:
+    known = {field.name: type(getattr(kind(), field.name)) for field in fields(kind)}
     for name, value in values.items():
         if name not in known:
             raise InputError(f"The recipe {path} has an unknown field {name}; known are {', '.join(known)}.")
@@ -134,7 +227,7 @@ def _build(values: dict[str, Any], path: Path) -> Recipe:
             values[name] = float(value)
         elif type(value) is not known[name]:
             raise InputError(f"The recipe's {name} is {value!r}; give a {known[name].__name__}.")
-    return replace(Recipe(), **values)
+    return kind(**values)
 
 
 def _parse(text: str) -> Any:
