@@ -84,11 +84,12 @@ def test_a_full_disk_is_refused_before_work(tmp_path, source, monkeypatch):
 
     from superres3d import cli
     from superres3d.errors import ResourceError
+    from superres3d.upscaling import plan_for
 
     usage = namedtuple("usage", "total used free")(10, 10, 1000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(ResourceError, match="GiB are free; choose another disk"):
-        cli._check_disk(read_volume(source), {"scale": 2, "axes": "all"}, [tmp_path / "out.nii"])
+        cli._check_disk(plan_for(read_volume(source), 2, axes="all")[0], [tmp_path / "out.nii"])
 
 
 def test_damaged_weights_end_with_their_own_code(tmp_path, source, models):

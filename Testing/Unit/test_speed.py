@@ -34,7 +34,7 @@ def test_the_estimate_follows_what_was_measured(models, cache):
     speed._keep("cpu", True, 1e9)
     assert speed.is_known(True) and not speed.is_known(False)
     assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01) and plan().seconds > guessed
-    speed._keep("cpu", True, 1e8, factor=4)  # a factor's own rate is the other's only as long as it is unknown
+    speed._keep("cpu", True, 1e8, "4x")  # a factor's own rate is the other's only as long as it is unknown
     assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01)
     four = plan_upscaling((64, 256, 256), (1.0, 1.0, 1.0), "int16", 4)
     assert four.seconds == pytest.approx(four.accumulates / 1e8, rel=0.01)

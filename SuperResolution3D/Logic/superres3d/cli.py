@@ -12,7 +12,7 @@ import threading
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from .errors import Cancelled, InputError, ResourceError, SuperResolutionError
 from .files import check_output_folder, replace_text
 from .methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, METHODS, MODALITIES, PRECISIONS, PRESETS, SCALES
 from .reporter import STYLES, Reporter, make_reporter
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 app = typer.Typer(
     name="superres3d",
@@ -48,8 +51,9 @@ StyleChoice = _choice("StyleChoice", STYLES)
 def upscale(
     source: Annotated[Path, typer.Argument(metavar="IN", help="NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="NIfTI, NRRD or MetaImage file to write.")],
-    scale: Annotated[str, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.")] = "2",
-    axes: Annotated[AxesChoice, typer.Option(help="Axes to refine (with a single factor).")] = "all",
+    scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4. [default: 2, or what the method is made for]")] = None,
+    axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor). [default: all, or what the method is made for]")] = None,
+    slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the result, in place of a factor.")] = None,
     method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
     modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = "auto",
     preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = DEFAULT_PRESET,
@@ -69,12 +73,13 @@ def upscale(
     with _reporting(progress.value) as reporter:
         _upscale_file(
             source, target, compare, report, reporter,
-            scale=_parse_scale(scale), axes=axes.value, method=method, modality=modality.value, preset=preset.value,
+            scale=_parse_scale(scale) if scale else None, axes=axes.value if axes else None, slice_spacing=slice_spacing, method=method, modality=modality.value, preset=preset.value,
             ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, memory_limit=int(memory_limit * 2**30) if memory_limit else None,
         )  # fmt: skip
 
 
 def _upscale_file(source: Path, target: Path, compare: Path | None, report: Path | None, reporter: Reporter, **choices: Any) -> None:
+    from .upscaling import plan_for
     from .upscaling import upscale as upscale_volume
     from .volume import check_writable, read_volume, write_volume
 
@@ -88,7 +93,8 @@ def _upscale_file(source: Path, target: Path, compare: Path | None, report: Path
     if report:
         check_output_folder(report)
     volume = read_volume(source)
-    _check_disk(volume, choices, [path for path in (target, compare) if path])
+    plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key != "device"})
+    _check_disk(plan, [path for path in (target, compare) if path])
     new = [path for path in outputs if not path.exists()]
     try:
         result = upscale_volume(volume, progress=reporter.progress, **choices)
@@ -97,7 +103,7 @@ def _upscale_file(source: Path, target: Path, compare: Path | None, report: Path
         content = {**result.report, "source": str(source)}
         if compare:
             del result
-            lanczos = _lanczos(volume, choices)
+            lanczos = _lanczos(volume, plan, choices)
             write_volume(lanczos.volume, compare, _provenance(source, lanczos.report))
         if report:
             replace_text(report, json.dumps(content, indent=2) + "\n")
@@ -108,18 +114,16 @@ def _upscale_file(source: Path, target: Path, compare: Path | None, report: Path
     reporter.done(str(target), content)
 
 
-def _lanczos(volume, choices: dict[str, Any]):
+def _lanczos(volume, plan: Plan, choices: dict[str, Any]):
     from .upscaling import upscale as upscale_volume
 
-    kept = {key: choices[key] for key in ("scale", "axes", "modality", "slice_axis", "memory_limit")}
-    return upscale_volume(volume, method="lanczos", **kept)
+    kept = {key: choices[key] for key in ("modality", "slice_axis", "memory_limit")}
+    return upscale_volume(volume, method="lanczos", **plan.refinement, **kept)
 
 
-def _check_disk(volume, choices: dict[str, Any], outputs: list[Path]) -> None:
+def _check_disk(plan: Plan, outputs: list[Path]) -> None:
     """Refuse before hours of work what the disk cannot take."""
-    from .plan import output_bytes
-
-    size = output_bytes(volume, choices["scale"], choices["axes"])
+    size = plan.result_bytes
     for folder in {path.resolve().parent for path in outputs}:
         here = [path for path in outputs if path.resolve().parent == folder]
         # gzip makes scans about half as large; a quarter is the most that one may hope for.
@@ -131,7 +135,7 @@ def _check_disk(volume, choices: dict[str, Any], outputs: list[Path]) -> None:
 
 def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
     """Text for the image file itself; NIfTI keeps 79 characters of ``descrip``."""
-    factors = "x".join(str(f) for f in report["factors_ijk"])
+    factors = "x".join(f"{f:.4g}" for f in report["factors_ijk"])
     preset = f" {report['preset']}" if report["preset"] else ""
     short = f"{report['software']} {report['method']}{preset} {factors}; not for diagnosis"
     hashes = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in report["models"].items())

@@ -1,7 +1,9 @@
 """How a scan loses resolution: the models by which low-resolution scans are simulated.
 
 ``antialiased_bicubic`` is the degradation of Georgescu 2020: MATLAB's ``imresize`` with its
-defaults, i.e. Keys' cubic kernel stretched by the factor, edges mirrored.
+defaults, i.e. Keys' cubic kernel stretched by the factor, edges mirrored.  ``kspace_truncation`` is that of
+Chen 2020: a scanner that measures fewer phase encodings.  ``slice_profile_matrix`` is that of Kudo 2019:
+thick slices at a wide interval.  All keep the field of view.
 """
 
 from __future__ import annotations
@@ -58,3 +60,51 @@ def gaussian_kernel_3(sigma: np.ndarray) -> np.ndarray:
         side = np.exp(-0.5 / np.square(sigma))
     kernel = np.stack([side, np.ones_like(side), side], axis=1)
     return kernel / kernel.sum(axis=1, keepdims=True)
+
+
+def kspace_truncation(array: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
+    """Keep the central 1/factor of k-space along each axis (Chen 2020, section 3.4); float32.
+
+    The samples lie at the centres of the larger voxels that the new matrix divides the field of view into
+    (a plain inverse transform would leave them at the first of each group of small voxels).
+
+    Args:
+        array: (k, j, i), any real dtype.
+        factors: one whole factor an axis that divides its length; (1, 2, 2) is the paper's 2 x 2 x 1.
+
+    Raises:
+        ValueError: a factor that does not divide its axis.
+    """
+    result = np.asarray(array, dtype=np.float32)
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            result = _truncated(result, axis, factor)
+    return np.ascontiguousarray(result.real, dtype=np.float32)
+
+
+def _truncated(array: np.ndarray, axis: int, factor: int) -> np.ndarray:
+    length = array.shape[axis]
+    if length % factor:
+        raise ValueError(f"an axis of {length} voxels cannot be shortened by {factor}; crop it to a multiple")
+    kept = length // factor
+    frequencies = np.fft.fftfreq(kept, 1 / kept).round().astype(int)  # the central ones, in numpy's order
+    spectrum = np.moveaxis(np.fft.fft(array, axis=axis), axis, -1)[..., frequencies]
+    centre = np.exp(2j * np.pi * frequencies * (factor - 1) / 2 / length)  # to the middle of each group of voxels
+    shortened = np.fft.ifft((spectrum * (centre / factor)).astype(np.complex64), axis=-1)
+    return np.moveaxis(shortened, -1, axis)
+
+
+def slice_profile_matrix(length: int, factor: int, sigma: float) -> np.ndarray:
+    """Matrix (length // factor, length) that makes thick slices of thin ones (Kudo 2019, section 3.3).
+
+    Slice ``o`` lies at the middle of its ``factor`` thin ones, and is their mean under a Gaussian profile.
+
+    Args:
+        length: thin slices, a multiple of ``factor``.
+        factor: thin slices an interval.
+        sigma: of the profile, in thin slices; 2.35 sigma is the thickness of a slice.  Below 0.3 it takes the nearest alone.
+    """
+    centres = (np.arange(length // factor) + 0.5) * factor - 0.5
+    distance = np.arange(length)[None, :] - centres[:, None]
+    weights = np.exp(-0.5 * (distance / max(sigma, 0.3)) ** 2)
+    return weights / weights.sum(axis=1, keepdims=True)

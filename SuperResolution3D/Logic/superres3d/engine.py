@@ -1,4 +1,4 @@
-"""How networks meet the slices of a volume: threads, progress, cancel, and falling back when something gives out."""
+"""How networks meet a volume or its slices: threads, progress, cancel, and falling back when something gives out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .ensemble import Turn
 from .errors import DeviceError, ResourceError, SuperResolutionError
-from .runtimes import Network, Runtime
+from .runtimes import VOLUME_BYTES, Network, PieceStopped, Runtime, VolumeNetwork
 from .runtimes.choose import NO_ENGINE, choose_runtime, cpu_runtime
 from .tiling import Tick
 from .weights import Model
@@ -34,7 +35,8 @@ class Engine:
     def __init__(self, device: str = "auto", half: bool = False):
         self._half = half
         self.runtime, self.notes = choose_runtime(device, half)
-        self._networks: dict[str, Network] = {}
+        self._networks: dict[str, Any] = {}
+        self._volume_bytes = VOLUME_BYTES
 
     def run(self, model: Model, images: np.ndarray, turns: Sequence[Turn], tick: Tick) -> np.ndarray:
         """Ensemble of a model over ``turns`` on slices.
@@ -53,9 +55,33 @@ class Engine:
             ResourceError: memory ran out for good.
             DeviceError: no engine works here.
         """
+        return self._until_done(lambda: self._run(self._network(model, self.runtime.load), images, turns, tick))
+
+    def run_volume(self, model: Model, volume: np.ndarray, turns: Sequence[Turn], tick: Tick, working_bytes: int) -> np.ndarray:
+        """Ensemble of a volumetric model over copies turned in their slices.
+
+        Args:
+            model: found, not yet loaded.
+            volume: (D, H, W) float32 in network units, slices first.
+            turns: members of the ensemble.
+            tick: as for :meth:`run`.
+            working_bytes: that the feature maps may take.
+
+        Returns:
+            (D, H, W) float32.
+
+        Raises:
+            as :meth:`run`.
+        """
+        self._volume_bytes = working_bytes
+        self.runtime.volume_bytes = working_bytes
+        return self._until_done(lambda: self._run_volume(self._network(model, self.runtime.load_volume), volume, turns, tick))
+
+    def _until_done(self, work: Callable[[], np.ndarray]) -> np.ndarray:
+        """The work, again with less memory or on another engine where this one gives out."""
         while True:
             try:
-                return self._run(self._network(model), images, turns, tick)
+                return work()
             except _OutOfMemory as error:
                 self._give_up_memory(error)
             except _EngineFailed as error:
@@ -66,11 +92,23 @@ class Engine:
         self._networks.clear()
         self.runtime.close()
 
-    def _network(self, model: Model) -> Network:
+    def _network(self, model: Model, load: Callable[[Model], Any]) -> Any:
         if model.name not in self._networks:
             with _engine_errors():
-                self._networks[model.name] = self.runtime.load(model)
+                self._networks[model.name] = load(model)
         return self._networks[model.name]
+
+    def _run_volume(self, network: VolumeNetwork, volume: np.ndarray, turns: Sequence[Turn], tick: Tick) -> np.ndarray:
+        result: list[np.ndarray] = []
+        work = _Work(network.pieces(volume.shape, turns))
+
+        def refine(_: slice) -> None:
+            with _engine_errors():
+                result.append(network.ensemble(volume, turns, work.alive, lambda: work.stopped))
+
+        for share in _worked_off(refine, [slice(None)], 1, work):
+            tick(share)
+        return result[0]
 
     def _run(self, network: Network, images: np.ndarray, turns: Sequence[Turn], tick: Tick) -> np.ndarray:
         count, height, width = images.shape
@@ -121,6 +159,7 @@ class Engine:
     def _use(self, runtime: Runtime) -> None:
         self.close()
         self.runtime = runtime
+        self.runtime.volume_bytes = self._volume_bytes
 
     def _note(self, note: str) -> None:
         _logger.warning(note)
@@ -142,7 +181,7 @@ class _engine_errors:
         pass
 
     def __exit__(self, kind, error, trace) -> None:
-        if error is None or isinstance(error, (SuperResolutionError, _Stopped)) or not isinstance(error, Exception):
+        if error is None or isinstance(error, (SuperResolutionError, _Stopped, PieceStopped)) or not isinstance(error, Exception):
             return
         told = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise (_OutOfMemory if isinstance(error, MemoryError) else _EngineFailed)(told) from error

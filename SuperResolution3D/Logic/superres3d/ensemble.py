@@ -22,6 +22,9 @@ PLANE_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": FLIPS, "
 #: per slicing; the result is the mean of both slicings
 DEPTH_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": (IDENTITY, (2, False)), "8": FLIPS}
 
+#: of a volumetric network, which sees whole slices: turned in their plane
+VOLUME_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": (IDENTITY, (2, False)), "8": FLIPS}
+
 
 def apply_turn(images: np.ndarray, turn: Turn) -> np.ndarray:
     """Turn images (..., H, W); a view."""

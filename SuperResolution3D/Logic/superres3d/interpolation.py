@@ -1,4 +1,4 @@
-"""Separable interpolation by whole factors: nearest, linear, cubic, Lanczos-3.
+"""Separable interpolation: nearest, linear, cubic and Lanczos-3; cubic splines.
 
 All kernels are normalised (a constant stays exactly constant) and aligned to the
 edges of the field of view: output voxel ``o`` lies at input coordinate
@@ -12,6 +12,7 @@ edges of the field of view: output voxel ``o`` lies at input coordinate
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -90,8 +91,63 @@ def resize_axis(array: np.ndarray, axis: int, factor: int, kernel: str = "lanczo
     return np.moveaxis(result, 0, axis)
 
 
-def resize(array: np.ndarray, factors: tuple[int, ...], kernel: str = "lanczos") -> np.ndarray:
-    """Refine every axis of ``array`` (k, j, i) by its whole factor; see :func:`resize_axis`."""
+def resize(array: np.ndarray, factors: tuple[int | float, ...], kernel: str = "lanczos") -> np.ndarray:
+    """Refine every axis of ``array`` (k, j, i) by its factor: a whole one by :func:`resize_axis`, any other, or with
+    the kernel "spline", by :func:`resample_axis`."""
     for axis, factor in enumerate(factors):
-        array = resize_axis(array, axis, factor, kernel)
+        if kernel in KERNELS and factor == int(factor):
+            array = resize_axis(array, axis, int(factor), kernel)
+        elif factor != 1:
+            array = resample_axis(array, axis, round(array.shape[axis] * factor), kernel)
     return array
+
+
+def sampling_matrix(length: int, count: int, kernel: str) -> np.ndarray:
+    """Matrix (count, length) that interpolates a line of voxels at ``count`` places over the same extent.
+
+    Args:
+        length: voxels of the line.
+        count: at least ``length``; for whole multiples this is :func:`resize_axis`.
+        kernel: a key of :data:`KERNELS`, or "spline".
+    """
+    if kernel == "spline":
+        return spline_matrix(length, count)
+    function, radius = KERNELS[kernel]
+    places = _places(length, count)
+    taps = np.floor(places).astype(int)[:, None] + np.arange(-radius, radius + 1)[None, :]
+    weights = function(places[:, None] - taps)
+    weights /= weights.sum(axis=1, keepdims=True)
+    matrix = np.zeros((count, length))
+    np.add.at(matrix, (np.arange(count)[:, None], np.clip(taps, 0, length - 1)), weights)
+    return matrix
+
+
+@lru_cache(maxsize=64)
+def spline_matrix(length: int, count: int) -> np.ndarray:
+    """Interpolating cubic B-spline as a matrix (count, length), edges mirrored (half-sample symmetric)."""
+    collocation = np.eye(length) * (2 / 3) + (np.eye(length, k=1) + np.eye(length, k=-1)) / 6
+    collocation[0, 0] += 1 / 6
+    collocation[-1, -1] += 1 / 6
+    places = _places(length, count)
+    taps = np.floor(places).astype(int)[:, None] + np.arange(-1, 3)[None, :]
+    x = np.abs(places[:, None] - taps)
+    weights = np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, np.maximum(0.0, 2 - x) ** 3 / 6)
+    folded = np.mod(taps, 2 * length)
+    folded = np.where(folded < length, folded, 2 * length - 1 - folded)
+    basis = np.zeros((count, length))
+    np.add.at(basis, (np.arange(count)[:, None], folded), weights)
+    matrix = np.linalg.solve(collocation.T, basis.T).T
+    matrix.setflags(write=False)
+    return matrix
+
+
+def resample_axis(array: np.ndarray, axis: int, count: int, kernel: str) -> np.ndarray:
+    """An axis at ``count`` places over the same extent, float32 (float64 if it is float64); see :func:`sampling_matrix`."""
+    dtype = np.float64 if array.dtype == np.float64 else np.float32
+    matrix = sampling_matrix(array.shape[axis], count, kernel).astype(dtype)
+    return np.moveaxis(np.tensordot(matrix, array.astype(dtype, copy=False), axes=(1, axis)), 0, axis)
+
+
+def _places(length: int, count: int) -> np.ndarray:
+    """Centres of ``count`` voxels in units of the ``length`` voxels that fill the same extent."""
+    return (np.arange(count) + 0.5) * length / count - 0.5

@@ -1,6 +1,6 @@
 """The catalogue of methods: what each is called, what it is for, and which models it needs.
 
-Needs neither torch nor the trained models, so the panel and ``superres3d methods`` open at once.
+Needs no torch and reads no trained model, so the panel and ``superres3d methods`` open at once.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ from .interpolation import KERNELS
 MODALITIES = ("CT", "MR")
 AXES = ("all", "in-plane", "through-plane")
 SCALES = (2, 4)
+FARTHEST_SLICES = 10.0  # an interpolation to a distance of slices refines at most so many times
 #: self-ensembles: name -> how often each stage's network sees a voxel (the depth network in two slicings)
-ENSEMBLES = {"none": {"plane": 1, "depth": 2}, "4": {"plane": 4, "depth": 4}, "8": {"plane": 8, "depth": 8}}
+ENSEMBLES = {
+    "none": {"plane": 1, "depth": 2, "volume": 1},
+    "4": {"plane": 4, "depth": 4, "volume": 2},
+    "8": {"plane": 8, "depth": 8, "volume": 4},
+}
+INVENTS = "It is trained against a discriminator: it may show texture that is not in the scan."
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,13 @@ class Method:
         title: as the panel shows it.
         summary: one sentence on what it does.
         when_not: one sentence on where it should not be used.
-        networks: True if it runs the plane and depth networks.
-        modalities, axes, scales: what it is offered for.
+        kind: "interpolation", "two-stage" (plane and depth networks) or "volume" (one network on an interpolated volume).
+        modalities, axes, scales: what it is offered for; no scales: it gives slices of ``slice_spacing``.
+        slice_spacing: millimetres between the slices of the result, whatever they are in the scan; 0: it refines by a factor.
+        slice_range: millimetres between a scan's slices that it is made for, with ``slice_spacing``.
+        assumes: how it takes the scan to have lost its detail, one sentence.
+        base: a volumetric network's interpolation: "linear" or "spline".
+        adversarial: trained against a discriminator; see :data:`INVENTS`.
         paper: the source.
         order: its stages as they run; depth first does a quarter less work than the paper's order.
     """
@@ -69,27 +80,43 @@ class Method:
     title: str
     summary: str
     when_not: str
-    networks: bool = False
+    kind: str = "interpolation"
     modalities: tuple[str, ...] = MODALITIES
     axes: tuple[str, ...] = AXES
     scales: tuple[int, ...] = SCALES
+    slice_spacing: float = 0.0
+    slice_range: tuple[float, float] = (0.0, 0.0)
+    assumes: str = "Nothing is assumed."
+    base: str = ""
+    adversarial: bool = False
     paper: str = ""
     order: tuple[str, ...] = ("plane", "depth")
 
+    @property
+    def networks(self) -> bool:
+        """True if trained networks do it."""
+        return self.kind != "interpolation"
+
     def model_name(self, modality: str, stage: str, scale: int) -> str:
-        """Folder of the model for a stage ("plane" or "depth")."""
+        """Folder of the model for a stage ("plane", "depth" or "volume")."""
+        if self.kind == "volume":
+            return f"{self.name}-{modality.lower()}"
         return f"{self.name}-{modality.lower()}-{stage}-x{scale}"
 
 
 _GEORGESCU = "Georgescu, Ionescu, Verga. IEEE Access 8:49112-49124, 2020"
+_CHEN = "Chen, Christodoulou, Zhou, Shi, Xie, Li. arXiv:2003.01217, 2020"
+_KUDO = "Kudo, Kitamura, Li, Iizuka, Simo-Serra. arXiv:1908.11506, 2019"
+_BICUBIC = "Each voxel of the scan is a smooth mean of the finer ones along the refined axes (antialiased bicubic)."
 
-_NETWORKS = (
+_TWO_STAGE = (
     Method(
         "two-stage-residual",
         "Two-stage CNN, residual",
         "Depth CNN, then plane CNN, with the paper's layers over a cubic interpolation; sharper than the paper's form at less cost.",
         "On scans that are already interpolated or strongly filtered there is no lost detail to bring back.",
-        networks=True,
+        kind="two-stage",
+        assumes=_BICUBIC,
         paper=f"{_GEORGESCU}; linear outputs, global residual and the order of the stages are this project's",
         order=("depth", "plane"),
     ),
@@ -98,9 +125,68 @@ _NETWORKS = (
         "Two-stage CNN, as published",
         "Plane CNN, then depth CNN, as published: ReLU outputs, no global residual.",
         "Where the residual form is available it is closer to the truth at the same cost.",
-        networks=True,
+        kind="two-stage",
+        assumes=_BICUBIC,
         paper=_GEORGESCU,
     ),
+)
+
+
+def _mr_network(name: str, title: str, summary: str, when_not: str, paper: str = _CHEN, adversarial: bool = False) -> Method:
+    """A network of Chen 2020 or one that it compares with."""
+    return Method(
+        name, title, summary, when_not, kind="volume", modalities=("MR",), axes=("in-plane",), scales=(2,), base="linear",
+        assumes="The scanner measured half of k-space along both axes of the slices (2 x 2 x 1), without a filter.",
+        adversarial=adversarial, paper=paper,
+    )  # fmt: skip
+
+
+def _ct_network(name: str, title: str, summary: str, when_not: str, paper: str = _KUDO, adversarial: bool = False) -> Method:
+    """A network of Kudo 2019 or one that it compares with."""
+    return Method(
+        name, title, summary, when_not, kind="volume", modalities=("CT",), axes=("through-plane",), scales=(), base="spline",
+        slice_spacing=1.0, slice_range=(1.5, 10.0),
+        assumes="Each slice is a mean over its thickness, about as thick as the slices are apart or thinner (Gaussian profile).",
+        adversarial=adversarial, paper=paper,
+    )  # fmt: skip
+
+
+_COMPARED = "It is here to be compared with;"
+
+_VOLUMETRIC = (
+    _mr_network(
+        "mdcsrn",
+        "mDCSRN (b4u4)",
+        "Densely connected network on the whole volume, for MR scans with few phase encodings.",
+        "On scans that were filtered or interpolated after the measurement, and where only slices are thick.",
+        f"{_CHEN}; the global residual is this project's",
+    ),
+    _mr_network(
+        "mdcsrn-gan",
+        "mDCSRN-GAN",
+        "mDCSRN trained further against a critic: crisper edges and texture.",
+        f"Where a finding depends on fine texture. {INVENTS}",
+        adversarial=True,
+    ),
+    _mr_network("srdensenet-3d", "SRDenseNet, 3-D", "Dense blocks without links between them.", f"{_COMPARED} mdcsrn is closer to the truth at less cost."),
+    _mr_network("srresnet-3d", "SRResNet, 3-D", "Residual blocks; fifteen times the work of mdcsrn.", f"{_COMPARED} mdcsrn is much faster."),
+    _mr_network("fsrcnn-3d", "FSRCNN, 3-D", "A small network of eight layers.", f"{_COMPARED} mdcsrn is closer to the truth."),
+    _ct_network(
+        "virtual-thin-slice",
+        "Virtual Thin Slice, light",
+        "Makes 1 mm slices of thick ones by a three-dimensional U-Net, trained for the mean error alone.",
+        "On slices with gaps between them; small findings between two slices cannot come back.",
+        f"{_KUDO}; 16 channels in place of 64, without the discriminator",
+    ),
+    _ct_network(
+        "virtual-thin-slice-gan",
+        "Virtual Thin Slice, as published",
+        "Makes 1 mm slices of thick ones by the paper's network, trained against a conditional discriminator.",
+        f"Where a finding depends on fine texture. {INVENTS}",
+        adversarial=True,
+    ),
+    _ct_network("srcnn-3d", "SRCNN, 3-D", "Three layers (9-1-5).", f"{_COMPARED} virtual-thin-slice is closer to the truth at less cost."),
+    _ct_network("pix2pix-3d", "Pix2Pix, 3-D", "Encoder and decoder down to one voxel.", f"{_COMPARED} {INVENTS}", adversarial=True),
 )
 
 _INTERPOLATIONS = tuple(
@@ -113,7 +199,7 @@ _INTERPOLATIONS = tuple(
     )
 )
 
-METHODS: dict[str, Method] = {method.name: method for method in _NETWORKS + _INTERPOLATIONS}
+METHODS: dict[str, Method] = {method.name: method for method in _TWO_STAGE + _VOLUMETRIC + _INTERPOLATIONS}
 DEFAULT_METHOD = "two-stage-residual"
 assert {method.name for method in _INTERPOLATIONS} == set(KERNELS)
 
@@ -135,7 +221,7 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
     if scale and scale not in SCALES:
         raise InputError(f"The factor {scale} cannot be used; use 2 or 4 (beyond 4 no method can tell detail from invention).")
     fitting = [m for m in METHODS.values() if _fits(m, modality, axes, scale)]
-    names = ", ".join(method.name for method in fitting)
+    names = ", ".join(method.name for method in fitting if is_installed(method, modality))
     method = METHODS.get(name)
     if method is None:
         raise InputError(f"The method {name!r} does not exist; use one of {names}.")
@@ -143,6 +229,39 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
         wanted = " ".join(filter(None, (modality, axes, f"x{scale}" if scale else "")))
         raise InputError(f"The method {name} is not for {wanted}; use one of {names}.")
     return method
+
+
+def is_installed(method: Method, modality: str = "") -> bool:
+    """Whether the models of a method are here, for one modality or for any; those of some methods only come by training."""
+    from .weights import has_model
+
+    if not method.networks:
+        return True
+    kinds = [modality] if modality else method.modalities
+    stages = {"volume": ("volume",), "two-stage": method.order}[method.kind]
+    return any(has_model(method.model_name(kind, stage, scale)) for kind in kinds for stage in stages for scale in method.scales or (0,))
+
+
+def fits_slices(method: Method, slice_spacing: float, distance: float) -> str:
+    """Why a method cannot bring a scan's slices to a distance, as one sentence; empty if it can.
+
+    Args:
+        method: from the catalogue.
+        slice_spacing: millimetres between the slices of the result.
+        distance: millimetres between the scan's slices.
+    """
+    if method.kind == "two-stage":
+        return f"The method {method.name} refines by a factor and cannot give slices of {slice_spacing:g} mm; use virtual-thin-slice (CT, to 1 mm) or an interpolation."
+    if method.slice_spacing and slice_spacing != method.slice_spacing:
+        return f"The method {method.name} gives slices of {method.slice_spacing:g} mm, not of {slice_spacing:g} mm; leave the distance out, or use an interpolation."
+    if method.kind == "volume" and not method.slice_spacing:
+        return f"The method {method.name} refines in-plane and cannot give slices of {slice_spacing:g} mm; use virtual-thin-slice (CT) or an interpolation."
+    low, high = method.slice_range if method.slice_spacing else (slice_spacing, FARTHEST_SLICES * slice_spacing)
+    if distance < low or distance <= slice_spacing:
+        return f"The slices are {distance:.3g} mm apart, too close for {method.name} to make slices of {slice_spacing:g} mm (from {max(low, slice_spacing):g} mm on); leave them as they are, or use two-stage-residual."
+    if distance > high:
+        return f"The slices are {distance:.3g} mm apart, and {method.name} makes slices of {slice_spacing:g} mm from at most {high:g} mm; what lies between can only be guessed."
+    return ""
 
 
 def find_preset(name: str, ensemble: str = "auto", precision: str = "auto") -> Preset:

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import psutil
 
 from .errors import InputError, ResourceError
 from .memory import usable_cores
-from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset
-from .speed import expected_seconds
-from .volume import Volume, find_slice_axis
-from .weights import Model, find_model
+from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset, fits_slices
+from .runtimes.tiled_volume import computed_voxels
+from .speed import expected_seconds, work_of
+from .volume import find_slice_axis
+from .weights import Model, find_model, volume_architecture_of
 
 MINIMUM_SLICES = 4
+FARTHEST_TRAINED = 8.0  # times the distance of the result's slices
 DEFAULT_WORKING_BYTES = 1 << 30
 _ENGINE_BYTES = 150 << 20  # the libraries
 _WORKER_BYTES = 120 << 20  # the activations of a tile, for each core
+_LEAST_VOLUME_BYTES = 256 << 20  # what a volumetric network's feature maps need at least ...
+_MOST_VOLUME_BYTES = 3 << 30  # ... and at most: larger tiles have smaller margins
 _AXIS_NAMES = ("k", "j", "i")
 
 
@@ -32,7 +37,8 @@ class Plan:
     Attributes:
         method: from the catalogue.
         modality: "CT" or "MR".
-        in_plane, through_plane: factors, 1, 2 or 4.
+        in_plane: factor, 1, 2 or 4.
+        through_plane: factor, 1, 2 or 4; any above 1 where a distance of slices was asked for.
         slice_axis: array axis (0 = k, 1 = j, 2 = i) that is the depth.
         preset: ensemble and precision.
         shape, output_shape: voxels.
@@ -41,14 +47,15 @@ class Plan:
         working_bytes: the part of it that may be spent on blocks in work.
         accumulates: multiply-accumulates of the networks.
         seconds: a guess for this machine; see :mod:`superres3d.speed`.
-        models: by stage, "plane" and "depth", in the order in which they run.
+        models: by stage, "plane" and "depth" in the order in which they run, or "volume".
         notes: what was assumed, one sentence each.
+        slice_spacing: millimetres between the slices of the result that were asked for; 0: a factor was.
     """
 
     method: Method
     modality: str
     in_plane: int
-    through_plane: int
+    through_plane: int | float
     slice_axis: int
     preset: Preset
     shape: tuple[int, int, int]
@@ -60,11 +67,17 @@ class Plan:
     seconds: float
     models: dict[str, Model]
     notes: tuple[str, ...] = ()
+    slice_spacing: float = 0.0
 
     @property
-    def factors(self) -> tuple[int, int, int]:
+    def refinement(self) -> dict[str, Any]:
+        """The arguments with which any interpolation gives the same grid."""
+        return {"slice_spacing": self.slice_spacing} if self.slice_spacing else {"scale": (self.in_plane, int(self.through_plane))}
+
+    @property
+    def factors(self) -> tuple[int | float, int | float, int | float]:
         """Refinement along (k, j, i) of the scan's own array."""
-        factors = [self.in_plane] * 3
+        factors: list[int | float] = [self.in_plane] * 3
         factors[self.slice_axis] = self.through_plane
         return tuple(factors)
 
@@ -73,9 +86,10 @@ def plan_upscaling(
     shape: Sequence[int],
     spacing: Sequence[float],
     dtype: np.dtype | str,
-    scale: int | tuple[int, int] = 2,
+    scale: int | tuple[int, int] | None = None,
     *,
-    axes: str = "all",
+    axes: str | None = None,
+    slice_spacing: float | None = None,
     method: str = DEFAULT_METHOD,
     modality: str = "MR",
     preset: str = DEFAULT_PRESET,
@@ -92,8 +106,9 @@ def plan_upscaling(
         shape: voxels along (k, j, i).
         spacing: millimetres along (i, j, k).
         dtype: of the scan, and so of the result.
-        scale: 2 or 4, used on ``axes``; or a pair (in-plane, through-plane) of 1, 2 or 4.
-        axes: "all", "in-plane" or "through-plane"; not used with a pair.
+        scale: 2 or 4, used on ``axes``; or a pair (in-plane, through-plane) of 1, 2 or 4; None: 2, or what the method is made for.
+        axes: "all", "in-plane" or "through-plane"; not used with a pair; None: the first that the method has.
+        slice_spacing: millimetres between the slices of the result, in place of a factor; the nearest that fills the same extent.
         method: a name from the catalogue.
         modality: "CT" or "MR".
         preset: "best", "balanced" or "fast".
@@ -112,45 +127,41 @@ def plan_upscaling(
     chosen = find_preset(preset, ensemble, precision)
     if modality not in MODALITIES:
         raise InputError(f"The modality {modality!r} does not exist; use one of {', '.join(MODALITIES)}.")
-    in_plane, through_plane, axes = _factors(scale, axes)
-    found = find_method(method, modality, axes, max(in_plane, through_plane))
     axis, notes = _slice_axis(spacing, slice_axis)
-    if found.networks and through_plane > 1 and shape[axis] < MINIMUM_SLICES:
-        raise InputError(
-            f"The scan has {shape[axis]} slices, and the depth network needs at least {MINIMUM_SLICES}; use the axes in-plane."
-        )
-    models = {}
-    if found.networks:
-        factors_of = {"plane": in_plane, "depth": through_plane}
-        models = {stage: find_model(found.model_name(modality, stage, factors_of[stage])) for stage in found.order if factors_of[stage] > 1}
+    refinement = Refinement.of(find_method(method, modality), scale, axes, slice_spacing, int(shape[axis]), float(spacing[2 - axis]))
+    in_plane, through_plane = refinement.in_plane, refinement.through_plane
+    found = find_method(method, modality, refinement.axes, refinement.scale)
+    models = _models(found, modality, in_plane, through_plane, int(shape[axis]))
+    if found.kind == "volume" and found.slice_spacing and through_plane > FARTHEST_TRAINED:
+        notes += (f"The slices lie {through_plane:.1f} times as far apart as those of the result; the network was trained up to {FARTHEST_TRAINED:g} times.",)
     factors = [in_plane] * 3
     factors[axis] = through_plane
-    output_shape = tuple(int(n) * f for n, f in zip(shape, factors))
+    output_shape = tuple(round(int(n) * f) for n, f in zip(shape, factors))
     itemsize = np.dtype(dtype).itemsize
     result = int(np.prod(output_shape, dtype=np.int64)) * itemsize
     given = int(np.prod(shape, dtype=np.int64)) * itemsize
     fixed = result + given * inputs_in_memory + (_ENGINE_BYTES + usable_cores() * _WORKER_BYTES if models else 0)
+    least, most = DEFAULT_WORKING_BYTES // 8, DEFAULT_WORKING_BYTES
+    if found.kind == "volume":
+        # The whole interpolated scan and the whole result lie in memory as float32, and the interpolation needs a copy.
+        fixed += 12 * int(np.prod(output_shape, dtype=np.int64))
+        least, most = _LEAST_VOLUME_BYTES, _MOST_VOLUME_BYTES
     available = memory_limit or psutil.virtual_memory().available
-    working = min(DEFAULT_WORKING_BYTES, available - fixed)
-    if working < DEFAULT_WORKING_BYTES // 8:
+    working = min(most, available - fixed)
+    if working < least:
         size = " x ".join(str(n) for n in output_shape[::-1])
         raise ResourceError(
-            f"The result ({size} voxels) needs {_in_words(fixed + DEFAULT_WORKING_BYTES // 8)} of memory and "
+            f"The result ({size} voxels) needs {_in_words(fixed + least)} of memory and "
             f"{f'the limit is {_in_words(available)}' if memory_limit else f'{_in_words(available)} are free'}; "
             "use a smaller factor, fewer axes, or a part of the scan."
         )
-    accumulates = _accumulates(models, chosen.ensemble, shape, in_plane, through_plane)
+    accumulates = _accumulates(models, chosen.ensemble, np.moveaxis(np.empty(shape, np.bool_), axis, 0).shape, in_plane, through_plane, working)
+    working_set = working if found.kind == "volume" else min(working, _largest_working_set(output_shape))
     return Plan(
         found, modality, in_plane, through_plane, axis, chosen, tuple(int(n) for n in shape), output_shape,
-        result, fixed + min(working, _largest_working_set(output_shape)), working, accumulates,
-        expected_seconds(accumulates, chosen.half, device, max(in_plane, through_plane)) + result / 200e6, models, notes,
+        result, fixed + working_set, working, accumulates,
+        expected_seconds(accumulates, chosen.half, device, work_of(found, max(in_plane, through_plane))) + result / 200e6, models, notes, refinement.slice_spacing,
     )  # fmt: skip
-
-
-def output_bytes(volume: Volume, scale: int | tuple[int, int], axes: str = "all") -> int:
-    """Bytes of the voxels that upscaling ``volume`` gives (InputError for factors that cannot be used)."""
-    in_plane, through_plane, _ = _factors(scale, axes)
-    return volume.voxels.nbytes * in_plane**2 * through_plane
 
 
 def guess_modality(voxels: np.ndarray) -> str:
@@ -158,17 +169,79 @@ def guess_modality(voxels: np.ndarray) -> str:
     return "CT" if float(voxels.min()) < -500 else "MR"
 
 
-def _factors(scale: int | tuple[int, int], axes: str) -> tuple[int, int, str]:
-    """(in-plane, through-plane, axes) from either way of asking."""
-    if isinstance(scale, (tuple, list)):
-        if len(scale) != 2 or any(f not in (1, *SCALES) for f in scale) or max(scale) == 1:
-            raise InputError(f"The factors {scale} cannot be used; give (in-plane, through-plane) out of 1, 2 and 4, not both 1.")
-        in_plane, through_plane = (int(f) for f in scale)
-        return in_plane, through_plane, "all" if min(scale) > 1 else "in-plane" if through_plane == 1 else "through-plane"
-    if isinstance(scale, bool) or scale not in SCALES:
-        raise InputError(f"The factor {scale} cannot be used; use 2 or 4 (beyond 4 no method can tell detail from invention).")
-    scale = int(scale)
-    return (1 if axes == "through-plane" else scale), (1 if axes == "in-plane" else scale), axes
+@dataclass(frozen=True)
+class Refinement:
+    """What is refined, from any of the ways of asking.
+
+    Attributes:
+        in_plane, through_plane: factors.
+        axes: "all", "in-plane" or "through-plane".
+        scale: the larger factor; 0 where a distance of slices was asked for.
+        slice_spacing: that distance in millimetres, or 0.
+    """
+
+    in_plane: int
+    through_plane: int | float
+    axes: str
+    scale: int
+    slice_spacing: float = 0.0
+
+    @classmethod
+    def of(cls, method: Method, scale, axes: str | None, slice_spacing: float | None, slices: int, distance: float) -> Refinement:
+        """Checked (InputError).
+
+        Args:
+            method: from the catalogue.
+            scale, axes, slice_spacing: see :func:`plan_upscaling`.
+            slices: of the scan.
+            distance: millimetres between them.
+        """
+        if slice_spacing is None and (method.scales or scale is not None):
+            if not method.scales:
+                raise InputError(
+                    f"The method {method.name} gives slices of {method.slice_spacing:g} mm whatever their distance in the scan, and takes no factor; leave the factor out."
+                )
+            return cls._by_factor(method.scales[0] if scale is None else scale, axes or method.axes[0])
+        if scale is not None:
+            raise InputError("A factor and a distance of the slices were both given; give one of them.")
+        if axes not in (None, "through-plane"):
+            raise InputError(f"A distance of the slices refines through-plane, and the axes {axes} were given; leave the axes out.")
+        return cls._by_spacing(method, method.slice_spacing if slice_spacing is None else slice_spacing, slices, distance)
+
+    @classmethod
+    def _by_factor(cls, scale: int | tuple[int, int], axes: str) -> Refinement:
+        if isinstance(scale, (tuple, list)):
+            if len(scale) != 2 or any(f not in (1, *SCALES) for f in scale) or max(scale) == 1:
+                raise InputError(f"The factors {scale} cannot be used; give (in-plane, through-plane) out of 1, 2 and 4, not both 1.")
+            in_plane, through_plane = (int(f) for f in scale)
+            return cls(in_plane, through_plane, "all" if min(scale) > 1 else "in-plane" if through_plane == 1 else "through-plane", max(in_plane, through_plane))
+        if isinstance(scale, bool) or scale not in SCALES:
+            raise InputError(f"The factor {scale} cannot be used; use 2 or 4 (beyond 4 no method can tell detail from invention).")
+        scale = int(scale)
+        return cls(1 if axes == "through-plane" else scale, 1 if axes == "in-plane" else scale, axes, scale)
+
+    @classmethod
+    def _by_spacing(cls, method: Method, slice_spacing: float, slices: int, distance: float) -> Refinement:
+        if not np.isfinite(slice_spacing) or slice_spacing <= 0:
+            raise InputError(f"Slices cannot be {slice_spacing:g} mm apart; give a distance above 0.")
+        refusal = fits_slices(method, slice_spacing, distance)
+        if refusal:
+            raise InputError(refusal)
+        count = max(slices + 1, round(slices * distance / slice_spacing))
+        return cls(1, count // slices if count % slices == 0 else count / slices, "through-plane", 0, slice_spacing)
+
+
+def _models(method: Method, modality: str, in_plane: int, through_plane: int | float, slices: int) -> dict[str, Model]:
+    """The models by stage (InputError if the scan has too few slices, ModelError if one is missing)."""
+    if not method.networks:
+        return {}
+    if through_plane > 1 and slices < MINIMUM_SLICES:
+        instead = "use the axes in-plane" if "in-plane" in method.axes else "use an interpolation"
+        raise InputError(f"The scan has {slices} slices, and the depth network needs at least {MINIMUM_SLICES}; {instead}.")
+    if method.kind == "volume":
+        return {"volume": find_model(method.model_name(modality, "volume", in_plane))}
+    factors = {"plane": in_plane, "depth": through_plane}
+    return {stage: find_model(method.model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
 
 
 def _slice_axis(spacing: Sequence[float], wanted: str) -> tuple[int, tuple[str, ...]]:
@@ -180,8 +253,12 @@ def _slice_axis(spacing: Sequence[float], wanted: str) -> tuple[int, tuple[str, 
     return axis, (f"The axis {_AXIS_NAMES[axis]} has by far the coarsest spacing and was taken as the slice axis.",) if axis else ()
 
 
-def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], in_plane: int, through_plane: int) -> float:
-    """The later stage works on what the earlier one refined."""
+def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], in_plane: int, through_plane: int | float, working: int) -> float:
+    """The later stage works on what the earlier one refined, a volumetric network on the interpolated scan and its tiles' margins."""
+    if "volume" in models:
+        refined = (shape[0] * through_plane, shape[1] * in_plane, shape[2] * in_plane)
+        voxels = computed_voxels(volume_architecture_of(models["volume"]), [round(n) for n in refined], working)
+        return float(voxels) * models["volume"].multiply_accumulates * ENSEMBLES[ensemble]["volume"]
     pixels, total = float(np.prod(shape, dtype=np.int64)), 0.0
     for stage, model in models.items():
         total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble][stage]
@@ -190,7 +267,7 @@ def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], 
 
 
 def _largest_working_set(output_shape: Sequence[int]) -> int:
-    """A block never needs more than about this for a small scan."""
+    """A block of slices never needs more than about this for a small scan."""
     return 16 * int(np.prod(output_shape, dtype=np.int64))
 
 

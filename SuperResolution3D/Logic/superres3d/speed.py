@@ -16,6 +16,7 @@ from .files import replace_text
 from .memory import usable_cores
 
 if TYPE_CHECKING:
+    from .methods import Method
     from .plan import Plan
     from .runtimes import Runtime
 
@@ -24,19 +25,22 @@ _FIRST_GUESS_PER_CORE = 35e9
 _ENOUGH_SECONDS = 3.0  # a shorter run says more about starting up than about the machine
 _START_SECONDS = 1.0
 _CALIBRATION_SECONDS = 0.4
+_FACTORS = ("2x", "4x")
 _SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
 
 
-def expected_seconds(accumulates: float, half: bool, device: str = "auto", factor: int = 2) -> float:
-    """A guess of the seconds for so many multiply-accumulates on a device (0 gives 0).
+def work_of(method: Method, factor: float) -> str:
+    """What has a rate of its own: each factor (what lies outside the networks weighs more at 4x), each volumetric network."""
+    return method.name if method.kind == "volume" else f"{factor:g}x"
 
-    Each factor has a rate of its own: what lies outside the networks weighs more at 4x.
-    """
+
+def expected_seconds(accumulates: float, half: bool, device: str = "auto", work: str = "2x") -> float:
+    """A guess of the seconds for so many multiply-accumulates on a device (0 gives 0); ``work`` is from :func:`work_of`."""
     if not accumulates:
         return 0.0
     rates = _read()
     kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
-    wanted = [_key(kind, precision, scale) for kind in kinds for precision in (half, not half) for scale in (factor, 6 - factor)]
+    wanted = [_key(kind, precision, known) for kind in kinds for precision in (half, not half) for known in dict.fromkeys((work, *_FACTORS))]
     known = [rates[key] for key in wanted if key in rates]
     return _START_SECONDS + accumulates / (known[0] if known else _FIRST_GUESS_PER_CORE * usable_cores())
 
@@ -44,13 +48,13 @@ def expected_seconds(accumulates: float, half: bool, device: str = "auto", facto
 def is_known(half: bool, device: str = "auto") -> bool:
     """Whether this machine's own speed is known for that precision and device."""
     kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
-    return any(_key(kind, half, factor) in _read() for kind in kinds for factor in (2, 4))
+    return any(_key(kind, half, work) in _read() for kind in kinds for work in _FACTORS)
 
 
 def remember_speed(runtime: Runtime, plan: Plan, seconds: float) -> None:
     """Keep what a finished run tells of the machine."""
     if seconds >= _ENOUGH_SECONDS:
-        _keep(_kind(runtime), plan.preset.half, plan.accumulates / seconds, max(plan.factors))
+        _keep(_kind(runtime), plan.preset.half, plan.accumulates / seconds, work_of(plan.method, max(plan.factors)))
 
 
 def calibrate(modality: str, preset_name: str) -> None:
@@ -104,9 +108,9 @@ def _kind(runtime: Runtime) -> str:
     return runtime.device.split(":")[0]
 
 
-def _keep(kind: str, half: bool, rate: float, factor: int = 2) -> None:
+def _keep(kind: str, half: bool, rate: float, work: str = "2x") -> None:
     try:
-        rates, key = _read(), _key(kind, half, factor)
+        rates, key = _read(), _key(kind, half, work)
         # One run beside other work must not spoil it.
         rates[key] = round((rates.get(key, rate) + rate) / 2)
         cache_folder().mkdir(parents=True, exist_ok=True)
@@ -124,5 +128,5 @@ def _read() -> dict[str, float]:
         return {}
 
 
-def _key(kind: str, half: bool, factor: int) -> str:
-    return f"{kind} {'half' if half else 'single'} {factor}x {usable_cores()} cores"
+def _key(kind: str, half: bool, work: str) -> str:
+    return f"{kind} {'half' if half else 'single'} {work} {usable_cores()} cores"

@@ -1,4 +1,4 @@
-"""The two stages of Georgescu 2020 (figure 1): the plane CNN on slices, the depth CNN across them."""
+"""The two stages of Georgescu 2020 (figure 1), the plane CNN on slices and the depth CNN across them; and the volumetric networks' one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .engine import Engine
-from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS
+from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, VOLUME_MEMBERS
+from .interpolation import resize
 from .tiling import Region, Tick
 from .weights import Model, architecture_of
 
@@ -65,6 +66,25 @@ class DepthStage:
         slices = np.ascontiguousarray(array[:, :, left:right].transpose(2, 0, 1))
         columns = self._engine.run(self._model, slices, self._turns, lambda done: tick(0.5 + 0.5 * done))
         return (rows[:, depth, left:right].transpose(1, 0, 2) + columns[:, depth, top:bottom].transpose(1, 2, 0)) * np.float32(0.5)
+
+
+class VolumeStage:
+    """A volumetric network on the interpolated volume (Chen 2020, section 3.4; Kudo 2019, figure 2); takes the volume whole."""
+
+    name = "volume"
+
+    def __init__(self, engine: Engine, model: Model, ensemble_name: str, factors: tuple[float, float, float], base: str, working_bytes: int):
+        self._engine = engine
+        self._model = model
+        self._turns = VOLUME_MEMBERS[ensemble_name]
+        self._factors = factors
+        self._base = base
+        self._working_bytes = working_bytes
+
+    def __call__(self, array: np.ndarray, tick: Tick) -> np.ndarray:
+        """Refine (k, j, i), slices first, in network units."""
+        interpolated = np.ascontiguousarray(resize(array, self._factors, self._base))
+        return self._engine.run_volume(self._model, interpolated, self._turns, tick, self._working_bytes)
 
 
 def make_stages(models: dict[str, Model], ensemble_name: str, engine: Engine) -> list[PlaneStage | DepthStage]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,12 +22,15 @@ from .errors import Cancelled
 from .intensity import IntensityScale, intensity_scale
 from .interpolation import KERNELS, resize
 from .memory import kept_heap, peak_bytes, usable_cores
-from .methods import DEFAULT_METHOD, DEFAULT_PRESET
+from .methods import DEFAULT_METHOD, DEFAULT_PRESET, INVENTS
 from .plan import Plan, guess_modality, plan_upscaling
 from .speed import remember_speed
 from .tiling import Region, Stage, StageRegion, Tick, blocks, choose_block, cut, extent, run_chain, scaled, stage_regions
 from .volume import Volume, accepted
 from .weights import verified_weights
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 Progress = Callable[[str, float], None]  # (stage, finished share of the whole)
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
@@ -43,9 +46,10 @@ class Result:
 
 def upscale(
     volume: Volume,
-    scale: int | tuple[int, int] = 2,
+    scale: int | tuple[int, int] | None = None,
     *,
-    axes: str = "all",
+    axes: str | None = None,
+    slice_spacing: float | None = None,
     method: str = DEFAULT_METHOD,
     modality: str = "auto",
     preset: str = DEFAULT_PRESET,
@@ -61,8 +65,10 @@ def upscale(
 
     Args:
         volume: voxels (k, j, i), not changed.
-        scale: 2 or 4, applied on ``axes``; or a pair (in-plane, through-plane) of 1, 2, 4.
-        axes: "all", "in-plane" or "through-plane".
+        scale: 2 or 4, applied on ``axes``; or a pair (in-plane, through-plane) of 1, 2, 4; None: 2, or what the method is made for.
+        axes: "all", "in-plane" or "through-plane"; None: the first that the method has.
+        slice_spacing: millimetres between the slices of the result, in place of a factor: for interpolations, and for methods
+            that are made for one distance (their default).  The slices fill the scan's extent exactly, so it is met to half a slice in all.
         method: see ``superres3d methods``.
         modality: "CT", "MR", or "auto": what the file says, else a guess from the intensities.
         preset: "best", "balanced" or "fast": how much work a network may spend.
@@ -86,33 +92,71 @@ def upscale(
     started = time.perf_counter()
     volume = accepted(volume, "The scan")
     notes = list(volume.notes)
-    if modality == "auto":
-        modality = volume.modality or guess_modality(volume.voxels)
-        if not volume.modality:
-            notes.append(f"The file does not tell its modality; taken as {modality} from its intensities.")
-    plan = plan_upscaling(
-        volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale,
-        axes=axes, method=method, modality=modality, preset=preset, ensemble=ensemble, precision=precision, slice_axis=slice_axis,
-        memory_limit=memory_limit, inputs_in_memory=0,
+    plan, assumed = plan_for(
+        volume, scale, axes=axes, slice_spacing=slice_spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
+        precision=precision, slice_axis=slice_axis, memory_limit=memory_limit,
     )  # fmt: skip
+    notes += assumed
     watch = _Watch(progress, cancelled)
-    if plan.method.networks:
-        stages, engine = _network_stages(plan, device)
-        intensities = intensity_scale(volume.voxels, plan.modality)
-    else:
-        stages, engine = [_InterpolationStage(plan)], None
-        intensities = None
+    engine = _engine(plan, device) if plan.method.networks else None
     try:
         with kept_heap():
-            voxels, block_count = _run(volume.voxels, plan, stages, intensities, watch)
+            voxels, block_count = _compute(volume.voxels, plan, engine, watch)
     finally:
         if engine:
             engine.close()
     if engine and not engine.notes:  # a run that changed engines tells of neither
         remember_speed(engine.runtime, plan, sum(watch.seconds.values()))
-    notes += list(plan.notes) + (engine.notes if engine else [])
+    notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
     return Result(volume.refined(voxels, plan.factors), report)
+
+
+def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, modality: str = "auto", **choices: Any) -> tuple[Plan, list[str]]:
+    """The plan for a scan that is in memory, and what was assumed of it, one sentence each; arguments and errors as :func:`upscale`."""
+    notes = []
+    if modality == "auto":
+        modality = volume.modality or guess_modality(volume.voxels)
+        if not volume.modality:
+            notes.append(f"The file does not tell its modality; taken as {modality} from its intensities.")
+    plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0, **choices)
+    return plan, notes
+
+
+def _compute(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watch) -> tuple[np.ndarray, int]:
+    """The result's voxels, and in how many blocks they were computed."""
+    if plan.method.kind == "volume" or plan.through_plane != int(plan.through_plane):
+        return _run_whole(voxels, plan, engine, watch), 1
+    if engine is None:
+        return _run(voxels, plan, [_InterpolationStage(plan)], None, watch)
+    from .stages import make_stages
+
+    return _run(voxels, plan, make_stages(plan.models, plan.preset.ensemble, engine), intensity_scale(voxels, plan.modality), watch)
+
+
+def _run_whole(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watch) -> np.ndarray:
+    """A volumetric network, or an interpolation to a distance of slices: the depth in one piece."""
+    result = np.empty(plan.output_shape, voxels.dtype)
+    source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
+    factors = (plan.through_plane, plan.in_plane, plan.in_plane)
+    if engine is None:
+        watch.begin("interpolation")
+        for row in range(source.shape[1]):
+            target[:, row] = _as_dtype(resize(_exact(source[:, row]), (plan.through_plane, 1), plan.method.name), voxels.dtype)
+            watch.tick(0, (row + 1) / source.shape[1])
+        return result
+    from .stages import VolumeStage
+
+    stage = VolumeStage(engine, plan.models["volume"], plan.preset.ensemble, factors, plan.method.base, plan.working_bytes)
+    watch.begin(stage.name)
+    intensities = intensity_scale(voxels, plan.modality)
+    inside, outside = intensities.split(intensities.normalise(source))
+    refined = stage(inside, lambda share: watch.tick(0, share))
+    if outside is not None:
+        refined += resize(outside, factors, "linear")
+    for index, image in enumerate(refined):
+        target[index] = _as_dtype(intensities.restore(image), voxels.dtype)
+    return result
 
 
 def _run(
@@ -170,21 +214,23 @@ class _InterpolationStage:
         return float(np.prod(shape))
 
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
-        if array.dtype.itemsize == 4 and array.dtype.kind in "iu":
-            array = array.astype(np.float64)  # float32 cannot hold all 32-bit integers
-        refined = cut(resize(array, self.factors, self._kernel), scaled(keep, self.factors))
+        refined = cut(resize(_exact(array), self.factors, self._kernel), scaled(keep, self.factors))
         tick(1.0)
         return refined
 
 
-def _network_stages(plan: Plan, device: str):
+def _exact(array: np.ndarray) -> np.ndarray:
+    """In a type that the interpolation keeps: float32 cannot hold all 32-bit integers."""
+    return array.astype(np.float64) if array.dtype.itemsize == 4 and array.dtype.kind in "iu" else array
+
+
+def _engine(plan: Plan, device: str) -> Engine:
     from .engine import Engine
-    from .stages import make_stages
 
     engine = Engine(device, plan.preset.half)
     for model in plan.models.values():  # before the first stage has taken its time
         verified_weights(model)
-    return make_stages(plan.models, plan.preset.ensemble, engine), engine
+    return engine
 
 
 class _Watch:
@@ -211,6 +257,11 @@ class _Watch:
             self._last = time.perf_counter()
             self._say(self._names[0], 0.0)
 
+    def begin(self, name: str) -> None:
+        """A single piece of work that is not cut into blocks."""
+        self._starts, self._names, self._last = [0.0, 1.0], [name], time.perf_counter()
+        self._say(name, 0.0)
+
     def tick(self, stage: int, share: float) -> None:
         now = time.perf_counter()
         name = self._names[stage]
@@ -233,6 +284,7 @@ def _report(plan: Plan, volume: Volume, watch: _Watch, block_count: int, engine,
         "statement": NOT_FOR_DIAGNOSIS,
         "method": plan.method.name,
         "paper": plan.method.paper,
+        "invents": INVENTS if plan.method.adversarial else None,
         "models": {stage: {"name": model.name, "sha256": model.sha256} for stage, model in plan.models.items()},
         "modality": plan.modality,
         "factors_ijk": list(plan.factors[::-1]),

@@ -17,6 +17,7 @@ import numpy as np
 
 from .errors import ModelError
 from .networks.architecture import Architecture
+from .networks.families import VolumeArchitecture
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 _HERE = Path(__file__).resolve().parent
@@ -47,7 +48,7 @@ class Model:
 
     @property
     def multiply_accumulates(self) -> int:
-        """Per input pixel of a slice."""
+        """Per input pixel of a slice; of a volumetric network per voxel of the result."""
         return int(self.card["multiply_accumulates_per_pixel"])
 
 
@@ -70,7 +71,12 @@ def find_model(name: str) -> Model:
     for folder in model_folders():
         if (folder / name / WEIGHTS).is_file():
             return _read_card(name, folder / name)
-    raise ModelError(f"The model {name} is not installed; install the package again, or set SUPERRES3D_MODELS to the folder that holds it.")
+    raise ModelError(f"The model {name} is not installed; install the package again, train it, or set SUPERRES3D_MODELS to the folder that holds it.")
+
+
+def has_model(name: str) -> bool:
+    """Whether there is a model called ``name``."""
+    return any((folder / name / WEIGHTS).is_file() for folder in model_folders())
 
 
 def _read_card(name: str, folder: Path) -> Model:
@@ -102,6 +108,14 @@ def architecture_of(model: Model) -> Architecture:
     """The network that the card describes (ModelError if it describes none)."""
     try:
         return Architecture.from_card(model.network)
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"The card of the model {model.name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
+
+
+def volume_architecture_of(model: Model) -> VolumeArchitecture:
+    """The volumetric network that the card describes (ModelError if it describes none)."""
+    try:
+        return VolumeArchitecture.from_card(model.network)
     except (KeyError, TypeError) as error:
         raise ModelError(f"The card of the model {model.name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
 
@@ -141,13 +155,33 @@ def load_network(model: Model):
     return net.eval()
 
 
+def load_volume_network(model: Model):
+    """The trained volumetric network as a PyTorch module, float32, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: as :func:`load_network`.
+    """
+    import torch
+
+    from .networks.volumetric import BlueprintNet
+
+    tensors = load_tensors(model)
+    net = BlueprintNet(volume_architecture_of(model))
+    try:
+        net.load_tensors({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise ModelError(f"The weights of the model {model.name} do not fit its network ({str(error).splitlines()[0]}); install the model again.") from None
+    return net.eval()
+
+
 def save_model(net, name: str, folder: Path, card: dict[str, Any]) -> Model:
     """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size."""
     from safetensors.torch import save
 
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
-    content = save({key: tensor.contiguous() for key, tensor in net.state_dict().items()})
+    tensors = net.stored_tensors() if hasattr(net, "stored_tensors") else net.state_dict()
+    content = save({key: tensor.contiguous() for key, tensor in tensors.items()})
     (target / WEIGHTS).write_bytes(content)
     card = {
         "name": name,

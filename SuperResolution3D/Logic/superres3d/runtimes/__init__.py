@@ -12,10 +12,18 @@ import numpy as np
 
 from ..ensemble import Turn
 from ..networks.architecture import Architecture
+from ..networks.families import VolumeArchitecture
 from ..weights import Model
 
+VOLUME_BYTES = 1 << 30  # what a window of a volumetric network may take unless a plan says otherwise
 #: called between the pieces of a network's work; may raise to stop it
 Alive = Callable[[], None]
+#: asked during a long piece whether to end it; a network that does raises :class:`PieceStopped`
+Stopped = Callable[[], bool]
+
+
+class PieceStopped(Exception):
+    """A piece of work was ended before it was done."""
 
 
 class Network(Protocol):
@@ -44,6 +52,16 @@ class Network(Protocol):
         ...
 
 
+class VolumeNetwork(Protocol):
+    """A trained volumetric network; see :class:`superres3d.runtimes.tiled_volume.TiledVolumeNetwork`."""
+
+    architecture: VolumeArchitecture
+
+    def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int: ...
+
+    def ensemble(self, volume: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray: ...
+
+
 class Runtime(Protocol):
     """A library on a device.
 
@@ -53,6 +71,7 @@ class Runtime(Protocol):
         precision: "float32" or "float16".
         workers: how many threads may call a network at the same time.
         pixels: output pixels that a call should have: enough to be efficient, few enough for memory.
+        volume_bytes: that the feature maps of a window of a volumetric network may take.
     """
 
     name: str
@@ -60,9 +79,14 @@ class Runtime(Protocol):
     precision: str
     workers: int
     pixels: int
+    volume_bytes: int
 
     def load(self, model: Model) -> Network:
         """The model's network (ModelError if its weights are damaged)."""
+        ...
+
+    def load_volume(self, model: Model) -> VolumeNetwork:
+        """The same for a volumetric model."""
         ...
 
     def give_up_memory(self) -> str | None:

@@ -10,15 +10,20 @@ import numpy as np
 from ..errors import ModelError
 from ..memory import usable_cores
 from ..networks.architecture import Architecture
-from ..weights import Model, architecture_of, load_tensors
+from ..networks.families import VolumeArchitecture
+from ..weights import Model, architecture_of, load_tensors, volume_architecture_of
+from . import VOLUME_BYTES, PieceStopped, Stopped
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
+from .openvino_volume import build_volume_graph
 from .tiled import TiledNetwork, memory_errors
+from .tiled_volume import TiledVolumeNetwork
 
 _PIXELS = 1 << 18  # 32 float32 channels of them are 32 MiB
 _SMALLEST_PIXELS = 1 << 13
 _PROBE = (1, 32, 32)
 _KEPT_SHAPES = 2  # a tile upright and on its side
+_ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
 
 
 class OpenVINORuntime:
@@ -42,24 +47,31 @@ class OpenVINORuntime:
         self.name = f"OpenVINO {ov.__version__.split('-')[0]}"
         self.workers = usable_cores()
         self.pixels = _PIXELS
+        self.volume_bytes = VOLUME_BYTES
 
     def load(self, model: Model) -> TiledNetwork:
         architecture = architecture_of(model)
-        tensors = load_tensors(model)
-        found = {name: tensor.shape for name, tensor in tensors.items()}
-        if found != architecture.tensor_shapes():
-            wrong = sorted(set(found.items()) ^ set(architecture.tensor_shapes().items()))[0][0]
-            raise ModelError(f"The weights of the model {model.name} do not fit its network ({wrong}); install the model again.")
+        tensors = _fitting_tensors(model, architecture)
         # A library that cannot compile fails here, before the work begins.
         if not _has_matrix_units(self.compile(build_graph(architecture, tensors, _PROBE))):
             self.precision = "float32"
         graphs = _Graphs(self, tensors, architecture)
         return TiledNetwork(architecture, graphs, lambda: self.pixels, correction_only=True)
 
-    def compile(self, graph: ov.Model) -> ov.CompiledModel:
+    def load_volume(self, model: Model) -> TiledVolumeNetwork:
+        architecture = volume_architecture_of(model)
+        tensors = _fitting_tensors(model, architecture)
+        probe = [architecture.survey.step * 2] * 3
+        if not _has_matrix_units(self.compile(build_volume_graph(architecture, tensors, probe), streams=1)):
+            self.precision = "float32"
+        infer = _VolumeGraphs(self, tensors, architecture)
+        return TiledVolumeNetwork(architecture, infer, lambda: self.volume_bytes, 2 if self.precision == "float16" else 4)
+
+    def compile(self, graph: ov.Model, streams: int = 0) -> ov.CompiledModel:
+        """Ready to run; by default a stream for each worker."""
         settings = {
             "INFERENCE_PRECISION_HINT": "f16" if self.precision == "float16" else "f32",
-            "NUM_STREAMS": self.workers,
+            "NUM_STREAMS": streams or self.workers,
             "INFERENCE_NUM_THREADS": self.workers,
             "ENABLE_CPU_PINNING": False,
         }
@@ -69,7 +81,8 @@ class OpenVINORuntime:
         if self.pixels <= _SMALLEST_PIXELS:
             return None
         self.pixels //= 2
-        return f"Memory ran short; went on with tiles of {self.pixels} pixels."
+        self.volume_bytes //= 2
+        return "Memory ran short; went on with smaller tiles."
 
     def close(self) -> None:
         pass  # compiled graphs go with their networks
@@ -82,6 +95,53 @@ def _has_matrix_units(compiled: ov.CompiledModel) -> bool:
     """
     told = (layer.get_rt_info() for layer in compiled.get_runtime_model().get_ops())
     return any("primitiveType" in info and "amx_f16" in str(info["primitiveType"].value) for info in told)
+
+
+def _fitting_tensors(model: Model, architecture: Architecture | VolumeArchitecture) -> dict[str, np.ndarray]:
+    """The trained tensors (ModelError if they are damaged or of another network)."""
+    tensors = load_tensors(model)
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if found != architecture.tensor_shapes():
+        wrong = sorted(set(found.items()) ^ set(architecture.tensor_shapes().items()))[0][0]
+        raise ModelError(f"The weights of the model {model.name} do not fit its network ({wrong}); install the model again.")
+    return tensors
+
+
+class _VolumeGraphs:
+    """A volumetric network's graph for the latest shape of a window; all cores work on one window."""
+
+    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray], architecture: VolumeArchitecture):
+        self._runtime = runtime
+        self._tensors = tensors
+        self._architecture = architecture
+        self._shape: tuple[int, ...] = ()
+        self._request: ov.InferRequest | None = None
+
+    def __call__(self, volume: np.ndarray, stopped: Stopped) -> np.ndarray:
+        """(D, H, W) to a new array of that shape."""
+        with memory_errors():
+            if volume.shape != self._shape:
+                self._request, self._shape = None, ()  # the old one's memory first
+                graph = build_volume_graph(self._architecture, self._tensors, volume.shape)
+                self._request = self._runtime.compile(graph, streams=1).create_infer_request()
+                self._shape = volume.shape
+            request = self._request
+            request.set_input_tensor(ov.Tensor(volume[None, None], shared_memory=True))
+            request.start_async()
+            while not request.wait_for(_ASK_MILLISECONDS):
+                if stopped():
+                    request.cancel()
+                    _wait_for_the_end(request)
+                    raise PieceStopped
+        return request.get_output_tensor().data[0, 0].copy()
+
+
+def _wait_for_the_end(request: ov.InferRequest) -> None:
+    """Of a cancelled request: its input must outlive it."""
+    try:
+        request.wait()
+    except RuntimeError:  # how it tells that it was cancelled
+        pass
 
 
 class _Graphs:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..ensemble import Turn, exact_median
-from ..weights import Model, load_network
-from . import Alive
+from ..weights import Model, load_network, load_volume_network
+from . import VOLUME_BYTES, Alive, Stopped
 from .tiled import TiledNetwork, memory_errors
+from .tiled_volume import TiledVolumeNetwork
 
 _PIXELS = {"cpu": 1 << 17, "mps": 1 << 20, "cuda": 1 << 22}
 _SMALLEST_PIXELS = 1 << 13
@@ -33,6 +34,7 @@ class PyTorchRuntime:
         # On a CPU one call a core, each on one thread, is faster than all cores in one call.
         self.workers = torch.get_num_threads() if self.kind == "cpu" else 1
         self.pixels = _PIXELS[self.kind]
+        self.volume_bytes = VOLUME_BYTES
 
     def load(self, model: Model):
         net = load_network(model).to(self.device, memory_format=torch.channels_last)
@@ -40,12 +42,26 @@ class PyTorchRuntime:
             return TiledNetwork(net.architecture, _on_this_thread(net), lambda: self.pixels, correction_only=False)
         return DeviceNetwork(net, self)
 
+    def load_volume(self, model: Model) -> TiledVolumeNetwork:
+        net = load_volume_network(model).to(self.device, memory_format=torch.channels_last_3d)
+        half = self.precision == "float16"
+
+        @torch.inference_mode()
+        def infer(volume: np.ndarray, stopped: Stopped) -> np.ndarray:
+            with memory_errors(), torch.autocast(self.kind, torch.float16, enabled=half):
+                window = torch.from_numpy(volume)[None, None].to(self.device)
+                return net.correction(window)[0, 0].float().cpu().numpy()
+
+        # PyTorch keeps what a layer read until the next has written; eager joins are copies.
+        return TiledVolumeNetwork(net.architecture, infer, lambda: self.volume_bytes // 2, 2 if half else 4)
+
     def give_up_memory(self) -> str | None:
         if self.pixels <= _SMALLEST_PIXELS:
             return None
         self.pixels //= 2
+        self.volume_bytes //= 2
         self.close()
-        return f"{self.device} ran out of memory; went on with batches of {self.pixels} pixels."
+        return f"{self.device} ran out of memory; went on with smaller tiles."
 
     def close(self) -> None:
         if self.kind == "cuda":

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from .. import __version__
 from ..intensity import CT_RANGE_HU, MR_PERCENTILES
-from ..networks.georgescu import IntermediateLossNet
+from ..methods import INVENTS
 from ..weights import Model, save_model
-from .recipe import Recipe
+from .recipe import AnyRecipe, Recipe, VolumeRecipe
 
 CATALOGUE = "catalogue.csv"
+_NOT_SCHEDULE = ("volumes", "validation", "all_axes", "family", "options", "residual", "body_parts")
 
 
-def export_model(net: IntermediateLossNet, recipe: Recipe, data: Path, folder: Path) -> Model:
+def export_model(net: nn.Module, recipe: AnyRecipe, data: Path, folder: Path) -> Model:
     """Write ``folder/<model name>`` with weights and card.
 
     Args:
@@ -28,19 +32,18 @@ def export_model(net: IntermediateLossNet, recipe: Recipe, data: Path, folder: P
     card = {
         "method": recipe.method,
         "modality": recipe.modality,
-        "stage": recipe.stage,
-        "scale": recipe.scale,
+        **({"stage": recipe.stage, "scale": recipe.scale} if isinstance(recipe, Recipe) else {"stage": "volume"}),
         "network": recipe.network,
         "intensity": _intensity(recipe.modality),
         "training_subjects": [{**known, **attribution.get(name, {}), "id": name} for name in recipe.volumes],
         "validation_subjects": list(recipe.validation),
-        "degradation": "antialiased bicubic (Keys, a = -0.5, stretched by the factor), edges mirrored",
-        "schedule": {
-            name: value for name, value in recipe.as_dict().items() if name not in ("volumes", "validation", "all_axes")
-        },
+        "degradation": _degradation(recipe),
+        "schedule": {name: value for name, value in recipe.as_dict().items() if name not in _NOT_SCHEDULE},
         "software": f"SuperResolution3D {__version__}",
         "intended_use": "Research; not for diagnosis.",
     }
+    if isinstance(recipe, VolumeRecipe) and recipe.adversarial:
+        card["caution"] = INVENTS
     return save_model(net, recipe.model_name, folder, card)
 
 
@@ -57,3 +60,21 @@ def _intensity(modality: str) -> str:
     if modality == "CT":
         return f"{CT_RANGE_HU[0]:g} to {CT_RANGE_HU[1]:g} HU become 0 to 1; what lies outside is interpolated and added"
     return f"the scan's {MR_PERCENTILES[0]} and {MR_PERCENTILES[1]} percentiles become 0 and 1"
+
+
+def _degradation(recipe: AnyRecipe) -> str:
+    if isinstance(recipe, Recipe):
+        return "antialiased bicubic (Keys, a = -0.5, stretched by the factor), edges mirrored"
+    if recipe.degradation == "k-space":
+        return "k-space truncated to the central half along rows and columns (2 x 2 x 1), linear interpolation back to the full matrix"
+    return _thick_slices(recipe)
+
+
+def _thick_slices(recipe: VolumeRecipe) -> str:
+    factors: Any = sorted(recipe.slice_factors)
+    grows = f", in proportion less for smaller factors than {max(factors)}" if recipe.sigma_grows else ""
+    noise = f", Gaussian noise up to {recipe.slice_noise:g} of the intensity range" if recipe.slice_noise else ""
+    return (
+        f"Gaussian slice profile with sigma up to {recipe.slice_sigma:g} thin slices{grows}; every {', '.join(map(str, factors))}th slice kept{noise}; "
+        f"cubic spline back; scans with slices wider than {recipe.coarsest_slices_mm:g} mm reduced by two in-plane and taken as smaller bodies"
+    )

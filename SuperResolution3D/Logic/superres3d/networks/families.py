@@ -1,0 +1,71 @@
+"""Every volumetric network by name, and what a card says of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from .blueprint import Blueprint, Survey
+from .fsrcnn import fsrcnn
+from .mdcsrn import mdcsrn
+from .srcnn import srcnn
+from .srdensenet import srdensenet
+from .srresnet import srresnet
+from .thin_slice import pix2pix, virtual_thin_slice
+
+FAMILIES: dict[str, Callable] = {
+    "mdcsrn": mdcsrn,
+    "fsrcnn": fsrcnn,
+    "srresnet": srresnet,
+    "srdensenet": srdensenet,
+    "virtual-thin-slice": virtual_thin_slice,
+    "srcnn": srcnn,
+    "pix2pix": pix2pix,
+}
+
+
+@dataclass(frozen=True)
+class VolumeArchitecture:
+    """A volumetric network that refines an interpolated volume without changing its size.
+
+    Attributes:
+        family: a key of :data:`FAMILIES`.
+        options: keyword arguments of the family's function.
+        residual: the network gives what is to be added to its input.
+    """
+
+    family: str
+    options: tuple[tuple[str, Any], ...] = ()
+    residual: bool = False
+
+    @classmethod
+    def make(cls, family: str, options: Mapping[str, Any], residual: bool) -> VolumeArchitecture:
+        """Checked: KeyError for an unknown family, TypeError for an option that it does not have."""
+        architecture = cls(family, tuple(sorted(options.items())), residual)
+        FAMILIES[family]
+        _ = architecture.survey
+        return architecture
+
+    @classmethod
+    def from_card(cls, network: Mapping[str, Any]) -> VolumeArchitecture:
+        """From the card's ``network``."""
+        return cls.make(network["family"], network.get("options", {}), bool(network["residual"]))
+
+    @property
+    def blueprint(self) -> Blueprint:
+        return partial(FAMILIES[self.family], **dict(self.options))
+
+    @cached_property
+    def survey(self) -> Survey:
+        return Survey.of(self.blueprint)
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of the stored tensors."""
+        return self.survey.shapes
+
+    @property
+    def multiply_accumulates(self) -> int:
+        """Per voxel."""
+        return self.survey.multiply_accumulates

@@ -1,0 +1,48 @@
+"""The generator of Virtual Thin Slice (Kudo 2019, section 3.2), and of Pix2Pix in three dimensions (section 4.2).
+
+Both are encoders and decoders of 4x4x4 kernels with normalisation and leaky ReLU.  The channel widths beyond
+the first layer are not printed; they double, as in Pix2Pix (Isola 2017).
+"""
+
+from __future__ import annotations
+
+from .blueprint import Drawing, T
+
+_SLOPE = 0.2
+_LEVELS = 4  # to 1/16 of the size
+_WIDEST = 8  # times the first layer's channels
+
+
+def virtual_thin_slice(draw: Drawing[T], image: T, *, filters: int = 64) -> T:
+    """U-Net with trilinear upsampling; ``filters`` channels in the first layer (the paper: 64)."""
+    levels = _encode(draw, image, filters, _LEVELS)
+    features = levels.pop()
+    for number in reversed(range(_LEVELS - 1)):
+        features = draw.concat([draw.upsample(features), levels.pop()])
+        features = _layer(draw, f"up{number}", draw.conv(f"up{number}", features, filters * 2**number, kernel=4))
+    return draw.conv("output", draw.concat([draw.upsample(features), image]), 1, kernel=4)
+
+
+def pix2pix(draw: Drawing[T], image: T, *, filters: int = 64, levels: int = 6) -> T:
+    """Halved ``levels`` times (to one voxel of a training crop), then restored by transposed convolutions."""
+    kept = _encode(draw, image, filters, levels)
+    features = kept.pop()
+    for number in reversed(range(levels - 1)):
+        outputs = filters * min(2**number, _WIDEST)
+        features = _layer(draw, f"up{number}", draw.transposed(f"up{number}", features, outputs))
+        features = draw.concat([features, kept.pop()])
+    return draw.transposed("output", features, 1)
+
+
+def _encode(draw: Drawing[T], image: T, filters: int, levels: int) -> list[T]:
+    """The maps after each convolution of stride 2."""
+    maps, features = [], image
+    for number in range(levels):
+        outputs = filters * min(2**number, _WIDEST)
+        features = _layer(draw, f"down{number}", draw.conv(f"down{number}", features, outputs, kernel=4, stride=2))
+        maps.append(features)
+    return maps
+
+
+def _layer(draw: Drawing[T], name: str, features: T) -> T:
+    return draw.leaky_relu(draw.norm(f"{name}-norm", features), _SLOPE)

@@ -1,0 +1,148 @@
+"""A blueprint as a PyTorch module: for training, and for graphics cards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .blueprint import padding
+from .families import VolumeArchitecture
+
+# Batches are small: statistics are gathered over more of them than PyTorch's default of ten.
+_MOMENTUM = 0.02
+
+
+class BlueprintNet(nn.Module):
+    """The network of an architecture.
+
+    Args:
+        architecture: a residual one begins as the identity: its last convolution is zero.
+
+    Shape:
+        input and output (N, 1, D, H, W) float; each side a multiple of ``architecture.survey.step``.
+    """
+
+    def __init__(self, architecture: VolumeArchitecture):
+        super().__init__()
+        self.architecture = architecture
+        self.layers = nn.ModuleDict()
+        architecture.blueprint(_Maker(self.layers), 1)
+        last = [layer for layer in self.layers.values() if isinstance(layer, (nn.Conv3d, nn.ConvTranspose3d))][-1]
+        if architecture.residual:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        output = self.correction(image)
+        # In half precision only the correction may be rounded, never the scan itself.
+        return image + output.float() if self.architecture.residual else output
+
+    def correction(self, image: Tensor) -> Tensor:
+        """What the layers give: of a residual network, what is to be added to the input."""
+        return self.architecture.blueprint(_Runner(self.layers), image)
+
+    def freeze_norm(self) -> None:
+        """Normalisations keep their statistics from now on (until ``train()`` is called)."""
+        for layer in self.layers.values():
+            if isinstance(layer, nn.BatchNorm3d):
+                layer.eval()
+
+    def stored_tensors(self) -> dict[str, Tensor]:
+        """Name -> tensor as the weights file holds them; counters are left out."""
+        return {name.removeprefix("layers."): value for name, value in self.state_dict().items() if not name.endswith("num_batches_tracked")}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`stored_tensors` (RuntimeError if they do not fit)."""
+        own = {name for name in self.stored_tensors()}
+        if own != set(tensors):
+            raise RuntimeError(f"tensors {', '.join(sorted(own ^ set(tensors))[:3])} differ")
+        self.load_state_dict({f"layers.{name}": value for name, value in tensors.items()}, strict=False)
+
+
+class _Maker:
+    """Makes the layers; a feature map is its number of channels."""
+
+    def __init__(self, layers: nn.ModuleDict):
+        self._layers = layers
+
+    def conv(self, name: str, features: int, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> int:
+        layer = nn.Conv3d(features, outputs, kernel, stride, bias=bias)
+        nn.init.kaiming_normal_(layer.weight, a=0.2)
+        if bias:
+            nn.init.zeros_(layer.bias)
+        self._layers[name] = layer
+        return outputs
+
+    def transposed(self, name: str, features: int, outputs: int) -> int:
+        self._layers[name] = nn.ConvTranspose3d(features, outputs, 4, 2, padding=1)
+        return outputs
+
+    def norm(self, name: str, features: int) -> int:
+        self._layers[name] = nn.BatchNorm3d(features, momentum=_MOMENTUM)
+        return features
+
+    def prelu(self, name: str, features: int) -> int:
+        self._layers[name] = nn.PReLU(features)
+        return features
+
+    def relu(self, features: int) -> int:
+        return features
+
+    def leaky_relu(self, features: int, slope: float) -> int:
+        return features
+
+    def elu(self, features: int) -> int:
+        return features
+
+    def concat(self, maps: Sequence[int]) -> int:
+        return sum(maps)
+
+    def add(self, first: int, second: int) -> int:
+        return max(first, second)
+
+    def upsample(self, features: int) -> int:
+        return features
+
+
+class _Runner:
+    """Computes with the layers; a feature map is a tensor."""
+
+    def __init__(self, layers: nn.ModuleDict):
+        self._layers = layers
+
+    def conv(self, name: str, features: Tensor, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> Tensor:
+        before, after = padding(kernel, stride)
+        layer = self._layers[name]
+        if before == after:
+            return functional.conv3d(features, layer.weight, layer.bias, stride, before)
+        return layer(functional.pad(features, (before, after) * 3))
+
+    def transposed(self, name: str, features: Tensor, outputs: int) -> Tensor:
+        return self._layers[name](features)
+
+    def norm(self, name: str, features: Tensor) -> Tensor:
+        return self._layers[name](features)
+
+    def prelu(self, name: str, features: Tensor) -> Tensor:
+        return self._layers[name](features)
+
+    def relu(self, features: Tensor) -> Tensor:
+        return torch.relu(features)
+
+    def leaky_relu(self, features: Tensor, slope: float) -> Tensor:
+        return functional.leaky_relu(features, slope)
+
+    def elu(self, features: Tensor) -> Tensor:
+        return functional.elu(features)
+
+    def concat(self, maps: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(maps), dim=1)
+
+    def add(self, first: Tensor, second: Tensor) -> Tensor:
+        return first + second
+
+    def upsample(self, features: Tensor) -> Tensor:
+        return functional.interpolate(features, scale_factor=2, mode="trilinear", align_corners=False)

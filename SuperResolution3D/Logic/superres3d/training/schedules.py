@@ -1,0 +1,23 @@
+"""Optimiser and learning rate of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch.nn import Parameter
+
+from .recipe import CommonRecipe
+
+
+def make_optimizer(parameters: Iterable[Parameter], recipe: CommonRecipe, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Optimizer:
+    """Adam, as in all three papers."""
+    return torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=betas)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, recipe: CommonRecipe) -> torch.optim.lr_scheduler.LRScheduler:
+    """A tenth after half of the steps, a cosine to zero, or constant."""
+    if recipe.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
+    milestones = [recipe.steps // 2] if recipe.schedule == "step" else []
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)

@@ -1,0 +1,78 @@
+"""Training of the volumetric networks for the mean absolute error, and the data of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from ..networks.volumetric import BlueprintNet
+from .recipe import VolumeRecipe
+from .schedules import make_optimizer, make_scheduler
+from .volume_samples import Crops, load_scans, make_dataset
+
+_VALIDATION_CROPS = 16
+
+
+class VolumeModule(lightning.LightningModule):
+    """L1 between output and truth (Chen 2020, section 3.3)."""
+
+    def __init__(self, recipe: VolumeRecipe):
+        super().__init__()
+        self.recipe = recipe
+        self.net = BlueprintNet(recipe.architecture).to(memory_format=torch.channels_last_3d)
+        self._errors: list[float] = []
+
+    def on_train_batch_start(self, *_) -> None:
+        if self.global_step >= self.recipe.freeze_norm * self.recipe.steps:
+            self.net.freeze_norm()
+
+    def training_step(self, batch: Crops, _: int) -> Tensor:
+        loss = functional.l1_loss(self.net(channels_last(batch.given)).float(), batch.truth)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Crops, _: int) -> None:
+        error = functional.mse_loss(self.net(channels_last(batch.given)).float(), batch.truth)
+        self._errors.append(float(error))
+
+    def on_validation_epoch_end(self) -> None:
+        error = float(np.mean(self._errors))
+        self._errors.clear()
+        self.log("val_psnr", -10.0 * np.log10(max(error, 1e-20)), prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self):
+        optimizer = make_optimizer(self.net.parameters(), self.recipe)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make_scheduler(optimizer, self.recipe), "interval": "step"}}
+
+
+class CropModule(lightning.LightningDataModule):
+    """Training crops of each epoch, continuing the numbering of the last; fixed validation crops."""
+
+    def __init__(self, recipe: VolumeRecipe, folder: Path, epoch_steps: int):
+        super().__init__()
+        self._recipe = recipe
+        self._epoch_length = epoch_steps * recipe.batch
+        self._validation_recipe = replace(recipe, augment_exact=False, gain=1.0, slice_noise=0.0, all_axes=())
+        # Scans are degraded once; a dataset of an epoch only cuts from them.
+        self._training = make_dataset(recipe, load_scans(recipe.volumes, folder, recipe.modality), self._epoch_length)
+        scans = load_scans(recipe.validation, folder, recipe.modality)
+        self._validation = make_dataset(self._validation_recipe, scans, _VALIDATION_CROPS) if scans else None
+
+    def train_dataloader(self) -> DataLoader:
+        self._training.first = self.trainer.current_epoch * self._epoch_length
+        return DataLoader(self._training, batch_size=self._recipe.batch)
+
+    def val_dataloader(self) -> DataLoader | list:
+        return DataLoader(self._validation, batch_size=1) if self._validation else []
+
+
+def channels_last(volume: Tensor) -> Tensor:
+    """The layout in which convolutions are fastest."""
+    return volume.contiguous(memory_format=torch.channels_last_3d)
