@@ -309,7 +309,7 @@ def test_conditions_can_be_withheld():
 # Recipes and refusals
 
 
-@pytest.mark.parametrize("name, kind, modality", [("mdcsrn-gan", "wgan-gp", "MR"), ("virtual-thin-slice-gan", "conditional", "CT"), ("pix2pix", "patch", "CT")])
+@pytest.mark.parametrize("name, kind, modality", [("mdcsrn-gan", "wgan-gp", "MR"), ("virtual-thin-slice-gan", "conditional", "CT"), ("pix2pix-3d", "patch", "CT")])
 def test_shipped_recipes(name, kind, modality, pytestconfig):
     recipe = load_recipe(pytestconfig.rootpath / "models" / "recipes" / f"{name}.toml")
     assert (recipe.method, recipe.adversarial, recipe.modality) == (name, kind, modality)
