@@ -5,7 +5,8 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from superres3d.errors import InputError
 from superres3d.evaluation import figures, metrics, statistics, tables
-from superres3d.evaluation.protocol import Protocol, central_crop, low_resolution, sequence_group
+from superres3d.evaluation.protocol import Protocol, central_crop, sequence_group
+from superres3d.evaluation.tasks import TASKS
 from superres3d.upscaling import upscale
 from superres3d.volume import Volume
 
@@ -118,8 +119,8 @@ def test_sequence_groups():
 def test_protocol_adds_the_baseline_and_features_the_network():
     protocol = Protocol(methods=("cubic", "georgescu2020", "cubic"))
     assert protocol.methods == ("cubic", "georgescu2020", "lanczos")
-    assert protocol.featured == "georgescu2020"
-    assert Protocol(methods=("lanczos",)).featured is None
+    assert protocol.featured("in-plane") == "georgescu2020"
+    assert Protocol(methods=("lanczos",)).featured("3-D") is None
     assert "48 central slices" in " ".join(protocol.statement())
 
 
@@ -130,18 +131,59 @@ def test_protocol_refuses_in_one_sentence(field, value):
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("factors, axes", [((1, 4, 4), "in-plane"), ((4, 4, 4), "all")])
-def test_upscaling_the_low_resolution_scan_gives_the_grid_of_the_truth(factors, axes):
+@pytest.mark.parametrize("field, value", [("tasks", ("k-space",)), ("tasks", ("thick-slice",))])
+def test_protocol_refuses_a_method_that_is_for_none_of_the_tasks(field, value):
+    with pytest.raises(InputError, match="is for none of the tasks"):
+        Protocol(**{field: value, "methods": ("fsrcnn-3d" if value == ("thick-slice",) else "srcnn-3d",)})
+
+
+def test_each_task_features_its_own_network():
+    protocol = Protocol(methods=("two-stage-residual", "mdcsrn", "virtual-thin-slice"), tasks=tuple(TASKS))
+    assert [protocol.featured(task) for task in TASKS] == ["two-stage-residual", "two-stage-residual", "mdcsrn", "virtual-thin-slice"]
+    assert [protocol.scales_of(task) for task in TASKS] == [(2, 4), (2, 4), (2,), (4, 8)]
+
+
+@pytest.mark.parametrize("name, scale, modality", [("in-plane", 4, "MR"), ("3-D", 4, "MR"), ("k-space", 2, "MR"), ("thick-slice", 4, "CT")])
+def test_upscaling_the_low_resolution_scan_gives_the_grid_of_the_truth(name, scale, modality):
+    task = TASKS[name]
     scan = Volume(np.random.default_rng(0).random((21, 30, 25)).astype(np.float32), (0.5, 0.7, 2.0), (10.0, -20.0, 5.0), np.diag([-1.0, 1.0, -1.0]))
-    truth = central_crop(scan, 0, 17, factors)
-    assert truth.voxels.shape == (17 - 17 % factors[0], 28, 24)
-    assert np.array_equal(truth.voxels[0, 0, 0], scan.voxels[2, 1, 0])
-    low = low_resolution(truth, factors)
+    factors = task.factors(scale, 0)
+    assert factors == {"in-plane": (1, 4, 4), "3-D": (4, 4, 4), "k-space": (1, 2, 2), "thick-slice": (4, 1, 1)}[name]
+    thin = task.thin(scan, 0)
+    assert thin.spacing == ((0.5, 0.7, 1.0) if name == "thick-slice" else scan.spacing)  # reduced twofold, then a body of half the size
+    truth = central_crop(thin, 0, 17, factors)
+    assert truth.voxels.shape[0] == 17 - 17 % factors[0]
+    low = task.low_resolution(truth, factors, 0)
     assert low.voxels.dtype == np.float32
-    result = upscale(low, 4, axes=axes, method="linear", modality="MR", slice_axis="k").volume
+    assert low.voxels.mean() == pytest.approx(truth.voxels.mean(), abs=0.01)
+    result = upscale(low, **task.choices("linear", scale), method="linear", modality=modality, slice_axis="k").volume
     assert result.voxels.shape == truth.voxels.shape
     np.testing.assert_allclose(result.spacing, truth.spacing)
     np.testing.assert_allclose(result.origin, truth.origin)
+
+
+def test_thick_slices_are_gaussian_means():
+    scan = Volume(np.random.default_rng(0).random((32, 3, 3)).astype(np.float32), (0.5, 0.5, 1.0))
+    low = TASKS["thick-slice"].low_resolution(scan, (4, 1, 1), 0).voxels
+    fine = np.repeat(scan.voxels, 1, axis=0).astype(float)
+    distance = np.arange(32) - (4 * 4 + 1.5)  # slice 4, in the middle of its four
+    weights = np.exp(-0.5 * (distance / 1.6) ** 2)
+    np.testing.assert_allclose(low[4], np.tensordot(weights / weights.sum(), fine, 1), rtol=1e-5)
+
+
+def test_detail_against_numpy_and_by_sense(ct):
+    from scipy.ndimage import gaussian_filter
+
+    reference = metrics.make_reference(ct, "CT")
+    soft = gaussian_filter(ct, (0, 1.5, 1.5))
+    values = metrics.measure_detail(reference, soft, (1, 2, 2))
+    truth, image = reference.slices.astype(float), reference.prepare(soft).astype(float)
+    each = np.sqrt(((image - truth) ** 2).mean((1, 2)) / (truth**2).mean((1, 2)))
+    assert values["nrmse"] == pytest.approx(each[list(reference.measured)].mean(), rel=1e-5)
+    assert values["blur"] > values["blur_truth"] + 0.1
+    deep = metrics.make_reference(np.random.default_rng(2).random((40, 40, 40), np.float32) * 1000, "CT")
+    across = gaussian_filter(deep.slices, (2.0, 0, 0)) - 1024  # only along the refined axis is looked
+    assert metrics.measure_detail(deep, across, (4, 1, 1))["blur"] > metrics.measure_detail(deep, across, (1, 2, 2))["blur"] + 0.1
 
 
 def _row(subject, method, psnr, group="T1"):

@@ -19,7 +19,7 @@ import typer
 from . import __version__
 from .errors import Cancelled, InputError, ResourceError, SuperResolutionError
 from .files import check_output_folder, replace_text
-from .methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, METHODS, MODALITIES, PRECISIONS, PRESETS, SCALES
+from .methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, METHODS, MODALITIES, PRECISIONS, PRESETS, SCALES, is_installed
 from .reporter import STYLES, Reporter, make_reporter
 
 if TYPE_CHECKING:
@@ -275,9 +275,9 @@ def evaluate(
     split: Annotated[Path, typer.Argument(help="CSV with the columns id, split, modality (and sequence); a scan is DATA/<id>.nii.gz or another format.")],
     out: Annotated[Path, typer.Option(help="Folder for the tables and figures.")],
     subset: Annotated[str, typer.Option(help="Which rows of the split.")] = "test",
-    method: Annotated[list[str] | None, typer.Option("--method", help="May be repeated; default: all.")] = None,
-    scale: Annotated[list[int] | None, typer.Option("--scale", help="May be repeated; default: 2 and 4.")] = None,
-    task: Annotated[list[str] | None, typer.Option("--task", help="in-plane or 3-D; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help="May be repeated; default: all that are installed and for the tasks.")] = None,
+    scale: Annotated[list[int] | None, typer.Option("--scale", help="May be repeated; default: those of the tasks.")] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="in-plane, 3-D, k-space (MR) or thick-slice (CT); may be repeated; default: in-plane and 3-D.")] = None,
     subject: Annotated[list[str] | None, typer.Option("--subject", help="Only these; may be repeated.")] = None,
     slices: Annotated[int, typer.Option(help="At most this many central slices of a scan.", min=8)] = 48,
     preset: Annotated[PresetChoice, typer.Option(help="How much work the networks may spend.")] = DEFAULT_PRESET,
@@ -290,9 +290,11 @@ def evaluate(
         _needs("train", "matplotlib", "scipy", "skimage")
         from .evaluation.protocol import Protocol
         from .evaluation.run import evaluate_folder
+        from .evaluation.tasks import PUBLISHED_TASKS
 
+        tasks = tuple(task or PUBLISHED_TASKS)
         protocol = Protocol(
-            methods=tuple(method or METHODS), scales=tuple(scale or SCALES), tasks=tuple(task or ("in-plane", "3-D")),
+            methods=tuple(method or _installed_for(tasks)), scales=tuple(scale or ()), tasks=tasks,
             slices=slices, preset=preset.value, ensemble=ensemble.value, device=device,
         )  # fmt: skip
         print(evaluate_folder(data, split, subset, out, protocol, subjects=tuple(subject or ())))
@@ -300,6 +302,17 @@ def evaluate(
             from .evaluation.cards import update_cards
 
             update_cards(out / "results.json", cards)
+
+
+def _installed_for(tasks: tuple[str, ...]) -> list[str]:
+    """The methods that can be evaluated without asking."""
+    from .evaluation.tasks import TASKS
+
+    known = [TASKS[task] for task in tasks if task in TASKS]
+    return [
+        method.name for method in METHODS.values()
+        if any(is_installed(method, m) and task.fits(method, m, s) for task in known for m in task.modalities for s in task.scales)
+    ]  # fmt: skip
 
 
 @app.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replace_text
+from ..methods import METHODS
 from ..upscaling import NOT_FOR_DIAGNOSIS
 from ..weights import CARD
 from .tables import gain_of
@@ -34,41 +35,56 @@ def update_cards(results: Path, models: Path) -> list[Path]:
         card = json.loads(path.read_text(encoding="utf-8"))
         if card["sha256"] != sha256:
             continue
-        card["metrics"] = _metrics(card, content)
+        metrics = _metrics(card, content)
+        if metrics is None:  # evaluated in another task than its own
+            continue
+        card["metrics"] = metrics
         replace_text(path, json.dumps(card, indent=2) + "\n")
         replace_text(path.parent / "README.md", card_page(card))
         changed.append(path.parent)
     return changed
 
 
-def _metrics(card: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
-    task = _TASKS[card["stage"]]
-    rows = [row for row in content["results"] if (row["modality"], row["task"], row["scale"]) == (card["modality"], task, card["scale"])]
-    gains = {metric: gain_of(rows, card["method"], metric) for metric in ("psnr", "ssim", "psnr_foreground")}
+def _metrics(card: dict[str, Any], content: dict[str, Any]) -> dict[str, Any] | None:
+    """None if the evaluation has nothing on the network's own task."""
+    if card["stage"] == "volume":
+        task, scales = card["schedule"]["degradation"], None
+    else:
+        task, scales = _TASKS[card["stage"]], [card["scale"]]
+    rows = [row for row in content["results"] if (row["modality"], row["task"]) == (card["modality"], task) and (not scales or row["scale"] in scales)]
+    scales = sorted({row["scale"] for row in rows})
+    if not rows:
+        return None
     return {
         "subset": content["protocol"]["subset"],
-        "task": task if task == "in-plane" else f"{task}, together with the plane network of the same factor",
+        "task": f"{task}, together with the plane network of the same factor" if task == "3-D" else task,
         "subjects": sorted({row["subject"] for row in rows}),
-        "gain_over_lanczos": {metric: {"mean": gain.mean, "interval_95": gain.interval} for metric, gain in gains.items()},
-        "protocol": "models/EVALUATION.md",
+        "gain_over_lanczos": {f"{scale}x": _gains([row for row in rows if row["scale"] == scale], card["method"]) for scale in scales},
+        "protocol": "models/EVALUATION-VOLUMETRIC.md" if card["stage"] == "volume" else "models/EVALUATION.md",
     }
+
+
+def _gains(rows: list[Row], method: str) -> dict[str, Any]:
+    gains = {metric: gain_of(rows, method, metric) for metric in ("psnr", "ssim", "psnr_foreground")}
+    return {metric: {"mean": gain.mean, "interval_95": gain.interval} for metric, gain in gains.items()}
 
 
 def card_page(card: dict[str, Any]) -> str:
     """A model card as Markdown."""
-    network, schedule = card["network"], card["schedule"]
+    schedule = card["schedule"]
     metrics = card.get("metrics")
     subjects = "\n".join(f"| {s['id']} | {s['licence']} | {s['source']} |" for s in card["training_subjects"])
+    what, degradation, size = _volume_texts(card) if card["stage"] == "volume" else _two_stage_texts(card)
+    caution = f"**{card['caution']}**\n\n" if "caution" in card else ""
     return f"""# {card["name"]}
 
 {NOT_FOR_DIAGNOSIS}
 
-The {card["stage"]} network of the method `{card["method"]}` for {card["modality"]}, factor {card["scale"]}: {card["parameters"]:,} parameters,
-{card["multiply_accumulates_per_pixel"]:,} multiply-accumulates per input pixel, {"residual over cubic interpolation" if network["residual"] else "the published form"}, {network["filters"]} filters.
+{caution}{what}
 
 - Intensities: {card["intensity"]}.
-- Degradation in training: {card["degradation"]}; blur with probability {schedule["blur_probability"]}, sigma up to {schedule["blur_sigma"]} pixel; intensity gain up to {schedule["gain"]}.
-{_coarse_text(schedule)}- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} patches ({schedule["patch"]} low-resolution pixels), Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
+- Degradation in training: {card["degradation"]}; {degradation}intensity gain up to {schedule["gain"]}.
+{_coarse_text(schedule)}- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} {size}, Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
 - Validation subjects: {", ".join(card["validation_subjects"])}.
 - SHA-256 of `weights.safetensors`: `{card["sha256"]}`.
 
@@ -82,21 +98,48 @@ The {card["stage"]} network of the method `{card["method"]}` for {card["modality
 """
 
 
+def _two_stage_texts(card: dict[str, Any]) -> tuple[str, str, str]:
+    """What it is, more on the degradation, and what a sample is."""
+    network, schedule = card["network"], card["schedule"]
+    return (
+        f"The {card['stage']} network of the method `{card['method']}` for {card['modality']}, factor {card['scale']}: {card['parameters']:,} parameters,\n"
+        f"{card['multiply_accumulates_per_pixel']:,} multiply-accumulates per input pixel, "
+        f"{'residual over cubic interpolation' if network['residual'] else 'the published form'}, {network['filters']} filters.",
+        f"blur with probability {schedule['blur_probability']}, sigma up to {schedule['blur_sigma']} pixel; ",
+        f"patches ({schedule['patch']} low-resolution pixels)",
+    )
+
+
+def _volume_texts(card: dict[str, Any]) -> tuple[str, str, str]:
+    """As :func:`_two_stage_texts`, for a volumetric network."""
+    network, schedule = card["network"], card["schedule"]
+    options = ", ".join(f"{value} {name}" for name, value in network["options"].items())
+    base = METHODS[card["method"]].base if card["method"] in METHODS else "its"
+    return (
+        f"The network of the method `{card['method']}` for {card['modality']} (family {network['family']}{f', {options}' if options else ''}): {card['parameters']:,} parameters,\n"
+        f"{card['multiply_accumulates_per_pixel']:,} multiply-accumulates per voxel of the result, {f'added to the {base} interpolation' if network['residual'] else 'the published form'}.",
+        "",
+        f"crops ({schedule['patch_depth']} x {schedule['patch']} x {schedule['patch']} voxels of the result)",
+    )
+
+
 def _coarse_text(schedule: dict[str, Any]) -> str:
     share = schedule.get("coarse_across", 0.0)
     return f"- {share:.0%} of the training patches from scans made coarser in-plane by the factor, as the network meets them when it runs first.\n" if share else ""
 
 
 def _metrics_text(metrics: dict[str, Any]) -> str:
-    gains = metrics["gain_over_lanczos"]
+    lines = "".join(f"- {_gain_text(factor, gains)}\n" for factor, gains in metrics["gain_over_lanczos"].items())
+    return (
+        f"Gain over Lanczos on the {metrics['subset']} subjects ({metrics['task']}; {len(metrics['subjects'])} subjects, 95% interval):\n\n{lines}\n"
+        f"Subjects: {', '.join(metrics['subjects'])}. Protocol: {metrics['protocol']}."
+    )
 
+
+def _gain_text(factor: str, gains: dict[str, Any]) -> str:
     def text(metric: str, digits: int, unit: str) -> str:
         gain = gains[metric]
         interval = f" [{gain['interval_95'][0]:+.{digits}f}, {gain['interval_95'][1]:+.{digits}f}]" if gain["interval_95"] else ""
         return f"{gain['mean']:+.{digits}f}{interval}{unit}"
 
-    return (
-        f"Gain over Lanczos on the {metrics['subset']} subjects ({metrics['task']}; {len(metrics['subjects'])} subjects, 95% interval): "
-        f"PSNR {text('psnr', 2, ' dB')}, on the foreground {text('psnr_foreground', 2, ' dB')}, SSIM {text('ssim', 4, '')}.\n"
-        f"Subjects: {', '.join(metrics['subjects'])}. Protocol: {metrics['protocol']}."
-    )
+    return f"{factor}: PSNR {text('psnr', 2, ' dB')}, on the foreground {text('psnr_foreground', 2, ' dB')}, SSIM {text('ssim', 4, '')}."

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from math import log10
 
 import numpy as np
-from skimage.metrics import structural_similarity
+from skimage.measure import blur_effect
+from skimage.metrics import normalized_root_mse, structural_similarity
 
 from ..intensity import CT_RANGE_HU
 
@@ -30,6 +31,12 @@ STATEMENT = (
     f"Slices of the truth that span less than {FLAT:.0%} of the data range (empty slices) are left out and counted.",
     f"Foreground: truth above {CT_FOREGROUND_HU:g} HU (CT) or above {MR_FOREGROUND:.0%} of the data range (MR). Foreground PSNR, and for CT the mean absolute "
     "error and the bias (result minus truth) in HU, are taken over all foreground voxels of the crop at once.",
+)
+DETAILED_STATEMENT = (
+    "NRMSE: a slice at a time, the root of the mean square error over that of the truth (scikit-image, Euclidean), then the mean over slices.",
+    "Blur: scikit-image's blur_effect (Crete 2007) on the whole crop, mean over the refined axes; 0 sharp, 1 blurred. It looks at sharpness alone: noise, ringing and "
+    "invented texture lower it as detail does, so it is to be read beside the truth's own value, never as closeness to the truth.",
+    "Seconds for a million voxels of the result: on the machine of this run, single precision, reading of the models included; for comparison within a table only.",
 )
 
 
@@ -111,6 +118,27 @@ def measure(reference: Reference, voxels: np.ndarray) -> dict[str, float]:
     return values
 
 
+def measure_detail(reference: Reference, voxels: np.ndarray, factors: tuple[int, int, int]) -> dict[str, float]:
+    """What the tables of Chen 2020 add (NRMSE), and a perceptual measure.
+
+    Args:
+        reference: with something to measure.
+        voxels: (k, j, i), of the truth's shape.
+        factors: of the refinement, along (k, j, i).
+
+    Returns:
+        nrmse, blur and blur_truth.
+    """
+    result = reference.prepare(voxels)
+    ordered = (factors[reference.slice_axis], *(f for axis, f in enumerate(factors) if axis != reference.slice_axis))
+    refined = [axis for axis, factor in enumerate(ordered) if factor > 1]
+    return {
+        "nrmse": float(np.mean([normalized_root_mse(reference.slices[n], result[n]) for n in reference.measured])),
+        "blur": _blur(result, refined),
+        "blur_truth": _blur(reference.slices, refined),
+    }
+
+
 def psnr(mean_square_error: float, data_range: float) -> float:
     """Peak signal-to-noise ratio in dB, at most :data:`PSNR_CEILING`.
 
@@ -132,6 +160,11 @@ def slice_ssim(reference: Reference, result: np.ndarray, index: int) -> float:
     """SSIM of one slice of a prepared result."""
     truth, image = reference.slices[index].astype(np.float64), result[index].astype(np.float64)
     return float(structural_similarity(truth, image, win_size=SSIM_WINDOW, gaussian_weights=False, data_range=reference.data_range))
+
+
+def _blur(slices: np.ndarray, axes: list[int]) -> float:
+    along = blur_effect(slices, reduce_func=None)
+    return float(np.mean([along[axis] for axis in axes]))
 
 
 def _shifted(slices: np.ndarray, offset: float, ceiling: float | None) -> np.ndarray:

@@ -11,18 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..degradation import antialiased_bicubic
 from ..errors import InputError
-from ..methods import DEFAULT_METHOD, DEFAULT_PRESET, METHODS, MODALITIES, SCALES, find_method, find_preset
+from ..methods import DEFAULT_METHOD, DEFAULT_PRESET, METHODS, MODALITIES, find_method, find_preset
 from ..volume import Volume, find_volume
 from . import metrics, statistics
+from .tasks import PUBLISHED_TASKS, TASKS
 
-#: task -> the axes that are degraded and refined again, as :func:`superres3d.upscaling.upscale` calls them
-TASKS = {"in-plane": "in-plane", "3-D": "all"}
 BASELINE = "lanczos"
-MINIMUM_SLICES = 4  # low-resolution slices that a 3-D cell needs
+MINIMUM_SLICES = 4  # low-resolution slices that a cell needs in which slices are refined
 COLUMNS = ("id", "split", "modality")
 
 
@@ -32,7 +28,7 @@ class Protocol:
 
     Attributes:
         methods: names from the catalogue; :data:`BASELINE` is added where it is missing.
-        scales: 2, 4.
+        scales: 2, 4, or 8 for thick slices; empty: those of each task.
         tasks: keys of :data:`TASKS`.
         slices: at most this many central slices of a scan.
         preset: how much work the networks may spend.
@@ -40,12 +36,12 @@ class Protocol:
         device: where the networks run.
 
     Raises:
-        InputError: an unknown method, scale, task or ensemble, or too few slices.
+        InputError: an unknown method, scale, task or ensemble, a method or scale for none of the tasks, or too few slices.
     """
 
     methods: tuple[str, ...] = (DEFAULT_METHOD, BASELINE)
-    scales: tuple[int, ...] = SCALES
-    tasks: tuple[str, ...] = tuple(TASKS)
+    scales: tuple[int, ...] = ()
+    tasks: tuple[str, ...] = PUBLISHED_TASKS
     slices: int = 48
     preset: str = DEFAULT_PRESET
     ensemble: str = "auto"
@@ -57,16 +53,19 @@ class Protocol:
         object.__setattr__(self, "methods", methods)
         object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
         object.__setattr__(self, "tasks", tuple(dict.fromkeys(self.tasks)))
-        for name in methods:
-            find_method(name)
-        for scale in self.scales:
-            if scale not in SCALES:
-                raise InputError(f"The factor {scale} cannot be evaluated; use {' or '.join(map(str, SCALES))}.")
         for task in self.tasks:
             if task not in TASKS:
                 raise InputError(f"The task {task!r} does not exist; use {' or '.join(TASKS)}.")
+        known = sorted({scale for task in self.tasks for scale in TASKS[task].scales})
+        for scale in self.scales:
+            if scale not in known:
+                raise InputError(f"The factor {scale} cannot be evaluated in {' and '.join(self.tasks)}; use {' or '.join(map(str, known))}.")
+        cells = [(TASKS[task], scale, modality) for task in self.tasks for scale in self.scales_of(task) for modality in MODALITIES]
+        for name in methods:
+            if not any(task.fits(find_method(name), modality, scale) for task, scale, modality in cells):
+                raise InputError(f"The method {name} is for none of the tasks {', '.join(self.tasks)}; leave it out or name a task with --task.")
         if self.slices < 2:
-            raise InputError(f"{self.slices} slices of a scan are too few; use 2 or more (8 or more for the 3-D task at 2x).")
+            raise InputError(f"{self.slices} slices of a scan are too few; use 2 or more (8 or more for the 3-D task at 2x, 32 for thick slices at 8x).")
         object.__setattr__(self, "ensemble", find_preset(self.preset, self.ensemble).ensemble)
 
     @property
@@ -74,12 +73,19 @@ class Protocol:
         """The methods with a network, in the order given."""
         return tuple(name for name in self.methods if METHODS[name].networks)
 
-    @property
-    def featured(self) -> str | None:
-        """The method of the figures and of the table by subject: the first network, else the first
-        other than the baseline; None if there is no other."""
-        others = [name for name in self.methods if name != BASELINE]
-        return next(iter((*self.networks, *others)), None)
+    def scales_of(self, task: str) -> tuple[int, ...]:
+        """The factors at which a task is measured."""
+        return tuple(scale for scale in TASKS[task].scales if not self.scales or scale in self.scales)
+
+    def featured(self, task: str) -> str | None:
+        """The method of the figures and of the table by subject: the one that the task is meant for, else the first network
+        for it, else the first other than the baseline; None if there is no other."""
+        found = TASKS[task]
+        here = [name for name in self.methods if any(found.fits(METHODS[name], m, s) for m in found.modalities for s in self.scales_of(task))]
+        others = [name for name in here if name != BASELINE]
+        networks = [name for name in others if METHODS[name].networks]
+        meant = [name for name in others if name == found.featured]
+        return next(iter((*meant, *networks, *others)), None)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -88,12 +94,13 @@ class Protocol:
         """The protocol in full, one sentence or two an item."""
         return [
             f"Truth: the {self.slices} central slices of a scan (all, if it has fewer), cropped centrally to a multiple of the factor on the refined axes.",
-            "Low resolution: the truth reduced by antialiased bicubic (Keys' kernel, a = -0.5, stretched by the factor, edges mirrored; MATLAB's imresize), "
-            "as in Georgescu 2020; in-plane: rows and columns; 3-D: rows, columns and slices. It stays float32: no rounding, no added noise.",
+            *(TASKS[task].description for task in self.tasks),
+            "Low-resolution scans stay float32: no rounding, no added noise.",
             "Every method gets that low-resolution scan alone; the networks' intensity scale is taken from it, never from the truth. Results are not rounded.",
             f"Networks: preset {self.preset}, self-ensemble {self.ensemble}, single precision." if self.networks else "Networks: none.",
             *metrics.STATEMENT,
-            f"Cells with fewer than {MINIMUM_SLICES} low-resolution slices in the 3-D task are left out and listed.",
+            *(metrics.DETAILED_STATEMENT if any(TASKS[task].detailed for task in self.tasks) else ()),
+            f"Cells with fewer than {MINIMUM_SLICES} low-resolution slices where slices are refined are left out and listed.",
             *statistics.STATEMENT,
         ]
 
@@ -164,20 +171,6 @@ def central_crop(volume: Volume, slice_axis: int, slices: int, factors: tuple[in
     starts = [(full - size) // 2 for full, size in zip(volume.voxels.shape, sizes)]
     voxels = volume.voxels[tuple(slice(start, start + size) for start, size in zip(starts, sizes))]
     return replace(volume, voxels=voxels, origin=tuple(map(float, volume.position(tuple(starts[::-1])))))
-
-
-def low_resolution(truth: Volume, factors: tuple[int, int, int]) -> Volume:
-    """The truth reduced by ``factors`` (k, j, i) on the same field of view; float32, not rounded.
-
-    The new first voxel is larger, so its centre moves by (r - 1)/2 old voxels on every reduced axis.
-    """
-    factors_ijk = np.asarray(factors[::-1], dtype=float)
-    return replace(
-        truth,
-        voxels=antialiased_bicubic(truth.voxels, factors),
-        spacing=tuple(map(float, np.asarray(truth.spacing) * factors_ijk)),
-        origin=tuple(map(float, truth.position(tuple((factors_ijk - 1.0) / 2.0)))),
-    )
 
 
 def _read_rows(split: Path) -> list[dict[str, str]]:

@@ -11,6 +11,8 @@ import hashlib
 import io
 import json
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +24,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .. import __version__
 from ..errors import Cancelled, InputError
 from ..files import make_folder, replace_text
+from ..interpolation import resize
 from ..methods import METHODS
 from ..plan import plan_upscaling
 from ..upscaling import NOT_FOR_DIAGNOSIS, upscale
-from ..volume import Volume, read_volume
-from ..weights import verified_weights
+from ..volume import Volume, find_slice_axis, read_volume
+from ..weights import find_model, verified_weights
 from .figures import draw_comparison
-from .metrics import make_reference, measure
-from .protocol import BASELINE, MINIMUM_SLICES, TASKS, Protocol, Subject, central_crop, low_resolution, read_subjects
+from .metrics import Reference, make_reference, measure, measure_detail
+from .protocol import BASELINE, MINIMUM_SLICES, Protocol, Subject, central_crop, read_subjects
 from .tables import render
+from .tasks import SPLINE, TASKS, Task
 
-METRICS = ("psnr", "ssim", "psnr_foreground", "mae_hu", "bias_hu")
+METRICS = ("psnr", "ssim", "psnr_foreground", "mae_hu", "bias_hu", "nrmse", "blur")
 SOFTWARE = f"SuperResolution3D {__version__}"
 Row = dict[str, Any]
 Key = tuple[str, str, int, str]  # subject, task, scale, method
@@ -59,10 +63,11 @@ class Cell:
     @property
     def factors(self) -> tuple[int, int, int]:
         """Along (k, j, i)."""
-        factors = [self.scale] * 3
-        if self.task == "in-plane":
-            factors[self.slice_axis] = 1
-        return tuple(factors)
+        return self.kind.factors(self.scale, self.slice_axis)
+
+    @property
+    def kind(self) -> Task:
+        return TASKS[self.task]
 
     @property
     def name(self) -> str:
@@ -116,32 +121,38 @@ def plan_cells(subject: Subject, protocol: Protocol) -> list[Cell]:
     """
     volume = read_volume(subject.path)
     scan = hashlib.sha256(np.ascontiguousarray(volume.voxels)).hexdigest()
-    axis = _slice_axis(volume, protocol.scales[0])
+    axis = find_slice_axis(volume.spacing)  # of the truth; in the low-resolution scan the spacing no longer tells
     cells = []
     for task in protocol.tasks:
-        for scale in protocol.scales:
+        if subject.modality not in TASKS[task].modalities:
+            continue
+        thin = TASKS[task].thin(volume, axis)
+        for scale in protocol.scales_of(task):
             cell = Cell(subject, task, scale, axis, {})
-            truth = central_crop(volume, axis, protocol.slices, cell.factors)
-            small = [size // factor for size, factor in zip(truth.voxels.shape, cell.factors)]
-            if task == "3-D" and small[axis] < MINIMUM_SLICES:
-                skip = f"{small[axis]} low-resolution slices, fewer than {MINIMUM_SLICES}"
-            else:
-                skip = make_reference(truth.voxels, subject.modality, axis).why_not()
-            conditions = {} if skip else {method: _conditions(cell, method, truth, scan, protocol) for method in protocol.methods}
+            truth = central_crop(thin, axis, protocol.slices, cell.factors)
+            skip = _why_not(cell, truth)
+            methods = [] if skip else [name for name in protocol.methods if cell.kind.fits(METHODS[name], subject.modality, scale)]
+            conditions = {method: _conditions(cell, method, truth, scan, protocol) for method in methods}
+            if conditions:
+                conditions |= {name: _reference_conditions(scan, protocol) for name in cell.kind.references}
             cells.append(Cell(subject, task, scale, axis, conditions, skip))
     return cells
 
 
-def _slice_axis(volume: Volume, scale: int) -> int:
-    """Of the truth; in the low-resolution scan the spacing no longer tells."""
-    return plan_upscaling(volume.voxels.shape, volume.spacing, "float32", scale, method=BASELINE).slice_axis
+def _why_not(cell: Cell, truth: Volume) -> str:
+    """Why a cell cannot be measured, as the end of a sentence; empty if it can."""
+    slices = truth.voxels.shape[cell.slice_axis] // cell.factors[cell.slice_axis]
+    if cell.factors[cell.slice_axis] > 1 and slices < MINIMUM_SLICES:
+        return f"{slices} low-resolution slices, fewer than {MINIMUM_SLICES}"
+    return make_reference(truth.voxels, cell.subject.modality, cell.slice_axis).why_not()
 
 
 def _conditions(cell: Cell, method: str, truth: Volume, scan: str, protocol: Protocol) -> dict[str, Any]:
     """What the numbers of a method depend on, models included."""
     shape = [size // factor for size, factor in zip(truth.voxels.shape, cell.factors)]
+    spacing = [size * factor for size, factor in zip(truth.spacing, cell.factors[::-1])]
     plan = plan_upscaling(
-        shape, truth.spacing, "float32", cell.scale, axes=TASKS[cell.task], method=method,
+        shape, spacing, "float32", **cell.kind.choices(method, cell.scale), method=method,
         modality=cell.subject.modality, preset=protocol.preset, ensemble=protocol.ensemble, slice_axis="kji"[cell.slice_axis],
     )  # fmt: skip
     for model in plan.models.values():
@@ -155,6 +166,10 @@ def _conditions(cell: Cell, method: str, truth: Volume, scan: str, protocol: Pro
         "order": list(plan.models),
         "models": {stage: {"name": model.name, "sha256": model.sha256} for stage, model in plan.models.items()},
     }
+
+
+def _reference_conditions(scan: str, protocol: Protocol) -> dict[str, Any]:
+    return {"software": SOFTWARE, "scan_sha256": scan, "slices": protocol.slices, "preset": None, "ensemble": None, "order": [], "models": {}}
 
 
 def _run(cells: list[Cell], protocol: Protocol, results: Results, folder: Path) -> None:
@@ -179,7 +194,7 @@ def _run(cells: list[Cell], protocol: Protocol, results: Results, folder: Path) 
 def _methods_to_run(cell: Cell, protocol: Protocol, results: Results, figure: Path | None) -> list[str]:
     """Those without a result, and those of the figure if it is missing or would change."""
     missing = [method for method in cell.conditions if not results.has(cell, method)]
-    shown = _shown(protocol)
+    shown = _shown(cell, protocol)
     if figure and cell.conditions and (not figure.exists() or set(shown) & set(missing)):
         missing = [method for method in cell.conditions if method in missing or method in shown]
     return missing
@@ -187,30 +202,54 @@ def _methods_to_run(cell: Cell, protocol: Protocol, results: Results, figure: Pa
 
 def _evaluate(cell: Cell, methods: list[str], volume: Volume, protocol: Protocol, figure: Path | None, bar: Progress) -> list[Row]:
     """Degrade the truth of a cell, and upscale and measure it by every method."""
-    truth = central_crop(volume, cell.slice_axis, protocol.slices, cell.factors)
-    low = low_resolution(truth, cell.factors)
+    truth = central_crop(cell.kind.thin(volume, cell.slice_axis), cell.slice_axis, protocol.slices, cell.factors)
+    low = cell.kind.low_resolution(truth, cell.factors, cell.slice_axis)
     reference = make_reference(truth.voxels, cell.subject.modality, cell.slice_axis)
+    shown = _shown(cell, protocol)
     rows, images = [], {}
-    middle = reference.slices.shape[0] // 2
     task = bar.add_task("", total=1.0)
     for method in methods:
         bar.update(task, completed=0, description=f"  {method}")
-        done = upscale(
-            low, cell.scale, axes=TASKS[cell.task], method=method, modality=cell.subject.modality, preset=protocol.preset, ensemble=protocol.ensemble, precision="single",
-            device=protocol.device, slice_axis="kji"[cell.slice_axis], progress=lambda _, share: bar.update(task, completed=share),
-        )  # fmt: skip
-        rows.append(_row(cell, method, measure(reference, done.volume.voxels), len(reference.slices), len(reference.measured), done.report))
-        if method in _shown(protocol):
-            images[method] = reference.prepare(done.volume.voxels)[middle]
+        voxels, report = _refined(cell, low, method, protocol, lambda share: bar.update(task, completed=share))
+        values = measure(reference, voxels)
+        if cell.kind.detailed:
+            values |= measure_detail(reference, voxels, cell.factors)
+        rows.append(_row(cell, method, values, reference, report))
+        if figure and method in shown:
+            images[method] = voxels
     bar.remove_task(task)
-    if figure and len(images) == len(_shown(protocol)):
-        shown = {method: images[method] for method in _shown(protocol)}
-        small = np.moveaxis(low.voxels, cell.slice_axis, 0)
-        draw_comparison(figure, cell.name, truth, reference, middle, small[middle * len(small) // len(reference.slices)], shown)
+    if figure and len(images) == len(shown):
+        _draw(figure, cell, truth, low, {method: images[method] for method in shown})
     return rows
 
 
-def _row(cell: Cell, method: str, values: dict[str, float], slices: int, measured: int, report: dict[str, Any]) -> Row:
+def _refined(cell: Cell, low: Volume, method: str, protocol: Protocol, progress: Callable[[float], None]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Voxels (k, j, i) of the truth's shape, and the report."""
+    if method == SPLINE:
+        started = time.perf_counter()
+        voxels = resize(low.voxels, cell.factors, SPLINE)
+        return voxels, {"seconds": {"total": round(time.perf_counter() - started, 3)}, "device": "cpu"}
+    done = upscale(
+        low, **cell.kind.choices(method, cell.scale), method=method, modality=cell.subject.modality, preset=protocol.preset, ensemble=protocol.ensemble,
+        precision="single", device=protocol.device, slice_axis="kji"[cell.slice_axis], progress=lambda _, share: progress(share),
+    )  # fmt: skip
+    return done.volume.voxels, done.report
+
+
+def _draw(figure: Path, cell: Cell, truth: Volume, low: Volume, results: dict[str, np.ndarray]) -> None:
+    """The middle slice; where slices alone are refined, a cut across them, which shows it."""
+    axis = cell.slice_axis
+    if cell.kind.axes == "through-plane":
+        axis = 1 if axis == 0 else 0
+    reference = make_reference(truth.voxels, cell.subject.modality, axis)
+    middle = reference.slices.shape[0] // 2
+    small = np.moveaxis(low.voxels, axis, 0)
+    shown = {method: reference.prepare(voxels)[middle] for method, voxels in results.items()}
+    draw_comparison(figure, cell.name, truth, reference, middle, small[middle * len(small) // len(reference.slices)], shown)
+
+
+def _row(cell: Cell, method: str, values: dict[str, float], reference: Reference, report: dict[str, Any]) -> Row:
+    models = cell.conditions[method]["models"]
     return {
         "subject": cell.subject.name,
         "modality": cell.subject.modality,
@@ -219,17 +258,19 @@ def _row(cell: Cell, method: str, values: dict[str, float], slices: int, measure
         "scale": cell.scale,
         "method": method,
         **{name: round(value, 6) for name, value in values.items()},
-        "slices": slices,
-        "slices_left_out": slices - measured,
+        "slices": len(reference.slices),
+        "slices_left_out": len(reference.slices) - len(reference.measured),
+        "voxels": reference.slices.size,
+        "parameters": sum(find_model(model["name"]).card["parameters"] for model in models.values()),
         "seconds": report["seconds"]["total"],
         "device": report["device"],
         "conditions": cell.conditions[method],
     }
 
 
-def _shown(protocol: Protocol) -> list[str]:
+def _shown(cell: Cell, protocol: Protocol) -> list[str]:
     """The methods of a figure."""
-    return [method for method in (BASELINE, protocol.featured) if method]
+    return [method for method in (BASELINE, protocol.featured(cell.task)) if method in cell.conditions]
 
 
 def _figure_paths(cells: list[Cell], folder: Path) -> dict[str, Path]:

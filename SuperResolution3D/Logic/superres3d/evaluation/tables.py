@@ -1,4 +1,4 @@
-"""The results as Markdown: the protocol first, then tables like III to V of Georgescu 2020."""
+"""The results as Markdown: the protocol first, then tables like III to V of Georgescu 2020, 2 of Chen 2020 and 1 of Kudo 2019."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from ..methods import METHODS
 from ..upscaling import NOT_FOR_DIAGNOSIS
 from .protocol import BASELINE, Protocol
 from .statistics import Gain, paired_gain
+from .tasks import SPLINE, TASKS
 
 Row = dict[str, Any]
 _NONE = "n.a."
-_FORMATS = {"ssim": "{:.4f}", "psnr": "{:.2f}", "psnr_foreground": "{:.2f}", "mae_hu": "{:.2f}", "bias_hu": "{:+.2f}"}
-_HEADINGS = {"ssim": "SSIM", "psnr": "PSNR", "psnr_foreground": "PSNR", "mae_hu": "MAE, HU", "bias_hu": "bias, HU"}
+_FORMATS = {"ssim": "{:.4f}", "psnr": "{:.2f}", "psnr_foreground": "{:.2f}", "mae_hu": "{:.2f}", "bias_hu": "{:+.2f}", "nrmse": "{:.4f}", "blur": "{:.3f}", "pace": "{:.2f}"}
+_HEADINGS = {"ssim": "SSIM", "psnr": "PSNR", "psnr_foreground": "PSNR", "mae_hu": "MAE, HU", "bias_hu": "bias, HU", "nrmse": "NRMSE", "blur": "blur", "pace": "s per Mvoxel"}
 #: metric -> what is best about it: the largest of these
-_MERITS: dict[str, Callable[[float], float]] = {"mae_hu": lambda value: -value, "bias_hu": lambda value: -abs(value)}
+_MERITS: dict[str, Callable[[float], float]] = {"mae_hu": lambda value: -value, "bias_hu": lambda value: -abs(value), "nrmse": lambda value: -value}
+_NOT_RANKED = ("blur", "pace")
 
 
 def render(protocol: Protocol, source: str, rows: list[Row], skipped: list[Row]) -> str:
@@ -35,8 +37,9 @@ def render(protocol: Protocol, source: str, rows: list[Row], skipped: list[Row])
             here = [row for row in rows if row["subject"] in members and row["task"] == task]
             parts += _results(group, task, here) if here else []
     parts += ["## Gain over Lanczos", "Mean over subjects [95% interval], and p; PSNR in dB.", _gains(protocol, groups, rows)]
-    if protocol.featured:
-        parts += [f"## Gain of {protocol.featured} over Lanczos, by subject", _by_subject(protocol.featured, protocol, rows)]
+    for method in dict.fromkeys(filter(None, map(protocol.featured, protocol.tasks))):
+        cells = [(task, scale) for task in protocol.tasks if protocol.featured(task) == method for scale in protocol.scales_of(task)]
+        parts += [f"## Gain of {method} over Lanczos, by subject", _by_subject(method, cells, rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -68,17 +71,25 @@ def _results(group: str, task: str, rows: list[Row]) -> list[str]:
     scales = sorted({row["scale"] for row in rows})
     counts = ", ".join(f"{scale}x: {len({row['subject'] for row in rows if row['scale'] == scale})}" for scale in scales)
     foreground = ("psnr_foreground", *(("mae_hu", "bias_hu") if "mae_hu" in rows[0] else ()))
-    return [
+    parts = [
         f"### {group}, {task}",
         f"Subjects: {counts}.",
         _means(rows, scales, ("ssim", "psnr")),
         "On the foreground:",
         _means(rows, scales, foreground),
     ]
+    return parts + _details(rows, scales) if TASKS[task].detailed else parts
 
 
-def _means(rows: list[Row], scales: list[int], metrics: tuple[str, ...]) -> str:
-    """Rows methods, columns a metric at a factor; the best of each column is bold."""
+def _details(rows: list[Row], scales: list[int]) -> list[str]:
+    """NRMSE, blur, parameters and time."""
+    paced = [{**row, "pace": row["seconds"] / row["voxels"] * 1e6} for row in rows]
+    truth = ", ".join(f"{scale}x: {_FORMATS['blur'].format(_mean(row['blur_truth'] for row in rows if row['scale'] == scale))}" for scale in scales)
+    return [f"Blur of the truth: {truth}.", _means(paced, scales, ("nrmse", "blur", "pace"), parameters=True)]
+
+
+def _means(rows: list[Row], scales: list[int], metrics: tuple[str, ...], parameters: bool = False) -> str:
+    """Rows methods, columns a metric at a factor (and perhaps the number of parameters); the best of each column is bold."""
     methods = _ordered({row["method"] for row in rows})
     columns = []
     for scale in scales:
@@ -86,12 +97,17 @@ def _means(rows: list[Row], scales: list[int], metrics: tuple[str, ...]) -> str:
             values = [_mean(row[metric] for row in rows if row["scale"] == scale and row["method"] == method) for method in methods]
             columns.append(_bold_best(values, metric))
     heading = ["Method", *(f"{_HEADINGS[metric]} {scale}x" for scale in scales for metric in metrics)]
+    if parameters:
+        heading.insert(1, "parameters")
+        columns.insert(0, [f"{next(row['parameters'] for row in rows if row['method'] == method):,}" for method in methods])
     return _table(heading, [[name, *cells] for name, *cells in zip(methods, *columns)])
 
 
 def _bold_best(values: list[float | None], metric: str) -> list[str]:
     """Texts; what reads the same as the best is bold as well."""
     texts = [_NONE if value is None else _FORMATS[metric].format(value) for value in values]
+    if metric in _NOT_RANKED:
+        return texts
     merit = _MERITS.get(metric, lambda value: value)
     present = [value for value in values if value is not None]
     best = _FORMATS[metric].format(max(present, key=merit)) if present else ""
@@ -102,7 +118,7 @@ def _gains(protocol: Protocol, groups: dict[str, set[str]], rows: list[Row]) -> 
     lines = []
     for group, members in groups.items():
         for task in protocol.tasks:
-            for scale in protocol.scales:
+            for scale in protocol.scales_of(task):
                 here = [row for row in rows if row["subject"] in members and row["task"] == task and row["scale"] == scale]
                 for method in _ordered({row["method"] for row in here} - {BASELINE}):
                     gains = [gain_of(here, method, metric) for metric in ("psnr", "ssim", "psnr_foreground")]
@@ -124,14 +140,14 @@ def _gain(gain: Gain, digits: int) -> tuple[str, str]:
     return f"{gain.mean:+.{digits}f} [{interval}]", _NONE if gain.p is None else f"{gain.p:.2g}"
 
 
-def _by_subject(method: str, protocol: Protocol, rows: list[Row]) -> str:
-    cells = [(task, scale) for task in protocol.tasks for scale in protocol.scales]
+def _by_subject(method: str, cells: list[tuple[str, int]], rows: list[Row]) -> str:
     lines = []
-    for subject in dict.fromkeys(row["subject"] for row in rows):
+    for subject in dict.fromkeys(row["subject"] for row in rows if (row["task"], row["scale"]) in cells):
         line = [subject]
         for task, scale in cells:
             here = [row for row in rows if (row["subject"], row["task"], row["scale"]) == (subject, task, scale)]
-            line += [f"{gain_of(here, method, metric).mean:+.{digits}f}" if here else _NONE for metric, digits in (("psnr", 2), ("ssim", 4))]
+            gains = [(gain_of(here, method, metric), digits) for metric, digits in (("psnr", 2), ("ssim", 4))]
+            line += [f"{gain.mean:+.{digits}f}" if gain else _NONE for gain, digits in gains]
         lines.append(line)
     heading = ["Subject", *(f"{task} {scale}x {name}" for task, scale in cells for name in ("PSNR", "SSIM"))]
     return _table(heading, lines)
@@ -139,7 +155,8 @@ def _by_subject(method: str, protocol: Protocol, rows: list[Row]) -> str:
 
 def _ordered(methods: Iterable[str]) -> list[str]:
     """As in the paper's tables: the simplest first, the networks last."""
-    return sorted(methods, key=list(METHODS).index, reverse=True)
+    order = [SPLINE, *METHODS]
+    return sorted(methods, key=lambda name: (METHODS[name].networks if name in METHODS else False, -order.index(name)))
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -54,7 +54,7 @@ class _Graph:
 
     def transposed(self, name: str, features, outputs: int):
         weight = op.constant(self._tensors[f"{name}.weight"])
-        grown = op.convolution_backprop_data(features, weight, [2] * 3, pads_begin=[1] * 3, pads_end=[1] * 3)
+        grown = op.convolution_backprop_data(_whole(features), weight, [2] * 3, pads_begin=[1] * 3, pads_end=[1] * 3)
         return op.add(grown, self._channels(f"{name}.bias"))
 
     def norm(self, name: str, features):
