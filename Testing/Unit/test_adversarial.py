@@ -1,10 +1,8 @@
 """Adversarial training: the discriminators against formulas, the order of updates, and a resumed run."""
 
 import json
-from importlib import resources, util
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,28 +13,10 @@ from superres3d.training import adversarial
 from superres3d.training import fit as fitting
 from superres3d.training.recipe import VolumeRecipe, load_recipe
 from superres3d.training.volume_samples import Crops, load_scans, make_dataset
-from superres3d.volume import read_volume
 from torch import nn
-
-from .conftest import smooth_noise, write
 
 KINDS = ("wgan-gp", "conditional", "patch")
 SMALL_MDCSRN = {"family": "mdcsrn", "options": {"blocks": 1, "units": 2, "growth": 4}, "degradation": "k-space"}
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory) -> Path:
-    """One scan: a piece of a real brain where nilearn is installed (it ships one), else band-limited texture."""
-    folder = tmp_path_factory.mktemp("scans")
-    voxels = np.rint(smooth_noise((32, 64, 64)) * 900)
-    if util.find_spec("nilearn"):
-        data = resources.files("nilearn") / "datasets" / "data"
-        (name, *_) = sorted(entry.name for entry in data.iterdir() if "mni_icbm152_t1" in entry.name)
-        with resources.as_file(data / name) as path:
-            brain = read_volume(path).voxels[60:92, 70:134, 60:124].astype(np.float32)
-        voxels = np.rint(brain / brain.max() * 900)
-    write(folder / "a.nii.gz", voxels.astype(np.int16), (1.0, 1.0, 1.0))
-    return folder
 
 
 def small(kind: str, start: str = "", **changes) -> VolumeRecipe:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from scipy.ndimage import gaussian_filter
 from superres3d.errors import Cancelled, InputError, ModelError
 from superres3d.evaluation import figures, run
 from superres3d.evaluation.protocol import Protocol
@@ -177,3 +178,25 @@ def test_a_foreign_results_file_is_not_overwritten(data, tmp_path):
     with pytest.raises(InputError, match="not a results file"):
         _evaluate(data, tmp_path, SMALL)
     assert (tmp_path / "results.json").read_text() == "[1, 2]"
+
+
+def test_the_tasks_of_the_volumetric_networks(tmp_path):
+    """Linear, Lanczos and the spline on both; only what fits a scan's modality is done."""
+    random = np.random.default_rng(3)
+    ct = gaussian_filter(random.standard_normal((36, 40, 44)), 1.5) * 3000
+    write_volume(Volume(ct.astype(np.int16), (0.8, 0.8, 2.0)), tmp_path / "a.nii.gz")
+    write_volume(Volume(_phantom("MR", 1.0), (1.0, 1.0, 2.0)), tmp_path / "b.nii.gz")
+    (tmp_path / "split.csv").write_text("id,split,modality\na,test,CT\nb,test,MR\n")
+    protocol = Protocol(methods=("lanczos", "linear"), tasks=("k-space", "thick-slice"), device="cpu")
+    text = _evaluate(tmp_path, tmp_path / "out", protocol)
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
+    assert {(r["subject"], r["task"], r["scale"]) for r in rows} == {("a", "thick-slice", 4), ("a", "thick-slice", 8), ("b", "k-space", 2)}
+    assert {r["method"] for r in rows if r["subject"] == "a"} == {"lanczos", "linear", "spline"}
+    values = {(r["task"], r["scale"], r["method"]): r for r in rows}
+    assert values["thick-slice", 4, "spline"]["psnr"] > values["thick-slice", 8, "spline"]["psnr"]
+    assert values["thick-slice", 4, "spline"]["psnr"] > values["thick-slice", 4, "linear"]["psnr"]
+    assert values["thick-slice", 4, "linear"]["voxels"] == 36 * 20 * 22  # reduced twofold in-plane, as its slices are wide
+    assert values["k-space", 2, "lanczos"]["nrmse"] < values["k-space", 2, "linear"]["nrmse"]
+    for heading in ("### CT, thick-slice", "### MR, k-space", "Blur of the truth: ", "| Method | parameters | NRMSE 4x |"):
+        assert heading in text
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["figure-a-thick-slice-x4.png", "figure-a-thick-slice-x8.png", "figure-b-k-space-x2.png"]

@@ -147,19 +147,22 @@ def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
 
 @app.command()
 def methods(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """List the methods: what they are for and when not to use them."""
+    """List the methods: what they are for, what they assume and cost, and when not to use them."""
+    from .catalogue import describe_method
+
+    described = [describe_method(method) for method in METHODS.values()]
     if as_json:
-        print(json.dumps({"methods": [asdict(m) for m in METHODS.values()], "presets": [asdict(p) for p in PRESETS.values()]}, indent=2))
+        print(json.dumps({"methods": described, "presets": [asdict(p) for p in PRESETS.values()]}, indent=2))
         return
     from rich.console import Console
 
     console = Console(highlight=False)
-    for method in METHODS.values():
-        default = " (default)" if method.name == DEFAULT_METHOD else ""
-        console.print(f"[bold]{method.name}[/bold]{default}: {method.title}. {', '.join(method.modalities)}; {', '.join(method.axes)}; x{', x'.join(map(str, method.scales))}.")
-        console.print(f"    {method.summary}\n    When not: {method.when_not}")
-        if method.paper:
-            console.print(f"    {method.paper}.")
+    for content in described:
+        default = " (default)" if content["name"] == DEFAULT_METHOD else ""
+        console.print(f"[bold]{content['name']}[/bold]{default}: {content['title']}. {', '.join(content['modalities'])}; {', '.join(content['axes'])}; {content['refines']}.")
+        lines = [content["summary"], f"Assumes: {content['assumes']}" if content["kind"] != "interpolation" else "", f"When not: {content['when_not']}"]
+        for line in filter(None, (*lines, content["caution"], content["cost"], content["paper"] and f"{content['paper']}.")):
+            console.print(f"    {line}")
     console.print("\nPresets of the networks (--preset):")
     for preset in PRESETS.values():
         default = " (default)" if preset.name == DEFAULT_PRESET else ""
@@ -187,14 +190,17 @@ def info(
             console.print(f"Note: {note}")
         table = Table("axes", "factor", "result, voxels", "spacing, mm", "file, GiB", "memory, GiB", f"time, {' / '.join(PRESETS)}")
         for row in content["upscaling"]:
+            factor = f"{row['scale']}" if row["scale"] else f"to {row['slice_spacing']:g} mm"
             if "refused" in row:
-                table.add_row(row["axes"], str(row["scale"]), row["refused"])
+                table.add_row(row["axes"], factor, "refused, see below")
             else:
                 table.add_row(
-                    row["axes"], str(row["scale"]), " x ".join(map(str, row["shape_ijk"])), " x ".join(f"{s:.3g}" for s in row["spacing_mm"]),
+                    row["axes"], factor, " x ".join(map(str, row["shape_ijk"])), " x ".join(f"{s:.3g}" for s in row["spacing_mm"]),
                     f"{row['result_bytes'] / 2**30:.2f}", f"{row['memory_bytes'] / 2**30:.2f}", " / ".join(_in_words(seconds) for seconds in row["seconds"].values()),
                 )  # fmt: skip
         console.print(table)
+        for reason in dict.fromkeys(row["refused"] for row in content["upscaling"] if "refused" in row):
+            console.print(f"Refused: {reason}")
 
 
 def _describe(source: Path) -> dict[str, Any]:
@@ -206,26 +212,28 @@ def _describe(source: Path) -> dict[str, Any]:
     modality = volume.modality or guess_modality(volume.voxels)
     for preset in PRESETS:
         calibrate(modality, preset)
+    requests: list[dict[str, Any]] = [{"axes": axes, "scale": scale} for axes in AXES for scale in SCALES]
+    thin = [method for method in METHODS.values() if method.slice_spacing and is_installed(method, modality) and not method.adversarial]
+    requests += [{"method": method.name, "slice_spacing": method.slice_spacing} for method in thin]
     rows = []
-    for axes in AXES:
-        for scale in SCALES:
-            row: dict[str, Any] = {"axes": axes, "scale": scale}
-            try:
-                plans = {
-                    preset: plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, axes=axes, modality=modality, preset=preset, inputs_in_memory=0)
-                    for preset in PRESETS
-                }
-                plan = plans[DEFAULT_PRESET]
-                row |= {
-                    "shape_ijk": plan.output_shape[::-1],
-                    "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
-                    "result_bytes": plan.result_bytes,
-                    "memory_bytes": plan.memory_bytes,
-                    "seconds": {preset: plan.seconds for preset, plan in plans.items()},
-                }
-            except SuperResolutionError as error:
-                row["refused"] = str(error)
-            rows.append(row)
+    for request in requests:
+        row = {"axes": "through-plane", "scale": None, **request}
+        try:
+            plans = {
+                preset: plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, **request, modality=modality, preset=preset, inputs_in_memory=0)
+                for preset in PRESETS
+            }
+            plan = plans[DEFAULT_PRESET]
+            row |= {
+                "shape_ijk": plan.output_shape[::-1],
+                "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
+                "result_bytes": plan.result_bytes,
+                "memory_bytes": plan.memory_bytes,
+                "seconds": {preset: plan.seconds for preset, plan in plans.items()},
+            }
+        except SuperResolutionError as error:
+            row["refused"] = str(error)
+        rows.append(row)
     return {
         "shape_ijk": volume.voxels.shape[::-1],
         "spacing_mm": volume.spacing,

@@ -186,7 +186,7 @@ _VOLUMETRIC = (
         adversarial=True,
     ),
     _ct_network("srcnn-3d", "SRCNN, 3-D", "Three layers (9-1-5).", f"{_COMPARED} virtual-thin-slice is closer to the truth at less cost."),
-    _ct_network("pix2pix-3d", "Pix2Pix, 3-D", "Encoder and decoder down to one voxel.", f"{_COMPARED} {INVENTS}", adversarial=True),
+    _ct_network("pix2pix-3d", "Pix2Pix, 3-D", "Encoder and decoder down to one voxel.", f"{_COMPARED} virtual-thin-slice does not invent. {INVENTS}", adversarial=True),
 )
 
 _INTERPOLATIONS = tuple(

@@ -13,14 +13,24 @@ _LEVELS = 4  # to 1/16 of the size
 _WIDEST = 8  # times the first layer's channels
 
 
-def virtual_thin_slice(draw: Drawing[T], image: T, *, filters: int = 64) -> T:
-    """U-Net with trilinear upsampling; ``filters`` channels in the first layer (the paper: 64)."""
-    levels = _encode(draw, image, filters, _LEVELS)
+def virtual_thin_slice(draw: Drawing[T], image: T, *, filters: int = 64, detail: int = 0) -> T:
+    """U-Net with trilinear upsampling.
+
+    Args:
+        filters: channels of the first layer (the paper: 64).
+        detail: channels of two layers on the full grid, before the first halving and after the last doubling, without normalisation
+            (the paper: none, so that all that it adds comes from halved maps).
+    """
+    fine = draw.leaky_relu(draw.conv("detail", image, detail), _SLOPE) if detail else image
+    levels = _encode(draw, fine, filters, _LEVELS)
     features = levels.pop()
     for number in reversed(range(_LEVELS - 1)):
         features = draw.concat([draw.upsample(features), levels.pop()])
         features = _layer(draw, f"up{number}", draw.conv(f"up{number}", features, filters * 2**number, kernel=4))
-    return draw.conv("output", draw.concat([draw.upsample(features), image]), 1, kernel=4)
+    features = draw.concat([draw.upsample(features), fine])
+    if not detail:
+        return draw.conv("output", features, 1, kernel=4)
+    return draw.conv("output", draw.leaky_relu(draw.conv("fusion", features, detail), _SLOPE), 1)
 
 
 def pix2pix(draw: Drawing[T], image: T, *, filters: int = 64, levels: int = 6) -> T:

@@ -121,6 +121,7 @@ class VolumeRecipe(CommonRecipe):
     slice_factors: tuple[int, ...] = (4, 8)  # thick-slice: thin slices an interval
     slice_sigma: float = 3.2  # thick-slice: upper end of the profile's sigma, in thin slices
     sigma_grows: bool = False  # thick-slice: slice_sigma is that of the largest factor, in proportion for smaller ones
+    least_sigma: float = 0.0  # thick-slice: lower end of the profile's sigma, as a share of the upper one
     slice_noise: float = 0.0  # thick-slice: upper end of the noise's standard deviation, in network units
     coarsest_slices_mm: float = 1.2  # thick-slice: scans with wider slices are reduced in-plane as well, and taken as smaller bodies
     # the optimisation

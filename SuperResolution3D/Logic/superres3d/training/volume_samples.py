@@ -114,7 +114,7 @@ class ThickSliceCrops(_Crops):
         factors = [f for f in recipe.slice_factors if len(thin) // f >= _FEWEST_SLICES] or [min(recipe.slice_factors)]
         factor = int(factors[random.integers(len(factors))])
         largest = recipe.slice_sigma * (factor / max(recipe.slice_factors) if recipe.sigma_grows else 1.0)
-        sigma = float(random.uniform(0.0, largest))
+        sigma = float(random.uniform(recipe.least_sigma * largest, largest))
         length = len(thin) // factor * factor
         begin = int(random.integers(len(thin) - length + 1))
         start = [int(random.integers(max(0, have - recipe.patch) + 1)) for have in thin.shape[1:]]
@@ -137,7 +137,7 @@ class ThickSliceCrops(_Crops):
             condition[BODY_PARTS.index(self._recipe.body_parts[name])] = 1.0
         wide = factor > np.mean([min(self._recipe.slice_factors), max(self._recipe.slice_factors)])
         condition[len(BODY_PARTS) + int(wide)] = 1.0
-        condition[len(BODY_PARTS) + 2 + int(sigma > largest / 2)] = 1.0
+        condition[len(BODY_PARTS) + 2 + int(sigma > largest * (1 + self._recipe.least_sigma) / 2)] = 1.0
         return condition
 
 
