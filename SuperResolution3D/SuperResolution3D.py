@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from html import escape
 from typing import Annotated
 
 import qt
@@ -51,10 +52,10 @@ class SuperResolution3D(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["SuperResolution3D developers"]
         self.parent.helpText = _(
-            "Upscales CT and MR volumes 2x or 4x by convolutional networks: all axes, in-plane, or between thick slices. "
+            "Upscales CT and MR volumes 2x or 4x by convolutional networks: all axes, in-plane, or between thick slices; makes 1 mm slices of thick ones. "
             'Research software, not for diagnosis. See the <a href="{url}">documentation and tutorial</a>.'
         ).format(url=_HOMEPAGE)
-        self.parent.acknowledgementText = _("Please cite: {citation}").format(citation=_CITATION)
+        self.parent.acknowledgementText = _("Please cite: {citation} The tip of each other method names its own paper.").format(citation=_CITATION)
         slicer.app.connect("startupCompleted()", onStartupCompleted)
 
 
@@ -74,7 +75,7 @@ class SuperResolution3DParameterNode:
     """The choices of the panel, saved with the scene.
 
     inputVolume, outputVolume, comparisonVolume - the volumes; no output means a new one.
-    modality, scale, axes, preset, ensemble, orientation - see SuperResolution3DLib.choices.
+    modality, scale, axes, preset, ensemble, orientation - see SuperResolution3DLib.choices; scale may be a distance of the slices.
     method - name in the catalogue; empty means the default.
     compare - also make a Lanczos interpolation.
     device - auto, cpu, cuda, cuda:<n> or mps.
@@ -143,6 +144,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.methodComboBox.connect("currentIndexChanged(int)", self.onMethodChanged)
+        self.ui.scaleComboBox.connect("currentIndexChanged(int)", self.onScaleChanged)
         self.ui.deviceComboBox.connect("currentTextChanged(QString)", self.onDeviceChanged)
         self.ui.showComparisonButton.connect("clicked(bool)", self.onShowComparisonButton)
         self.ui.leaveComparisonButton.connect("clicked(bool)", self.onLeaveComparisonButton)
@@ -212,6 +214,16 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if self._parameterNode and name and not self._refreshing:
             self._parameterNode.method = name
 
+    def onScaleChanged(self, index: int) -> None:
+        """From a factor to a distance of the slices, or back, a method is proposed anew."""
+        parameters, name = self._parameterNode, self.ui.scaleComboBox.itemData(index)
+        if not parameters or not name or self._refreshing:
+            return
+        with slicer.util.NodeModify(parameters):
+            if parameters.scale.slice_spacing != Scale[name].slice_spacing:
+                parameters.method = ""
+            parameters.scale = Scale[name]
+
     def onDeviceChanged(self, text: str) -> None:
         if self._parameterNode and not self._refreshing:
             self._parameterNode.device = text.strip() or "auto"
@@ -231,8 +243,10 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
         parameters, ui = self._parameterNode, self.ui
         ui.sampleButton.visible = parameters.inputVolume is None
-        self._refreshFacts()
-        self._refreshMethods()
+        facts = self._refreshFacts()
+        self._refreshScales(facts)
+        self._refreshAxes(facts)
+        self._refreshMethods(facts)
         if ui.deviceComboBox.currentText != parameters.device:
             ui.deviceComboBox.setCurrentText(parameters.device)
         ui.comparisonSelector.enabled = ui.comparisonLabel.enabled = parameters.compare
@@ -250,8 +264,8 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         _show(ui.estimateLabel, estimate)
         self._showReason(reason)
 
-    def _refreshFacts(self) -> None:
-        """Facts on the input; modality and axes are proposed once for each volume, then they are the user's."""
+    def _refreshFacts(self):
+        """Facts on the input (None if it cannot be used); modality and axes are proposed once for each volume, then they are the user's."""
         from superres3d.errors import SuperResolutionError
         from SuperResolution3DLib import summary
         from SuperResolution3DLib.checks import check_input, volume_facts
@@ -265,7 +279,6 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         except SuperResolutionError:
             pass  # said below, as the reason why Apply is disabled
         _show(ui.factsLabel, summary.facts_text(facts) if facts else "")
-        _show(ui.axesHintLabel, summary.axes_hint(facts) if facts else "")
         ui.modalitySourceLabel.text = f"({facts.modality.source})" if facts else ""
         if facts and parameters.proposedFor != node.GetID():
             if self._run is None:
@@ -274,33 +287,89 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
                 parameters.proposedFor = node.GetID()
                 parameters.modality = facts.modality.modality
                 parameters.axes = summary.proposed_axes(facts)
+                self._keepOrResetScale(facts)
+        return facts
 
-    def _refreshMethods(self) -> None:
-        """Offer the methods that fit the choices; fall back on the default where the chosen one does not."""
-        from SuperResolution3DLib.request import fitting_methods
+    def _keepOrResetScale(self, facts) -> None:
+        """A distance of the slices stays only where the chosen method makes it of the new volume, too."""
+        from SuperResolution3DLib.request import fitting_slice_methods
 
-        parameters, box = self._parameterNode, self.ui.methodComboBox
-        methods = fitting_methods(parameters.modality.value, parameters.axes.value, parameters.scale.value)
+        parameters = self._parameterNode
+        distance = parameters.scale.slice_spacing
+        if distance and parameters.method not in [m.name for m in fitting_slice_methods(parameters.modality.value, distance, facts.slice_distance)]:
+            parameters.scale = Scale.TWO
+
+    def _refreshScales(self, facts) -> None:
+        """Offer the factors, and a distance of the slices where the scan's are farther apart."""
+        from SuperResolution3DLib.request import fitting_slice_methods
+
+        parameters, box = self._parameterNode, self.ui.scaleComboBox
+        chosen = parameters.scale
+        # A choice of a scene or a script that does not fit stays in sight, and the reason is told below Apply.
+        offered = [s for s in Scale if s is chosen or not s.slice_spacing or facts and fitting_slice_methods(parameters.modality.value, s.slice_spacing, facts.slice_distance)]
+        _fill(box, [(scale.label(), scale.name) for scale in offered])
+        box.currentIndex = offered.index(chosen)
+
+    def _refreshAxes(self, facts) -> None:
+        """A distance of the slices leaves no choice of axes."""
+        from SuperResolution3DLib import summary
+
+        parameters, ui = self._parameterNode, self.ui
+        distance = parameters.scale.slice_spacing
+        if distance and parameters.axes is not Axes.THROUGH_PLANE:
+            parameters.axes = Axes.THROUGH_PLANE
+        ui.axesComboBox.enabled = ui.axesLabel.enabled = not distance
+        hint = ""
+        if facts:
+            hint = summary.slices_hint(facts, parameters.modality.value, distance) if distance else summary.axes_hint(facts)
+        _show(ui.axesHintLabel, hint)
+
+    def _refreshMethods(self, facts) -> None:
+        """Offer the installed methods that fit the choices; where the chosen one does not, propose another."""
+        from SuperResolution3DLib import summary
+        from SuperResolution3DLib.request import proposed_method
+
+        parameters, ui = self._parameterNode, self.ui
+        methods = self._offeredMethods(facts)
         names = [method.name for method in methods]
-        if [box.itemData(index) for index in range(box.count)] != names:
-            box.clear()
-            for method in methods:
-                box.addItem(method.title, method.name)
+        _fill(ui.methodComboBox, [(method.title, method.name) for method in methods])
+        for index, method in enumerate(methods):
+            ui.methodComboBox.setItemData(index, _rich(summary.method_tip(method)), qt.Qt.ToolTipRole)
         if parameters.method not in names:
-            parameters.method = names[0]
-        box.currentIndex = names.index(parameters.method)
+            parameters.method = proposed_method(methods).name
+        ui.methodComboBox.currentIndex = names.index(parameters.method)
         chosen = methods[names.index(parameters.method)]
+        ui.methodComboBox.toolTip = _rich(_("The methods for this modality, factor and axes.") + "\n" + summary.method_tip(chosen))
+        _show(ui.methodCautionLabel, summary.method_caution(chosen) or summary.missing_networks(parameters.modality.value))
+        ui.methodSummaryLabel.text = summary.method_text(chosen)
+        self._refreshEffort(chosen)
+
+    def _offeredMethods(self, facts) -> list:
+        """For the chosen factor and axes, or for the distance of the slices; never none."""
+        from SuperResolution3DLib.request import fitting_methods, fitting_slice_methods
+
+        parameters = self._parameterNode
+        modality, distance = parameters.modality.value, parameters.scale.slice_spacing
+        if not distance:
+            return fitting_methods(modality, parameters.axes.value, parameters.scale.factor)
+        return facts and fitting_slice_methods(modality, distance, facts.slice_distance) or fitting_slice_methods(modality, distance)
+
+    def _refreshEffort(self, method) -> None:
+        """The choices that only networks have, in the words of the kind of network."""
         for name in ("preset", "ensemble", "device"):
             for control in (f"{name}Label", f"{name}ComboBox"):
-                getattr(self.ui, control).enabled = chosen.networks
-        self.ui.methodSummaryLabel.text = f"{chosen.summary} {chosen.when_not}"
+                getattr(self.ui, control).enabled = method.networks
+        for box, choices in ((self.ui.presetComboBox, Preset), (self.ui.ensembleComboBox, Ensemble)):
+            for index in range(box.count):
+                box.setItemText(index, list(choices)[index].label(method.kind == "volume"))
 
     def _request(self):
         from SuperResolution3DLib.request import Request
 
         p = self._parameterNode
         return Request(
-            scale=p.scale.value, axes=p.axes.value, method=p.method, modality=p.modality.value, preset=p.preset.value, ensemble=p.ensemble.value,
+            scale=p.scale.factor, axes=None if p.scale.slice_spacing else p.axes.value, slice_spacing=p.scale.slice_spacing,
+            method=p.method, modality=p.modality.value, preset=p.preset.value, ensemble=p.ensemble.value,
             device=p.device, memory_limit_gib=p.memoryLimit or None, compare=p.compare,
         )  # fmt: skip
 
@@ -470,6 +539,19 @@ def _show(label, text: str) -> None:
     label.visible = bool(text)
 
 
+def _fill(box, entries) -> None:
+    """Fill a combo box with (text, data) unless it holds the same data already."""
+    if [box.itemData(index) for index in range(box.count)] != [data for _text, data in entries]:
+        box.clear()
+        for text, data in entries:
+            box.addItem(text, data)
+
+
+def _rich(text: str) -> str:
+    """Lines of text for a tip; Qt breaks long lines of rich text only."""
+    return "<p>" + "<br>".join(escape(line) for line in text.split("\n")) + "</p>"
+
+
 class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
     """Upscaling for scripts and for the panel; shows no dialogs.
 
@@ -484,8 +566,8 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
     def upscale(
         self,
         inputVolume: vtkMRMLScalarVolumeNode,
-        scale: int = 2,
-        axes: str = "all",
+        scale: int | None = None,
+        axes: str | None = None,
         method: str = "",
         modality: str = "",
         preset: str = "best",
@@ -497,13 +579,15 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         outputVolume: vtkMRMLScalarVolumeNode | None = None,
         comparisonVolume: vtkMRMLScalarVolumeNode | None = None,
         progress: Callable[[str, float, float | None], None] | None = None,
+        sliceSpacing: float | None = None,
     ):
         """Upscale a volume and wait for the result.
 
         :param inputVolume: scalar volume; of a sequence, the current frame.
-        :param scale: 2 or 4.
-        :param axes: "all", "in-plane" or "through-plane".
-        :param method: name in the catalogue (see ``superres3d methods``); empty: the default network.
+        :param scale: 2 or 4; None: 2, or what the method is made for.
+        :param axes: "all", "in-plane" or "through-plane"; None: the first that the method has.
+        :param method: name in the catalogue (see ``superres3d methods``); empty: the default network,
+            with ``sliceSpacing`` the one that makes slices of 1 mm (CT).
         :param modality: "CT" or "MR"; empty: from DICOM, the units or the intensities.
         :param preset: "best", "balanced" or "fast": how much work a network may spend.
         :param ensemble: turned copies: "8", "4", "none", or "auto", as the preset says.
@@ -513,6 +597,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param compare: also make a Lanczos interpolation.
         :param outputVolume, comparisonVolume: nodes to update in place; None: new ones beside the input.
         :param progress: called with (stage, share done, seconds left or None).
+        :param sliceSpacing: millimetres between the slices of the result, in place of scale and axes.
         :return: object with ``source``, ``result``, ``comparison`` (node or None), ``report`` (dict), ``warnings``.
         :raises superres3d.errors.SuperResolutionError: one sentence for the user; the scene is as before.
         """
@@ -521,12 +606,13 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         from SuperResolution3DLib.dependencies import NoInstaller
         from SuperResolution3DLib.job import Job, Outputs
         from SuperResolution3DLib.modality import guess_modality
-        from SuperResolution3DLib.request import Request
+        from SuperResolution3DLib.request import DEFAULT_SLICE_METHOD, Request
         from SuperResolution3DLib.run import run_and_wait
 
         check_input(inputVolume)
         modality = modality or guess_modality(inputVolume).modality.value
-        request = Request(scale, axes, method or DEFAULT_METHOD, modality, preset, ensemble, precision, device, memoryLimit, compare)
+        method = method or (DEFAULT_METHOD if sliceSpacing is None else DEFAULT_SLICE_METHOD)
+        request = Request(scale, axes, sliceSpacing, method, modality, preset, ensemble, precision, device, memoryLimit, compare)
         outputs = Outputs(outputVolume, comparisonVolume)
         self.check(inputVolume, request, outputs)
         self.ensureDependencies(request, NoInstaller())
@@ -609,6 +695,9 @@ class SuperResolution3DTest(ScriptedLoadableModuleTest):
         np.testing.assert_allclose(after, before, atol=1e-9)
         self.assertEqual(finished.comparison.GetName(), "Tiny Lanczos x2 through-plane")
         self.assertEqual(finished.result.GetAttribute("SuperResolution3D.Factors"), "1 1 2")
+        thin = SuperResolution3DLogic().upscale(volume, sliceSpacing=1.0, method="lanczos")
+        self.assertEqual(slicer.util.arrayFromVolume(thin.result).shape, (32, 10, 12))
+        self.assertEqual(thin.result.GetName(), "Tiny Lanczos 1 mm slices")
         self.delayDisplay("Upscaling passed")
 
     def test_networks(self) -> None:

@@ -46,9 +46,10 @@ def pytest_terminal_summary(terminalreporter):
 
 
 if not REASON:
-    sys.path.insert(0, str(HERE))
+    sys.path[:0] = [str(HERE), str(HERE.parent)]
     from shiboken6 import Shiboken
     from standin import application, pythonqt, widgets
+    from untrained_models import install  # noqa: F401  # a fixture
 
     application.install()
     import slicer
@@ -177,6 +178,19 @@ def snapshot():
 def _voxels(node) -> bytes:
     image = node.GetImageData() if node is not None and node.IsA("vtkMRMLVolumeNode") else None
     return vtk_to_numpy(image.GetPointData().GetScalars()).tobytes() if image else b""
+
+
+@pytest.fixture
+def make_ct(make_volume):
+    """Makes a CT with slices so many millimetres apart."""
+
+    def make(distance=5.0, name="Chest"):
+        node = make_volume(name, shape=(8, 40, 36), spacing=(0.8, 0.8, distance))
+        slicer.util.arrayFromVolume(node)[...] -= 1000
+        slicer.util.arrayFromVolumeModified(node)
+        return node
+
+    return make
 
 
 @pytest.fixture

@@ -84,6 +84,28 @@ def test_goes_on_where_it_stopped(batch, scans, tmp_path, capsys):
     assert "already there" in capsys.readouterr().out
 
 
+def test_slices_of_1_mm(batch, scans, tmp_path, capsys):
+    """The network for CT is the default, and these scans are MR: an interpolation must be named."""
+    for name in ("b.nrrd", "c.mha"):
+        (scans / name).unlink()
+    out = tmp_path / "out"
+    assert batch.main([str(scans), str(out), "1mm"]) == 1
+    assert "virtual-thin-slice is not for MR" in capsys.readouterr().out
+    assert batch.main([str(scans), str(out), "1mm", "through-plane", "lanczos"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a-SR-1mm.nii.gz", "d-SR-1mm.nrrd"]
+    result = sitk.ReadImage(str(out / "d-SR-1mm.nrrd"))
+    assert result.GetSize() == (10, 8, 24)
+    np.testing.assert_allclose(result.GetSpacing(), (1.0, 1.0, 1.0))
+
+
+def test_a_network_that_may_invent_is_told(batch, scans, tmp_path, capsys, install):
+    install("mdcsrn-gan-mr")
+    for name in ("b.nrrd", "c.mha", "d.nrrd"):
+        (scans / name).unlink()
+    assert batch.main([str(scans), str(tmp_path / "out"), "2", "in-plane", "mdcsrn-gan", "fast"]) == 0
+    assert "caution: It is trained against a discriminator" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -92,6 +114,7 @@ def test_goes_on_where_it_stopped(batch, scans, tmp_path, capsys):
         (["{in}", "{in}"], "the same"),
         (["{in}", "{out}", "3"], "factor 3"),
         (["{in}", "{out}", "2", "sideways"], "axes sideways"),
+        (["{in}", "{out}", "1mm", "in-plane"], "Slices of 1 mm refine through-plane"),
         (["{empty}", "{out}"], "holds no scan"),
     ],
 )

@@ -19,9 +19,10 @@ def pytest_report_header(config):
 
 
 if HAVE_MRML:
-    sys.path.insert(0, str(ROOT / "SuperResolution3D" / "Logic"))
+    sys.path[:0] = [str(ROOT / "SuperResolution3D" / "Logic"), str(ROOT / "Testing")]
     import slicer
     import slicer.util
+    from untrained_models import install  # noqa: F401  # a fixture
 
     if not hasattr(slicer, "mrmlScene"):
         slicer.mrmlScene = slicer.vtkMRMLScene()
@@ -73,6 +74,18 @@ def snapshot(scene):
         return scene.GetSceneXMLString(), voxels
 
     return take
+
+
+@pytest.fixture
+def make_ct(make_volume):
+    """Makes a CT with so many slices, so many millimetres apart."""
+
+    def make(distance, slices=6, name="Chest"):
+        k, j, i = np.indices((slices, 24, 20))
+        voxels = np.where((j - 12) ** 2 + (i - 10) ** 2 < 60, 40 + 200 * np.sin(0.9 * k + 0.5 * i), -1000)
+        return make_volume(name, voxels=voxels.astype("int16"), spacing=(0.8, 0.8, distance))
+
+    return make
 
 
 @pytest.fixture

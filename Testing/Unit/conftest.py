@@ -5,15 +5,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import resources, util
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from superres3d.networks.families import VolumeArchitecture
 from superres3d.networks.georgescu import IntermediateLossNet
-from superres3d.volume import Volume
+from superres3d.networks.volumetric import BlueprintNet
+from superres3d.volume import Volume, read_volume
 from superres3d.weights import save_model
+
+#: every volumetric family, as small as it is still itself
+SMALL_OPTIONS = {
+    "mdcsrn": {"blocks": 2, "units": 2, "growth": 3},
+    "fsrcnn": {"features": 5, "shrunk": 3, "mappings": 2},
+    "srresnet": {"blocks": 2, "filters": 4},
+    "srdensenet": {"blocks": 2, "units": 2, "growth": 3},
+    "virtual-thin-slice": {"filters": 2},
+    "srcnn": {"filters": 4},
+    "pix2pix": {"filters": 2, "levels": 3},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +74,55 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 network = {"factors": list(factors), "residual": residual}
                 save_model(random_network(factors, residual), f"{method}-{modality}-{stage}-x{scale}", folder, {"network": network})
     monkeypatch.setenv("SUPERRES3D_MODELS", str(folder))
+    return folder
+
+
+def random_blueprint(family: str, options: dict | None = None, residual: bool = False, seed: int = 0) -> BlueprintNet:
+    """A volumetric network whose every weight, statistic and slope is random."""
+    torch.manual_seed(seed)
+    net = BlueprintNet(VolumeArchitecture.make(family, SMALL_OPTIONS[family] if options is None else options, residual))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if not parameter.any():  # the last convolution of a residual network
+                torch.nn.init.normal_(parameter, std=0.1)
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+        for name, statistic in net.named_buffers():
+            if name.endswith("running_mean"):
+                statistic.normal_(0.0, 0.3)
+            elif name.endswith("running_var"):
+                statistic.uniform_(0.5, 2.0)
+    return net.eval()
+
+
+def save_blueprint(net: BlueprintNet, name: str, folder: Path) -> None:
+    """A volumetric network as a model folder."""
+    architecture = net.architecture
+    network = {"family": architecture.family, "options": dict(architecture.options), "residual": architecture.residual}
+    save_model(net, name, folder, {"network": network})
+
+
+@pytest.fixture
+def volume_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with random networks under the names of ``mdcsrn`` for MR and ``virtual-thin-slice`` for CT."""
+    folder = tmp_path / "models"
+    save_blueprint(random_blueprint("mdcsrn", residual=True), "mdcsrn-mr", folder)
+    save_blueprint(random_blueprint("virtual-thin-slice", residual=True), "virtual-thin-slice-ct", folder)
+    monkeypatch.setenv("SUPERRES3D_MODELS", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scans(tmp_path_factory) -> Path:
+    """A folder with one scan: a piece of a real brain where nilearn is installed (it ships one), else band-limited texture."""
+    folder = tmp_path_factory.mktemp("scans")
+    voxels = np.rint(smooth_noise((32, 64, 64)) * 900)
+    if util.find_spec("nilearn"):
+        data = resources.files("nilearn") / "datasets" / "data"
+        (name, *_) = sorted(entry.name for entry in data.iterdir() if "mni_icbm152_t1" in entry.name)
+        with resources.as_file(data / name) as path:
+            brain = read_volume(path).voxels[60:92, 70:134, 60:124].astype(np.float32)
+        voxels = np.rint(brain / brain.max() * 900)
+    write(folder / "a.nii.gz", voxels.astype(np.int16), (1.0, 1.0, 1.0))
     return folder
 
 

@@ -1,10 +1,11 @@
-"""The paper's degradation (MATLAB's antialiased imresize) against independent implementations."""
+"""The papers' degradations (MATLAB's antialiased imresize, k-space truncation, slice profiles) against independent implementations."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from superres3d.degradation import antialiased_bicubic, antialiased_bicubic_matrix, gaussian_kernel_3
+from scipy.ndimage import gaussian_filter1d
+from superres3d.degradation import antialiased_bicubic, antialiased_bicubic_matrix, gaussian_kernel_3, kspace_truncation, slice_profile_matrix
 from superres3d.interpolation import resize
 
 from .conftest import smooth_noise
@@ -75,3 +76,85 @@ def test_degraded_patches_are_patches_of_the_degraded_slice():
         whole = antialiased_bicubic(image, (r, c))
         np.testing.assert_allclose(low[0, 0].numpy(), whole[top : top + rows, left : left + columns], atol=1e-6)
         np.testing.assert_array_equal(high[0, 0].numpy(), image[top * r : (top + rows) * r, left * c : (left + columns) * c])
+
+
+# K-space (Chen 2020)
+
+
+def truncated_by_numpy(array: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
+    """All axes at once: the middle of the centred spectrum, moved to the centres of the larger voxels."""
+    spectrum = np.fft.fftshift(np.fft.fftn(array))
+    for axis, factor in enumerate(factors):
+        length = array.shape[axis]
+        first = length // 2 - length // factor // 2
+        kept = np.arange(first, first + length // factor)
+        spectrum = np.moveaxis(np.take(spectrum, kept, axis), axis, -1)
+        spectrum = np.moveaxis(spectrum * np.exp(2j * np.pi * (kept - length // 2) * (factor - 1) / 2 / length) / factor, -1, axis)
+    return np.fft.ifftn(np.fft.ifftshift(spectrum)).real
+
+
+@pytest.mark.parametrize("shape, factors", [((9, 20, 28), (1, 2, 2)), ((8, 12, 30), (4, 3, 2)), ((6, 18, 20), (2, 2, 4)), ((5, 14, 22), (1, 1, 1))])
+def test_kspace_is_cut_as_numpy_cuts_it(shape, factors):
+    """Kept lengths even and odd; a real scan whose Nyquist frequencies are not zero."""
+    array = smooth_noise(shape) + np.random.default_rng(1).normal(0, 0.2, shape).astype(np.float32)
+    result = kspace_truncation(array, factors)
+    assert result.dtype == np.float32 and result.shape == tuple(n // f for n, f in zip(shape, factors))
+    np.testing.assert_allclose(result, truncated_by_numpy(array, factors), atol=2e-6)
+
+
+@pytest.mark.parametrize("length, factor", [(32, 2), (24, 4), (30, 3)])
+@pytest.mark.parametrize("phase", [0.0, 0.7])
+def test_waves_below_the_cut_survive_and_those_above_vanish(length, factor, phase):
+    """A wave has its value at the centre of every larger voxel, by the formula."""
+    kept = length // factor
+    for periods in range(length // 2):
+        line = np.cos(2 * np.pi * periods * (np.arange(length) + 0.5) / length + phase)
+        expected = np.cos(2 * np.pi * periods * (np.arange(kept) + 0.5) / kept + phase) if periods < kept / 2 else np.zeros(kept)
+        if periods != kept / 2:
+            np.testing.assert_allclose(kspace_truncation(line, (factor,)), expected, atol=1e-6)
+
+
+def test_kspace_keeps_the_mean_and_does_not_shift():
+    k, j, i = np.mgrid[:8, :64, :48]
+    blob = 100 * np.exp(-((j - 25.3) ** 2 + (i - 20.8) ** 2) / 40.0) + 7
+    short = kspace_truncation(blob, (1, 2, 2))
+    np.testing.assert_allclose(short.mean(), blob.mean(), rtol=1e-6)
+    rows, columns = (np.mgrid[:32, :24] + 0.5) * 2 - 0.5  # where the larger voxels lie
+    weight = short[0] - 7
+    np.testing.assert_allclose([(weight * rows).sum() / weight.sum(), (weight * columns).sum() / weight.sum()], [25.3, 20.8], atol=1e-3)
+
+
+def test_kspace_of_lengths_that_do_not_divide():
+    with pytest.raises(ValueError, match="axis of 9 voxels cannot be shortened by 2"):
+        kspace_truncation(np.zeros((4, 9, 8)), (1, 2, 2))
+
+
+# Slice profiles (Kudo 2019)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 8])
+@pytest.mark.parametrize("sigma", [0.5, 1.3, 3.2])
+def test_thick_slices_are_scipys_gaussian_at_their_middles(factor, sigma):
+    """On a grid twice as fine, so that the middle of an even number of slices is a sample; over an edge the profile is cut off."""
+    length = 48
+    line = np.random.default_rng(2).random(length)
+    fine, present = np.zeros(2 * length), np.zeros(2 * length)
+    fine[::2], present[::2] = line, 1.0
+    blurred, weight = (gaussian_filter1d(x, 2 * sigma, mode="constant", radius=2 * length) for x in (fine, present))
+    middles = 2 * np.arange(length // factor) * factor + factor - 1
+    matrix = slice_profile_matrix(length, factor, sigma)
+    assert matrix.shape == (length // factor, length)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(matrix @ line, (blurred / weight)[middles], atol=1e-9)
+
+
+def test_a_thin_profile_takes_the_nearest_slices():
+    np.testing.assert_allclose(slice_profile_matrix(9, 3, 0.0), np.eye(9)[1::3], atol=0.01)
+    np.testing.assert_allclose(slice_profile_matrix(8, 4, 0.0), (np.eye(8)[1::4] + np.eye(8)[2::4]) / 2, atol=0.01)
+
+
+def test_thickness_is_the_width_at_half_height():
+    """2.35 sigma, as DICOM's slice thickness is measured."""
+    row = slice_profile_matrix(41 * 3, 41, 10.0)[1]
+    wide = np.count_nonzero(row >= row.max() / 2)
+    assert abs(wide - 23.5) < 1

@@ -30,7 +30,8 @@ class VolumeFacts:
         spacing: millimetres.
         dtype: of the voxels.
         modality: a guess, and where it comes from.
-        thickness: distance of the slices over the width of their pixels.
+        slice_distance: millimetres between the slices.
+        thickness: that distance over the width of the pixels.
         frame: of a sequence: (number from 1, count), else None.
     """
 
@@ -39,6 +40,7 @@ class VolumeFacts:
     spacing: tuple[float, float, float]
     dtype: np.dtype
     modality: ModalityGuess
+    slice_distance: float
     thickness: float
     frame: tuple[int, int] | None
 
@@ -51,7 +53,7 @@ def volume_facts(node: slicer.vtkMRMLScalarVolumeNode) -> VolumeFacts:
     pixels = max(length for axis, length in enumerate(spacing) if axis != slices)
     return VolumeFacts(
         node.GetName(), tuple(array.shape[::-1]), spacing, array.dtype,
-        guess_modality(node), spacing[slices] / pixels, current_frame(node),
+        guess_modality(node), spacing[slices], spacing[slices] / pixels, current_frame(node),
     )  # fmt: skip
 
 

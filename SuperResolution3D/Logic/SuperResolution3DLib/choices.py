@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from slicer.i18n import tr as _
+from superres3d.methods import ENSEMBLES
 
 
 class Modality(Enum):
@@ -22,13 +23,24 @@ class Modality(Enum):
 
 
 class Scale(Enum):
-    """The factor on each refined axis."""
+    """The factor on each refined axis, or a distance of the slices in its place."""
 
     TWO = 2
     FOUR = 4
+    SLICES_1_MM = "1 mm"
+
+    @property
+    def factor(self) -> int | None:
+        """None where a distance of the slices takes its place."""
+        return None if self.slice_spacing else self.value
+
+    @property
+    def slice_spacing(self) -> float | None:
+        """Millimetres between the slices of the result; None where a factor is used."""
+        return 1.0 if self is Scale.SLICES_1_MM else None
 
     def label(self) -> str:
-        return f"{self.value}x"
+        return _("Slices of {distance} mm").format(distance=f"{self.slice_spacing:g}") if self.slice_spacing else f"{self.value}x"
 
 
 class Axes(Enum):
@@ -53,11 +65,12 @@ class Preset(Enum):
     BALANCED = "balanced"
     FAST = "fast"
 
-    def label(self) -> str:
+    def label(self, volumetric: bool = False) -> str:
+        """A volumetric network sees half as many copies as the two-stage networks."""
         return {
             Preset.BEST: _("Best"),
             Preset.BALANCED: _("Balanced (half the time)"),
-            Preset.FAST: _("Fast (a seventh of the time)"),
+            Preset.FAST: _("Fast (a quarter of the time)") if volumetric else _("Fast (a seventh of the time)"),
         }[self]
 
 
@@ -69,13 +82,13 @@ class Ensemble(Enum):
     FOUR = "4"
     NONE = "none"
 
-    def label(self) -> str:
-        return {
-            Ensemble.AUTO: _("As the quality says"),
-            Ensemble.EIGHT: _("8 copies"),
-            Ensemble.FOUR: _("4 copies"),
-            Ensemble.NONE: _("None"),
-        }[self]
+    def label(self, volumetric: bool = False) -> str:
+        """A volumetric network sees half as many copies as the two-stage networks."""
+        if self is Ensemble.AUTO:
+            return _("As the quality says")
+        if self is Ensemble.NONE:
+            return _("None")
+        return _("{count} copies").format(count=ENSEMBLES[self.value]["volume" if volumetric else "plane"])
 
 
 class Orientation(Enum):

@@ -37,9 +37,17 @@ def panes(source, comparison, result) -> list[Pane]:
     shown = [Pane(source, _("Input (voxels as they are)"))]
     if comparison is not None:
         shown.append(Pane(comparison, _("Lanczos interpolation")))
-    method = result.GetAttribute("SuperResolution3D.Method") or ""
-    shown.append(Pane(result, METHODS[method].title if method in METHODS else method))
+    shown.append(Pane(result, _result_label(result)))
     return shown
+
+
+def _result_label(result) -> str:
+    """The method's title; below it a warning if it may invent."""
+    name = result.GetAttribute("SuperResolution3D.Method") or ""
+    method = METHODS.get(name)
+    if method is None:
+        return name
+    return method.title + ("\n" + _("may show texture that is not in the scan") if method.adversarial else "")
 
 
 class ComparisonView:

@@ -60,7 +60,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     dtype = np.dtype("float32") if facts.dtype == np.float64 else facts.dtype  # as the package converts it
     limit = int(request.memory_limit_gib * 2**30) if request.memory_limit_gib else None
     plan = plan_upscaling(
-        facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, method=request.method,
+        facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, slice_spacing=request.slice_spacing, method=request.method,
         modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, memory_limit=limit,
     )  # fmt: skip
     volumes = 2 if request.makes_comparison else 1

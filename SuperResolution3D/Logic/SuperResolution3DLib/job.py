@@ -70,11 +70,12 @@ class Job:
         factors = tuple(report["factors_ijk"])
         source = self._source.node(self._scene)
         compared = self.request.makes_comparison
+        distance = self.request.refined[2]
         # Read everything first: from here on nothing is expected to fail.
-        products = [self._product(self.workspace.result, self._kind(), factors, attributes(report, self._source))]
+        products = [self._product(self.workspace.result, self._kind(), factors, attributes(report, self._source, distance))]
         if compared:
-            told = {**report, "method": "lanczos", "models": {}, "preset": None, "ensemble": None, "precision": "float32"}
-            products.append(self._product(self.workspace.comparison, "Lanczos", factors, attributes(told, self._source)))
+            told = {**report, "method": "lanczos", "models": {}, "preset": None, "ensemble": None, "precision": "float32", "invents": None}
+            products.append(self._product(self.workspace.comparison, "Lanczos", factors, attributes(told, self._source, distance)))
         targets = [self._outputs.result, self._outputs.comparison][: len(products)]
         _check_still_there(self._scene, targets)
         nodes = [put_into_scene(self._scene, self._source, product, target) for product, target in zip(products, targets)]
@@ -89,12 +90,14 @@ class Job:
         """Remove the files."""
         self.workspace.close()
 
-    def _product(self, path, kind: str, factors: tuple[int, int, int], told: dict[str, str]) -> Product:
-        name = result_name(self._source.name, kind, self.request.scale, self.request.axes)
+    def _product(self, path, kind: str, factors: tuple[float, float, float], told: dict[str, str]) -> Product:
+        name = result_name(self._source.name, kind, *self.request.refined)
         return Product(image_from_voxels(read_volume(path).voxels), name, factors, told)
 
     def _kind(self) -> str:
-        return "SR" if self.request.catalogued.networks else self.request.method.capitalize()
+        """What the name tells of the method; who sees only the name shall know what may be invented."""
+        method = self.request.catalogued
+        return "SR (may invent texture)" if method.adversarial else "SR" if method.networks else method.name.capitalize()
 
     def _warnings(self, report: dict[str, Any]) -> tuple[str, ...]:
         if not self._source.frame:

@@ -39,7 +39,7 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     )
 
 
-def refined_ijk_to_ras(ijk_to_ras: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+def refined_ijk_to_ras(ijk_to_ras: np.ndarray, factors: Sequence[float]) -> np.ndarray:
     """The (4, 4) matrix of the grid that is finer by ``factors`` over the same RAS bounds."""
     factors = np.asarray(factors, dtype=float)
     finer = np.diag([*(1.0 / factors), 1.0])
@@ -101,7 +101,7 @@ class Product:
 
     image: vtk.vtkImageData
     name: str
-    factors: tuple[int, int, int]
+    factors: tuple[float, float, float]
     attributes: Mapping[str, str]
 
 
@@ -132,25 +132,29 @@ def put_into_scene(
     return node
 
 
-def attributes(report: Mapping[str, Any], source: Source) -> dict[str, str]:
-    """What a result node tells of how it was made."""
+def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float = 0.0) -> dict[str, str]:
+    """What a result node tells of how it was made; ``slice_spacing`` is the distance in mm that was asked for, 0: a factor was."""
     models = "; ".join(f"{stage}: {model['name']} sha256:{model['sha256']}" for stage, model in report["models"].items())
     return {
         "SuperResolution3D.Software": report["software"],
         "SuperResolution3D.Method": report["method"],
         "SuperResolution3D.Models": models or "none",
         "SuperResolution3D.Factors": " ".join(str(f) for f in report["factors_ijk"]),
+        "SuperResolution3D.SliceSpacing": f"{slice_spacing:g}" if slice_spacing else "none",
         "SuperResolution3D.Preset": report["preset"] or "none",
         "SuperResolution3D.Ensemble": report["ensemble"] or "none",
         "SuperResolution3D.Precision": report["precision"],
         "SuperResolution3D.Modality": report["modality"],
         "SuperResolution3D.Source": source.name,
+        "SuperResolution3D.Caution": report["invents"] or "none",
         "SuperResolution3D.Statement": report["statement"],
     }
 
 
-def result_name(source: str, kind: str, scale: int, axes: str) -> str:
-    """``CT chest SR x2``; axes are named where not all are refined."""
+def result_name(source: str, kind: str, scale: int, axes: str, slice_spacing: float = 0.0) -> str:
+    """``CT chest SR x2``, ``CT chest SR 1 mm slices``; axes are named where not all are refined by a factor."""
+    if slice_spacing:
+        return f"{source} {kind} {slice_spacing:g} mm slices"
     return f"{source} {kind} x{scale}" + ("" if axes == "all" else f" {axes}")
 
 

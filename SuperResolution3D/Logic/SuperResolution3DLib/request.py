@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from superres3d.methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, METHODS, Method, find_method, find_preset
+from superres3d.methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, METHODS, Method, find_method, find_preset, fits_slices, is_installed
+
+#: what makes slices of one distance where nothing else is said
+DEFAULT_SLICE_METHOD = "virtual-thin-slice"
+assert DEFAULT_SLICE_METHOD in METHODS
 
 
 @dataclass(frozen=True)
@@ -12,8 +16,9 @@ class Request:
     """The choices of one run; checked on construction.
 
     Attributes:
-        scale: 2 or 4.
-        axes: "all", "in-plane" or "through-plane".
+        scale: 2 or 4; None: 2, or what the method is made for.
+        axes: "all", "in-plane" or "through-plane"; None: the first that the method has.
+        slice_spacing: millimetres between the slices of the result, in place of factor and axes.
         method: a name from the catalogue.
         modality: "CT" or "MR".
         preset: "best", "balanced" or "fast".
@@ -27,8 +32,9 @@ class Request:
         InputError: a choice that does not exist or does not fit the others.
     """
 
-    scale: int = 2
-    axes: str = "all"
+    scale: int | None = None
+    axes: str | None = None
+    slice_spacing: float | None = None
     method: str = DEFAULT_METHOD
     modality: str = "MR"
     preset: str = DEFAULT_PRESET
@@ -39,12 +45,20 @@ class Request:
     compare: bool = True
 
     def __post_init__(self) -> None:
-        find_method(self.method, self.modality, self.axes, self.scale)
+        find_method(self.method, self.modality, self.axes or "", self.scale or 0)
         find_preset(self.preset, self.ensemble, self.precision)
 
     @property
     def catalogued(self) -> Method:
         return METHODS[self.method]
+
+    @property
+    def refined(self) -> tuple[int, str, float]:
+        """(factor, axes, distance of the slices), with what the method is made for in place of None; factor or distance is 0."""
+        method = self.catalogued
+        if self.slice_spacing is not None or (self.scale is None and not method.scales):
+            return 0, "through-plane", self.slice_spacing or method.slice_spacing
+        return self.scale or method.scales[0], self.axes or method.axes[0], 0.0
 
     @property
     def makes_comparison(self) -> bool:
@@ -58,15 +72,34 @@ class Request:
 
     def arguments(self) -> list[str]:
         """Options of ``superres3d upscale``."""
-        options = [
-            "--scale", str(self.scale), "--axes", self.axes, "--method", self.method, "--modality", self.modality,
+        asked = {"--scale": self.scale, "--axes": self.axes, "--slice-spacing": self.slice_spacing}
+        options = [text for option, value in asked.items() if value is not None for text in (option, str(value))]
+        options += [
+            "--method", self.method, "--modality", self.modality,
             "--preset", self.preset, "--ensemble", self.ensemble, "--precision", self.precision, "--device", self.device,
         ]  # fmt: skip
         return options + (["--memory-limit", str(self.memory_limit_gib)] if self.memory_limit_gib else [])
 
 
 def fitting_methods(modality: str, axes: str, scale: int) -> list[Method]:
-    """The methods that the catalogue has for these choices, the default first."""
+    """The installed methods for these choices, the default first."""
     assert axes in AXES
-    found = [m for m in METHODS.values() if modality in m.modalities and axes in m.axes and scale in m.scales]
+    found = [m for m in METHODS.values() if modality in m.modalities and axes in m.axes and scale in m.scales and is_installed(m, modality)]
     return sorted(found, key=lambda method: method.name != DEFAULT_METHOD)
+
+
+def fitting_slice_methods(modality: str, slice_spacing: float, distance: float | None = None) -> list[Method]:
+    """The installed methods that make slices of ``slice_spacing`` mm, networks first.
+
+    Args:
+        modality: "CT" or "MR".
+        slice_spacing: millimetres between the slices of the result.
+        distance: millimetres between the scan's slices; None: whatever it is.
+    """
+    found = [m for m in METHODS.values() if modality in m.modalities and (not m.networks or m.slice_spacing == slice_spacing) and is_installed(m, modality)]
+    return [method for method in found if distance is None or not fits_slices(method, slice_spacing, distance)]
+
+
+def proposed_method(methods: list[Method]) -> Method:
+    """The first of some methods that was not trained against a discriminator; those are only taken when they are asked for."""
+    return next((method for method in methods if not method.adversarial), methods[0])

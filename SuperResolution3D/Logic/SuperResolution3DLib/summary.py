@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from slicer.i18n import tr as _
-from superres3d.methods import METHODS
+from superres3d.methods import INVENTS, METHODS, Method, fits_slices, is_installed
 
 from . import wording
 from .checks import VolumeFacts
 from .choices import Axes
 from .job import Finished
+from .request import fitting_slice_methods
 
 _CLEARLY = 1.5
 
@@ -40,8 +41,49 @@ def axes_hint(facts: VolumeFacts) -> str:
     return _("Proposed: all axes, because the voxels are nearly cubes.")
 
 
+def slices_hint(facts: VolumeFacts, modality: str, slice_spacing: float) -> str:
+    """What a distance of the slices changes; and why a network for it is not offered where only interpolations are."""
+    told = _("The slices are {distance} mm apart in the scan. The pixels stay as they are.").format(distance=f"{facts.slice_distance:.3g}")
+    if not fitting_slice_methods(modality, slice_spacing, facts.slice_distance):
+        return told  # the reason stands below Apply
+    refusals = (fits_slices(method, slice_spacing, facts.slice_distance) for method in fitting_slice_methods(modality, slice_spacing) if method.networks)
+    return " ".join([told, *list(filter(None, refusals))[:1]])
+
+
+def missing_networks(modality: str) -> str:
+    """A sentence if no trained network for a modality is installed, else an empty string."""
+    if any(method.networks and modality in method.modalities and is_installed(method, modality) for method in METHODS.values()):
+        return ""
+    return _("No trained network for {modality} is installed; install the extension again, or set SUPERRES3D_MODELS to the folder that holds the models.").format(modality=modality)
+
+
+def method_text(method: Method) -> str:
+    """What a method does, what it assumes of the scan, and when not to use it, a line each."""
+    if not method.networks:
+        return f"{method.summary} {method.when_not}"
+    assumes, when_not = _("Assumes: {text}").format(text=method.assumes), _("When not: {text}").format(text=_without_caution(method.when_not))
+    return "\n".join((method.summary, assumes, when_not))
+
+
+def method_caution(method: Method) -> str:
+    """What the panel shows beside a method that may invent, else an empty string."""
+    return _("Caution: {text}").format(text=INVENTS) if method.adversarial else ""
+
+
+def method_tip(method: Method) -> str:
+    """All that the catalogue tells of a method."""
+    lines = [method.title, method_caution(method), method_text(method), _("Source: {text}.").format(text=method.paper) if method.paper else ""]
+    return "\n".join(filter(None, lines))
+
+
+def _without_caution(text: str) -> str:
+    """A sentence of the catalogue without the warning that stands in a place of its own."""
+    rest = text.replace(INVENTS, "").strip().rstrip(";.")
+    return f"{rest}."
+
+
 def report_text(finished: Finished) -> str:
-    """A short report: result, method, models, seconds, warnings."""
+    """A short report: result, method, what it may invent, models, seconds, warnings."""
     report = finished.report
     output = report["output"]
     lines = [
@@ -51,9 +93,11 @@ def report_text(finished: Finished) -> str:
             device=_("{device} in half precision").format(device=report["device"]) if report["precision"] == "float16" else report["device"],
         )  # fmt: skip
     ]
+    if report["invents"]:
+        lines.append(_("Caution: {text}").format(text=report["invents"]))
     if finished.comparison is not None:
         lines.append(_('Compare with "{name}".').format(name=finished.comparison.GetName()))
     lines += [_("Model {name}, SHA-256 {hash}.").format(name=model["name"], hash=model["sha256"][:12]) for model in report["models"].values()]
-    lines += [_("Note: {text}").format(text=warning) for warning in finished.warnings]
+    lines += [_("Note: {text}").format(text=warning) for warning in finished.warnings if warning != report["invents"]]
     lines.append(_("Research software, not for diagnosis."))
     return "\n".join(lines)

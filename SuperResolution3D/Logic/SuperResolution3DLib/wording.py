@@ -33,6 +33,7 @@ def stage(name: str) -> str:
     return {
         "plane": _("In-plane network"),
         "depth": _("Through-plane network"),
+        "volume": _("Volumetric network"),
         "interpolation": _("Interpolation"),
         "reading": _("Reading"),
         "writing": _("Writing the result"),

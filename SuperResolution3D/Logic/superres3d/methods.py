@@ -13,6 +13,7 @@ from .interpolation import KERNELS
 MODALITIES = ("CT", "MR")
 AXES = ("all", "in-plane", "through-plane")
 SCALES = (2, 4)
+_ROUNDING = 1e-3  # headers hold 1.5 mm as 1.4999
 FARTHEST_SLICES = 10.0  # an interpolation to a distance of slices refines at most so many times
 #: self-ensembles: name -> how often each stage's network sees a voxel (the depth network in two slicings)
 ENSEMBLES = {
@@ -257,9 +258,9 @@ def fits_slices(method: Method, slice_spacing: float, distance: float) -> str:
     if method.kind == "volume" and not method.slice_spacing:
         return f"The method {method.name} refines in-plane and cannot give slices of {slice_spacing:g} mm; use virtual-thin-slice (CT) or an interpolation."
     low, high = method.slice_range if method.slice_spacing else (slice_spacing, FARTHEST_SLICES * slice_spacing)
-    if distance < low or distance <= slice_spacing:
+    if distance < low * (1 - _ROUNDING) or distance <= slice_spacing * (1 + _ROUNDING):
         return f"The slices are {distance:.3g} mm apart, too close for {method.name} to make slices of {slice_spacing:g} mm (from {max(low, slice_spacing):g} mm on); leave them as they are, or use two-stage-residual."
-    if distance > high:
+    if distance > high * (1 + _ROUNDING):
         return f"The slices are {distance:.3g} mm apart, and {method.name} makes slices of {slice_spacing:g} mm from at most {high:g} mm; what lies between can only be guessed."
     return ""
 

@@ -18,10 +18,10 @@ def virtual_thin_slice(draw: Drawing[T], image: T, *, filters: int = 64, detail:
 
     Args:
         filters: channels of the first layer (the paper: 64).
-        detail: channels of two layers on the full grid, before the first halving and after the last doubling, without normalisation
+        detail: channels of two layers on the full grid, before the first halving and after the last doubling
             (the paper: none, so that all that it adds comes from halved maps).
     """
-    fine = draw.leaky_relu(draw.conv("detail", image, detail), _SLOPE) if detail else image
+    fine = _layer(draw, "detail", draw.conv("detail", image, detail)) if detail else image
     levels = _encode(draw, fine, filters, _LEVELS)
     features = levels.pop()
     for number in reversed(range(_LEVELS - 1)):
@@ -30,7 +30,7 @@ def virtual_thin_slice(draw: Drawing[T], image: T, *, filters: int = 64, detail:
     features = draw.concat([draw.upsample(features), fine])
     if not detail:
         return draw.conv("output", features, 1, kernel=4)
-    return draw.conv("output", draw.leaky_relu(draw.conv("fusion", features, detail), _SLOPE), 1)
+    return draw.conv("output", _layer(draw, "fusion", draw.conv("fusion", features, detail)), 1)
 
 
 def pix2pix(draw: Drawing[T], image: T, *, filters: int = 64, levels: int = 6) -> T:

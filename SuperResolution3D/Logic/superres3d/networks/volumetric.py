@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +31,10 @@ class BlueprintNet(nn.Module):
         self.architecture = architecture
         self.layers = nn.ModuleDict()
         architecture.blueprint(_Maker(self.layers), 1)
-        last = [layer for layer in self.layers.values() if isinstance(layer, (nn.Conv3d, nn.ConvTranspose3d))][-1]
+        self.last = [name for name, layer in self.layers.items() if isinstance(layer, (nn.Conv3d, nn.ConvTranspose3d))][-1]
         if architecture.residual:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            nn.init.zeros_(self.layers[self.last].weight)
+            nn.init.zeros_(self.layers[self.last].bias)
 
     def forward(self, image: Tensor) -> Tensor:
         output = self.correction(image)
@@ -43,6 +44,16 @@ class BlueprintNet(nn.Module):
     def correction(self, image: Tensor) -> Tensor:
         """What the layers give: of a residual network, what is to be added to the input."""
         return self.architecture.blueprint(_Runner(self.layers), image)
+
+    def parameter_groups(self, rate: float, last_share: float) -> list[dict[str, Any]]:
+        """For an optimiser: all layers, and the last convolution with a learning rate of its own.
+
+        What a residual network has to add is small on the scale of the intensities; a last convolution that moves as fast as the others
+        overshoots it at every step.
+        """
+        last = list(self.layers[self.last].parameters())
+        others = [parameter for parameter in self.parameters() if all(parameter is not kept for kept in last)]
+        return [{"params": others, "lr": rate}, {"params": last, "lr": rate * last_share}]
 
     def freeze_norm(self) -> None:
         """Normalisations keep their statistics from now on (until ``train()`` is called)."""

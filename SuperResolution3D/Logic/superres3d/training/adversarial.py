@@ -78,8 +78,8 @@ class AdversarialModule(VolumeModule):
         torch.clear_autocast_cache()
 
     def configure_optimizers(self):
-        networks = (self.net, self.discriminator)
-        optimizers = [make_optimizer(network.parameters(), self.recipe, self.betas) for network in networks]
+        generator = self.net.parameter_groups(self.recipe.learning_rate, self.recipe.last_rate)
+        optimizers = [make_optimizer(parameters, self.recipe, self.betas) for parameters in (generator, self.discriminator.parameters())]
         return optimizers, [make_scheduler(optimizer, self.recipe) for optimizer in optimizers]
 
 

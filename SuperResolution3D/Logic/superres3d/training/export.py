@@ -72,9 +72,10 @@ def _degradation(recipe: AnyRecipe) -> str:
 
 def _thick_slices(recipe: VolumeRecipe) -> str:
     factors: Any = sorted(recipe.slice_factors)
+    least = f" and at least {recipe.least_sigma:.0%} of that" if recipe.least_sigma else ""
     grows = f", in proportion less for smaller factors than {max(factors)}" if recipe.sigma_grows else ""
     noise = f", Gaussian noise up to {recipe.slice_noise:g} of the intensity range" if recipe.slice_noise else ""
     return (
-        f"Gaussian slice profile with sigma {f'from {recipe.least_sigma:.0%} of to' if recipe.least_sigma else 'up to'} {recipe.slice_sigma:g} thin slices{grows}; every {', '.join(map(str, factors))}th slice kept{noise}; "
+        f"Gaussian slice profile with sigma up to {recipe.slice_sigma:g} thin slices{least}{grows}; every {', '.join(map(str, factors))}th slice kept{noise}; "
         f"cubic spline back; scans with slices wider than {recipe.coarsest_slices_mm:g} mm reduced by two in-plane and taken as smaller bodies"
     )

@@ -126,6 +126,7 @@ class VolumeRecipe(CommonRecipe):
     coarsest_slices_mm: float = 1.2  # thick-slice: scans with wider slices are reduced in-plane as well, and taken as smaller bodies
     # the optimisation
     learning_rate: float = 1e-4
+    last_rate: float = 1.0  # learning rate of the last convolution, as a share of the others'
     schedule: str = "constant"
     freeze_norm: float = 1.0  # after this share of the steps normalisations keep their statistics, as they do at inference
     adversarial: str = ""  # "" | wgan-gp (Chen 2020) | conditional (Kudo 2019) | patch (Pix2Pix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch.nn import Parameter
@@ -10,7 +11,7 @@ from torch.nn import Parameter
 from .recipe import CommonRecipe
 
 
-def make_optimizer(parameters: Iterable[Parameter], recipe: CommonRecipe, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Iterable[Parameter] | list[dict[str, Any]], recipe: CommonRecipe, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Optimizer:
     """Adam, as in all three papers."""
     return torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=betas)
 

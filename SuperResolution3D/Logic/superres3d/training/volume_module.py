@@ -48,7 +48,7 @@ class VolumeModule(lightning.LightningModule):
         self.log("val_psnr", -10.0 * np.log10(max(error, 1e-20)), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self):
-        optimizer = make_optimizer(self.net.parameters(), self.recipe)
+        optimizer = make_optimizer(self.net.parameter_groups(self.recipe.learning_rate, self.recipe.last_rate), self.recipe)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make_scheduler(optimizer, self.recipe), "interval": "step"}}
 
 

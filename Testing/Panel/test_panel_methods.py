@@ -1,0 +1,224 @@
+"""Which methods the panel offers, and slices of 1 mm from the choice to the comparison; with untrained networks."""
+
+import numpy as np
+import pytest
+import slicer
+import slicer.util
+from panel_steps import volumes
+from PySide6 import QtCore
+from superres3d.errors import InputError
+from superres3d.methods import INVENTS
+from SuperResolution3DLib.choices import Axes, Modality, Scale
+
+INTERPOLATIONS = ["lanczos", "cubic", "linear", "nearest"]
+
+
+def offered(box) -> list:
+    return [box.itemData(index) for index in range(box.count)]
+
+
+def choose(box, data) -> None:
+    assert box.findData(data) >= 0, offered(box)
+    box.currentIndex = box.findData(data)
+
+
+def choose_slices(panel, volume) -> None:
+    """As a user does: the volume, then the distance."""
+    panel.ui.inputSelector.setCurrentNode(volume)
+    choose(panel.ui.scaleComboBox, "SLICES_1_MM")
+    panel.ui.presetComboBox.currentIndex = 2
+    panel.ui.deviceComboBox.setCurrentText("cpu")
+
+
+# ---------------------------------------------------------------------- which methods
+
+
+def test_only_installed_methods_are_offered(panel, make_volume, install):
+    install("mdcsrn-mr")
+    panel.ui.inputSelector.setCurrentNode(make_volume())
+    assert offered(panel.ui.methodComboBox) == INTERPOLATIONS  # through-plane was proposed
+    panel.parameters.axes = Axes.IN_PLANE
+    assert offered(panel.ui.methodComboBox) == ["mdcsrn", *INTERPOLATIONS]
+    choose(panel.ui.methodComboBox, "mdcsrn")
+    panel.parameters.scale = Scale.FOUR
+    assert offered(panel.ui.methodComboBox) == INTERPOLATIONS and panel.parameters.method == "lanczos"
+
+
+def test_shipped_networks_stay_the_default(panel, make_volume):
+    panel.ui.inputSelector.setCurrentNode(make_volume())
+    assert offered(panel.ui.methodComboBox)[:1] == ["two-stage-residual"] == [panel.parameters.method]
+
+
+def test_missing_networks_are_told(panel, make_volume, install):
+    install()
+    panel.ui.inputSelector.setCurrentNode(make_volume())
+    assert panel.ui.methodCautionLabel.isVisible() and "No trained network for MR is installed" in panel.ui.methodCautionLabel.text
+
+
+def test_a_method_is_described_in_line_and_tip(panel, make_volume, install):
+    install("mdcsrn-mr")
+    panel.ui.inputSelector.setCurrentNode(make_volume())
+    panel.parameters.axes = Axes.IN_PLANE
+    choose(panel.ui.methodComboBox, "mdcsrn")
+    assert "Assumes: The scanner measured half of k-space" in panel.ui.methodSummaryLabel.text
+    assert "When not: " in panel.ui.methodSummaryLabel.text
+    assert not panel.ui.methodCautionLabel.isVisible()
+    tip = panel.ui.methodComboBox.itemData(0, QtCore.Qt.ToolTipRole)
+    assert "arXiv:2003.01217" in tip and "arXiv:2003.01217" in panel.ui.methodComboBox.toolTip
+    assert [panel.ui.presetComboBox.itemText(2), panel.ui.ensembleComboBox.itemText(1)] == ["Fast (a quarter of the time)", "4 copies"]
+    choose(panel.ui.methodComboBox, "cubic")
+    assert [panel.ui.presetComboBox.itemText(2), panel.ui.ensembleComboBox.itemText(1)] == ["Fast (a seventh of the time)", "8 copies"]
+
+
+def test_what_may_invent_is_said_beside_the_method_and_the_result(panel, make_volume, install):
+    install("mdcsrn-mr", "mdcsrn-gan-mr")
+    panel.ui.inputSelector.setCurrentNode(make_volume())
+    panel.parameters.axes = Axes.IN_PLANE
+    assert panel.parameters.method != "mdcsrn-gan"
+    choose(panel.ui.methodComboBox, "mdcsrn-gan")
+    assert panel.ui.methodCautionLabel.isVisible() and panel.ui.methodCautionLabel.text == f"Caution: {INVENTS}"
+    panel.ui.presetComboBox.currentIndex = 2
+    panel.ui.deviceComboBox.setCurrentText("cpu")
+    panel.ui.applyButton.click()
+    panel.finish()
+    assert panel.status == "Done"
+    assert f"Caution: {INVENTS}" in panel.ui.reportLabel.text
+    assert "MR head SR (may invent texture) x2 in-plane" in volumes()
+    assert panel.parameters.lastResult.GetAttribute("SuperResolution3D.Caution") == INVENTS
+    panel.picture("10-may-invent")
+
+
+# ---------------------------------------------------------------------- slices of 1 mm
+
+
+def test_slices_of_1_mm_from_choice_to_comparison(panel, make_ct, install):
+    install("virtual-thin-slice-ct")
+    choose_slices(panel, make_ct(5.0))
+    assert panel.parameters.scale is Scale.SLICES_1_MM and panel.parameters.method == "virtual-thin-slice"
+    assert not panel.ui.axesComboBox.enabled and panel.parameters.axes is Axes.THROUGH_PLANE
+    assert panel.ui.axesHintLabel.text == "The slices are 5 mm apart in the scan. The pixels stay as they are."
+    assert panel.ui.applyButton.enabled, panel.reason
+    told = panel.ui.estimateLabel.text
+    assert "36 \u00d7 40 \u00d7 40 voxels of 0.8 \u00d7 0.8 \u00d7 1 mm" in told and "of memory" in told and "on this machine" in told
+    panel.picture("11-slices-of-1-mm")
+    stages = []
+    show = panel.widget._onProgress
+    panel.widget._onProgress = lambda progress: (show(progress), stages.append(panel.status))
+    panel.ui.applyButton.click()
+    panel.finish()
+    assert panel.status == "Done" and any(text.startswith("Volumetric network") for text in stages), stages
+    assert set(volumes()) == {"Chest", "Chest SR 1 mm slices", "Chest Lanczos 1 mm slices"}
+    shapes = {slicer.util.arrayFromVolume(volumes()[name]).shape for name in ("Chest SR 1 mm slices", "Chest Lanczos 1 mm slices")}
+    assert shapes == {(40, 40, 36)}
+    assert panel.parameters.lastResult.GetAttribute("SuperResolution3D.SliceSpacing") == "1"
+    assert "virtual-thin-slice-ct, SHA-256" in panel.ui.reportLabel.text
+    assert panel.ui.showComparisonButton.enabled
+    panel.picture("11-slices-done")
+
+
+def test_the_network_is_proposed_whatever_was_chosen_for_the_factor(panel, make_ct, install):
+    install("virtual-thin-slice-ct", "virtual-thin-slice-gan-ct")
+    panel.ui.inputSelector.setCurrentNode(make_ct(5.0))
+    panel.choose_cubic()
+    choose(panel.ui.scaleComboBox, "SLICES_1_MM")
+    assert panel.parameters.method == "virtual-thin-slice"
+    assert offered(panel.ui.methodComboBox) == ["virtual-thin-slice", "virtual-thin-slice-gan", *INTERPOLATIONS]
+
+
+def test_back_to_a_factor(panel, make_ct, install):
+    install("virtual-thin-slice-ct")
+    choose_slices(panel, make_ct(5.0))
+    choose(panel.ui.scaleComboBox, "TWO")
+    assert panel.ui.axesComboBox.enabled and panel.parameters.axes is Axes.THROUGH_PLANE
+    assert offered(panel.ui.methodComboBox) == INTERPOLATIONS and panel.parameters.method == "lanczos"
+    assert "slices are 6.2 times" in panel.ui.axesHintLabel.text
+
+
+@pytest.mark.parametrize("distance", [1.0, 0.8, 12.0])
+def test_slices_of_1_mm_are_not_offered_where_they_do_not_fit(panel, make_ct, install, distance):
+    install("virtual-thin-slice-ct")
+    panel.ui.inputSelector.setCurrentNode(make_ct(distance))
+    assert offered(panel.ui.scaleComboBox) == ["TWO", "FOUR"]
+
+
+@pytest.mark.parametrize("distance, words", [(0.8, "0.8 mm apart, too close for virtual-thin-slice"), (12.0, "12 mm apart, and virtual-thin-slice")])
+def test_a_stored_choice_that_does_not_fit_is_refused_with_the_reason(panel, make_ct, install, distance, words):
+    """From a saved scene or a script."""
+    install("virtual-thin-slice-ct")
+    panel.ui.inputSelector.setCurrentNode(make_ct(distance))
+    panel.parameters.scale = Scale.SLICES_1_MM
+    panel.parameters.method = "virtual-thin-slice"
+    assert panel.parameters.scale is Scale.SLICES_1_MM and panel.ui.scaleComboBox.currentText == "Slices of 1 mm"
+    assert not panel.ui.applyButton.enabled and words in panel.reason and panel.ui.reasonLabel.isVisible()
+    assert panel.reason.endswith(".") and "\n" not in panel.reason
+    assert not panel.ui.estimateLabel.isVisible()
+    panel.widget._applyShortcut.activated()
+    assert panel.widget._run is None
+    panel.picture("12-slices-refused")
+
+
+def test_slices_between_1_and_1_5_mm_get_an_interpolation_and_the_reason(panel, make_ct, install):
+    install("virtual-thin-slice-ct")
+    choose_slices(panel, make_ct(1.2))
+    assert panel.parameters.method == "lanczos" and offered(panel.ui.methodComboBox) == INTERPOLATIONS
+    assert "too close for virtual-thin-slice" in panel.ui.axesHintLabel.text
+    assert panel.ui.applyButton.enabled
+
+
+def test_another_input_resets_what_does_not_fit_it(panel, make_ct, make_volume, install):
+    install("virtual-thin-slice-ct")
+    choose_slices(panel, make_ct(5.0))
+    panel.ui.inputSelector.setCurrentNode(make_volume())  # MR
+    assert panel.parameters.modality is Modality.MR
+    assert panel.parameters.scale is Scale.TWO and panel.ui.scaleComboBox.currentText == "2x"
+    assert panel.parameters.method == "lanczos" and panel.ui.axesComboBox.enabled
+    choose_slices(panel, make_ct(5.0, "Abdomen"))
+    choose(panel.ui.methodComboBox, "virtual-thin-slice")
+    panel.ui.inputSelector.setCurrentNode(make_ct(3.0, "Pelvis"))  # it fits this one, too
+    assert panel.parameters.scale is Scale.SLICES_1_MM and panel.parameters.method == "virtual-thin-slice"
+    panel.ui.inputSelector.setCurrentNode(make_ct(0.8, "Fine"))
+    assert panel.parameters.scale is Scale.TWO
+
+
+def test_correcting_the_modality_leaves_the_methods_that_fit(panel, make_ct, install):
+    install("virtual-thin-slice-ct")
+    choose_slices(panel, make_ct(5.0))
+    panel.parameters.modality = Modality.MR
+    assert offered(panel.ui.methodComboBox) == INTERPOLATIONS and panel.parameters.method == "lanczos"
+
+
+def test_choices_are_kept_on_leaving_the_module(panel, make_ct, install):
+    install("virtual-thin-slice-ct")
+    choose_slices(panel, make_ct(5.0))
+    panel.widget.exit()
+    panel.widget.enter()
+    assert panel.ui.scaleComboBox.currentText == "Slices of 1 mm" and panel.parameters.method == "virtual-thin-slice"
+    assert panel.parameters.parameterNode.GetParameter("scale") == "SLICES_1_MM"  # what a saved scene holds
+
+
+# ---------------------------------------------------------------------- scripts
+
+
+def test_script_makes_slices_of_1_mm(panel, make_ct, install):
+    install("virtual-thin-slice-ct")
+    finished = panel.module.SuperResolution3DLogic().upscale(make_ct(3.0), sliceSpacing=1.0, preset="fast", device="cpu", compare=True)
+    assert finished.report["method"] == "virtual-thin-slice" and finished.report["invents"] is None
+    assert slicer.util.arrayFromVolume(finished.result).shape == slicer.util.arrayFromVolume(finished.comparison).shape == (24, 40, 36)
+    np.testing.assert_allclose(finished.result.GetSpacing(), (0.8, 0.8, 1.0))
+
+
+def test_script_is_refused_with_the_reason(panel, make_ct, make_volume, install):
+    install("virtual-thin-slice-ct")
+    logic = panel.module.SuperResolution3DLogic()
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    with pytest.raises(InputError, match="too close for virtual-thin-slice"):
+        logic.upscale(make_ct(1.2), sliceSpacing=1.0)
+    with pytest.raises(InputError, match="not for MR"):
+        logic.upscale(make_volume(), sliceSpacing=1.0)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count + 2
+
+
+def test_script_without_factor_and_axes_takes_what_the_method_is_made_for(panel, make_volume, install):
+    install("mdcsrn-mr")
+    finished = panel.module.SuperResolution3DLogic().upscale(make_volume(), method="mdcsrn", preset="fast", device="cpu")
+    assert finished.result.GetName() == "MR head SR x2 in-plane"

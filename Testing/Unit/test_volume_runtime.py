@@ -1,0 +1,306 @@
+"""Volumetric networks at work: OpenVINO against PyTorch, tiles against the whole, memory, a prompt stop."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from superres3d.engine import Engine
+from superres3d.ensemble import FLIPS, IDENTITY
+from superres3d.errors import Cancelled
+from superres3d.networks.families import FAMILIES
+from superres3d.plan import plan_upscaling
+from superres3d.runtimes import PieceStopped, tiled_volume
+from superres3d.runtimes.openvino_cpu import OpenVINORuntime
+from superres3d.runtimes.pytorch import PyTorchRuntime
+from superres3d.runtimes.tiled_volume import TiledVolumeNetwork, best_tile
+from superres3d.tiling import blocks
+from superres3d.upscaling import upscale
+from superres3d.volume import Volume
+from superres3d.weights import find_model
+
+from .conftest import SMALL_OPTIONS, random_blueprint, save_blueprint, smooth_noise
+
+NEVER = (lambda: None, lambda: False)  # alive, stopped
+
+
+def quiet(share):
+    pass
+
+
+def by_torch(net):
+    """What :class:`TiledVolumeNetwork` runs on windows."""
+
+    @torch.inference_mode()
+    def infer(volume, stopped):
+        return net.correction(torch.from_numpy(volume)[None, None])[0, 0].numpy()
+
+    return infer
+
+
+def tiled(net, voxels: int, infer=None) -> TiledVolumeNetwork:
+    """A network whose windows may have so many voxels."""
+    network = TiledVolumeNetwork(net.architecture, infer or by_torch(net), lambda: 0)
+    network._budget = lambda: int(voxels * network._voxel_bytes) + 1
+    return network
+
+
+# The same network in every library
+
+EVERY_FORM = [
+    *((family, SMALL_OPTIONS[family]) for family in FAMILIES),
+    ("mdcsrn", {**SMALL_OPTIONS["mdcsrn"], "reconstruction": True}),
+    ("virtual-thin-slice", {"filters": 2, "detail": 3}),
+]
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("family, options", EVERY_FORM)
+def test_openvino_and_torch_agree(tmp_path, monkeypatch, family, options, residual):
+    """Both against the module itself, with random weights and statistics; a shape that must be filled up for the networks with strides."""
+    net = random_blueprint(family, options, residual)
+    save_blueprint(net, "a", tmp_path)
+    monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
+    volume = smooth_noise((11, 14, 17))
+    results = [make.load_volume(find_model("a")).ensemble(volume, (IDENTITY,), *NEVER) for make in (OpenVINORuntime(half=False), PyTorchRuntime("cpu"))]
+    with torch.inference_mode():
+        step = net.architecture.survey.step
+        filled = np.pad(volume, [(0, -n % step) for n in volume.shape], mode="edge")
+        expected = net(torch.from_numpy(filled)[None, None])[0, 0, :11, :14, :17].numpy()
+    assert expected.std() > 1e-3 and np.abs(expected - volume).max() > 1e-2
+    for result in results:
+        np.testing.assert_allclose(result, expected, atol=1e-5 * max(1.0, np.abs(expected).max()), rtol=0)
+
+
+@pytest.mark.parametrize("make", [lambda: OpenVINORuntime(half=False), lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
+def test_the_ensemble_is_the_median_of_turned_copies(volume_models, make):
+    network = make().load_volume(find_model("mdcsrn-mr"))
+    volume = smooth_noise((7, 10, 13))
+    members = []
+    for rows in (1, -1):
+        for columns in (1, -1):
+            turned = np.ascontiguousarray(volume[:, ::rows, ::columns])
+            members.append(network.ensemble(turned, (IDENTITY,), *NEVER)[:, ::rows, ::columns])
+    expected = np.median(members, axis=0)
+    np.testing.assert_allclose(network.ensemble(volume, FLIPS, *NEVER), expected, atol=1e-5, rtol=0)
+    assert np.abs(members[0] - expected).max() > 1e-3
+
+
+# Tiles
+
+AWKWARD = [
+    ("mdcsrn", (37, 41, 23), 15_000),
+    ("mdcsrn", (5, 64, 61), 6_000),
+    ("fsrcnn", (19, 26, 40), 12_000),
+    ("virtual-thin-slice", (20, 13, 331), 32 * 16 * 176),
+    ("virtual-thin-slice", (275, 17, 9), 32 * 16 * 176),
+    ("pix2pix", (90, 13, 75), 56 * 16 * 56),
+]
+
+
+@pytest.mark.parametrize("family, shape, voxels", AWKWARD)
+def test_tiles_give_the_whole(family, shape, voxels):
+    net, volume = random_blueprint(family, residual=True), smooth_noise(shape)
+    whole, parts = tiled(net, 10**9), tiled(net, voxels)
+    turns = FLIPS[1:3]
+    assert whole.pieces(shape, turns) == 2 and parts.pieces(shape, turns) >= 4
+    expected = whole.ensemble(volume, turns, *NEVER)
+    assert expected.shape == shape
+    np.testing.assert_allclose(parts.ensemble(volume, turns, *NEVER), expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("family, halo", [("mdcsrn", 4), ("virtual-thin-slice", 48)])
+def test_too_small_a_halo_would_be_seen(family, halo, monkeypatch):
+    """The tile test can fail."""
+    (_, shape, voxels) = next(case for case in AWKWARD if case[0] == family)
+    net, volume = random_blueprint(family, residual=True), smooth_noise(shape)
+    expected = tiled(net, 10**9).ensemble(volume, (IDENTITY,), *NEVER)
+    monkeypatch.setattr(tiled_volume, "_halo", lambda architecture: halo)
+    assert np.abs(tiled(net, voxels // 2).ensemble(volume, (IDENTITY,), *NEVER) - expected).max() > 1e-5
+
+
+@pytest.mark.parametrize("family, halo", [("mdcsrn", 5), ("virtual-thin-slice", 80), ("pix2pix", 24), ("fsrcnn", 8)])
+def test_the_halo_is_the_radius_in_whole_steps(family, halo):
+    """What random weights bring from the farthest voxels is too little for the tests above."""
+    architecture = random_blueprint(family).architecture
+    assert tiled_volume._halo(architecture) == halo >= architecture.survey.radius > halo - architecture.survey.step
+
+
+def test_openvino_in_tiles(volume_models):
+    runtime, volume = OpenVINORuntime(half=False), smooth_noise((23, 29, 38))
+    network = runtime.load_volume(find_model("mdcsrn-mr"))
+    expected = network.ensemble(volume, (IDENTITY,), *NEVER)
+    runtime.volume_bytes = int(9_000 * network._voxel_bytes)
+    assert network.pieces(volume.shape, (IDENTITY,)) > 4
+    np.testing.assert_allclose(network.ensemble(volume, (IDENTITY,), *NEVER), expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("family, shape, voxels", [("mdcsrn", (20, 60, 62), 10_000), ("virtual-thin-slice", (16, 16, 640), 16 * 16 * 176)])
+def test_constant_windows_are_computed_once_and_exactly(family, shape, voxels):
+    net = random_blueprint(family, residual=True)
+    volume = np.full(shape, 0.25, np.float32)
+    volume[:, :, shape[2] // 2 :] = 0.75
+    volume[:, : shape[1] // 3, : shape[2] // 8] = smooth_noise((shape[0], shape[1] // 3, shape[2] // 8))
+    calls, infer = [], by_torch(net)
+
+    def counted(window, stopped):
+        calls.append(window.shape)
+        return infer(window, stopped)
+
+    network, told, turns = tiled(net, voxels, counted), [], FLIPS[:2]
+    result = network.ensemble(volume, turns, lambda: told.append(1), lambda: False)
+    assert len(told) == network.pieces(shape, turns) > len(calls)
+    np.testing.assert_allclose(result, tiled(net, 10**9).ensemble(volume, turns, *NEVER), atol=2e-6, rtol=0)
+
+
+def test_windows_have_one_shape_and_stay_within_their_budget():
+    """Each shape of a window is compiled anew, which takes seconds."""
+    net, shapes = random_blueprint("mdcsrn", residual=True), set()
+    infer = by_torch(net)
+    network = tiled(net, 15_000, lambda window, stopped: shapes.add(window.shape) or infer(window, stopped))
+    network.ensemble(smooth_noise((37, 41, 23)), (IDENTITY,), *NEVER)
+    (shape,) = shapes
+    assert np.prod(shape) <= 15_000
+
+
+@pytest.mark.parametrize("shape, halo, step, most", [((64, 96, 112), 16, 16, 300_000), ((20, 31, 27), 3, 1, 4_000), ((16, 16, 16), 0, 4, 100)])
+def test_no_other_even_tile_costs_less(shape, halo, step, most):
+    """Against a search through every tile."""
+
+    def voxels(tile):
+        return int(np.prod([min(n, t + 2 * halo) for n, t in zip(shape, tile)]))
+
+    def cost(tile):
+        return voxels(tile) * len(list(blocks(shape, tile)))
+
+    tile = best_tile(shape, halo, step, most)
+    assert all(t % step == 0 for t in tile) and voxels(tile) <= most
+    fitting = [t for t in np.ndindex(*(n // step for n in shape)) if voxels([(n + 1) * step for n in t]) <= most]
+    assert cost(tile) <= min(cost([(n + 1) * step for n in t]) for t in fitting)
+
+
+# Memory
+
+
+def test_the_plan_of_a_paper_sized_scan_is_bounded(tmp_path, monkeypatch):
+    """320 x 320 x 256 voxels, doubled in-plane; whole, the feature maps alone would take 120 GiB."""
+    net = random_blueprint("mdcsrn", {}, residual=True)
+    save_blueprint(net, "mdcsrn-mr", tmp_path)
+    monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
+    voxels = 256 * 640 * 640
+    assert net.architecture.survey.live_floats * 4 * voxels > 120 << 30
+    for limit in (3 << 30, 6 << 30, 1 << 40):
+        plan = plan_upscaling((256, 320, 320), (0.7, 0.7, 0.7), "int16", method="mdcsrn", memory_limit=limit)
+        assert plan.output_shape == (256, 640, 640) and plan.factors == (1, 2, 2)
+        assert 256 << 20 <= plan.working_bytes <= 3 << 30
+        assert plan.memory_bytes <= min(limit, (3 << 30) + voxels * 16 + (1 << 30) + 64 * (120 << 20))
+        # the work, with the margins of the tiles
+        once = voxels * net.architecture.multiply_accumulates * 4
+        assert once < plan.accumulates < (8 if limit == 3 << 30 else 3) * once
+
+
+def test_memory_stays_within_the_plan(tmp_path):
+    """What a process of its own takes for the work, against what was planned for it; in one piece it would take more."""
+    save_blueprint(random_blueprint("mdcsrn", {"blocks": 2, "units": 2}, residual=True), "mdcsrn-mr", tmp_path)
+    program = """
+import json, numpy as np, psutil
+from superres3d import plan as planning
+from superres3d.upscaling import upscale
+from superres3d.volume import Volume
+texture = (np.random.default_rng(0).random((24, 96, 96)) * 900).astype(np.int16)
+choices = {"method": "mdcsrn", "ensemble": "none", "precision": "single"}
+limit = (300 << 20) + planning._ENGINE_BYTES + planning.usable_cores() * planning._WORKER_BYTES
+plan = planning.plan_upscaling(texture.shape, (1, 1, 1), "int16", inputs_in_memory=0, memory_limit=limit, **choices)
+upscale(Volume(texture[:4, :16, :16], modality="MR"), device="cpu", **choices)
+before = psutil.Process().memory_info().rss
+report = upscale(Volume(texture, modality="MR"), device="cpu", memory_limit=limit, **choices).report
+print(json.dumps([limit, plan.memory_bytes, plan.working_bytes, before, report["peak_memory_bytes"]]))
+"""
+    environment = {**os.environ, "SUPERRES3D_MODELS": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True, env=environment)
+    limit, planned, working, before, peak = json.loads(done.stdout.splitlines()[-1])
+    assert peak < planned == limit
+    assert peak - before < 300 << 20 < 24 * 192 * 192 * 144 * 4  # the largest layer's maps of the whole: 24 + 2 * 48 channels to 24
+    assert working > 256 << 20
+
+
+# Stopping
+
+
+def test_a_stop_reaches_a_long_piece(tmp_path, monkeypatch):
+    """One window that would take many seconds; the stop is asked for while it is at work."""
+    save_blueprint(random_blueprint("srresnet", {"blocks": 16, "filters": 48}, residual=True), "mdcsrn-mr", tmp_path)
+    monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
+    began, asked = [], []
+
+    def cancelled():
+        began.append(time.perf_counter())
+        if began[-1] - began[0] > 0.7:
+            asked.append(began[-1])
+        return bool(asked)
+
+    told = []
+    scan = Volume((smooth_noise((32, 56, 56)) * 900).astype(np.int16), modality="MR")
+    with pytest.raises(Cancelled):
+        upscale(scan, method="mdcsrn", ensemble="none", device="cpu", cancelled=cancelled, progress=lambda stage, share: told.append(share))
+    assert time.perf_counter() - asked[0] < 2.0
+    assert max(told) < 1.0
+
+
+def test_pieces_are_stopped_by_what_they_ask(volume_models):
+    network = OpenVINORuntime(half=False).load_volume(find_model("mdcsrn-mr"))
+    volume = smooth_noise((64, 128, 128))
+    with pytest.raises(PieceStopped):
+        network.ensemble(volume, (IDENTITY,), lambda: None, lambda: True)
+    small = smooth_noise((5, 6, 7))
+    assert np.isfinite(network.ensemble(small, (IDENTITY,), *NEVER)).all()  # it can go on
+
+
+def test_an_error_of_progress_is_not_the_engines(volume_models):
+    def fails(share):
+        raise RuntimeError("deleted")
+
+    engine = Engine("cpu")
+    with pytest.raises(RuntimeError, match="deleted"):
+        engine.run_volume(find_model("mdcsrn-mr"), smooth_noise((6, 20, 20)), (IDENTITY,), fails, 1 << 30)
+    assert engine.notes == []
+
+
+def test_memory_running_out_means_smaller_windows_and_is_said(volume_models):
+    volume = smooth_noise((20, 40, 40))
+    expected = Engine("cpu").run_volume(find_model("mdcsrn-mr"), volume, (IDENTITY,), quiet, 1 << 30)
+    engine = Engine("cpu")
+    load = engine.runtime.load_volume
+
+    def scarce(model):
+        network = load(model)
+        infer = network._infer
+
+        def fails(window, stopped):
+            if window.size > 16_000:
+                raise MemoryError("std::bad_alloc")
+            return infer(window, stopped)
+
+        network._infer = fails
+        return network
+
+    engine.runtime.load_volume = scarce
+    result = engine.run_volume(find_model("mdcsrn-mr"), volume, (IDENTITY,), quiet, 8 << 20)
+    np.testing.assert_allclose(result, expected, atol=2e-6, rtol=0)
+    assert engine.notes and all("smaller tiles" in note for note in engine.notes)
+
+
+def test_an_openvino_that_fails_at_work_is_left(volume_models, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("Unsupported CPU")
+
+    monkeypatch.setattr(OpenVINORuntime, "compile", fails)
+    volume, engine = smooth_noise((6, 20, 20)), Engine("cpu")
+    result = engine.run_volume(find_model("mdcsrn-mr"), volume, (IDENTITY,), quiet, 1 << 30)
+    expected = PyTorchRuntime("cpu").load_volume(find_model("mdcsrn-mr")).ensemble(volume, (IDENTITY,), *NEVER)
+    np.testing.assert_array_equal(result, expected)
+    assert "Unsupported CPU" in engine.notes[0] and engine.runtime.name.startswith("PyTorch")

@@ -1,0 +1,43 @@
+"""Tiny volumetric networks without training under the names of the catalogue's, for tests of the nodes and of the panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_NETWORKS = {
+    "mdcsrn": ("mdcsrn", {"blocks": 1, "units": 1, "growth": 2}),
+    "mdcsrn-gan": ("mdcsrn", {"blocks": 1, "units": 1, "growth": 2}),
+    "virtual-thin-slice": ("virtual-thin-slice", {"filters": 2}),
+    "virtual-thin-slice-gan": ("virtual-thin-slice", {"filters": 2}),
+}
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Makes untrained models of the given names; they are the only ones that are installed."""
+    from superres3d import weights
+
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    monkeypatch.setenv("SUPERRES3D_MODELS", str(folder))  # the worker looks here first
+    monkeypatch.setattr(weights, "model_folders", lambda: [folder])
+    return lambda *names: save_untrained(folder, *names)
+
+
+def save_untrained(folder: Path, *names: str) -> None:
+    """Write models such as ``mdcsrn-mr`` into ``folder``."""
+    import torch
+    from superres3d.networks.families import VolumeArchitecture
+    from superres3d.networks.volumetric import BlueprintNet
+    from superres3d.weights import save_model
+
+    for name in names:
+        family, options = _NETWORKS[name.rsplit("-", 1)[0]]
+        torch.manual_seed(0)
+        net = BlueprintNet(VolumeArchitecture.make(family, options, True)).eval()
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.02)  # the last convolution of a residual network is zero
+        save_model(net, name, folder, {"network": {"family": family, "options": options, "residual": True}})
