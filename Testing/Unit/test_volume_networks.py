@@ -47,7 +47,7 @@ def thin_slice_size(w: int, detail: int = 0) -> int:
     for inputs, outputs in ((1, 2), (2, 4), (4, 8), (8 + 4, 4), (4 + 2, 2), (2 + 1, 1)):
         size += conv_size(4, inputs * w, outputs * w) + 2 * outputs * w
     if detail:
-        return size + conv_size(3, 1, detail) + conv_size(3, w + detail, detail) + conv_size(3, detail, 1)
+        return size + conv_size(3, 1, detail) + conv_size(3, w + detail, detail) + 2 * 2 * detail + conv_size(3, detail, 1)
     return size + conv_size(4, w + 1, 1)  # the image itself is the last skip
 
 
@@ -211,7 +211,7 @@ def down(x, t, number):
 
 
 def virtual_thin_slice(x, t):
-    fine = leaky(conv(x, t, "detail"), 0.2) if "detail.weight" in t else x
+    fine = leaky(norm(conv(x, t, "detail"), t, "detail-norm"), 0.2) if "detail.weight" in t else x
     d0 = down(fine, t, 0)
     d1 = down(d0, t, 1)
     d2 = down(d1, t, 2)
@@ -219,7 +219,7 @@ def virtual_thin_slice(x, t):
     for number, skip in ((2, d2), (1, d1), (0, d0)):
         y = leaky(norm(conv(np.concatenate([doubled(y), skip]), t, f"up{number}"), t, f"up{number}-norm"), 0.2)
     y = np.concatenate([doubled(y), fine])
-    return conv(leaky(conv(y, t, "fusion"), 0.2) if "detail.weight" in t else y, t, "output")
+    return conv(leaky(norm(conv(y, t, "fusion"), t, "fusion-norm"), 0.2) if "detail.weight" in t else y, t, "output")
 
 
 def pix2pix(x, t):

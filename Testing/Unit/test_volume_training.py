@@ -424,3 +424,17 @@ def test_a_trained_network_serves_its_method(scans, tmp_path, monkeypatch):
     result = upscale(Volume(smooth_noise((5, 8, 8)) * 900, modality="MR"), method="mdcsrn", device="cpu")
     assert result.volume.voxels.shape == (5, 16, 16)
     assert result.report["models"]["volume"]["sha256"] == json.loads((tmp_path / "models" / "mdcsrn-mr" / "card.json").read_text())["sha256"]
+
+
+def test_the_last_convolution_may_learn_slower():
+    recipe = VolumeRecipe(family="mdcsrn", options=SMALL_OPTIONS["mdcsrn"], residual=True, learning_rate=0.01, last_rate=0.1)
+    module = VolumeModule(recipe)
+    optimizer = module.configure_optimizers()["optimizer"]
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)  # Adam's first step is then its learning rate
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    optimizer.step()
+    moved = {name: float((before[name] - parameter).detach().abs().max()) for name, parameter in module.named_parameters()}
+    slow = {name for name, distance in moved.items() if distance < 0.005}
+    assert slow == {"net.layers.combination.weight", "net.layers.combination.bias"}
+    assert all(distance == pytest.approx(0.001 if name in slow else 0.01, rel=1e-3) for name, distance in moved.items())

@@ -138,10 +138,11 @@ def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
     factors = "x".join(f"{f:.4g}" for f in report["factors_ijk"])
     preset = f" {report['preset']}" if report["preset"] else ""
     short = f"{report['software']} {report['method']}{preset} {factors}; not for diagnosis"
+    caution = f"caution: {report['invents']} " if report["invents"] else ""
     hashes = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in report["models"].items())
     return {
         "ITK_FileNotes": short[:79],
-        "SuperResolution3D": f"{short}; models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {report['precision']}; source {source.name}",
+        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {report['precision']}; source {source.name}",
     }
 
 

@@ -15,7 +15,7 @@ import psutil
 from .errors import InputError, ResourceError
 from .memory import usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset, fits_slices
-from .runtimes.tiled_volume import computed_voxels
+from .runtimes.tiled_volume import computed_voxels, most_bytes
 from .speed import expected_seconds, work_of
 from .volume import find_slice_axis
 from .weights import Model, find_model, volume_architecture_of
@@ -156,10 +156,10 @@ def plan_upscaling(
             "use a smaller factor, fewer axes, or a part of the scan."
         )
     accumulates = _accumulates(models, chosen.ensemble, np.moveaxis(np.empty(shape, np.bool_), axis, 0).shape, in_plane, through_plane, working)
-    working_set = working if found.kind == "volume" else min(working, _largest_working_set(output_shape))
+    largest = most_bytes(volume_architecture_of(models["volume"]), output_shape) if found.kind == "volume" else _largest_working_set(output_shape)
     return Plan(
         found, modality, in_plane, through_plane, axis, chosen, tuple(int(n) for n in shape), output_shape,
-        result, fixed + working_set, working, accumulates,
+        result, fixed + min(working, largest), working, accumulates,
         expected_seconds(accumulates, chosen.half, device, work_of(found, max(in_plane, through_plane))) + result / 200e6, models, notes, refinement.slice_spacing,
     )  # fmt: skip
 
@@ -227,7 +227,9 @@ class Refinement:
         refusal = fits_slices(method, slice_spacing, distance)
         if refusal:
             raise InputError(refusal)
-        count = max(slices + 1, round(slices * distance / slice_spacing))
+        count = round(slices * distance / slice_spacing)
+        if count <= slices:
+            raise InputError(f"The {slices} slices are {distance:.4g} mm apart, too close to {slice_spacing:g} mm for one more between them; leave them as they are.")
         return cls(1, count // slices if count % slices == 0 else count / slices, "through-plane", 0, slice_spacing)
 
 
@@ -237,7 +239,7 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
         return {}
     if through_plane > 1 and slices < MINIMUM_SLICES:
         instead = "use the axes in-plane" if "in-plane" in method.axes else "use an interpolation"
-        raise InputError(f"The scan has {slices} slices, and the depth network needs at least {MINIMUM_SLICES}; {instead}.")
+        raise InputError(f"The scan has {slices} slices, and the {'network' if method.kind == 'volume' else 'depth network'} needs at least {MINIMUM_SLICES}; {instead}.")
     if method.kind == "volume":
         return {"volume": find_model(method.model_name(modality, "volume", in_plane))}
     factors = {"plane": in_plane, "depth": through_plane}

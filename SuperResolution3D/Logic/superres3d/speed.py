@@ -45,10 +45,11 @@ def expected_seconds(accumulates: float, half: bool, device: str = "auto", work:
     return _START_SECONDS + accumulates / (known[0] if known else _FIRST_GUESS_PER_CORE * usable_cores())
 
 
-def is_known(half: bool, device: str = "auto") -> bool:
-    """Whether this machine's own speed is known for that precision and device."""
+def is_known(half: bool, device: str = "auto", method: Method | None = None) -> bool:
+    """Whether this machine's own speed is known for that precision and device (and, of a volumetric network, for the method)."""
+    works = (method.name,) if method and method.kind == "volume" else _FACTORS
     kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
-    return any(_key(kind, half, work) in _read() for kind in kinds for work in _FACTORS)
+    return any(_key(kind, half, work) in _read() for kind in kinds for work in works)
 
 
 def remember_speed(runtime: Runtime, plan: Plan, seconds: float) -> None:

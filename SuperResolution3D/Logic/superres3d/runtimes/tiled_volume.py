@@ -76,14 +76,13 @@ class TiledVolumeNetwork:
         return best_tile(shape, _halo(self.architecture), self.architecture.survey.step, int(self._budget() / self._voxel_bytes))
 
     def _refine_window(self, volume: np.ndarray, starts: Sequence[int], window: Sequence[int], turns, alive: Alive, stopped: Stopped) -> np.ndarray:
-        """The ensemble's median; a constant window (air, padding) is computed once for each kind of place."""
+        """The ensemble's median; a constant window (air, padding) is computed once."""
         region = tuple((start, start + edge) for start, edge in zip(starts, window))
         given = cut(volume, region)
         value = given.flat[0]
         if (given != value).any():
             return self._median(given, turns, alive, stopped)
-        borders = tuple((a == 0, b == n) for (a, b), n in zip(region, volume.shape))
-        key = (float(value), given.shape, borders, tuple(turns))
+        key = (float(value), given.shape, tuple(turns))
         if key in self._constants:
             for _ in turns:
                 alive()
@@ -108,6 +107,11 @@ def computed_voxels(architecture: VolumeArchitecture, shape: Sequence[int], budg
     tile = best_tile(padded, halo, step, int(budget / _voxel_bytes(architecture, float_bytes)))
     window = [min(length, edge + 2 * halo) for length, edge in zip(padded, tile)]
     return int(np.prod(window)) * len(list(blocks(padded, tile)))
+
+
+def most_bytes(architecture: VolumeArchitecture, shape: Sequence[int], float_bytes: int = 4) -> int:
+    """What the feature maps of a volume of this shape take if nothing limits them."""
+    return int(_voxel_bytes(architecture, float_bytes) * np.prod(_padded(shape, architecture.survey.step), dtype=np.int64))
 
 
 def _halo(architecture: VolumeArchitecture) -> int:
