@@ -15,7 +15,7 @@ import psutil
 from .errors import InputError, ResourceError
 from .memory import usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset, fits_slices
-from .runtimes.tiled_volume import computed_voxels, most_bytes
+from .runtimes.parted_volume import computed_accumulates, kept_bytes, working_bytes
 from .speed import expected_seconds, work_of
 from .volume import find_slice_axis
 from .weights import Model, find_model, volume_architecture_of
@@ -25,8 +25,7 @@ FARTHEST_TRAINED = 8.0  # times the distance of the result's slices
 DEFAULT_WORKING_BYTES = 1 << 30
 _ENGINE_BYTES = 150 << 20  # the libraries
 _WORKER_BYTES = 120 << 20  # the activations of a tile, for each core
-_LEAST_VOLUME_BYTES = 256 << 20  # what a volumetric network's feature maps need at least ...
-_MOST_VOLUME_BYTES = 3 << 30  # ... and at most: larger tiles have smaller margins
+_MOST_VOLUME_BYTES = 3 << 30  # of a volumetric network's feature maps: with more, tiles are hardly larger
 _AXIS_NAMES = ("k", "j", "i")
 
 
@@ -143,11 +142,12 @@ def plan_upscaling(
     fixed = result + given * inputs_in_memory + (_ENGINE_BYTES + usable_cores() * _WORKER_BYTES if models else 0)
     least, most = DEFAULT_WORKING_BYTES // 8, DEFAULT_WORKING_BYTES
     if found.kind == "volume":
-        # The whole interpolated scan and the whole result lie in memory as float32, and the interpolation needs a copy.
-        fixed += 12 * int(np.prod(output_shape, dtype=np.int64))
-        least, most = _LEAST_VOLUME_BYTES, _MOST_VOLUME_BYTES
+        # The whole interpolated scan, its padded copy and the whole result lie in memory as float32, and the interpolation needs a copy.
+        architecture = volume_architecture_of(models["volume"])
+        fixed += int((16 + kept_bytes(architecture, ENSEMBLES[chosen.ensemble]["volume"])) * np.prod(output_shape, dtype=np.int64))
+        least, most = (min(count, _MOST_VOLUME_BYTES) for count in working_bytes(architecture, np.moveaxis(np.empty(output_shape, np.bool_), axis, 0).shape))
     available = memory_limit or psutil.virtual_memory().available
-    working = min(most, available - fixed)
+    working = min(most, max(available - fixed, 0))
     if working < least:
         size = " x ".join(str(n) for n in output_shape[::-1])
         raise ResourceError(
@@ -156,10 +156,10 @@ def plan_upscaling(
             "use a smaller factor, fewer axes, or a part of the scan."
         )
     accumulates = _accumulates(models, chosen.ensemble, np.moveaxis(np.empty(shape, np.bool_), axis, 0).shape, in_plane, through_plane, working)
-    largest = most_bytes(volume_architecture_of(models["volume"]), output_shape) if found.kind == "volume" else _largest_working_set(output_shape)
+    working_set = working if found.kind == "volume" else min(working, _largest_working_set(output_shape))
     return Plan(
         found, modality, in_plane, through_plane, axis, chosen, tuple(int(n) for n in shape), output_shape,
-        result, fixed + min(working, largest), working, accumulates,
+        result, fixed + working_set, working, accumulates,
         expected_seconds(accumulates, chosen.half, device, work_of(found, max(in_plane, through_plane))) + result / 200e6, models, notes, refinement.slice_spacing,
     )  # fmt: skip
 
@@ -259,8 +259,7 @@ def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], 
     """The later stage works on what the earlier one refined, a volumetric network on the interpolated scan and its tiles' margins."""
     if "volume" in models:
         refined = (shape[0] * through_plane, shape[1] * in_plane, shape[2] * in_plane)
-        voxels = computed_voxels(volume_architecture_of(models["volume"]), [round(n) for n in refined], working)
-        return float(voxels) * models["volume"].multiply_accumulates * ENSEMBLES[ensemble]["volume"]
+        return computed_accumulates(volume_architecture_of(models["volume"]), [round(n) for n in refined], working) * ENSEMBLES[ensemble]["volume"]
     pixels, total = float(np.prod(shape, dtype=np.int64)), 0.0
     for stage, model in models.items():
         total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble][stage]

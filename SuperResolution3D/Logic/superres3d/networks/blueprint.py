@@ -57,6 +57,23 @@ class Drawing(Protocol[T]):
 Blueprint = Callable[[Drawing, Any], Any]  # (drawing, image) -> map of one channel
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A network cut in three, each part to be computed for the whole volume before the next: what reaches far works on a map of half the size.
+
+    Attributes:
+        channels: of the halved maps.
+        head: (drawing, image) -> halved map.
+        inner: (drawing, halved map) -> halved map.
+        tail: (drawing, image, halved map) -> map of one channel.
+    """
+
+    channels: int
+    head: Callable[[Drawing, Any], Any]
+    inner: Callable[[Drawing, Any], Any]
+    tail: Callable[[Drawing, Any, Any], Any]
+
+
 def padding(kernel: int, stride: int) -> tuple[int, int]:
     """Zeros (before, after) each axis of a convolution."""
     if stride == 1:
@@ -98,12 +115,25 @@ class Survey:
 
     @classmethod
     def of(cls, blueprint: Blueprint) -> Survey:
-        survey = cls()
-        output = blueprint(survey, _Map(1))
+        survey, output = cls._drawn(blueprint, _Map(1))
         assert output.channels == 1 and output.step == 1
+        return survey
+
+    @classmethod
+    def of_parts(cls, parts: Parts) -> tuple[Survey, Survey, Survey]:
+        """Of head, inner and tail; the inner one in samples of the halved map, the others in voxels."""
+        head, halved = cls._drawn(parts.head, _Map(1))
+        inner, output = cls._drawn(parts.inner, _Map(parts.channels))
+        assert (halved.channels, halved.step, output.channels, output.step) == (parts.channels, 2, parts.channels, 1)
+        return head, inner, cls._drawn(parts.tail, _Map(1), _Map(parts.channels, 2))[0]
+
+    @classmethod
+    def _drawn(cls, draw: Callable[..., _Map], *inputs: _Map) -> tuple[Survey, _Map]:
+        survey = cls(step=max(given.step for given in inputs))
+        output = draw(survey, *inputs)
         survey.radius = round(max(output.before, output.after))
         survey.multiply_accumulates = round(survey._accumulates)
-        return survey
+        return survey, output
 
     def conv(self, name: str, features: _Map, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> _Map:
         self._tensor(f"{name}.weight", (outputs, features.channels, kernel, kernel, kernel))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from .blueprint import Blueprint, Survey
+from .blueprint import Blueprint, Parts, Survey
 from .fsrcnn import fsrcnn
 from .mdcsrn import mdcsrn
 from .srcnn import srcnn
 from .srdensenet import srdensenet
 from .srresnet import srresnet
-from .thin_slice import pix2pix, virtual_thin_slice
+from .thin_slice import pix2pix, thin_slice_parts, virtual_thin_slice
 
 FAMILIES: dict[str, Callable] = {
     "mdcsrn": mdcsrn,
@@ -24,6 +24,8 @@ FAMILIES: dict[str, Callable] = {
     "srcnn": srcnn,
     "pix2pix": pix2pix,
 }
+#: families whose reach is too wide for tiles of the whole network
+_PARTS: dict[str, Callable[..., Parts]] = {"virtual-thin-slice": thin_slice_parts}
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,17 @@ class VolumeArchitecture:
     @property
     def blueprint(self) -> Blueprint:
         return partial(FAMILIES[self.family], **dict(self.options))
+
+    @cached_property
+    def parts(self) -> Parts | None:
+        """None for a network that is computed in one piece."""
+        return _PARTS[self.family](**dict(self.options)) if self.family in _PARTS else None
+
+    @cached_property
+    def part_surveys(self) -> tuple[Survey, Survey, Survey]:
+        """Of :attr:`parts`."""
+        assert self.parts
+        return Survey.of_parts(self.parts)
 
     @cached_property
     def survey(self) -> Survey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -44,6 +44,10 @@ class BlueprintNet(nn.Module):
     def correction(self, image: Tensor) -> Tensor:
         """What the layers give: of a residual network, what is to be added to the input."""
         return self.architecture.blueprint(_Runner(self.layers), image)
+
+    def part(self, draw: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """A part of the network (see :class:`~superres3d.networks.blueprint.Parts`)."""
+        return draw(_Runner(self.layers), *inputs)
 
     def parameter_groups(self, rate: float, last_share: float) -> list[dict[str, Any]]:
         """For an optimiser: all layers, and the last convolution with a learning rate of its own.

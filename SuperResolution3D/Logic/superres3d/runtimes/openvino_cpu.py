@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,12 @@ from ..memory import usable_cores
 from ..networks.architecture import Architecture
 from ..networks.families import VolumeArchitecture
 from ..weights import Model, architecture_of, load_tensors, volume_architecture_of
-from . import VOLUME_BYTES, PieceStopped, Stopped
+from . import VOLUME_BYTES, PieceStopped, Stopped, VolumeNetwork
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
 from .openvino_volume import build_volume_graph
+from .parted_volume import volume_network
 from .tiled import TiledNetwork, memory_errors
-from .tiled_volume import TiledVolumeNetwork
 
 _PIXELS = 1 << 18  # 32 float32 channels of them are 32 MiB
 _SMALLEST_PIXELS = 1 << 13
@@ -58,14 +59,13 @@ class OpenVINORuntime:
         graphs = _Graphs(self, tensors, architecture)
         return TiledNetwork(architecture, graphs, lambda: self.pixels, correction_only=True)
 
-    def load_volume(self, model: Model) -> TiledVolumeNetwork:
+    def load_volume(self, model: Model) -> VolumeNetwork:
         architecture = volume_architecture_of(model)
         tensors = _fitting_tensors(model, architecture)
-        probe = [architecture.survey.step * 2] * 3
-        if not _has_matrix_units(self.compile(build_volume_graph(architecture, tensors, probe), streams=1)):
+        probe = [(1, *[architecture.survey.step * 2] * 3)]
+        if not _has_matrix_units(self.compile(build_volume_graph(architecture.blueprint, tensors, probe), streams=1)):
             self.precision = "float32"
-        infer = _VolumeGraphs(self, tensors, architecture)
-        return TiledVolumeNetwork(architecture, infer, lambda: self.volume_bytes, 2 if self.precision == "float16" else 4)
+        return volume_network(architecture, _VolumeGraphs(self, tensors), lambda: self.volume_bytes, 2 if self.precision == "float16" else 4)
 
     def compile(self, graph: ov.Model, streams: int = 0) -> ov.CompiledModel:
         """Ready to run; by default a stream for each worker."""
@@ -108,32 +108,33 @@ def _fitting_tensors(model: Model, architecture: Architecture | VolumeArchitectu
 
 
 class _VolumeGraphs:
-    """A volumetric network's graph for the latest shape of a window; all cores work on one window."""
+    """The latest graph of a volumetric network or of a part of it; all cores work on one window."""
 
-    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray], architecture: VolumeArchitecture):
+    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray]):
         self._runtime = runtime
         self._tensors = tensors
-        self._architecture = architecture
-        self._shape: tuple[int, ...] = ()
+        self._latest: tuple[Any, ...] = ()
         self._request: ov.InferRequest | None = None
 
-    def __call__(self, volume: np.ndarray, stopped: Stopped) -> np.ndarray:
-        """(D, H, W) to a new array of that shape."""
+    def __call__(self, draw: Callable[..., Any], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
+        """Contiguous (channels, D, H, W) each to a new array (channels, D, H, W)."""
+        shapes = [array.shape for array in inputs]
         with memory_errors():
-            if volume.shape != self._shape:
-                self._request, self._shape = None, ()  # the old one's memory first
-                graph = build_volume_graph(self._architecture, self._tensors, volume.shape)
+            if (draw, shapes) != self._latest:
+                self._request, self._latest = None, ()  # the old one's memory first
+                graph = build_volume_graph(draw, self._tensors, shapes)
                 self._request = self._runtime.compile(graph, streams=1).create_infer_request()
-                self._shape = volume.shape
+                self._latest = (draw, shapes)
             request = self._request
-            request.set_input_tensor(ov.Tensor(volume[None, None], shared_memory=True))
+            for number, array in enumerate(inputs):
+                request.set_input_tensor(number, ov.Tensor(array[None], shared_memory=True))
             request.start_async()
             while not request.wait_for(_ASK_MILLISECONDS):
                 if stopped():
                     request.cancel()
                     _wait_for_the_end(request)
                     raise PieceStopped
-        return request.get_output_tensor().data[0, 0].copy()
+        return request.get_output_tensor().data[0].copy()
 
 
 def _wait_for_the_end(request: ov.InferRequest) -> None:

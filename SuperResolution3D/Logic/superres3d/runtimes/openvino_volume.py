@@ -6,33 +6,33 @@ is written as a sum of convolutions of the maps, which spares the copy: half of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
 from ..networks.blueprint import padding
-from ..networks.families import VolumeArchitecture
 from .openvino_import import op, ov
 
 _EPSILON = 1e-5  # PyTorch's, of a normalisation
 
 
-def build_volume_graph(architecture: VolumeArchitecture, tensors: Mapping[str, np.ndarray], shape: Sequence[int]) -> ov.Model:
-    """A model for one volume of one shape.
+def build_volume_graph(draw: Callable[..., Any], tensors: Mapping[str, np.ndarray], shapes: Sequence[Sequence[int]]) -> ov.Model:
+    """A model for maps of fixed shapes.
 
     Args:
-        architecture: the network.
+        draw: a blueprint, or a part of a network.
         tensors: the trained tensors by their names in ``weights.safetensors``.
-        shape: (D, H, W), multiples of the network's step.
+        shapes: (channels, D, H, W) of each input; the sides multiples of the network's step.
 
     Returns:
-        Input and output (1, 1, D, H, W) float32; of a residual network, what is to be added to the input.
+        Inputs and output (1, channels, D, H, W) float32; of a residual network, what is to be added to the input.
     """
-    image = op.parameter([1, 1, *shape], np.float32, name="image")
-    output = architecture.blueprint(_Graph(tensors), image)
-    return ov.Model([op.result(output)], [image], architecture.family)
+    inputs = [op.parameter([1, *shape], np.float32) for shape in shapes]
+    output = draw(_Graph(tensors), *inputs)
+    return ov.Model([op.result(_whole(output))], inputs, "volume")
 
 
 class _Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..ensemble import Turn, exact_median
 from ..weights import Model, load_network, load_volume_network
-from . import VOLUME_BYTES, Alive, Stopped
+from . import VOLUME_BYTES, Alive, Stopped, VolumeNetwork
+from .parted_volume import volume_network
 from .tiled import TiledNetwork, memory_errors
-from .tiled_volume import TiledVolumeNetwork
 
 _PIXELS = {"cpu": 1 << 17, "mps": 1 << 20, "cuda": 1 << 22}
 _SMALLEST_PIXELS = 1 << 13
@@ -42,18 +42,18 @@ class PyTorchRuntime:
             return TiledNetwork(net.architecture, _on_this_thread(net), lambda: self.pixels, correction_only=False)
         return DeviceNetwork(net, self)
 
-    def load_volume(self, model: Model) -> TiledVolumeNetwork:
+    def load_volume(self, model: Model) -> VolumeNetwork:
         net = load_volume_network(model).to(self.device, memory_format=torch.channels_last_3d)
         half = self.precision == "float16"
 
         @torch.inference_mode()
-        def infer(volume: np.ndarray, stopped: Stopped) -> np.ndarray:
+        def infer(draw: Callable[..., Tensor], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
             with memory_errors(), torch.autocast(self.kind, torch.float16, enabled=half):
-                window = torch.from_numpy(volume)[None, None].to(self.device)
-                return net.correction(window)[0, 0].float().cpu().numpy()
+                windows = [torch.from_numpy(array)[None].to(self.device) for array in inputs]
+                return net.part(draw, *windows)[0].float().cpu().numpy()
 
         # PyTorch keeps what a layer read until the next has written; eager joins are copies.
-        return TiledVolumeNetwork(net.architecture, infer, lambda: self.volume_bytes // 2, 2 if half else 4)
+        return volume_network(net.architecture, infer, lambda: self.volume_bytes // 2, 2 if half else 4)
 
     def give_up_memory(self) -> str | None:
         if self.pixels <= _SMALLEST_PIXELS:

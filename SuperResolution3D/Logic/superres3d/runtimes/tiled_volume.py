@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 
 from ..ensemble import Turn, apply_turn, exact_median, undo_turn
+from ..networks.blueprint import Survey
 from ..networks.families import VolumeArchitecture
-from ..tiling import blocks, cut
+from ..tiling import Region, blocks, cut
 from . import Alive, Stopped
 
 _SPARE = 1.6  # what a library needs over the largest layer's maps (measured: 1.0 to 1.5)
@@ -34,13 +36,12 @@ class TiledVolumeNetwork:
         self.architecture = architecture
         self._infer = infer
         self._budget = budget
-        self._voxel_bytes = _voxel_bytes(architecture, float_bytes)
+        self._voxel_bytes = voxel_bytes(architecture.survey, float_bytes)
         self._constants: dict[tuple, np.ndarray] = {}
 
     def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int:
         """How often :meth:`ensemble` will call ``alive`` for a volume of this shape."""
-        padded = _padded(shape, self.architecture.survey.step)
-        return len(turns) * len(list(blocks(padded, self._tile(padded))))
+        return len(turns) * len(list(windows(_padded(shape, self.architecture.survey.step), self.architecture.survey, self._most_voxels())))
 
     def ensemble(self, volume: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
         """Median of the network over copies turned in their slices.
@@ -57,28 +58,20 @@ class TiledVolumeNetwork:
         Raises:
             MemoryError: it did not fit; smaller windows may.
         """
-        step, halo = self.architecture.survey.step, _halo(self.architecture)
-        padded_shape = _padded(volume.shape, step)
-        padded = np.pad(volume, [(0, n - m) for n, m in zip(padded_shape, volume.shape)], mode="edge")
-        output = np.empty(padded_shape, np.float32)
-        tile = self._tile(padded_shape)
-        window = [min(length, -(-edge // step) * step + 2 * halo) for length, edge in zip(padded_shape, tile)]
-        for inner in blocks([n // step for n in padded_shape], [edge // step for edge in tile]):
-            inner = tuple((a * step, b * step) for a, b in inner)
-            # All windows have one size: at a border a window reaches further inwards instead.
-            starts = [min(max(0, a - halo), length - edge) for (a, _), length, edge in zip(inner, padded_shape, window)]
-            refined = self._refine_window(padded, starts, window, turns, alive, stopped)
-            cut(output, inner)[...] = cut(refined, tuple((a - s, b - s) for (a, b), s in zip(inner, starts)))
+        survey = self.architecture.survey
+        padded = padded_to(volume, survey.step)
+        output = np.empty(padded.shape, np.float32)
+        for inner, window in windows(padded.shape, survey, self._most_voxels()):
+            refined = self._refine_window(cut(padded, window), turns, alive, stopped)
+            cut(output, inner)[...] = cut(refined, within(inner, window))
         result = output[tuple(slice(0, n) for n in volume.shape)]
-        return volume + result if self.architecture.residual else result
+        return np.add(result, volume, out=result) if self.architecture.residual else result
 
-    def _tile(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return best_tile(shape, _halo(self.architecture), self.architecture.survey.step, int(self._budget() / self._voxel_bytes))
+    def _most_voxels(self) -> int:
+        return int(self._budget() / self._voxel_bytes)
 
-    def _refine_window(self, volume: np.ndarray, starts: Sequence[int], window: Sequence[int], turns, alive: Alive, stopped: Stopped) -> np.ndarray:
+    def _refine_window(self, given: np.ndarray, turns, alive: Alive, stopped: Stopped) -> np.ndarray:
         """The ensemble's median; a constant window (air, padding) is computed once."""
-        region = tuple((start, start + edge) for start, edge in zip(starts, window))
-        given = cut(volume, region)
         value = given.flat[0]
         if (given != value).any():
             return self._median(given, turns, alive, stopped)
@@ -100,23 +93,53 @@ class TiledVolumeNetwork:
         return exact_median(members)
 
 
-def computed_voxels(architecture: VolumeArchitecture, shape: Sequence[int], budget: int, float_bytes: int = 4) -> int:
+def windows(shape: tuple[int, ...], survey: Survey, most_voxels: int) -> Iterator[tuple[Region, Region]]:
+    """Tiles that fill a volume, each with the window that it is computed from.
+
+    Args:
+        shape: of the volume, multiples of the survey's step.
+        survey: of the network or of a part of it.
+        most_voxels: of a window.
+    """
+    step, halo = survey.step, halo_of(survey)
+    tile = best_tile(shape, halo, step, most_voxels)
+    window = [min(length, -(-edge // step) * step + 2 * halo) for length, edge in zip(shape, tile)]
+    for inner in blocks([n // step for n in shape], [edge // step for edge in tile]):
+        inner = tuple((a * step, b * step) for a, b in inner)
+        # All windows have one size: at a border a window reaches further inwards instead.
+        starts = [min(max(0, a - halo), length - edge) for (a, _), length, edge in zip(inner, shape, window)]
+        yield inner, tuple((start, start + edge) for start, edge in zip(starts, window))
+
+
+def within(inner: Region, window: Region) -> Region:
+    """A tile's place in its window."""
+    return tuple((a - start, b - start) for (a, b), (start, _) in zip(inner, window))
+
+
+def padded_to(volume: np.ndarray, step: int) -> np.ndarray:
+    """Its last planes repeated until the sides are multiples of ``step``."""
+    return np.pad(volume, [(0, n - m) for n, m in zip(_padded(volume.shape, step), volume.shape)], mode="edge")
+
+
+def computed_voxels(survey: Survey, shape: Sequence[int], budget: float, float_bytes: int = 4) -> int:
     """Voxels that a volume of this shape makes the network compute, the tiles' margins included."""
-    step, halo = architecture.survey.step, _halo(architecture)
-    padded = _padded(shape, step)
-    tile = best_tile(padded, halo, step, int(budget / _voxel_bytes(architecture, float_bytes)))
-    window = [min(length, edge + 2 * halo) for length, edge in zip(padded, tile)]
-    return int(np.prod(window)) * len(list(blocks(padded, tile)))
+    found = [prod(b - a for a, b in window) for _, window in windows(_padded(shape, survey.step), survey, int(budget / voxel_bytes(survey, float_bytes)))]
+    return sum(found)
 
 
-def most_bytes(architecture: VolumeArchitecture, shape: Sequence[int], float_bytes: int = 4) -> int:
+def most_bytes(survey: Survey, shape: Sequence[int], float_bytes: int = 4) -> int:
     """What the feature maps of a volume of this shape take if nothing limits them."""
-    return int(_voxel_bytes(architecture, float_bytes) * np.prod(_padded(shape, architecture.survey.step), dtype=np.int64))
+    return int(voxel_bytes(survey, float_bytes) * prod(_padded(shape, survey.step)))
 
 
-def _halo(architecture: VolumeArchitecture) -> int:
+def least_bytes(survey: Survey, shape: Sequence[int], float_bytes: int = 4) -> int:
+    """What they take if the volume is cut into tiles with which margins are at most seven eighths of the work."""
+    side = 4 * halo_of(survey)
+    return int(voxel_bytes(survey, float_bytes) * prod(min(n, side) for n in _padded(shape, survey.step)))
+
+
+def halo_of(survey: Survey) -> int:
     """The receptive radius, in whole steps."""
-    survey = architecture.survey
     return -(-survey.radius // survey.step) * survey.step
 
 
@@ -124,8 +147,9 @@ def _padded(shape: Sequence[int], step: int) -> tuple[int, ...]:
     return tuple(-(-n // step) * step for n in shape)
 
 
-def _voxel_bytes(architecture: VolumeArchitecture, float_bytes: int) -> float:
-    return architecture.survey.live_floats * _SPARE * float_bytes
+def voxel_bytes(survey: Survey, float_bytes: int) -> float:
+    """Of the feature maps, per sample."""
+    return survey.live_floats * _SPARE * float_bytes
 
 
 @lru_cache(maxsize=256)
