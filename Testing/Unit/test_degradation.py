@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
-from superres3d.degradation import antialiased_bicubic, antialiased_bicubic_matrix, gaussian_kernel_3, kspace_truncation, slice_profile_matrix
+from superres3d.degradation import antialiased_bicubic, antialiased_bicubic_matrix, gaussian_kernel_3, interval_means, kspace_truncation, slice_profile_matrix
 from superres3d.interpolation import resize
 
 from .conftest import smooth_noise
@@ -158,3 +158,10 @@ def test_thickness_is_the_width_at_half_height():
     row = slice_profile_matrix(41 * 3, 41, 10.0)[1]
     wide = np.count_nonzero(row >= row.max() / 2)
     assert abs(wide - 23.5) < 1
+
+
+@pytest.mark.parametrize("fine, coarse", [(12, 4), (16, 6), (13, 5)])
+def test_interval_means_are_integrals(fine, coarse):
+    line = np.random.default_rng(4).random(fine)
+    integral = np.interp(np.linspace(0, fine, coarse + 1), np.arange(fine + 1), np.concatenate([[0.0], np.cumsum(line)]))
+    np.testing.assert_allclose(interval_means(fine, coarse) @ line, np.diff(integral) * coarse / fine, atol=1e-6)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="superres3d",
-    help="Sharper CT and MR volumes by two-stage CNNs. Research software, not for diagnosis.",
+    help="Sharper CT and MR volumes by convolutional networks. Research software, not for diagnosis.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,9 +51,9 @@ StyleChoice = _choice("StyleChoice", STYLES)
 def upscale(
     source: Annotated[Path, typer.Argument(metavar="IN", help="NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="NIfTI, NRRD or MetaImage file to write.")],
-    scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4. [default: 2, or what the method is made for]")] = None,
-    axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor). [default: all, or what the method is made for]")] = None,
-    slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the result, in place of a factor.")] = None,
+    scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.", show_default="2, or what the method is made for")] = None,
+    axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor).", show_default="all, or what the method is made for")] = None,
+    slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the result, in place of a factor; for interpolations and virtual-thin-slice.")] = None,
     method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
     modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = "auto",
     preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = DEFAULT_PRESET,
@@ -67,7 +67,7 @@ def upscale(
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = "bar",
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
-    """Upscale a scan 2x or 4x; the field of view, dtype and intensity scale stay."""
+    """Upscale a scan 2x or 4x, or to a distance of slices; the field of view, dtype and intensity scale stay."""
     if stop_with_parent:
         threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     with _reporting(progress.value) as reporter:
@@ -191,7 +191,7 @@ def info(
             console.print(f"Note: {note}")
         table = Table("axes", "factor", "result, voxels", "spacing, mm", "file, GiB", "memory, GiB", f"time, {' / '.join(PRESETS)}")
         for row in content["upscaling"]:
-            factor = f"{row['scale']}" if row["scale"] else f"to {row['slice_spacing']:g} mm"
+            factor = f"{row['scale']}" if row["scale"] else f"to {row['slice_spacing']:g} mm ({row['method']})"
             if "refused" in row:
                 table.add_row(row["axes"], factor, "refused, see below")
             else:

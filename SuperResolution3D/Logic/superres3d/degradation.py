@@ -108,3 +108,14 @@ def slice_profile_matrix(length: int, factor: int, sigma: float) -> np.ndarray:
     distance = np.arange(length)[None, :] - centres[:, None]
     weights = np.exp(-0.5 * (distance / max(sigma, 0.3)) ** 2)
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+@lru_cache(maxsize=8)
+def interval_means(fine: int, coarse: int) -> np.ndarray:
+    """Matrix (coarse, fine), float32: the means of a line of ``fine`` samples over ``coarse`` equal parts of it, which need not fall between samples."""
+    edges = np.arange(coarse + 1) * (fine / coarse)
+    starts = np.arange(fine)
+    overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    matrix = (np.clip(overlap, 0.0, None) * (coarse / fine)).astype(np.float32)
+    matrix.setflags(write=False)
+    return matrix

@@ -47,8 +47,8 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("best", "Best", "The median of eight turned copies: what the tables show.", "8", half=True),
-        Preset("balanced", "Balanced", "The median of four turned copies: half the time for 0.02 dB.", "4", half=True),
+        Preset("best", "Best", "The median of eight turned copies (volumetric networks: four): what the tables of the two-stage networks show.", "8", half=True),
+        Preset("balanced", "Balanced", "The median of four turned copies (volumetric networks: the mean of two): half the time for 0.02 dB.", "4", half=True),
         Preset("fast", "Fast", "No turned copies: a seventh of the time for about 0.1 dB.", "none", half=True),
     )
 }
@@ -72,6 +72,7 @@ class Method:
         slice_range: millimetres between a scan's slices that it is made for, with ``slice_spacing``.
         assumes: how it takes the scan to have lost its detail, one sentence.
         base: a volumetric network's interpolation: "linear" or "spline".
+        keeps_means: the slices that it makes in a thick one's place average to it.
         adversarial: trained against a discriminator; see :data:`INVENTS`.
         paper: the source.
         order: its stages as they run; depth first does a quarter less work than the paper's order.
@@ -89,6 +90,7 @@ class Method:
     slice_range: tuple[float, float] = (0.0, 0.0)
     assumes: str = "Nothing is assumed."
     base: str = ""
+    keeps_means: bool = False
     adversarial: bool = False
     paper: str = ""
     order: tuple[str, ...] = ("plane", "depth")
@@ -145,7 +147,7 @@ def _mr_network(name: str, title: str, summary: str, when_not: str, paper: str =
 def _ct_network(name: str, title: str, summary: str, when_not: str, paper: str = _KUDO, adversarial: bool = False) -> Method:
     """A network of Kudo 2019 or one that it compares with."""
     return Method(
-        name, title, summary, when_not, kind="volume", modalities=("CT",), axes=("through-plane",), scales=(), base="spline",
+        name, title, summary, when_not, kind="volume", modalities=("CT",), axes=("through-plane",), scales=(), base="spline", keeps_means=True,
         slice_spacing=1.0, slice_range=(1.5, 10.0),
         assumes="Each slice is a mean over its thickness, about as thick as the slices are apart or thinner (Gaussian profile).",
         adversarial=adversarial, paper=paper,
@@ -170,23 +172,23 @@ _VOLUMETRIC = (
         adversarial=True,
     ),
     _mr_network("srdensenet-3d", "SRDenseNet, 3-D", "Dense blocks without links between them.", f"{_COMPARED} mdcsrn is closer to the truth at less cost."),
-    _mr_network("srresnet-3d", "SRResNet, 3-D", "Residual blocks; fifteen times the work of mdcsrn.", f"{_COMPARED} mdcsrn is much faster."),
+    _mr_network("srresnet-3d", "SRResNet, 3-D", "Residual blocks; seventeen times the arithmetic of mdcsrn.", f"{_COMPARED} mdcsrn is much faster."),
     _mr_network("fsrcnn-3d", "FSRCNN, 3-D", "A small network of eight layers.", f"{_COMPARED} mdcsrn is closer to the truth."),
     _ct_network(
         "virtual-thin-slice",
         "Virtual Thin Slice, light",
         "Makes 1 mm slices of thick ones by a three-dimensional U-Net, trained for the mean error alone.",
-        "On slices with gaps between them; small findings between two slices cannot come back.",
-        f"{_KUDO}; 16 channels in place of 64, without the discriminator",
+        "On slices with gaps between them; where slices two or four times as dense are wanted, two-stage-residual is closer to the truth.",
+        f"{_KUDO}; 16 channels in place of 64, layers on the full grid, no discriminator, and slices that keep the means of the thick ones are this project's",
     ),
     _ct_network(
         "virtual-thin-slice-gan",
-        "Virtual Thin Slice, as published",
+        "Virtual Thin Slice with GAN",
         "Makes 1 mm slices of thick ones by the paper's network, trained against a conditional discriminator.",
         f"Where a finding depends on fine texture. {INVENTS}",
         adversarial=True,
     ),
-    _ct_network("srcnn-3d", "SRCNN, 3-D", "Three layers (9-1-5).", f"{_COMPARED} virtual-thin-slice is closer to the truth at less cost."),
+    _ct_network("srcnn-3d", "SRCNN, 3-D", "Three layers (9-1-5).", f"{_COMPARED} virtual-thin-slice is closer to the truth."),
     _ct_network("pix2pix-3d", "Pix2Pix, 3-D", "Encoder and decoder down to one voxel.", f"{_COMPARED} virtual-thin-slice does not invent. {INVENTS}", adversarial=True),
 )
 
@@ -258,6 +260,8 @@ def fits_slices(method: Method, slice_spacing: float, distance: float) -> str:
     if method.kind == "volume" and not method.slice_spacing:
         return f"The method {method.name} refines in-plane and cannot give slices of {slice_spacing:g} mm; use virtual-thin-slice (CT) or an interpolation."
     low, high = method.slice_range if method.slice_spacing else (slice_spacing, FARTHEST_SLICES * slice_spacing)
+    if distance < slice_spacing * (1 - _ROUNDING):
+        return f"The slices are {distance:.4g} mm apart, closer than the {slice_spacing:g} mm asked for; ask for a smaller distance."
     if distance < low * (1 - _ROUNDING) or distance <= slice_spacing * (1 + _ROUNDING):
         return f"The slices are {distance:.3g} mm apart, too close for {method.name} to make slices of {slice_spacing:g} mm (from {max(low, slice_spacing):g} mm on); leave them as they are, or use two-stage-residual."
     if distance > high * (1 + _ROUNDING):

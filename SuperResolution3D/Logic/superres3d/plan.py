@@ -21,7 +21,7 @@ from .volume import find_slice_axis
 from .weights import Model, find_model, volume_architecture_of
 
 MINIMUM_SLICES = 4
-FARTHEST_TRAINED = 8.0  # times the distance of the result's slices
+NEAREST_TRAINED, FARTHEST_TRAINED = 2.0, 8.0  # times the distance of the result's slices
 DEFAULT_WORKING_BYTES = 1 << 30
 _ENGINE_BYTES = 150 << 20  # the libraries
 _WORKER_BYTES = 120 << 20  # the activations of a tile, for each core
@@ -133,6 +133,8 @@ def plan_upscaling(
     models = _models(found, modality, in_plane, through_plane, int(shape[axis]))
     if found.kind == "volume" and found.slice_spacing and through_plane > FARTHEST_TRAINED:
         notes += (f"The slices lie {through_plane:.1f} times as far apart as those of the result; the network was trained up to {FARTHEST_TRAINED:g} times.",)
+    elif found.kind == "volume" and found.slice_spacing and through_plane < NEAREST_TRAINED:
+        notes += (f"The slices lie {through_plane:.1f} times as far apart as those of the result; the network was trained from {NEAREST_TRAINED:g} times on.",)
     factors = [in_plane] * 3
     factors[axis] = through_plane
     output_shape = tuple(round(int(n) * f) for n, f in zip(shape, factors))
@@ -153,7 +155,7 @@ def plan_upscaling(
         raise ResourceError(
             f"The result ({size} voxels) needs {_in_words(fixed + least)} of memory and "
             f"{f'the limit is {_in_words(available)}' if memory_limit else f'{_in_words(available)} are free'}; "
-            "use a smaller factor, fewer axes, or a part of the scan."
+            f"use {'' if refinement.slice_spacing else 'a smaller factor, fewer axes, or '}a part of the scan."
         )
     accumulates = _accumulates(models, chosen.ensemble, np.moveaxis(np.empty(shape, np.bool_), axis, 0).shape, in_plane, through_plane, working)
     working_set = working if found.kind == "volume" else min(working, _largest_working_set(output_shape))
@@ -205,7 +207,7 @@ class Refinement:
         if scale is not None:
             raise InputError("A factor and a distance of the slices were both given; give one of them.")
         if axes not in (None, "through-plane"):
-            raise InputError(f"A distance of the slices refines through-plane, and the axes {axes} were given; leave the axes out.")
+            raise InputError(f"The method {method.name} refines through-plane here, and the axes {axes} were given; leave the axes out.")
         return cls._by_spacing(method, method.slice_spacing if slice_spacing is None else slice_spacing, slices, distance)
 
     @classmethod

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .degradation import interval_means
 from .engine import Engine
 from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, VOLUME_MEMBERS
-from .interpolation import resize
+from .interpolation import resize, spline_matrix
 from .tiling import Region, Tick
 from .weights import Model, architecture_of
 
@@ -69,22 +70,46 @@ class DepthStage:
 
 
 class VolumeStage:
-    """A volumetric network on the interpolated volume (Chen 2020, section 3.4; Kudo 2019, figure 2); takes the volume whole."""
+    """A volumetric network on the interpolated volume (Chen 2020, section 3.4; Kudo 2019, figure 2); takes the volume whole.
+
+    Args:
+        keeps_means: see :func:`with_means_of`.
+    """
 
     name = "volume"
 
-    def __init__(self, engine: Engine, model: Model, ensemble_name: str, factors: tuple[float, float, float], base: str, working_bytes: int):
+    def __init__(
+        self, engine: Engine, model: Model, ensemble_name: str, factors: tuple[float, float, float], base: str, working_bytes: int, keeps_means: bool = False
+    ):  # fmt: skip
         self._engine = engine
         self._model = model
         self._turns = VOLUME_MEMBERS[ensemble_name]
         self._factors = factors
         self._base = base
         self._working_bytes = working_bytes
+        self._keeps_means = keeps_means
 
     def __call__(self, array: np.ndarray, tick: Tick) -> np.ndarray:
         """Refine (k, j, i), slices first, in network units."""
         interpolated = np.ascontiguousarray(resize(array, self._factors, self._base))
-        return self._engine.run_volume(self._model, interpolated, self._turns, tick, self._working_bytes)
+        refined = self._engine.run_volume(self._model, interpolated, self._turns, tick, self._working_bytes)
+        return with_means_of(array, refined) if self._keeps_means else refined
+
+
+def with_means_of(thick: np.ndarray, thin: np.ndarray) -> np.ndarray:
+    """Thin slices that average to the thick ones whose place they take: one step of back-projection, a spline between the slices.
+
+    A network's correction need not have the mean zero; with this no intensity drifts, whatever the network does.
+
+    Args:
+        thick: (slice, row, column) float32.
+        thin: (more slices, row, column) float32; changed in place.
+    """
+    back = spline_matrix(len(thick), len(thin)).astype(np.float32)
+    means = interval_means(len(thin), len(thick))
+    for row in range(thin.shape[1]):  # a row at a time: the correction of all would be another volume
+        thin[:, row] += back @ (thick[:, row] - means @ thin[:, row])
+    return thin
 
 
 def make_stages(models: dict[str, Model], ensemble_name: str, engine: Engine) -> list[PlaneStage | DepthStage]:

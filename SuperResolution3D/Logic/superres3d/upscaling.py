@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .errors import Cancelled
+from .errors import Cancelled, InputError
 from .intensity import IntensityScale, intensity_scale
 from .interpolation import KERNELS, resize
 from .memory import kept_heap, peak_bytes, usable_cores
-from .methods import DEFAULT_METHOD, DEFAULT_PRESET, INVENTS
+from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS
 from .plan import Plan, guess_modality, plan_upscaling
 from .speed import remember_speed
 from .tiling import Region, Stage, StageRegion, Tick, blocks, choose_block, cut, extent, run_chain, scaled, stage_regions
@@ -119,7 +119,12 @@ def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, moda
         modality = volume.modality or guess_modality(volume.voxels)
         if not volume.modality:
             notes.append(f"The file does not tell its modality; taken as {modality} from its intensities.")
-    plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0, **choices)
+    try:
+        plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0, **choices)
+    except InputError as error:
+        if notes and f"is not for {modality}" in str(error):
+            raise InputError(f"{str(error).rstrip('.')} (taken as {modality} from its intensities; if it is not, give the modality).") from None
+        raise
     return plan, notes
 
 
@@ -147,7 +152,7 @@ def _run_whole(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Wa
         return result
     from .stages import VolumeStage
 
-    stage = VolumeStage(engine, plan.models["volume"], plan.preset.ensemble, factors, plan.method.base, plan.working_bytes)
+    stage = VolumeStage(engine, plan.models["volume"], plan.preset.ensemble, factors, plan.method.base, plan.working_bytes, plan.method.keeps_means)
     watch.begin(stage.name)
     intensities = intensity_scale(voxels, plan.modality)
     inside, outside = intensities.split(intensities.normalise(source))
@@ -292,6 +297,7 @@ def _report(plan: Plan, volume: Volume, watch: _Watch, block_count: int, engine,
         "slice_axis": "kji"[plan.slice_axis],
         "preset": plan.preset.name if plan.method.networks else None,
         "ensemble": plan.preset.ensemble if plan.method.networks else None,
+        "turned_copies": {stage: ENSEMBLES[plan.preset.ensemble][stage] for stage in plan.models} or None,
         "input": {"shape_ijk": list(plan.shape[::-1]), "spacing_mm": list(volume.spacing), "dtype": str(volume.voxels.dtype)},
         "output": {
             "shape_ijk": list(plan.output_shape[::-1]),

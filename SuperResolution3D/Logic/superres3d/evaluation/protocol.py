@@ -55,7 +55,7 @@ class Protocol:
         object.__setattr__(self, "tasks", tuple(dict.fromkeys(self.tasks)))
         for task in self.tasks:
             if task not in TASKS:
-                raise InputError(f"The task {task!r} does not exist; use {' or '.join(TASKS)}.")
+                raise InputError(f"The task {task!r} does not exist; use one of {', '.join(TASKS)}.")
         known = sorted({scale for task in self.tasks for scale in TASKS[task].scales})
         for scale in self.scales:
             if scale not in known:

@@ -47,7 +47,7 @@ def make_dataset(recipe: VolumeRecipe, volumes: dict[str, Scan], length: int, fi
 
 
 class Scan(NamedTuple):
-    """Voxels (slice, row, column) in network units, and how far its slices are apart in pixel widths and millimetres."""
+    """Voxels (slice, row, column) in network units, and how far its slices are apart in millimetres."""
 
     voxels: np.ndarray
     slices_mm: float
