@@ -17,10 +17,11 @@ import typer
 from superres3d.errors import InputError, SuperResolutionError
 from superres3d.evaluation.figures import draw_comparison
 from superres3d.evaluation.metrics import make_reference, measure, measure_detail
-from superres3d.evaluation.tasks import SPLINE
+from superres3d.evaluation.tasks import SPLINE, SPLINE_MEANS
 from superres3d.interpolation import resize
 from superres3d.methods import METHODS, is_installed
 from superres3d.plan import guess_modality
+from superres3d.stages import with_means_of
 from superres3d.upscaling import upscale
 from superres3d.volume import Volume, find_slice_axis, read_volume
 
@@ -47,7 +48,7 @@ def _compare(thick: Volume, thin: Volume, out: Path | None, preset: str) -> None
     reference = make_reference(thin.voxels, modality, axis)
     results = {}
     print("| Method | SSIM | PSNR | PSNR, foreground | MAE, HU | bias, HU | blur |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for name in ("nearest", "linear", "cubic", "lanczos", SPLINE, *(m.name for m in METHODS.values() if m.networks and is_installed(m, modality))):
+    for name in ("nearest", "linear", "cubic", "lanczos", SPLINE, SPLINE_MEANS, *(m.name for m in METHODS.values() if m.networks and is_installed(m, modality))):
         voxels = _refined(thick, name, factors, axis, modality, thin.spacing[2 - axis], preset)
         if voxels is None:
             continue
@@ -77,8 +78,11 @@ def _factors(thick: Volume, thin: Volume, axis: int) -> tuple[int, int, int]:
 
 def _refined(thick: Volume, name: str, factors: tuple[int, int, int], axis: int, modality: str, distance: float, preset: str) -> np.ndarray | None:
     """Voxels on the thin scan's grid; None where the method is for another refinement."""
-    if name == SPLINE:
-        return resize(thick.voxels.astype(np.float32), factors, SPLINE)
+    if name in (SPLINE, SPLINE_MEANS):
+        voxels = resize(thick.voxels.astype(np.float32), factors, SPLINE)
+        if name == SPLINE_MEANS:
+            with_means_of(*(np.moveaxis(array.astype(np.float32, copy=False), axis, 0) for array in (thick.voxels, voxels)))
+        return voxels
     method, factor = METHODS[name], factors[axis]
     if method.kind == "volume" and method.slice_spacing != distance or method.kind == "two-stage" and factor not in method.scales:
         return None

@@ -265,7 +265,7 @@ def test_dtype_stays_and_nothing_wraps(interpolating, dtype):
 @pytest.mark.parametrize(
     "volume, options, sentence",
     [
-        (ct(distance=0.8), {"method": "virtual-thin-slice"}, "0.8 mm apart, too close for virtual-thin-slice to make slices of 1 mm .from 1.5 mm on"),
+        (ct(distance=0.8), {"method": "virtual-thin-slice"}, "0.8 mm apart, closer than the 1 mm asked for"),
         (ct(distance=1.0), {"method": "virtual-thin-slice"}, "1 mm apart, too close"),
         (ct(distance=1.2), {"method": "virtual-thin-slice"}, "1.2 mm apart, too close"),
         (ct(distance=12.0), {"method": "virtual-thin-slice"}, "12 mm apart, and virtual-thin-slice makes slices of 1 mm from at most 10 mm"),
@@ -274,7 +274,7 @@ def test_dtype_stays_and_nothing_wraps(interpolating, dtype):
         (ct(), {"method": "virtual-thin-slice", "scale": (1, 4)}, "takes no factor"),
         (ct(), {"method": "virtual-thin-slice", "slice_spacing": 0.5}, "gives slices of 1 mm, not of 0.5 mm"),
         (ct(), {"method": "virtual-thin-slice", "scale": 2, "slice_spacing": 1.0}, "both given"),
-        (ct(), {"method": "virtual-thin-slice", "axes": "in-plane"}, "refines through-plane, and the axes in-plane were given"),
+        (ct(), {"method": "virtual-thin-slice", "axes": "in-plane"}, "refines through-plane here, and the axes in-plane were given"),
         (ct(), {"method": "mdcsrn"}, "mdcsrn is not for CT; use one of .*virtual-thin-slice, .*lanczos"),
         (mr(), {"method": "virtual-thin-slice"}, "virtual-thin-slice is not for MR; use one of .*mdcsrn, .*lanczos"),
         (mr(), {"method": "mdcsrn", "axes": "through-plane"}, "mdcsrn is not for MR through-plane x2; use one of .*lanczos"),
@@ -284,7 +284,7 @@ def test_dtype_stays_and_nothing_wraps(interpolating, dtype):
         (mr(), {"method": "mdcsrn", "scale": (1, 2)}, "mdcsrn is not for MR through-plane x2"),
         (mr(), {"method": "mdcsrn", "slice_spacing": 1.0}, "mdcsrn refines in-plane and cannot give slices of 1 mm"),
         (mr(), {"method": "two-stage-residual", "slice_spacing": 1.0}, "refines by a factor and cannot give slices of 1 mm"),
-        (mr(), {"method": "linear", "slice_spacing": 3.0}, "2 mm apart, too close for linear to make slices of 3 mm"),
+        (mr(), {"method": "linear", "slice_spacing": 3.0}, "2 mm apart, closer than the 3 mm asked for"),
         (mr(), {"method": "linear", "slice_spacing": 0.1}, "from at most 1 mm"),
         (mr(), {"method": "linear", "slice_spacing": -1.0}, "cannot be -1 mm apart; give a distance above 0"),
         (mr(), {"method": "linear", "slice_spacing": float("nan")}, "cannot be nan mm apart"),
@@ -315,7 +315,7 @@ def test_a_method_without_its_model(nothing_else, name):
 
 
 def test_a_result_larger_than_memory(volume_models):
-    with pytest.raises(ResourceError, match="the limit is 100 MiB; use a smaller factor") as refusal:
+    with pytest.raises(ResourceError, match="the limit is 100 MiB; use a part of the scan") as refusal:
         upscale(ct(), method="virtual-thin-slice", memory_limit=100 << 20)
     assert whole_sentence(refusal.value)
 

@@ -27,6 +27,7 @@ from ..files import make_folder, replace_text
 from ..interpolation import resize
 from ..methods import METHODS
 from ..plan import plan_upscaling
+from ..stages import with_means_of
 from ..upscaling import NOT_FOR_DIAGNOSIS, upscale
 from ..volume import Volume, find_slice_axis, read_volume
 from ..weights import find_model, verified_weights
@@ -34,7 +35,7 @@ from .figures import draw_comparison
 from .metrics import Reference, make_reference, measure, measure_detail
 from .protocol import BASELINE, MINIMUM_SLICES, Protocol, Subject, central_crop, read_subjects
 from .tables import render
-from .tasks import SPLINE, TASKS, Task
+from .tasks import SPLINE, SPLINE_MEANS, TASKS, Task
 
 METRICS = ("psnr", "ssim", "psnr_foreground", "mae_hu", "bias_hu", "nrmse", "blur")
 SOFTWARE = f"SuperResolution3D {__version__}"
@@ -225,9 +226,12 @@ def _evaluate(cell: Cell, methods: list[str], volume: Volume, protocol: Protocol
 
 def _refined(cell: Cell, low: Volume, method: str, protocol: Protocol, progress: Callable[[float], None]) -> tuple[np.ndarray, dict[str, Any]]:
     """Voxels (k, j, i) of the truth's shape, and the report."""
-    if method == SPLINE:
+    if method in cell.kind.references:
         started = time.perf_counter()
         voxels = resize(low.voxels, cell.factors, SPLINE)
+        if method == SPLINE_MEANS:
+            slices, thick = (np.moveaxis(array, cell.slice_axis, 0) for array in (voxels, low.voxels))
+            with_means_of(thick, slices)
         return voxels, {"seconds": {"total": round(time.perf_counter() - started, 3)}, "device": "cpu"}
     done = upscale(
         low, **cell.kind.choices(method, cell.scale), method=method, modality=cell.subject.modality, preset=protocol.preset, ensemble=protocol.ensemble,

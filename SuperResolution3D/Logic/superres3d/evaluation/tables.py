@@ -9,7 +9,7 @@ from ..methods import METHODS
 from ..upscaling import NOT_FOR_DIAGNOSIS
 from .protocol import BASELINE, Protocol
 from .statistics import Gain, paired_gain
-from .tasks import SPLINE, TASKS
+from .tasks import SPLINE, SPLINE_MEANS, TASKS
 
 Row = dict[str, Any]
 _NONE = "n.a."
@@ -155,7 +155,7 @@ def _by_subject(method: str, cells: list[tuple[str, int]], rows: list[Row]) -> s
 
 def _ordered(methods: Iterable[str]) -> list[str]:
     """As in the paper's tables: the simplest first, the networks last."""
-    order = [SPLINE, *METHODS]
+    order = [SPLINE_MEANS, SPLINE, *METHODS]
     return sorted(methods, key=lambda name: (METHODS[name].networks if name in METHODS else False, -order.index(name)))
 
 

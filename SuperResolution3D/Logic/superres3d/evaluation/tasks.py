@@ -16,7 +16,9 @@ from ..degradation import antialiased_bicubic, kspace_truncation, slice_profile_
 from ..methods import METHODS, MODALITIES, SCALES, Method
 from ..volume import Volume
 
-SPLINE = "spline"  # the interpolation that the networks for thick slices begin with; not a method of the catalogue
+# The interpolation that the networks for thick slices begin with, and the step that they end with; not methods of the catalogue.
+SPLINE = "spline"
+SPLINE_MEANS = "spline, means kept"
 _WIDE_MM = 1.05  # slices farther apart than this are no thin slices
 _PROFILE = 0.4  # sigma of the slice profile over the distance of the thick slices: contiguous slices
 _BICUBIC = (
@@ -49,7 +51,7 @@ class Task:
     @property
     def references(self) -> tuple[str, ...]:
         """Interpolations that are measured beside those of the catalogue."""
-        return (SPLINE,) if self.by_distance else ()
+        return (SPLINE, SPLINE_MEANS) if self.by_distance else ()
 
     @property
     def by_distance(self) -> bool:
@@ -114,7 +116,8 @@ TASKS: dict[str, Task] = {
             "thick-slice", "through-plane", (4, 8),
             f"Thick-slice: slices four and eight times as far apart, each a Gaussian mean over its thickness (sigma {_PROFILE:g} of their distance), as in Kudo 2019, without noise; "
             f"CT only. A scan whose slices lie more than {_WIDE_MM:g} mm apart is first reduced twofold in-plane and then taken as a smaller body with slices of 1 mm: no test subject has finer ones "
-            "and enough of them. The methods are asked for slices of 1 mm, the two-stage networks for their factor 4.",
+            "and enough of them. "
+            f"'{SPLINE_MEANS}' is the spline with the step that the networks for thick slices end with, one back-projection of the means. The methods are asked for slices of 1 mm, the two-stage networks for their factor 4.",
             "virtual-thin-slice", ("CT",), True,
         ),
     )
