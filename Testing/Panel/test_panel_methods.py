@@ -141,7 +141,7 @@ def test_slices_of_1_mm_are_not_offered_where_they_do_not_fit(panel, make_ct, in
     assert offered(panel.ui.scaleComboBox) == ["TWO", "FOUR"]
 
 
-@pytest.mark.parametrize("distance, words", [(0.8, "0.8 mm apart, too close for virtual-thin-slice"), (12.0, "12 mm apart, and virtual-thin-slice")])
+@pytest.mark.parametrize("distance, words", [(0.8, "0.8 mm apart, closer than the 1 mm"), (12.0, "12 mm apart, and virtual-thin-slice")])
 def test_a_stored_choice_that_does_not_fit_is_refused_with_the_reason(panel, make_ct, install, distance, words):
     """From a saved scene or a script."""
     install("virtual-thin-slice-ct")

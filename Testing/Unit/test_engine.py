@@ -12,12 +12,14 @@ from superres3d.ensemble import IDENTITY, PLANE_MEMBERS
 from superres3d.errors import Cancelled, DeviceError, ResourceError
 from superres3d.runtimes.openvino_cpu import OpenVINORuntime
 from superres3d.runtimes.pytorch import PyTorchRuntime
-from superres3d.weights import find_model, load_network, model_folders
+from superres3d.weights import find_model, load_network, load_volume_network, model_folders
 
 from .conftest import smooth_noise
 
 NAME = "two-stage-residual-mr-plane-x2"
-SHIPPED = sorted(folder.parent.name for root in model_folders() for folder in root.glob("*/card.json"))
+EVERY = sorted(folder.parent.name for root in model_folders() for folder in root.glob("*/card.json"))
+VOLUMETRIC = [name for name in EVERY if find_model(name).card["stage"] == "volume"]
+SHIPPED = [name for name in EVERY if name not in VOLUMETRIC]
 
 
 def quiet(share):
@@ -37,6 +39,23 @@ def test_the_graph_is_the_trained_network(name, shape):
     images = smooth_noise(shape)
     refined = OpenVINORuntime(half=False).load(find_model(name)).ensemble(images, (IDENTITY,), lambda: None)
     np.testing.assert_allclose(refined, by_torch(name, images), atol=0.001 / 255, rtol=0)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("name", VOLUMETRIC)
+def test_the_volumetric_graph_is_the_trained_network(name, half):
+    """As the two tests of networks on slices; in half precision the machine may choose single."""
+    volume = smooth_noise((16, 32, 33))
+    with torch.inference_mode():
+        net = load_volume_network(find_model(name))
+        filled = np.pad(volume, [(0, -n % net.architecture.survey.step) for n in volume.shape], mode="edge")
+        expected = net(torch.from_numpy(filled)[None, None])[0, 0].numpy()[:, :, :33]
+    refined = OpenVINORuntime(half).load_volume(find_model(name)).ensemble(volume, (IDENTITY,), lambda: None, lambda: False)
+    assert np.abs(refined - volume).max() > 1e-3
+    if half:
+        assert np.sqrt(np.mean((refined - expected) ** 2)) < (0.2 / 4095 if "ct" in name else 0.04 / 255)
+    else:
+        np.testing.assert_allclose(refined, expected, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

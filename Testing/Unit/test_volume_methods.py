@@ -265,7 +265,7 @@ def test_dtype_stays_and_nothing_wraps(interpolating, dtype):
 @pytest.mark.parametrize(
     "volume, options, sentence",
     [
-        (ct(distance=0.8), {"method": "virtual-thin-slice"}, "0.8 mm apart, closer than the 1 mm asked for"),
+        (ct(distance=0.8), {"method": "virtual-thin-slice"}, "0.8 mm apart, closer than the 1 mm of the result; leave them"),
         (ct(distance=1.0), {"method": "virtual-thin-slice"}, "1 mm apart, too close"),
         (ct(distance=1.2), {"method": "virtual-thin-slice"}, "1.2 mm apart, too close"),
         (ct(distance=12.0), {"method": "virtual-thin-slice"}, "12 mm apart, and virtual-thin-slice makes slices of 1 mm from at most 10 mm"),
@@ -284,7 +284,7 @@ def test_dtype_stays_and_nothing_wraps(interpolating, dtype):
         (mr(), {"method": "mdcsrn", "scale": (1, 2)}, "mdcsrn is not for MR through-plane x2"),
         (mr(), {"method": "mdcsrn", "slice_spacing": 1.0}, "mdcsrn refines in-plane and cannot give slices of 1 mm"),
         (mr(), {"method": "two-stage-residual", "slice_spacing": 1.0}, "refines by a factor and cannot give slices of 1 mm"),
-        (mr(), {"method": "linear", "slice_spacing": 3.0}, "2 mm apart, closer than the 3 mm asked for"),
+        (mr(), {"method": "linear", "slice_spacing": 3.0}, "2 mm apart, closer than the 3 mm of the result; ask for"),
         (mr(), {"method": "linear", "slice_spacing": 0.1}, "from at most 1 mm"),
         (mr(), {"method": "linear", "slice_spacing": -1.0}, "cannot be -1 mm apart; give a distance above 0"),
         (mr(), {"method": "linear", "slice_spacing": float("nan")}, "cannot be nan mm apart"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from superres3d.errors import ModelError
 from superres3d.methods import METHODS
-from superres3d.weights import find_model, load_network, save_model, verified_weights
+from superres3d.weights import find_model, load_network, load_volume_network, save_model, verified_weights
 
 from .conftest import random_network
 
@@ -69,6 +69,17 @@ def test_missing_models_are_named(models):
 def shipped() -> list[str]:
     names = [m.model_name(modality, stage, scale) for m in METHODS.values() if m.kind == "two-stage" for modality in m.modalities for stage in ("plane", "depth") for scale in m.scales]
     return names
+
+
+@pytest.mark.parametrize("name", ["mdcsrn-mr", "virtual-thin-slice-ct", "fsrcnn-3d-mr", "srdensenet-3d-mr", "srcnn-3d-ct"])
+def test_shipped_volumetric_models_are_whole(name):
+    model = find_model(name)
+    net, card = load_volume_network(model), model.card
+    assert card["parameters"] == sum(p.numel() for p in net.parameters()) == net.architecture.survey.trained
+    assert (model.folder / "weights.safetensors").stat().st_size < 25e6
+    assert card["training_subjects"] and all(subject["licence"] for subject in card["training_subjects"])
+    assert card["schedule"]["steps"] > 0 and "not for diagnosis" in card["intended_use"]
+    assert card["metrics"]["gain_over_lanczos"] and "parameters" in (model.folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", shipped())
