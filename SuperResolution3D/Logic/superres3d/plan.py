@@ -146,7 +146,7 @@ def plan_upscaling(
     if found.kind == "volume":
         # The whole interpolated scan, its padded copy and the whole result lie in memory as float32, and the interpolation needs a copy.
         architecture = volume_architecture_of(models["volume"])
-        fixed += int((16 + kept_bytes(architecture, ENSEMBLES[chosen.ensemble]["volume"])) * np.prod(output_shape, dtype=np.int64))
+        fixed += int((17 + kept_bytes(architecture, ENSEMBLES[chosen.ensemble]["volume"])) * np.prod(output_shape, dtype=np.int64))
         least, most = (min(count, _MOST_VOLUME_BYTES) for count in working_bytes(architecture, np.moveaxis(np.empty(output_shape, np.bool_), axis, 0).shape))
     available = memory_limit or psutil.virtual_memory().available
     working = min(most, max(available - fixed, 0))
