@@ -138,6 +138,13 @@ def test_methods_lists_the_catalogue():
     listed = json.loads(run_cli("methods", "--json").stdout)
     assert {"two-stage-residual", "georgescu2020", "lanczos"} <= {method["name"] for method in listed["methods"]}
     assert [preset["name"] for preset in listed["presets"]] == ["best", "balanced", "fast"]
+    by_name = {method["name"]: method for method in listed["methods"]}
+    # 230,784 multiply-accumulates a voxel (b4u4) in four turned copies, and the margins of tiles
+    cost = float(by_name["mdcsrn"]["cost"].split(":")[1].split()[0])
+    assert 4 * 0.2308 < cost < 2 * 4 * 0.2308
+    assert by_name["mdcsrn"]["installed"] == ["MR"] and by_name["mdcsrn-gan"]["installed"] == []
+    assert "Not installed" in by_name["mdcsrn-gan"]["cost"] and "not in the scan" in by_name["mdcsrn-gan"]["caution"] + by_name["mdcsrn-gan"]["when_not"]
+    assert "1 mm from 1.5 to 10 mm" in by_name["virtual-thin-slice"]["refines"]
     text = run_cli("methods").stdout
     assert all(entry["name"] in text for entry in listed["methods"] + listed["presets"])
 

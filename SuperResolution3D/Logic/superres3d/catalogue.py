@@ -8,8 +8,9 @@ from typing import Any
 from .methods import DEFAULT_PRESET, INVENTS, Method, is_installed
 from .plan import Plan, plan_upscaling
 
-_NOMINAL = (64, 128, 128)  # voxels (k, j, i) of the scan that the cost is told for
+_NOMINAL = (40, 512, 512)  # voxels (k, j, i) of the scan that the cost is told for: margins of tiles weigh on large ones
 _NOMINAL_SPACING = (0.8, 0.8, 5.0)  # mm along (i, j, k)
+_ENOUGH_MEMORY = 64 << 30
 
 
 def describe_method(method: Method) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def _cost(method: Method, installed: list[str]) -> str:
         return ""
     if not installed:
         return "Not installed: its models come by training; see models/recipes and docs/development.md."
-    plan = plan_upscaling(_NOMINAL, _NOMINAL_SPACING, "int16", method=method.name, modality=installed[0], inputs_in_memory=0)
+    plan = plan_upscaling(_NOMINAL, _NOMINAL_SPACING, "int16", method=method.name, modality=installed[0], memory_limit=_ENOUGH_MEMORY, inputs_in_memory=0)
     return f"Cost of a million voxels of the result: {_operations(plan):.2g} tera multiply-accumulates, here about {_seconds(plan):.2g} s (preset {DEFAULT_PRESET})."
 
 
