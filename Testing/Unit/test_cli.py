@@ -128,7 +128,8 @@ def test_an_interrupt_leaves_nothing_and_is_quick(tmp_path, models, stop):
 
 def test_info_tells_what_it_would_take(source, models):
     content = json.loads(run_cli("info", source, "--json").stdout)
-    assert content["shape_ijk"] == [22, 18, 9] and len(content["upscaling"]) == 6
+    assert content["shape_ijk"] == [22, 18, 9] and len(content["upscaling"]) == 7
+    assert content["upscaling"][-1]["method"] == ("virtual-thin-slice" if content["modality"] == "CT" else "mdcsrn")
     row = next(row for row in content["upscaling"] if row["axes"] == "all" and row["scale"] == 2)
     assert row["result_bytes"] == 9 * 18 * 22 * 8 * 2
     assert "guessed" in run_cli("info", source).stdout

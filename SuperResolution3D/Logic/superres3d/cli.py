@@ -182,16 +182,17 @@ def info(
             print(json.dumps(content, indent=2))
             return
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
         console = Console(highlight=False)
         size, spacing = (" x ".join(f"{n:.4g}" for n in content[key]) for key in ("shape_ijk", "spacing_mm"))
         console.print(f"{source}: {size} voxels of {spacing} mm, {content['dtype']}, {content['minimum']:g} to {content['maximum']:g}, {content['modality']} ({content['modality_from']})")
         for note in content["notes"]:
             console.print(f"Note: {note}")
-        table = Table("axes", "factor", "result, voxels", "spacing, mm", "file, GiB", "memory, GiB", f"time, {' / '.join(PRESETS)}")
+        table = Table(Column("axes", overflow="fold"), Column("factor", overflow="fold"), "result, voxels", "spacing, mm", "file, GiB", "memory, GiB", f"time, {' / '.join(PRESETS)}")
         for row in content["upscaling"]:
-            factor = f"{row['scale']}" if row["scale"] else f"to {row['slice_spacing']:g} mm ({row['method']})"
+            factor = f"{row['scale']}" if row["scale"] else f"to {row['slice_spacing']:g} mm"
+            factor += f" ({row['method']})" if "method" in row else ""
             if "refused" in row:
                 table.add_row(row["axes"], factor, "refused, see below")
             else:
@@ -214,11 +215,13 @@ def _describe(source: Path) -> dict[str, Any]:
     for preset in PRESETS:
         calibrate(modality, preset)
     requests: list[dict[str, Any]] = [{"axes": axes, "scale": scale} for axes in AXES for scale in SCALES]
-    thin = [method for method in METHODS.values() if method.slice_spacing and is_installed(method, modality) and not method.adversarial]
-    requests += [{"method": method.name, "slice_spacing": method.slice_spacing} for method in thin]
+    for method in METHODS.values():
+        if method.kind == "volume" and modality in method.modalities and is_installed(method, modality) and not (method.adversarial or method.compared):
+            asked = {"slice_spacing": method.slice_spacing} if method.slice_spacing else {"scale": method.scales[0]}
+            requests.append({"method": method.name, "axes": method.axes[0], **asked})
     rows = []
     for request in requests:
-        row = {"axes": "through-plane", "scale": None, **request}
+        row = {"scale": None, **request}
         try:
             plans = {
                 preset: plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, **request, modality=modality, preset=preset, inputs_in_memory=0)

@@ -96,6 +96,11 @@ class Method:
     order: tuple[str, ...] = ("plane", "depth")
 
     @property
+    def compared(self) -> bool:
+        """True if it is here only so that others can be compared with it."""
+        return self.when_not.startswith(_COMPARED)
+
+    @property
     def networks(self) -> bool:
         """True if trained networks do it."""
         return self.kind != "interpolation"
