@@ -16,6 +16,10 @@ from .recipe import AnyRecipe, Recipe, VolumeRecipe
 
 CATALOGUE = "catalogue.csv"
 _NOT_SCHEDULE = ("volumes", "validation", "all_axes", "family", "options", "residual", "body_parts")
+_OF_THICK_SLICES = ("slice_factors", "slice_sigma", "sigma_grows", "least_sigma", "slice_noise", "coarsest_slices_mm")
+_OF_ADVERSARIAL = (
+    "adversarial", "start", "voxel_weight", "adversarial_weight", "first_critic_steps", "critic_steps", "extra_critic_steps", "discriminator_filters", "condition",
+)  # fmt: skip
 
 
 def export_model(net: nn.Module, recipe: AnyRecipe, data: Path, folder: Path) -> Model:
@@ -38,7 +42,7 @@ def export_model(net: nn.Module, recipe: AnyRecipe, data: Path, folder: Path) ->
         "training_subjects": [{**known, **attribution.get(name, {}), "id": name} for name in recipe.volumes],
         "validation_subjects": list(recipe.validation),
         "degradation": _degradation(recipe),
-        "schedule": {name: value for name, value in recipe.as_dict().items() if name not in _NOT_SCHEDULE},
+        "schedule": _schedule(recipe),
         "software": f"SuperResolution3D {__version__}",
         "intended_use": "Research; not for diagnosis.",
     }
@@ -54,6 +58,15 @@ def read_attribution(data: Path) -> dict[str, dict[str, str]]:
             with open(folder / CATALOGUE, newline="", encoding="utf-8") as file:
                 return {row["id"]: {"licence": row.get("licence", ""), "source": row.get("source_repo", "")} for row in csv.DictReader(file)}
     return {}
+
+
+def _schedule(recipe: AnyRecipe) -> dict[str, Any]:
+    """The recipe's fields that had a part in this training."""
+    idle = set(_NOT_SCHEDULE)
+    if isinstance(recipe, VolumeRecipe):
+        idle |= set() if recipe.degradation == "thick-slice" else set(_OF_THICK_SLICES)
+        idle |= set() if recipe.adversarial else set(_OF_ADVERSARIAL)
+    return {name: value for name, value in recipe.as_dict().items() if name not in idle}
 
 
 def _intensity(modality: str) -> str:
