@@ -72,7 +72,7 @@ class Method:
         slice_range: millimetres between a scan's slices that it is made for, with ``slice_spacing``.
         assumes: how it takes the scan to have lost its detail, one sentence.
         base: a volumetric network's interpolation: "linear" or "spline".
-        keeps_means: the slices that it makes in a thick one's place average to it.
+        keeps_means: the slices that it makes in a thick one's place are brought towards averaging to it; see :func:`superres3d.stages.with_means_of`.
         adversarial: trained against a discriminator; see :data:`INVENTS`.
         paper: the source.
         order: its stages as they run; depth first does a quarter less work than the paper's order.
@@ -184,7 +184,7 @@ _VOLUMETRIC = (
         "Virtual Thin Slice, light",
         "Makes 1 mm slices of thick ones by a three-dimensional U-Net, trained for the mean error alone.",
         "On slices with gaps between them; where slices two or four times as dense are wanted, two-stage-residual is closer to the truth.",
-        f"{_KUDO}; 16 channels in place of 64, layers on the full grid, no discriminator, and slices that keep the means of the thick ones are this project's",
+        f"{_KUDO}; 16 channels in place of 64, layers on the full grid, no discriminator, and a step back towards the thick slices' means are this project's",
     ),
     _ct_network(
         "virtual-thin-slice-gan",

@@ -97,9 +97,10 @@ class VolumeStage:
 
 
 def with_means_of(thick: np.ndarray, thin: np.ndarray) -> np.ndarray:
-    """Thin slices that average to the thick ones whose place they take: one step of back-projection, a spline between the slices.
+    """Thin slices brought towards averaging to the thick ones whose place they take: one step of back-projection, a spline between the slices.
 
-    A network's correction need not have the mean zero; with this no intensity drifts, whatever the network does.
+    A network's correction need not have the mean zero; with this the mean of the scan stays.  Voxel by voxel the averages
+    agree only approximately: one step does not solve for them.
 
     Args:
         thick: (slice, row, column) float32.
