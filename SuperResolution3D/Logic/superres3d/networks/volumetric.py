@@ -52,8 +52,8 @@ class BlueprintNet(nn.Module):
     def parameter_groups(self, rate: float, last_share: float) -> list[dict[str, Any]]:
         """For an optimiser: all layers, and the last convolution with a learning rate of its own.
 
-        What a residual network has to add is small on the scale of the intensities; a last convolution that moves as fast as the others
-        overshoots it at every step.
+        What a residual network has to add is small on the scale of the intensities; a last convolution that moves as fast as the others seems to
+        overshoot it at every step (models/EXPERIMENTS.md).
         """
         last = list(self.layers[self.last].parameters())
         others = [parameter for parameter in self.parameters() if all(parameter is not kept for kept in last)]
