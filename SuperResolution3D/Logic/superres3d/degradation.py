@@ -36,6 +36,21 @@ def antialiased_bicubic_matrix(length: int, factor: int) -> np.ndarray:
     return matrix
 
 
+def reduction_matrix(length: int, factor: float) -> np.ndarray:
+    """Matrix (round(length / factor), length): as :func:`antialiased_bicubic_matrix` for any factor above 1, over the same extent."""
+    count = round(length / factor)
+    step = length / count
+    centres = (np.arange(count) + 0.5) * step - 0.5
+    index = np.floor(centres).astype(int)[:, None] + np.arange(-int(2 * step) - 1, int(2 * step) + 3)[None, :]
+    weights = cubic_kernel((centres[:, None] - index) / step)
+    weights /= weights.sum(axis=1, keepdims=True)
+    folded = np.mod(index, 2 * length)
+    folded = np.where(folded < length, folded, 2 * length - 1 - folded)
+    matrix = np.zeros((count, length))
+    np.add.at(matrix, (np.arange(count)[:, None], folded), weights)
+    return matrix
+
+
 def antialiased_bicubic(array: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
     """Shorten each axis of ``array`` by its factor; float32, not rounded.
 

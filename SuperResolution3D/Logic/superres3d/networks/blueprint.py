@@ -54,7 +54,7 @@ class Drawing(Protocol[T]):
         ...
 
 
-Blueprint = Callable[[Drawing, Any], Any]  # (drawing, image) -> map of one channel
+Blueprint = Callable[[Drawing, Any], Any]  # (drawing, image) -> map of one channel, or of the finer voxels of each voxel
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ class Survey:
         live_floats: per voxel of the input, that the largest layer reads and writes.
         step: voxels of the input a sample of the coarsest map; tiles begin at multiples of it.
         radius: voxels of the input, either side, that an output voxel depends on.
+        outputs: channels of the output.
     """
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -111,12 +112,14 @@ class Survey:
     live_floats: float = 0.0
     step: int = 1
     radius: int = 0
+    outputs: int = 1
     _accumulates: float = 0.0
 
     @classmethod
     def of(cls, blueprint: Blueprint) -> Survey:
         survey, output = cls._drawn(blueprint, _Map(1))
-        assert output.channels == 1 and output.step == 1
+        assert output.step == 1
+        survey.outputs = output.channels
         return survey
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 from .blueprint import Blueprint, Parts, Survey
 from .fsrcnn import fsrcnn
 from .mdcsrn import mdcsrn
+from .mdsr import mdsr
 from .srcnn import srcnn
 from .srdensenet import srdensenet
 from .srresnet import srresnet
@@ -23,6 +24,7 @@ FAMILIES: dict[str, Callable] = {
     "virtual-thin-slice": virtual_thin_slice,
     "srcnn": srcnn,
     "pix2pix": pix2pix,
+    "mdsr": mdsr,
 }
 #: families whose reach is too wide for tiles of the whole network
 _PARTS: dict[str, Callable[..., Parts]] = {"virtual-thin-slice": thin_slice_parts}
@@ -30,34 +32,42 @@ _PARTS: dict[str, Callable[..., Parts]] = {"virtual-thin-slice": thin_slice_part
 
 @dataclass(frozen=True)
 class VolumeArchitecture:
-    """A volumetric network that refines an interpolated volume without changing its size.
+    """A volumetric network: it refines an interpolated volume without changing its size, or gives the finer voxels of each voxel of a scan.
 
     Attributes:
         family: a key of :data:`FAMILIES`.
         options: keyword arguments of the family's function.
-        residual: the network gives what is to be added to its input.
+        residual: the network gives what is to be added to its input (to an interpolation of it, if it refines).
+        factors: what it refines by along (slices, rows, columns); ones for a network on an interpolated volume.
     """
 
     family: str
     options: tuple[tuple[str, Any], ...] = ()
     residual: bool = False
+    factors: tuple[int, int, int] = (1, 1, 1)
 
     @classmethod
-    def make(cls, family: str, options: Mapping[str, Any], residual: bool) -> VolumeArchitecture:
+    def make(cls, family: str, options: Mapping[str, Any], residual: bool, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeArchitecture:
         """Checked: KeyError for an unknown family, TypeError for an option that it does not have."""
-        architecture = cls(family, tuple(sorted(options.items())), residual)
+        architecture = cls(family, tuple(sorted(options.items())), residual, factors)
         FAMILIES[family]
         _ = architecture.survey
         return architecture
 
     @classmethod
-    def from_card(cls, network: Mapping[str, Any]) -> VolumeArchitecture:
-        """From the card's ``network``."""
-        return cls.make(network["family"], network.get("options", {}), bool(network["residual"]))
+    def from_card(cls, network: Mapping[str, Any], factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeArchitecture:
+        """From the card's ``network``; ``factors`` choose the task of a network that has several (KeyError if it has not this one)."""
+        tasks = network.get("tasks")
+        if tasks is not None and list(factors) not in tasks:
+            raise KeyError(f"no task {factors}")
+        return cls.make(network["family"], network.get("options", {}), bool(network["residual"]), factors if tasks else (1, 1, 1))
 
-    @property
+    @cached_property
     def blueprint(self) -> Blueprint:
-        return partial(FAMILIES[self.family], **dict(self.options))
+        options = dict(self.options)
+        if self.factors != (1, 1, 1):
+            options["factors"] = self.factors
+        return partial(FAMILIES[self.family], **options)
 
     @cached_property
     def parts(self) -> Parts | None:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..interpolation import sampling_matrix
 from .blueprint import padding
 from .families import VolumeArchitecture
+from .mdsr import task_name
 
 # Batches are small: statistics are gathered over more of them than PyTorch's default of ten.
 _MOMENTUM = 0.02
@@ -77,13 +79,81 @@ class BlueprintNet(nn.Module):
         self.load_state_dict({f"layers.{name}": value for name, value in tensors.items()}, strict=False)
 
 
+class MultiTaskNet(nn.Module):
+    """A network with layers of its own for each way of refining, and others that all share.
+
+    Args:
+        architectures: one a task, of one family with the same options.
+
+    Shape:
+        input (N, 1, D, H, W) float, output (N, 1, D * factors[0], H * factors[1], W * factors[2]).
+    """
+
+    def __init__(self, architectures: Sequence[VolumeArchitecture]):
+        super().__init__()
+        self.tasks = {architecture.factors: architecture for architecture in architectures}
+        self.layers = nn.ModuleDict()
+        for architecture in architectures:
+            architecture.blueprint(_Maker(self.layers), 1)
+        for name, layer in self.layers.items():
+            if name.startswith("last-"):  # it begins as the interpolation
+                nn.init.zeros_(layer.weight)
+            elif name.startswith("first-"):  # what is to be added is small on the scale of the intensities
+                layer.weight.data.mul_(0.3)
+            elif name.startswith("block") and name.endswith("-b"):  # each block begins as nearly nothing
+                layer.weight.data.mul_(0.1)
+
+    def forward(self, low: Tensor, factors: tuple[int, int, int]) -> Tensor:
+        """The scan refined by one of the :attr:`tasks`."""
+        phases = self.tasks[factors].blueprint(_Runner(self.layers), low)
+        # In half precision only the correction may be rounded, never the scan itself.
+        return interpolated(low, factors) + sub_pixel_volume(phases, factors).float()
+
+    @property
+    def multiply_accumulates(self) -> dict[str, int]:
+        """Per voxel of the input, by task."""
+        return {task_name(factors): architecture.multiply_accumulates for factors, architecture in self.tasks.items()}
+
+    def parameter_groups(self, rate: float, last_share: float) -> list[dict[str, Any]]:
+        """As :meth:`BlueprintNet.parameter_groups`, for the last convolutions of all tasks."""
+        last = [parameter for name, layer in self.layers.items() if name.startswith("last-") for parameter in layer.parameters()]
+        others = [parameter for name, layer in self.layers.items() if not name.startswith("last-") for parameter in layer.parameters()]
+        return [{"params": others, "lr": rate}, {"params": last, "lr": rate * last_share}]
+
+    def stored_tensors(self) -> dict[str, Tensor]:
+        """As :meth:`BlueprintNet.stored_tensors`."""
+        return {name.removeprefix("layers."): value for name, value in self.state_dict().items()}
+
+
+def sub_pixel_volume(phases: Tensor, factors: tuple[int, int, int]) -> Tensor:
+    """Rearrange (N, prod(factors), D, H, W) to (N, 1, D * f0, H * f1, W * f2): Shi 2016 in three dimensions, each axis by its own factor."""
+    count, _, *shape = phases.shape
+    phases = phases.reshape(count, *factors, *shape).permute(0, 4, 1, 5, 2, 6, 3)
+    return phases.reshape(count, 1, *(n * f for n, f in zip(shape, factors)))
+
+
+@torch.no_grad()
+def interpolated(low: Tensor, factors: tuple[int, int, int]) -> Tensor:
+    """Cubic interpolation in single precision, as :func:`superres3d.interpolation.resize` does it."""
+    result = low.float()
+    for axis, factor in enumerate(factors, start=2):
+        if factor > 1:
+            length = result.shape[axis]
+            matrix = torch.from_numpy(sampling_matrix(length, length * factor, "cubic")).to(result)
+            with torch.autocast(low.device.type, enabled=False):
+                result = torch.tensordot(result, matrix, dims=([axis], [1])).movedim(-1, axis)
+    return result
+
+
 class _Maker:
-    """Makes the layers; a feature map is its number of channels."""
+    """Makes the layers; a feature map is its number of channels.  A layer that is there already is shared."""
 
     def __init__(self, layers: nn.ModuleDict):
         self._layers = layers
 
     def conv(self, name: str, features: int, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> int:
+        if name in self._layers:
+            return outputs
         layer = nn.Conv3d(features, outputs, kernel, stride, bias=bias)
         nn.init.kaiming_normal_(layer.weight, a=0.2)
         if bias:

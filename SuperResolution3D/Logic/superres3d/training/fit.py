@@ -19,9 +19,10 @@ from torch.utils.data import DataLoader
 from ..errors import InputError
 from ..networks.georgescu import IntermediateLossNet
 from .adversarial import MODULES, optimizer_steps
-from .recipe import AnyRecipe, Recipe
+from .recipe import AnyRecipe, MultiTaskRecipe, Recipe
 from .samples import Degrader, PatchDataset, load_volumes
 from .schedules import make_optimizer, make_scheduler
+from .task_module import MultiTaskModule, TaskData
 from .volume_module import CropModule
 
 EPOCH_STEPS = 500
@@ -148,6 +149,8 @@ def _modules(recipe: AnyRecipe, data: Path) -> tuple[lightning.LightningModule, 
     """What is trained, and on what."""
     if isinstance(recipe, Recipe):
         return TwoLossModule(recipe), PatchModule(recipe, data)
+    if isinstance(recipe, MultiTaskRecipe):
+        return MultiTaskModule(recipe), TaskData(recipe, data, EPOCH_STEPS)
     return MODULES[recipe.adversarial](recipe), CropModule(recipe, data, EPOCH_STEPS)
 
 
@@ -163,12 +166,12 @@ def draw_curves(metrics: Path, picture: Path, title: str) -> None:
     with open(metrics, newline="") as file:
         rows = list(csv.DictReader(file))
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for name, axis in (("loss", axes[0]), ("intermediate_loss", axes[0]), ("val_psnr", axes[1])):
+    for name, axis in (("loss", axes[0]), ("intermediate_loss", axes[0]), ("val_psnr", axes[1]), ("val_gain", axes[1])):
         points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
         if points:
             axis.plot(*zip(*points), label=name, linewidth=1)
     axes[0].set(xlabel="step", ylabel="mean absolute error", yscale="log", title=title)
-    axes[1].set(xlabel="step", ylabel="validation patches, PSNR in dB (peak 1.0)")
+    axes[1].set(xlabel="step", ylabel="validation, PSNR in dB (peak 1.0) or gain over cubic")
     for axis in axes:
         if axis.lines:
             axis.legend()

@@ -2,6 +2,7 @@
 
 Every field has its paper's value as default: :class:`Recipe` for the plane and depth networks (Georgescu 2020,
 sections III and IV-C), :class:`VolumeRecipe` for the volumetric ones (Chen 2020, section 4.1; Kudo 2019, section 4.1).
+:class:`MultiTaskRecipe` is this project's own.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class CommonRecipe:
     steps: int = 100_000
     learning_rate: float = 1e-3
     schedule: str = "step"  # step: a tenth after half of the steps | cosine: to zero | constant
+    warm_up: int = 0  # cosine: steps over which the learning rate rises first
     precision: str = "32-true"  # as Lightning names it
     seed: int = 2020
 
@@ -174,12 +176,64 @@ class VolumeRecipe(CommonRecipe):
         return f"{self.method}-{self.modality.lower()}"
 
 
+@dataclass(frozen=True)
+class MultiTaskRecipe(CommonRecipe):
+    """A network that refines in several ways (MDSR, Lim 2017).  Lengths of crops are in low-resolution voxels."""
+
+    method: str = "mdsr-3d"
+    # the network
+    family: str = "mdsr"
+    options: dict[str, Any] = field(default_factory=dict)
+    tasks: tuple[tuple[int, int, int], ...] = ((2, 2, 2),)  # factors along (slices, rows, columns); each step takes one
+    # the samples
+    through_plane: tuple[str, ...] = ()  # volumes whose slice axis is sharp: the others only teach tasks that leave it alone
+    patch: int = 24
+    patch_depth: int = 16
+    batch: int = 2
+    reductions: tuple[float, ...] = ()  # each scan is also taken reduced by these factors: other spacings, other sizes of a body
+    blur_probability: float = 0.5
+    blur_sigma: float = 0.5  # upper end of the uniform distribution, in voxels of the truth
+    profile_share: float = 0.0  # share of samples whose slices are Gaussian means instead of antialiased cubic ones
+    gamma: float = 1.0  # intensities are raised to the power of exp(U(-log gamma, log gamma))
+    # the optimisation
+    last_rate: float = 1.0  # learning rate of the last convolutions, as a share of the others'
+    schedule: str = "cosine"
+
+    def __post_init__(self) -> None:
+        _one_of("family", self.family, FAMILIES)
+        # TOML has lists; in a frozen class they are replaced once, here.
+        object.__setattr__(self, "tasks", tuple(tuple(task) for task in self.tasks))
+        self._check_common("patch", "patch_depth", "batch")
+        _ = self.architectures
+
+    @property
+    def architectures(self) -> tuple[VolumeArchitecture, ...]:
+        """Of the network's tasks (InputError for an option that it does not have, or factors that cannot be)."""
+        for task in self.tasks:
+            if len(task) != 3 or any(factor not in (1, 2, 4) for factor in task) or max(task) == 1:
+                raise InputError(f"The recipe's task {list(task)} cannot be; give three factors out of 1, 2 and 4, not all 1.")
+        try:
+            return tuple(VolumeArchitecture.make(self.family, self.options, True, task) for task in self.tasks)
+        except TypeError as error:
+            raise InputError(f"The recipe's options do not fit {self.family}: {error}.") from None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """As the card holds it."""
+        return {"family": self.family, "options": self.options, "residual": True, "tasks": [list(task) for task in self.tasks]}
+
+    @property
+    def model_name(self) -> str:
+        """Folder of the trained model, e.g. ``mdsr-3d-mr``."""
+        return f"{self.method}-{self.modality.lower()}"
+
+
 BODY_PARTS = ("head", "chest", "abdomen", "legs")
-AnyRecipe = Recipe | VolumeRecipe
+AnyRecipe = Recipe | VolumeRecipe | MultiTaskRecipe
 
 
 def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> AnyRecipe:
-    """Read a recipe: of a volumetric network if it names a ``family``, else of a plane or depth network.
+    """Read a recipe: of a volumetric network if it names a ``family`` (with several ``tasks`` or without), else of a plane or depth network.
 
     The file may hold tables named ``<modality>``, ``<stage>``, ``<modality>-<stage>`` and ``<stage>-x<scale>``
     (for volumetric networks ``<modality>-volume``) whose fields take the place of the general ones, so that one
@@ -195,14 +249,14 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> AnyRecip
     content = _read(Path(path))
     if "include" in content:
         content = {**_read(Path(path).parent / content.pop("include")), **content}
-    kind = VolumeRecipe if "family" in content else Recipe
+    kind = Recipe if "family" not in content else MultiTaskRecipe if "tasks" in content else VolumeRecipe
     own_tables = {field.name for field in fields(kind) if field.type.startswith("dict")}
     general = {name: value for name, value in content.items() if not isinstance(value, dict) or name in own_tables}
     given = {name: _parse(value) for name, value in (overrides or {}).items()}
     chosen = {**general, **given}
     modality = chosen.get("modality", CommonRecipe.modality)
-    if kind is VolumeRecipe:
-        tables = (modality, f"{modality}-volume")
+    if kind is not Recipe:
+        tables = (modality, f"{modality}-tasks" if kind is MultiTaskRecipe else f"{modality}-volume")
     else:
         stage, scale = chosen.get("stage", Recipe.stage), chosen.get("scale", Recipe.scale)
         tables = (modality, stage, f"{modality}-{stage}", f"{stage}-x{scale}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,8 +18,14 @@ def make_optimizer(parameters: Iterable[Parameter] | list[dict[str, Any]], recip
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, recipe: CommonRecipe) -> torch.optim.lr_scheduler.LRScheduler:
-    """A tenth after half of the steps, a cosine to zero, or constant."""
+    """A tenth after half of the steps, a cosine to zero (after a linear rise, if the recipe has a warm-up), or constant."""
+    if recipe.schedule == "cosine" and recipe.warm_up:
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _risen_cosine(step, recipe))
     if recipe.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
     milestones = [recipe.steps // 2] if recipe.schedule == "step" else []
     return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
+
+
+def _risen_cosine(step: int, recipe: CommonRecipe) -> float:
+    return min(1.0, (step + 1) / recipe.warm_up) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / recipe.steps)))

@@ -1,0 +1,88 @@
+"""Training of a network with several tasks (MDSR, Lim 2017, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from ..networks.mdsr import task_name
+from ..networks.volumetric import MultiTaskNet, interpolated
+from .recipe import MultiTaskRecipe
+from .schedules import make_optimizer, make_scheduler
+from .task_samples import Batch, TaskBatches, load_sources
+from .volume_module import channels_last
+
+_VALIDATION_CROPS = 6  # a task
+
+
+class MultiTaskModule(lightning.LightningModule):
+    """L1 between output and truth, one task a step."""
+
+    def __init__(self, recipe: MultiTaskRecipe):
+        super().__init__()
+        self.recipe = recipe
+        self.net = MultiTaskNet(recipe.architectures).to(memory_format=torch.channels_last_3d)
+        self._errors: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        loss = functional.l1_loss(self.net(channels_last(batch.low), batch.factors), batch.high)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        refined = self.net(channels_last(batch.low), batch.factors)
+        errors = [float(functional.mse_loss(image, batch.high)) for image in (refined, interpolated(batch.low, batch.factors))]
+        self._errors.setdefault(batch.factors, []).append((errors[0], errors[1]))
+
+    def on_validation_epoch_end(self) -> None:
+        gains = []
+        for factors, errors in self._errors.items():
+            refined, plain = np.mean(errors, axis=0)
+            gains.append(10.0 * np.log10(max(plain, 1e-20) / max(refined, 1e-20)))
+            self.log(f"val_gain_{task_name(factors)}", gains[-1], sync_dist=True)
+        self._errors.clear()
+        self.log("val_gain", float(np.mean(gains)), prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self):
+        optimizer = make_optimizer(self.net.parameter_groups(self.recipe.learning_rate, self.recipe.last_rate), self.recipe)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make_scheduler(optimizer, self.recipe), "interval": "step"}}
+
+
+class TaskData(lightning.LightningDataModule):
+    """Batches of each epoch, continuing the numbering of the last; fixed validation batches."""
+
+    def __init__(self, recipe: MultiTaskRecipe, folder: Path, epoch_steps: int):
+        super().__init__()
+        self._recipe = recipe
+        self._epoch_steps = epoch_steps
+        self._sources = load_sources(recipe.volumes, recipe, folder)
+        plain = replace(
+            recipe, augment_exact=False, gain=1.0, gamma=1.0, blur_probability=0.0, profile_share=0.0, reductions=(), all_axes=(), through_plane=recipe.validation
+        )  # fmt: skip
+        self._validation = validation_batches(plain, load_sources(recipe.validation, plain, folder)) if recipe.validation else []
+
+    def train_dataloader(self) -> DataLoader:
+        first = self.trainer.current_epoch * self._epoch_steps
+        return DataLoader(TaskBatches(self._recipe, self._sources, self._epoch_steps, first), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self._validation, batch_size=None)
+
+
+def validation_batches(recipe: MultiTaskRecipe, sources: list) -> list[Batch]:
+    """The same few crops for each task."""
+    crops = TaskBatches(recipe, sources, 0)
+    batches = []
+    for task in recipe.tasks:
+        random = np.random.default_rng(0)
+        for _ in range(_VALIDATION_CROPS):
+            low, high = (torch.from_numpy(image[None, None]) for image in crops.pair(task, random))
+            batches.append(Batch(low, high, task))
+    return batches
