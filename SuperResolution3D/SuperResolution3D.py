@@ -361,7 +361,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
                 getattr(self.ui, control).enabled = method.networks
         for box, choices in ((self.ui.presetComboBox, Preset), (self.ui.ensembleComboBox, Ensemble)):
             for index in range(box.count):
-                box.setItemText(index, list(choices)[index].label(method.kind == "volume"))
+                box.setItemText(index, list(choices)[index].label(method.volumetric))
 
     def _request(self):
         from SuperResolution3DLib.request import Request

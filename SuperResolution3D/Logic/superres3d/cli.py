@@ -216,7 +216,7 @@ def _describe(source: Path) -> dict[str, Any]:
         calibrate(modality, preset)
     requests: list[dict[str, Any]] = [{"axes": axes, "scale": scale} for axes in AXES for scale in SCALES]
     for method in METHODS.values():
-        if method.kind == "volume" and modality in method.modalities and is_installed(method, modality) and not (method.adversarial or method.compared):
+        if method.volumetric and modality in method.modalities and is_installed(method, modality) and not (method.adversarial or method.compared):
             asked = {"slice_spacing": method.slice_spacing} if method.slice_spacing else {"scale": method.scales[0]}
             requests.append({"method": method.name, "axes": method.axes[0], **asked})
     rows = []

@@ -15,7 +15,7 @@ from .ensemble import Turn
 from .errors import DeviceError, ResourceError, SuperResolutionError
 from .runtimes import VOLUME_BYTES, Network, PieceStopped, Runtime, VolumeNetwork
 from .runtimes.choose import NO_ENGINE, choose_runtime, cpu_runtime
-from .tiling import Tick
+from .tiling import Region, Tick
 from .weights import Model
 
 # Small slices go through a network together: so many output pixels a call are enough to be efficient.
@@ -55,9 +55,12 @@ class Engine:
             ResourceError: memory ran out for good.
             DeviceError: no engine works here.
         """
-        return self._until_done(lambda: self._run(self._network(model, self.runtime.load), images, turns, tick))
+        return self._until_done(lambda: self._run(self._network(model.name, lambda: self.runtime.load(model)), images, turns, tick))
 
-    def run_volume(self, model: Model, volume: np.ndarray, turns: Sequence[Turn], tick: Tick, working_bytes: int) -> np.ndarray:
+    def run_volume(
+        self, model: Model, volume: np.ndarray, turns: Sequence[Turn], tick: Tick, working_bytes: int,
+        factors: tuple[int, int, int] = (1, 1, 1), keep: Region | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """Ensemble of a volumetric model over copies turned in their slices.
 
         Args:
@@ -66,16 +69,23 @@ class Engine:
             turns: members of the ensemble.
             tick: as for :meth:`run`.
             working_bytes: that the feature maps may take.
+            factors: along (slices, rows, columns), of a model that refines.
+            keep: the region that is wanted of it, in voxels of ``volume``; None: all.
 
         Returns:
-            (D, H, W) float32.
+            (D, H, W) float32; of a model that refines, what is to be added to the wanted region's interpolation.
 
         Raises:
             as :meth:`run`.
         """
         self._volume_bytes = working_bytes
         self.runtime.volume_bytes = working_bytes
-        return self._until_done(lambda: self._run_volume(self._network(model, self.runtime.load_volume), volume, turns, tick))
+        name = f"{model.name} {factors}"
+
+        def work() -> np.ndarray:
+            return self._run_volume(self._network(name, lambda: self.runtime.load_volume(model, factors)), volume, turns, tick, keep)
+
+        return self._until_done(work)
 
     def _until_done(self, work: Callable[[], np.ndarray]) -> np.ndarray:
         """The work, again with less memory or on another engine where this one gives out."""
@@ -92,19 +102,19 @@ class Engine:
         self._networks.clear()
         self.runtime.close()
 
-    def _network(self, model: Model, load: Callable[[Model], Any]) -> Any:
-        if model.name not in self._networks:
+    def _network(self, name: str, load: Callable[[], Any]) -> Any:
+        if name not in self._networks:
             with _engine_errors():
-                self._networks[model.name] = load(model)
-        return self._networks[model.name]
+                self._networks[name] = load()
+        return self._networks[name]
 
-    def _run_volume(self, network: VolumeNetwork, volume: np.ndarray, turns: Sequence[Turn], tick: Tick) -> np.ndarray:
+    def _run_volume(self, network: VolumeNetwork, volume: np.ndarray, turns: Sequence[Turn], tick: Tick, keep: Region | None) -> np.ndarray:
         result: list[np.ndarray] = []
-        work = _Work(network.pieces(volume.shape, turns))
+        work = _Work(network.pieces(volume.shape, turns, keep))
 
         def refine(_: slice) -> None:
             with _engine_errors():
-                result.append(network.ensemble(volume, turns, work.alive, lambda: work.stopped))
+                result.append(network.ensemble(volume, turns, work.alive, lambda: work.stopped, keep))
 
         for share in _worked_off(refine, [slice(None)], 1, work):
             tick(share)

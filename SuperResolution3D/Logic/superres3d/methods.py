@@ -66,7 +66,8 @@ class Method:
         title: as the panel shows it.
         summary: one sentence on what it does.
         when_not: one sentence on where it should not be used.
-        kind: "interpolation", "two-stage" (plane and depth networks) or "volume" (one network on an interpolated volume).
+        kind: "interpolation", "two-stage" (plane and depth networks), "volume" (one network on an interpolated volume) or "sub-pixel" (one
+            network for all factors, on the scan's own grid).
         modalities, axes, scales: what it is offered for; no scales: it gives slices of ``slice_spacing``.
         slice_spacing: millimetres between the slices of the result, whatever they are in the scan; 0: it refines by a factor.
         slice_range: millimetres between a scan's slices that it is made for, with ``slice_spacing``.
@@ -105,9 +106,14 @@ class Method:
         """True if trained networks do it."""
         return self.kind != "interpolation"
 
+    @property
+    def volumetric(self) -> bool:
+        """True if one three-dimensional network does it."""
+        return self.kind in ("volume", "sub-pixel")
+
     def model_name(self, modality: str, stage: str, scale: int) -> str:
         """Folder of the model for a stage ("plane", "depth" or "volume")."""
-        if self.kind == "volume":
+        if self.volumetric:
             return f"{self.name}-{modality.lower()}"
         return f"{self.name}-{modality.lower()}-{stage}-x{scale}"
 
@@ -136,6 +142,20 @@ _TWO_STAGE = (
         kind="two-stage",
         assumes=_BICUBIC,
         paper=_GEORGESCU,
+    ),
+)
+
+
+_SUB_PIXEL = (
+    Method(
+        "mdsr-3d",
+        "Volumetric CNN, all axes at once",
+        "One network of three-dimensional residual blocks refines all axes at once; it sees the neighbouring slices.",
+        "On scans that are already interpolated or strongly filtered there is no lost detail to bring back.",
+        kind="sub-pixel",
+        assumes=_BICUBIC,
+        base="cubic",
+        paper="Lim, Son, Kim, Nah, Lee. CVPR workshops 2017 (MDSR); three-dimensional kernels, and a task for each pair of factors, are this project's",
     ),
 )
 
@@ -207,7 +227,7 @@ _INTERPOLATIONS = tuple(
     )
 )
 
-METHODS: dict[str, Method] = {method.name: method for method in _TWO_STAGE + _VOLUMETRIC + _INTERPOLATIONS}
+METHODS: dict[str, Method] = {method.name: method for method in _TWO_STAGE + _SUB_PIXEL + _VOLUMETRIC + _INTERPOLATIONS}
 DEFAULT_METHOD = "two-stage-residual"
 assert {method.name for method in _INTERPOLATIONS} == set(KERNELS)
 
@@ -246,7 +266,7 @@ def is_installed(method: Method, modality: str = "") -> bool:
     if not method.networks:
         return True
     kinds = [modality] if modality else method.modalities
-    stages = {"volume": ("volume",), "two-stage": method.order}[method.kind]
+    stages = ("volume",) if method.volumetric else method.order
     return any(has_model(method.model_name(kind, stage, scale)) for kind in kinds for stage in stages for scale in method.scales or (0,))
 
 
@@ -258,7 +278,7 @@ def fits_slices(method: Method, slice_spacing: float, distance: float) -> str:
         slice_spacing: millimetres between the slices of the result.
         distance: millimetres between the scan's slices.
     """
-    if method.kind == "two-stage":
+    if method.kind in ("two-stage", "sub-pixel"):
         return f"The method {method.name} refines by a factor and cannot give slices of {slice_spacing:g} mm; use virtual-thin-slice (CT, to 1 mm) or an interpolation."
     if method.slice_spacing and slice_spacing != method.slice_spacing:
         return f"The method {method.name} gives slices of {method.slice_spacing:g} mm, not of {slice_spacing:g} mm; leave the distance out, or use an interpolation."

@@ -25,6 +25,7 @@ NEAREST_TRAINED, FARTHEST_TRAINED = 2.0, 8.0  # times the distance of the result
 DEFAULT_WORKING_BYTES = 1 << 30
 _ENGINE_BYTES = 150 << 20  # the libraries
 _WORKER_BYTES = 120 << 20  # the activations of a tile, for each core
+_LEAST_FEATURE_BYTES = 1 << 28
 _MOST_VOLUME_BYTES = 3 << 30  # of a volumetric network's feature maps: with more, tiles are hardly larger
 _AXIS_NAMES = ("k", "j", "i")
 
@@ -49,6 +50,7 @@ class Plan:
         models: by stage, "plane" and "depth" in the order in which they run, or "volume".
         notes: what was assumed, one sentence each.
         slice_spacing: millimetres between the slices of the result that were asked for; 0: a factor was.
+        feature_bytes: that the feature maps of a network of the kind "sub-pixel" may take, beside the blocks.
     """
 
     method: Method
@@ -67,6 +69,7 @@ class Plan:
     models: dict[str, Model]
     notes: tuple[str, ...] = ()
     slice_spacing: float = 0.0
+    feature_bytes: int = 0
 
     @property
     def refinement(self) -> dict[str, Any]:
@@ -149,6 +152,13 @@ def plan_upscaling(
         fixed += int((17 + kept_bytes(architecture, ENSEMBLES[chosen.ensemble]["volume"])) * np.prod(output_shape, dtype=np.int64))
         least, most = (min(count, _MOST_VOLUME_BYTES) for count in working_bytes(architecture, np.moveaxis(np.empty(output_shape, np.bool_), axis, 0).shape))
     available = memory_limit or psutil.virtual_memory().available
+    features = 0
+    if found.kind == "sub-pixel":
+        # Its feature maps, beside the blocks in work: as much as they can use, but the blocks first.
+        architecture = volume_architecture_of(models["volume"], (int(through_plane), in_plane, in_plane))
+        wanted = min(_MOST_VOLUME_BYTES, working_bytes(architecture, np.moveaxis(np.empty(shape, np.bool_), axis, 0).shape)[1])
+        features = max(min(wanted, _LEAST_FEATURE_BYTES), min(wanted, available - fixed - most))
+        fixed += features
     working = min(most, max(available - fixed, 0))
     if working < least:
         size = " x ".join(str(n) for n in output_shape[::-1])
@@ -157,12 +167,13 @@ def plan_upscaling(
             f"{f'the limit is {_in_words(available)}' if memory_limit else f'{_in_words(available)} are free'}; "
             f"use {'' if refinement.slice_spacing else 'a smaller factor, fewer axes, or '}a part of the scan."
         )
-    accumulates = _accumulates(models, chosen.ensemble, np.moveaxis(np.empty(shape, np.bool_), axis, 0).shape, in_plane, through_plane, working)
+    space = features or working
+    accumulates = _accumulates(models, chosen.ensemble, np.moveaxis(np.empty(shape, np.bool_), axis, 0).shape, in_plane, through_plane, space)
     working_set = working if found.kind == "volume" else min(working, _largest_working_set(output_shape))
     return Plan(
         found, modality, in_plane, through_plane, axis, chosen, tuple(int(n) for n in shape), output_shape,
         result, fixed + working_set, working, accumulates,
-        expected_seconds(accumulates, chosen.half, device, work_of(found, max(in_plane, through_plane))) + result / 200e6, models, notes, refinement.slice_spacing,
+        expected_seconds(accumulates, chosen.half, device, work_of(found, max(in_plane, through_plane))) + result / 200e6, models, notes, refinement.slice_spacing, features,
     )  # fmt: skip
 
 
@@ -241,8 +252,8 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
         return {}
     if through_plane > 1 and slices < MINIMUM_SLICES:
         instead = "use the axes in-plane" if "in-plane" in method.axes else "use an interpolation"
-        raise InputError(f"The scan has {slices} slices, and the {'network' if method.kind == 'volume' else 'depth network'} needs at least {MINIMUM_SLICES}; {instead}.")
-    if method.kind == "volume":
+        raise InputError(f"The scan has {slices} slices, and the {'network' if method.volumetric else 'depth network'} needs at least {MINIMUM_SLICES}; {instead}.")
+    if method.volumetric:
         return {"volume": find_model(method.model_name(modality, "volume", in_plane))}
     factors = {"plane": in_plane, "depth": through_plane}
     return {stage: find_model(method.model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
@@ -260,8 +271,13 @@ def _slice_axis(spacing: Sequence[float], wanted: str) -> tuple[int, tuple[str, 
 def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], in_plane: int, through_plane: int | float, working: int) -> float:
     """The later stage works on what the earlier one refined, a volumetric network on the interpolated scan and its tiles' margins."""
     if "volume" in models:
-        refined = (shape[0] * through_plane, shape[1] * in_plane, shape[2] * in_plane)
-        return computed_accumulates(volume_architecture_of(models["volume"]), [round(n) for n in refined], working) * ENSEMBLES[ensemble]["volume"]
+        model = models["volume"]
+        if "tasks" in model.network:
+            architecture, given = volume_architecture_of(model, (int(through_plane), in_plane, in_plane)), tuple(int(n) for n in shape)
+        else:
+            refined = (shape[0] * through_plane, shape[1] * in_plane, shape[2] * in_plane)
+            architecture, given = volume_architecture_of(model), tuple(round(n) for n in refined)
+        return computed_accumulates(architecture, given, working) * ENSEMBLES[ensemble]["volume"]
     pixels, total = float(np.prod(shape, dtype=np.int64)), 0.0
     for stage, model in models.items():
         total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble][stage]

@@ -31,7 +31,7 @@ _SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
 
 def work_of(method: Method, factor: float) -> str:
     """What has a rate of its own: each factor (what lies outside the networks weighs more at 4x), each volumetric network."""
-    return method.name if method.kind == "volume" else f"{factor:g}x"
+    return method.name if method.volumetric else f"{factor:g}x"
 
 
 def expected_seconds(accumulates: float, half: bool, device: str = "auto", work: str = "2x") -> float:
@@ -47,7 +47,7 @@ def expected_seconds(accumulates: float, half: bool, device: str = "auto", work:
 
 def is_known(half: bool, device: str = "auto", method: Method | None = None) -> bool:
     """Whether this machine's own speed is known for that precision and device (and, of a volumetric network, for the method)."""
-    works = (method.name,) if method and method.kind == "volume" else _FACTORS
+    works = (method.name,) if method and method.volumetric else _FACTORS
     kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
     return any(_key(kind, half, work) in _read() for kind in kinds for work in works)
 

@@ -9,9 +9,11 @@ import numpy as np
 from .degradation import interval_means
 from .engine import Engine
 from .ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, VOLUME_MEMBERS
-from .interpolation import resize, spline_matrix
-from .tiling import Region, Tick
-from .weights import Model, architecture_of
+from .interpolation import KERNELS, resize, spline_matrix
+from .tiling import Region, Tick, cut, scaled
+from .weights import Model, architecture_of, volume_architecture_of
+
+_SUB_PIXEL_BASE = "cubic"
 
 
 class PlaneStage:
@@ -94,6 +96,40 @@ class VolumeStage:
         interpolated = np.ascontiguousarray(resize(array, self._factors, self._base))
         refined = self._engine.run_volume(self._model, interpolated, self._turns, tick, self._working_bytes)
         return with_means_of(array, refined) if self._keeps_means else refined
+
+
+class SubPixelStage:
+    """A network that gives the finer voxels of each voxel (:mod:`superres3d.networks.mdsr`), over a cubic interpolation.
+
+    Args:
+        factors: along (slices, rows, columns).
+        feature_bytes: that its feature maps may take.
+    """
+
+    name = "volume"
+
+    def __init__(self, engine: Engine, model: Model, ensemble_name: str, factors: tuple[int, int, int], feature_bytes: int):
+        self._engine = engine
+        self._model = model
+        self._turns = VOLUME_MEMBERS[ensemble_name]
+        self._feature_bytes = feature_bytes
+        architecture = volume_architecture_of(model, factors)
+        self.factors = factors
+        self.halo = (max(architecture.survey.radius, KERNELS[_SUB_PIXEL_BASE][1]),) * 3
+        self._accumulates = architecture.multiply_accumulates * len(self._turns)
+
+    def cost(self, shape: Sequence[int]) -> float:
+        return float(np.prod(shape)) * self._accumulates
+
+    def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
+        array = np.ascontiguousarray(array)
+        refined = self._engine.run_volume(self._model, array, self._turns, tick, self._feature_bytes, self.factors, keep)
+        # Only what the kernel reaches is interpolated.
+        reach = KERNELS[_SUB_PIXEL_BASE][1]
+        near = tuple((max(0, a - reach), min(n, b + reach)) for (a, b), n in zip(keep, array.shape))
+        inner = tuple((a - start, b - start) for (a, b), (start, _) in zip(keep, near))
+        refined += cut(resize(cut(array, near), self.factors, _SUB_PIXEL_BASE), scaled(inner, self.factors))
+        return refined
 
 
 def with_means_of(thick: np.ndarray, thin: np.ndarray) -> np.ndarray:

@@ -134,9 +134,15 @@ def _compute(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watc
         return _run_whole(voxels, plan, engine, watch), 1
     if engine is None:
         return _run(voxels, plan, [_InterpolationStage(plan)], None, watch)
-    from .stages import make_stages
+    from .stages import SubPixelStage, make_stages
 
-    return _run(voxels, plan, make_stages(plan.models, plan.preset.ensemble, engine), intensity_scale(voxels, plan.modality), watch)
+    stages: Sequence[Stage]
+    if plan.method.kind == "sub-pixel":
+        factors = (int(plan.through_plane), plan.in_plane, plan.in_plane)
+        stages = [SubPixelStage(engine, plan.models["volume"], plan.preset.ensemble, factors, plan.feature_bytes)]
+    else:
+        stages = make_stages(plan.models, plan.preset.ensemble, engine)
+    return _run(voxels, plan, stages, intensity_scale(voxels, plan.modality), watch)
 
 
 def _run_whole(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watch) -> np.ndarray:

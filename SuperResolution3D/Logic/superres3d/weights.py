@@ -112,10 +112,15 @@ def architecture_of(model: Model) -> Architecture:
         raise ModelError(f"The card of the model {model.name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
 
 
-def volume_architecture_of(model: Model) -> VolumeArchitecture:
-    """The volumetric network that the card describes (ModelError if it describes none)."""
+def volume_architecture_of(model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeArchitecture:
+    """The volumetric network that the card describes (ModelError if it describes none).
+
+    Args:
+        model: found.
+        factors: along (slices, rows, columns), of a network that refines.
+    """
     try:
-        return VolumeArchitecture.from_card(model.network)
+        return VolumeArchitecture.from_card(model.network, factors)
     except (KeyError, TypeError) as error:
         raise ModelError(f"The card of the model {model.name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
 
@@ -155,8 +160,29 @@ def load_network(model: Model):
     return net.eval()
 
 
-def load_volume_network(model: Model):
+def load_volume_tensors(model: Model, architecture: VolumeArchitecture) -> dict[str, np.ndarray]:
+    """The trained tensors that an architecture has: of a network with several tasks, those of one.
+
+    Raises:
+        ModelError: see :func:`verified_weights`, or tensors that do not fit the network.
+    """
+    tensors = load_tensors(model)
+    wanted = architecture.tensor_shapes()
+    if architecture.refines:
+        tensors = {name: tensor for name, tensor in tensors.items() if name in wanted}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if found != wanted:
+        wrong = sorted(set(found.items()) ^ set(wanted.items()))[0][0]
+        raise ModelError(f"The weights of the model {model.name} do not fit its network ({wrong}); install the model again.")
+    return tensors
+
+
+def load_volume_network(model: Model, factors: tuple[int, int, int] = (1, 1, 1)):
     """The trained volumetric network as a PyTorch module, float32, in evaluation mode, on the CPU.
+
+    Args:
+        model: found.
+        factors: as :func:`volume_architecture_of` takes them.
 
     Raises:
         ModelError: as :func:`load_network`.
@@ -165,8 +191,9 @@ def load_volume_network(model: Model):
 
     from .networks.volumetric import BlueprintNet
 
-    tensors = load_tensors(model)
-    net = BlueprintNet(volume_architecture_of(model))
+    architecture = volume_architecture_of(model, factors)
+    tensors = load_volume_tensors(model, architecture)
+    net = BlueprintNet(architecture)
     try:
         net.load_tensors({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
     except RuntimeError as error:

@@ -73,7 +73,7 @@ class Task:
         """The arguments of :func:`superres3d.upscaling.upscale` that ask a method for this task."""
         if not self.by_distance:
             return {"scale": scale, "axes": self.axes}
-        return {"scale": (1, scale)} if METHODS[method].kind == "two-stage" else {"slice_spacing": 1.0}
+        return {"scale": (1, scale)} if METHODS[method].kind in ("two-stage", "sub-pixel") else {"slice_spacing": 1.0}
 
     def thin(self, volume: Volume, slice_axis: int) -> Volume:
         """The scan as the truth is cut from it."""

@@ -62,10 +62,15 @@ class VolumeArchitecture:
             raise KeyError(f"no task {factors}")
         return cls.make(network["family"], network.get("options", {}), bool(network["residual"]), factors if tasks else (1, 1, 1))
 
+    @property
+    def refines(self) -> bool:
+        """True if the output is finer than the input."""
+        return self.factors != (1, 1, 1)
+
     @cached_property
     def blueprint(self) -> Blueprint:
         options = dict(self.options)
-        if self.factors != (1, 1, 1):
+        if self.refines:
             options["factors"] = self.factors
         return partial(FAMILIES[self.family], **options)
 

@@ -12,7 +12,6 @@ from torch.nn import functional
 from ..interpolation import sampling_matrix
 from .blueprint import padding
 from .families import VolumeArchitecture
-from .mdsr import task_name
 
 # Batches are small: statistics are gathered over more of them than PyTorch's default of ten.
 _MOMENTUM = 0.02
@@ -110,9 +109,9 @@ class MultiTaskNet(nn.Module):
         return interpolated(low, factors) + sub_pixel_volume(phases, factors).float()
 
     @property
-    def multiply_accumulates(self) -> dict[str, int]:
-        """Per voxel of the input, by task."""
-        return {task_name(factors): architecture.multiply_accumulates for factors, architecture in self.tasks.items()}
+    def architecture(self) -> VolumeArchitecture:
+        """Of the task with the most arithmetic."""
+        return max(self.tasks.values(), key=lambda architecture: architecture.multiply_accumulates)
 
     def parameter_groups(self, rate: float, last_share: float) -> list[dict[str, Any]]:
         """As :meth:`BlueprintNet.parameter_groups`, for the last convolutions of all tasks."""

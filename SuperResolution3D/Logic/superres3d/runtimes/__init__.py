@@ -13,6 +13,7 @@ import numpy as np
 from ..ensemble import Turn
 from ..networks.architecture import Architecture
 from ..networks.families import VolumeArchitecture
+from ..tiling import Region
 from ..weights import Model
 
 VOLUME_BYTES = 1 << 30  # what a window of a volumetric network may take unless a plan says otherwise
@@ -57,9 +58,9 @@ class VolumeNetwork(Protocol):
 
     architecture: VolumeArchitecture
 
-    def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int: ...
+    def pieces(self, shape: Sequence[int], turns: Sequence[Turn], keep: Region | None = None) -> int: ...
 
-    def ensemble(self, volume: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray: ...
+    def ensemble(self, volume: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray: ...
 
 
 class Runtime(Protocol):
@@ -85,8 +86,8 @@ class Runtime(Protocol):
         """The model's network (ModelError if its weights are damaged)."""
         ...
 
-    def load_volume(self, model: Model) -> VolumeNetwork:
-        """The same for a volumetric model."""
+    def load_volume(self, model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeNetwork:
+        """The same for a volumetric model; ``factors`` (slices, rows, columns) for one that refines."""
         ...
 
     def give_up_memory(self) -> str | None:

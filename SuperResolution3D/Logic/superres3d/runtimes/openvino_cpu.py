@@ -11,8 +11,7 @@ import numpy as np
 from ..errors import ModelError
 from ..memory import usable_cores
 from ..networks.architecture import Architecture
-from ..networks.families import VolumeArchitecture
-from ..weights import Model, architecture_of, load_tensors, volume_architecture_of
+from ..weights import Model, architecture_of, load_tensors, load_volume_tensors, volume_architecture_of
 from . import VOLUME_BYTES, PieceStopped, Stopped, VolumeNetwork
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
@@ -59,9 +58,9 @@ class OpenVINORuntime:
         graphs = _Graphs(self, tensors, architecture)
         return TiledNetwork(architecture, graphs, lambda: self.pixels, correction_only=True)
 
-    def load_volume(self, model: Model) -> VolumeNetwork:
-        architecture = volume_architecture_of(model)
-        tensors = _fitting_tensors(model, architecture)
+    def load_volume(self, model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeNetwork:
+        architecture = volume_architecture_of(model, factors)
+        tensors = load_volume_tensors(model, architecture)
         probe = [(1, *[architecture.survey.step * 2] * 3)]
         if not _has_matrix_units(self.compile(build_volume_graph(architecture.blueprint, tensors, probe), streams=1)):
             self.precision = "float32"
@@ -97,7 +96,7 @@ def _has_matrix_units(compiled: ov.CompiledModel) -> bool:
     return any("primitiveType" in info and "amx_f16" in str(info["primitiveType"].value) for info in told)
 
 
-def _fitting_tensors(model: Model, architecture: Architecture | VolumeArchitecture) -> dict[str, np.ndarray]:
+def _fitting_tensors(model: Model, architecture: Architecture) -> dict[str, np.ndarray]:
     """The trained tensors (ModelError if they are damaged or of another network)."""
     tensors = load_tensors(model)
     found = {name: tensor.shape for name, tensor in tensors.items()}

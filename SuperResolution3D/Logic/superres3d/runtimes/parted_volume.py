@@ -15,7 +15,7 @@ import numpy as np
 from ..ensemble import Turn, apply_turn, exact_median, undo_turn
 from ..networks.blueprint import Survey
 from ..networks.families import VolumeArchitecture
-from ..tiling import cut
+from ..tiling import Region, cut
 from . import Alive, Stopped, VolumeNetwork
 from .tiled_volume import TiledVolumeNetwork, computed_voxels, least_bytes, most_bytes, padded_to, voxel_bytes, windows, within
 
@@ -30,9 +30,15 @@ def volume_network(architecture: VolumeArchitecture, infer: Infer, budget: Calla
     blueprint = architecture.blueprint
 
     def whole(volume: np.ndarray, stopped: Stopped) -> np.ndarray:
-        return infer(blueprint, [volume[None]], stopped)[0]
+        return _sub_pixel(infer(blueprint, [volume[None]], stopped), architecture.factors)
 
     return TiledVolumeNetwork(architecture, whole, budget, float_bytes)
+
+
+def _sub_pixel(phases: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
+    """Rearrange (prod(factors), D, H, W) to (D * f0, H * f1, W * f2); see :func:`superres3d.networks.volumetric.sub_pixel_volume`."""
+    shape = phases.shape[1:]
+    return phases.reshape(*factors, *shape).transpose(3, 0, 4, 1, 5, 2).reshape([n * f for n, f in zip(shape, factors)])
 
 
 class PartedVolumeNetwork:
@@ -44,13 +50,14 @@ class PartedVolumeNetwork:
         self._budget = budget
         self._float_bytes = float_bytes
 
-    def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int:
+    def pieces(self, shape: Sequence[int], turns: Sequence[Turn], keep: Region | None = None) -> int:
         """How often :meth:`ensemble` will call ``alive`` for a volume of this shape."""
         sizes = _part_shapes(self.architecture, shape)
         return len(turns) * sum(len(list(windows(size, survey, self._most(survey)))) for size, survey in zip(sizes, self.architecture.part_surveys))
 
-    def ensemble(self, volume: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
-        """As :meth:`TiledVolumeNetwork.ensemble`."""
+    def ensemble(self, volume: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray:
+        """As :meth:`TiledVolumeNetwork.ensemble`; no network in parts refines, so there is nothing to keep but all."""
+        assert keep is None
         padded = padded_to(volume, self.architecture.survey.step)
         members = []
         for turn in turns:

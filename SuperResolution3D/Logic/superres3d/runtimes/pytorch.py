@@ -42,8 +42,8 @@ class PyTorchRuntime:
             return TiledNetwork(net.architecture, _on_this_thread(net), lambda: self.pixels, correction_only=False)
         return DeviceNetwork(net, self)
 
-    def load_volume(self, model: Model) -> VolumeNetwork:
-        net = load_volume_network(model).to(self.device, memory_format=torch.channels_last_3d)
+    def load_volume(self, model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeNetwork:
+        net = load_volume_network(model, factors).to(self.device, memory_format=torch.channels_last_3d)
         half = self.precision == "float16"
 
         @torch.inference_mode()

@@ -12,7 +12,7 @@ import numpy as np
 from ..ensemble import Turn, apply_turn, exact_median, undo_turn
 from ..networks.blueprint import Survey
 from ..networks.families import VolumeArchitecture
-from ..tiling import Region, blocks, cut
+from ..tiling import Region, blocks, cut, extent, scaled
 from . import Alive, Stopped
 
 _SPARE = 1.6  # what a library needs over the largest layer's maps (measured: 1.0 to 1.5)
@@ -24,8 +24,9 @@ class TiledVolumeNetwork:
 
     Args:
         architecture: of the network.
-        infer: (D, H, W) float32, the sides multiples of the network's step, to the same shape; of a residual network what is to
-            be added to the input.  Asks the function that it is given, if it can, whether to stop.
+        infer: (D, H, W) float32, the sides multiples of the network's step, to the same shape or, of a network that refines, to one
+            larger by its factors; of a residual network what is to be added to the input, or to an interpolation of it.
+            Asks the function that it is given, if it can, whether to stop.
         budget: gives the bytes that a window's feature maps may take.
         float_bytes: of one number of a feature map.
     """
@@ -39,11 +40,11 @@ class TiledVolumeNetwork:
         self._voxel_bytes = voxel_bytes(architecture.survey, float_bytes)
         self._constants: dict[tuple, np.ndarray] = {}
 
-    def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int:
+    def pieces(self, shape: Sequence[int], turns: Sequence[Turn], keep: Region | None = None) -> int:
         """How often :meth:`ensemble` will call ``alive`` for a volume of this shape."""
-        return len(turns) * len(list(windows(_padded(shape, self.architecture.survey.step), self.architecture.survey, self._most_voxels())))
+        return len(turns) * len(list(windows(_padded(shape, self.architecture.survey.step), self.architecture.survey, self._most_voxels(), keep)))
 
-    def ensemble(self, volume: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
+    def ensemble(self, volume: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray:
         """Median of the network over copies turned in their slices.
 
         Args:
@@ -51,19 +52,25 @@ class TiledVolumeNetwork:
             turns: members of the ensemble.
             alive: called before each piece of the work.
             stopped: asked while a piece is at work.
+            keep: of a network that refines, the region (in input voxels) that is wanted; None: all.
 
         Returns:
-            (D, H, W) float32.
+            (D, H, W) float32; of a residual network that refines, the wanted region of what is to be added to the interpolation,
+            larger by its factors.
 
         Raises:
             MemoryError: it did not fit; smaller windows may.
         """
-        survey = self.architecture.survey
+        survey, factors = self.architecture.survey, self.architecture.factors
         padded = padded_to(volume, survey.step)
-        output = np.empty(padded.shape, np.float32)
-        for inner, window in windows(padded.shape, survey, self._most_voxels()):
+        kept = keep or tuple((0, n) for n in padded.shape)
+        output = np.empty([(b - a) * factor for (a, b), factor in zip(kept, factors)], np.float32)
+        for inner, window in windows(padded.shape, survey, self._most_voxels(), kept):
             refined = self._refine_window(cut(padded, window), turns, alive, stopped)
-            cut(output, inner)[...] = cut(refined, within(inner, window))
+            place = within(inner, tuple((a, a) for a, _ in kept))
+            cut(output, scaled(place, factors))[...] = cut(refined, scaled(within(inner, window), factors))
+        if self.architecture.refines:
+            return output
         result = output[tuple(slice(0, n) for n in volume.shape)]
         return np.add(result, volume, out=result) if self.architecture.residual else result
 
@@ -93,19 +100,21 @@ class TiledVolumeNetwork:
         return exact_median(members)
 
 
-def windows(shape: tuple[int, ...], survey: Survey, most_voxels: int) -> Iterator[tuple[Region, Region]]:
+def windows(shape: tuple[int, ...], survey: Survey, most_voxels: int, keep: Region | None = None) -> Iterator[tuple[Region, Region]]:
     """Tiles that fill a volume, each with the window that it is computed from.
 
     Args:
         shape: of the volume, multiples of the survey's step.
         survey: of the network or of a part of it.
         most_voxels: of a window.
+        keep: the region that the tiles fill, multiples of the step; None: the volume.
     """
     step, halo = survey.step, halo_of(survey)
-    tile = best_tile(shape, halo, step, most_voxels)
+    keep = keep or tuple((0, n) for n in shape)
+    tile = best_tile(extent(keep), tuple(shape), halo, step, most_voxels)
     window = [min(length, -(-edge // step) * step + 2 * halo) for length, edge in zip(shape, tile)]
-    for inner in blocks([n // step for n in shape], [edge // step for edge in tile]):
-        inner = tuple((a * step, b * step) for a, b in inner)
+    for inner in blocks([n // step for n in extent(keep)], [edge // step for edge in tile]):
+        inner = tuple((first + a * step, first + b * step) for (a, b), (first, _) in zip(inner, keep))
         # All windows have one size: at a border a window reaches further inwards instead.
         starts = [min(max(0, a - halo), length - edge) for (a, _), length, edge in zip(inner, shape, window)]
         yield inner, tuple((start, start + edge) for start, edge in zip(starts, window))
@@ -153,21 +162,22 @@ def voxel_bytes(survey: Survey, float_bytes: int) -> float:
 
 
 @lru_cache(maxsize=256)
-def best_tile(shape: tuple[int, ...], halo: int, step: int, most_voxels: int) -> tuple[int, ...]:
+def best_tile(kept: tuple[int, ...], shape: tuple[int, ...], halo: int, step: int, most_voxels: int) -> tuple[int, ...]:
     """Tile (D, H, W), without halo, that computes the fewest voxels, halos included.
 
     Args:
-        shape: of the volume, multiples of ``step``.
+        kept: shape of what the tiles fill, multiples of ``step``.
+        shape: of the volume that it is a part of, multiples of ``step``.
         halo: of the network, a multiple of ``step``.
         step: tiles begin and end at multiples of it.
         most_voxels: that a tile with halo may have (exceeded only by the smallest tile).
     """
     best: tuple[float, tuple[int, ...]] | None = None
-    sizes = [sorted({-(-n // step // count) * step for count in range(1, min(n // step, 32) + 1)}) for n in shape]
+    sizes = [sorted({-(-n // step // count) * step for count in range(1, min(n // step, 32) + 1)}) for n in kept]
     for tile in itertools.product(*sizes):
         window = [min(length, edge + 2 * halo) for length, edge in zip(shape, tile)]
         voxels = float(np.prod(window))
-        count = np.prod([-(-length // edge) for length, edge in zip(shape, tile)])
+        count = np.prod([-(-length // edge) for length, edge in zip(kept, tile)])
         cost = voxels * count if voxels <= most_voxels else 1e12 * voxels
         if best is None or cost < best[0]:
             best = cost, tile

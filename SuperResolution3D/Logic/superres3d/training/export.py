@@ -12,10 +12,10 @@ from .. import __version__
 from ..intensity import CT_RANGE_HU, MR_PERCENTILES
 from ..methods import INVENTS
 from ..weights import Model, save_model
-from .recipe import AnyRecipe, Recipe, VolumeRecipe
+from .recipe import AnyRecipe, MultiTaskRecipe, Recipe, VolumeRecipe
 
 CATALOGUE = "catalogue.csv"
-_NOT_SCHEDULE = ("volumes", "validation", "all_axes", "family", "options", "residual", "body_parts")
+_NOT_SCHEDULE = ("volumes", "validation", "all_axes", "through_plane", "family", "options", "tasks", "residual", "body_parts")
 _OF_THICK_SLICES = ("slice_factors", "slice_sigma", "sigma_grows", "least_sigma", "slice_noise", "coarsest_slices_mm")
 _OF_ADVERSARIAL = (
     "adversarial", "start", "voxel_weight", "adversarial_weight", "first_critic_steps", "critic_steps", "extra_critic_steps", "discriminator_filters", "condition",
@@ -76,7 +76,7 @@ def _intensity(modality: str) -> str:
 
 
 def _degradation(recipe: AnyRecipe) -> str:
-    if isinstance(recipe, Recipe):
+    if not isinstance(recipe, VolumeRecipe):
         return "antialiased bicubic (Keys, a = -0.5, stretched by the factor), edges mirrored"
     if recipe.degradation == "k-space":
         return "k-space truncated to the central half along rows and columns (2 x 2 x 1), linear interpolation back to the full matrix"

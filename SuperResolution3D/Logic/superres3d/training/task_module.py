@@ -33,7 +33,7 @@ class MultiTaskModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         loss = functional.l1_loss(self.net(channels_last(batch.low), batch.factors), batch.high)
-        self.log("loss", loss, prog_bar=True)
+        self.log("loss", loss, prog_bar=True, batch_size=len(batch.low))
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -70,10 +70,14 @@ class TaskData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         first = self.trainer.current_epoch * self._epoch_steps
-        return DataLoader(TaskBatches(self._recipe, self._sources, self._epoch_steps, first), batch_size=None)
+        return DataLoader(TaskBatches(self._recipe, self._sources, self._epoch_steps, first), batch_size=None, collate_fn=_as_it_is)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self._validation, batch_size=None)
+        return DataLoader(self._validation, batch_size=None, collate_fn=_as_it_is)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def validation_batches(recipe: MultiTaskRecipe, sources: list) -> list[Batch]:
