@@ -97,14 +97,12 @@ class MultiTaskNet(nn.Module):
         for name, layer in self.layers.items():
             if name.startswith("last-"):  # it begins as the interpolation
                 nn.init.zeros_(layer.weight)
-            elif name.startswith("first-"):  # what is to be added is small on the scale of the intensities
-                layer.weight.data.mul_(0.3)
             elif name.startswith("block") and name.endswith("-b"):  # each block begins as nearly nothing
                 layer.weight.data.mul_(0.1)
 
     def forward(self, low: Tensor, factors: tuple[int, int, int]) -> Tensor:
         """The scan refined by one of the :attr:`tasks`."""
-        phases = self.tasks[factors].blueprint(_Runner(self.layers), low)
+        phases = self.tasks[factors].blueprint(_ZeroSumRunner(self.layers), low)
         # In half precision only the correction may be rounded, never the scan itself.
         return interpolated(low, factors) + sub_pixel_volume(phases, factors).float()
 
@@ -113,15 +111,10 @@ class MultiTaskNet(nn.Module):
         """Of the task with the most arithmetic."""
         return max(self.tasks.values(), key=lambda architecture: architecture.multiply_accumulates)
 
-    def parameter_groups(self, rate: float, last_share: float) -> list[dict[str, Any]]:
-        """As :meth:`BlueprintNet.parameter_groups`, for the last convolutions of all tasks."""
-        last = [parameter for name, layer in self.layers.items() if name.startswith("last-") for parameter in layer.parameters()]
-        others = [parameter for name, layer in self.layers.items() if not name.startswith("last-") for parameter in layer.parameters()]
-        return [{"params": others, "lr": rate}, {"params": last, "lr": rate * last_share}]
-
     def stored_tensors(self) -> dict[str, Tensor]:
         """As :meth:`BlueprintNet.stored_tensors`."""
-        return {name.removeprefix("layers."): value for name, value in self.state_dict().items()}
+        tensors = {name.removeprefix("layers."): value for name, value in self.state_dict().items()}
+        return {name: zero_sum(value) if _sums_to_zero(name) and name.endswith("weight") else value for name, value in tensors.items()}
 
 
 def sub_pixel_volume(phases: Tensor, factors: tuple[int, int, int]) -> Tensor:
@@ -230,3 +223,22 @@ class _Runner:
 
     def upsample(self, features: Tensor) -> Tensor:
         return functional.interpolate(features, scale_factor=2, mode="trilinear", align_corners=False)
+
+
+class _ZeroSumRunner(_Runner):
+    """First convolutions whose kernels sum to zero: a brighter scan has the same detail, and what is to be added to it has no part in its brightness."""
+
+    def conv(self, name: str, features: Tensor, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> Tensor:
+        if not _sums_to_zero(name):
+            return super().conv(name, features, outputs, kernel, stride, bias)
+        layer = self._layers[name]
+        return functional.conv3d(features, zero_sum(layer.weight), layer.bias, padding=padding(kernel, stride)[0])
+
+
+def _sums_to_zero(name: str) -> bool:
+    return name.startswith("first-")
+
+
+def zero_sum(weight: Tensor) -> Tensor:
+    """Kernels (outputs, inputs, ...) less their means."""
+    return weight - weight.mean(dim=tuple(range(2, weight.ndim)), keepdim=True)

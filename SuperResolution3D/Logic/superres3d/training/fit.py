@@ -128,6 +128,7 @@ def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", 
         # An adversarial training updates one network at a time: the other's parameters get no gradient.
         strategy="ddp_find_unused_parameters_true" if devices > 1 and getattr(recipe, "adversarial", "") else "auto",
         precision=recipe.precision,
+        gradient_clip_val=getattr(recipe, "gradient_norm", 0.0) or None,
         max_steps=optimizer_steps(recipe),
         max_epochs=-1,
         reload_dataloaders_every_n_epochs=1,

@@ -51,7 +51,7 @@ class MultiTaskModule(lightning.LightningModule):
         self.log("val_gain", float(np.mean(gains)), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self):
-        optimizer = make_optimizer(self.net.parameter_groups(self.recipe.learning_rate, self.recipe.last_rate), self.recipe)
+        optimizer = make_optimizer(self.net.parameters(), self.recipe, (0.9, self.recipe.second_moment))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make_scheduler(optimizer, self.recipe), "interval": "step"}}
 
 
