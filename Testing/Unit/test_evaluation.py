@@ -234,3 +234,26 @@ def test_view_turns_a_slice_as_radiologists_expect(direction, slice_axis, corner
     view = figures.view_of(volume, slice_axis)
     assert view(image)[0, 0] == image[corner]
     assert "".join(view.letters) == letters
+
+
+def test_flicker_is_none_for_the_truth_and_one_for_a_result_that_stands_still():
+    truth = np.random.default_rng(5).random((16, 24, 24)).astype(np.float32)
+    reference = metrics.make_reference(truth, "MR")
+    assert metrics.measure_flicker(reference, truth, 4)["flicker"] == 0.0
+    still = np.broadcast_to(truth.mean(axis=0), truth.shape)
+    assert metrics.measure_flicker(reference, still, 4)["flicker"] == pytest.approx(1.0, abs=1e-6)
+    brighter = truth + np.float32(0.3)  # the same everywhere: not a flicker
+    assert metrics.measure_flicker(reference, brighter, 4)["flicker"] == pytest.approx(0.0, abs=1e-6)
+    alternating = truth + np.float32(0.1) * (-1.0) ** np.arange(16)[:, None, None].astype(np.float32)
+    expected = 0.2 / np.sqrt(np.mean(np.diff(truth, axis=0) ** 2))
+    assert metrics.measure_flicker(reference, alternating, 4)["flicker"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_swing_finds_slices_that_are_softer_between_those_of_the_scan():
+    """A ramp's gradient is its slope: slopes of 1, 2, 2, 1 swing by one over their mean of 1.5."""
+    ramp = np.add.outer(np.arange(20.0), np.zeros(20)).astype(np.float32)
+    slices = np.stack([slope * ramp for slope in (1, 2, 2, 1) * 4])
+    values = metrics.measure_flicker(metrics.make_reference(slices, "MR"), slices, 4)
+    assert values["swing"] == values["swing_truth"] == pytest.approx(1 / 1.5, rel=1e-5)
+    even = np.stack([ramp] * 16)
+    assert metrics.measure_flicker(metrics.make_reference(even, "MR"), even, 4)["swing"] == 0.0

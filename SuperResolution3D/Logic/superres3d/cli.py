@@ -61,6 +61,7 @@ def upscale(
     precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine has units for it; single.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")] = "auto",
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = "auto",
+    consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,
     memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
     compare: Annotated[Path | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
@@ -74,7 +75,7 @@ def upscale(
         _upscale_file(
             source, target, compare, report, reporter,
             scale=_parse_scale(scale) if scale else None, axes=axes.value if axes else None, slice_spacing=slice_spacing, method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, memory_limit=int(memory_limit * 2**30) if memory_limit else None,
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, memory_limit=int(memory_limit * 2**30) if memory_limit else None,
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from .consistency import MOST
 from .errors import InputError, ResourceError
 from .memory import usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset, fits_slices
@@ -51,6 +52,7 @@ class Plan:
         notes: what was assumed, one sentence each.
         slice_spacing: millimetres between the slices of the result that were asked for; 0: a factor was.
         feature_bytes: that the feature maps of a network of the kind "sub-pixel" may take, beside the blocks.
+        consistency: back-projections.
     """
 
     method: Method
@@ -70,6 +72,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     slice_spacing: float = 0.0
     feature_bytes: int = 0
+    consistency: int = 0
 
     @property
     def refinement(self) -> dict[str, Any]:
@@ -99,6 +102,7 @@ def plan_upscaling(
     precision: str = "auto",
     device: str = "auto",
     slice_axis: str = "auto",
+    consistency: int = 0,
     memory_limit: int | None = None,
     inputs_in_memory: int = 1,
 ) -> Plan:
@@ -118,6 +122,7 @@ def plan_upscaling(
         precision: "auto" (half where the machine has units for it) or "single".
         device: for the estimate of the time only.
         slice_axis: "auto" (the clearly coarsest axis, else k), "i", "j" or "k".
+        consistency: back-projections, 0 to 10; only where the method refines by a factor and assumes the loss of detail that they undo.
         memory_limit: bytes that the process may use; None: what the machine has free.
         inputs_in_memory: 1 if the scan is still to be read into memory, 0 if it is there already.
 
@@ -133,6 +138,7 @@ def plan_upscaling(
     refinement = Refinement.of(find_method(method, modality), scale, axes, slice_spacing, int(shape[axis]), float(spacing[2 - axis]))
     in_plane, through_plane = refinement.in_plane, refinement.through_plane
     found = find_method(method, modality, refinement.axes, refinement.scale)
+    _check_consistency(consistency, found, refinement)
     models = _models(found, modality, in_plane, through_plane, int(shape[axis]))
     if found.kind == "volume" and found.slice_spacing and through_plane > FARTHEST_TRAINED:
         notes += (f"The slices lie {through_plane:.1f} times as far apart as those of the result; the network was trained up to {FARTHEST_TRAINED:g} times.",)
@@ -173,8 +179,18 @@ def plan_upscaling(
     return Plan(
         found, modality, in_plane, through_plane, axis, chosen, tuple(int(n) for n in shape), output_shape,
         result, fixed + working_set, working, accumulates,
-        expected_seconds(accumulates, chosen.half, device, work_of(found, max(in_plane, through_plane))) + result / 200e6, models, notes, refinement.slice_spacing, features,
+        expected_seconds(accumulates, chosen.half, device, work_of(found, max(in_plane, through_plane))) + result / 200e6, models, notes, refinement.slice_spacing, features, consistency,
     )  # fmt: skip
+
+
+def _check_consistency(count: int, method: Method, refinement: Refinement) -> None:
+    """InputError for a number that cannot be, or a method whose result they would spoil."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST:
+        raise InputError(f"{count} back-projections cannot be done; give a whole number from 0 to {MOST}.")
+    if count and (method.kind == "volume" or refinement.slice_spacing):
+        raise InputError(
+            f"Back-projections undo an antialiased bicubic by a factor, and {method.name} is asked for something else here; leave the consistency out."
+        )
 
 
 def guess_modality(voxels: np.ndarray) -> str:

@@ -107,6 +107,11 @@ def cut(array: np.ndarray, region: Region) -> np.ndarray:
     return array[tuple(slice(a, b) for a, b in region)]
 
 
+def within(inner: Region, window: Region) -> Region:
+    """A region's place in a window around it."""
+    return tuple((a - start, b - start) for (a, b), (start, _) in zip(inner, window))
+
+
 def scaled(region: Region, factors: Sequence[int]) -> Region:
     """The same region on a grid finer by ``factors``."""
     return tuple((a * f, b * f) for (a, b), f in zip(region, factors))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .consistency import back_projected, grown
 from .errors import Cancelled, InputError
 from .intensity import IntensityScale, intensity_scale
 from .interpolation import KERNELS, resize
@@ -25,7 +26,7 @@ from .memory import kept_heap, peak_bytes, usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS
 from .plan import Plan, guess_modality, plan_upscaling
 from .speed import remember_speed
-from .tiling import Region, Stage, StageRegion, Tick, blocks, choose_block, cut, extent, run_chain, scaled, stage_regions
+from .tiling import Region, Stage, StageRegion, Tick, blocks, choose_block, cut, extent, run_chain, scaled, stage_regions, within
 from .volume import Volume, accepted
 from .weights import verified_weights
 
@@ -57,6 +58,7 @@ def upscale(
     precision: str = "auto",
     device: str = "auto",
     slice_axis: str = "auto",
+    consistency: int = 0,
     memory_limit: int | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -77,6 +79,7 @@ def upscale(
             in single: less than 0.04 of 255, or 0.2 HU, RMSE away), or "single".
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
+        consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.consistency`.
         memory_limit: bytes for the whole process; None: what is free.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
@@ -94,7 +97,7 @@ def upscale(
     notes = list(volume.notes)
     plan, assumed = plan_for(
         volume, scale, axes=axes, slice_spacing=slice_spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
-        precision=precision, slice_axis=slice_axis, memory_limit=memory_limit,
+        precision=precision, slice_axis=slice_axis, consistency=consistency, memory_limit=memory_limit,
     )  # fmt: skip
     notes += assumed
     watch = _Watch(progress, cancelled)
@@ -181,22 +184,25 @@ def _run(
     size = choose_block(stages, source.shape, plan.working_bytes)
     regions = list(blocks(source.shape, size))
     for number, inner in enumerate(regions):
-        chain = stage_regions(stages, source.shape, inner)
+        wanted = grown(inner, source.shape, factors, plan.consistency)
+        chain = stage_regions(stages, source.shape, wanted)
         watch.begin_block(number, len(regions), stages, chain)
-        refined = _refine_block(source, inner, chain, stages, factors, intensities, watch)
-        cut(target, scaled(inner, factors))[...] = _as_dtype(refined, voxels.dtype)
+        refined = _refine_block(source, wanted, chain, stages, factors, intensities, plan.consistency, watch)
+        cut(target, scaled(inner, factors))[...] = _as_dtype(cut(refined, scaled(within(inner, wanted), factors)), voxels.dtype)
     return result, len(regions)
 
 
-def _refine_block(source, inner: Region, chain: list[StageRegion], stages, factors, intensities, watch) -> np.ndarray:
+def _refine_block(source, wanted: Region, chain: list[StageRegion], stages, factors, intensities, back_projections: int, watch) -> np.ndarray:
+    """The refined ``wanted``, a region of the scan."""
     block = cut(source, chain[0].needed)
+    keep = within(wanted, chain[0].needed)
     if intensities is None:
-        return run_chain(stages, block, chain, watch.tick)
+        refined = run_chain(stages, block, chain, watch.tick)
+        return back_projected(refined, cut(block, keep), factors, back_projections)
     inside, outside = intensities.split(intensities.normalise(block))
     refined = run_chain(stages, np.ascontiguousarray(inside), chain, watch.tick)
+    refined = back_projected(refined, cut(inside, keep), factors, back_projections)
     if outside is not None:
-        offset = [start for start, _ in chain[0].needed]
-        keep = tuple((a - o, b - o) for (a, b), o in zip(inner, offset))
         refined = refined + cut(resize(outside, factors, "linear"), scaled(keep, factors))
     return intensities.restore(refined)
 
@@ -303,6 +309,7 @@ def _report(plan: Plan, volume: Volume, watch: _Watch, block_count: int, engine,
         "slice_axis": "kji"[plan.slice_axis],
         "preset": plan.preset.name if plan.method.networks else None,
         "ensemble": plan.preset.ensemble if plan.method.networks else None,
+        "back_projections": plan.consistency,
         "turned_copies": {stage: ENSEMBLES[plan.preset.ensemble][stage] for stage in plan.models} or None,
         "input": {"shape_ijk": list(plan.shape[::-1]), "spacing_mm": list(volume.spacing), "dtype": str(volume.voxels.dtype)},
         "output": {

@@ -32,6 +32,12 @@ STATEMENT = (
     f"Foreground: truth above {CT_FOREGROUND_HU:g} HU (CT) or above {MR_FOREGROUND:.0%} of the data range (MR). Foreground PSNR, and for CT the mean absolute "
     "error and the bias (result minus truth) in HU, are taken over all foreground voxels of the crop at once.",
 )
+FLICKER_STATEMENT = (
+    "Flicker, where slices are refined: the root of the mean square error of the differences between neighbouring slices, over that of the truth's differences; "
+    "0 is the truth, 1 a result that does not change from slice to slice.",
+    "Swing, where slices are refined: how much sharper (mean in-plane gradient) the slices at the sharpest place between two slices of the scan are than those at the softest, "
+    "as a share of the mean sharpness. It needs no truth; the truth's own value beside it is what anatomy alone gives.",
+)
 DETAILED_STATEMENT = (
     "NRMSE: a slice at a time, the root of the mean square error over that of the truth (scikit-image, Euclidean), then the mean over slices.",
     "Blur: scikit-image's blur_effect (Crete 2007) on the whole crop, mean over the refined axes; 0 sharp, 1 blurred. It looks at sharpness alone: noise, ringing and "
@@ -137,6 +143,36 @@ def measure_detail(reference: Reference, voxels: np.ndarray, factors: tuple[int,
         "blur": _blur(result, refined),
         "blur_truth": _blur(reference.slices, refined),
     }
+
+
+def measure_flicker(reference: Reference, voxels: np.ndarray, factor: int) -> dict[str, float]:
+    """How a result changes from slice to slice, where slices were refined.
+
+    Args:
+        reference: with something to measure.
+        voxels: (k, j, i), of the truth's shape.
+        factor: slices of the result for one of the scan.
+
+    Returns:
+        flicker: root of the mean square error of the differences between neighbouring slices, over that of the truth's differences:
+        0 for the truth, 1 for a result that does not change at all.
+        swing and swing_truth: how much sharper (mean in-plane gradient) the slices at the sharpest place between
+        two slices of the scan are than those at the softest, as a share of the mean sharpness.
+    """
+    result = reference.prepare(voxels)
+    changes, errors = np.diff(reference.slices, axis=0), np.diff(result - reference.slices, axis=0)
+    return {
+        "flicker": float(np.sqrt(np.mean(np.square(errors)) / max(float(np.mean(np.square(changes))), np.finfo(np.float32).tiny))),
+        "swing": _swing(result, factor),
+        "swing_truth": _swing(reference.slices, factor),
+    }
+
+
+def _swing(slices: np.ndarray, factor: int) -> float:
+    """Of the sharpness over the places between the scan's slices."""
+    whole = slices[: len(slices) // factor * factor]
+    sharpness = np.array([np.mean(np.hypot(*np.gradient(image))) for image in whole]).reshape(-1, factor).mean(axis=0)
+    return float(np.ptp(sharpness) / max(float(sharpness.mean()), np.finfo(np.float32).tiny))
 
 
 def psnr(mean_square_error: float, data_range: float) -> float:

@@ -99,6 +99,7 @@ class Protocol:
             "Every method gets that low-resolution scan alone; the networks' intensity scale is taken from it, never from the truth. Results are not rounded.",
             f"Networks: preset {self.preset}, self-ensemble {self.ensemble}, single precision." if self.networks else "Networks: none.",
             *metrics.STATEMENT,
+            *(metrics.FLICKER_STATEMENT if any(TASKS[task].refines_slices for task in self.tasks) else ()),
             *(metrics.DETAILED_STATEMENT if any(TASKS[task].detailed for task in self.tasks) else ()),
             f"Cells with fewer than {MINIMUM_SLICES} low-resolution slices where slices are refined are left out and listed.",
             *statistics.STATEMENT,

@@ -32,12 +32,12 @@ from ..upscaling import NOT_FOR_DIAGNOSIS, upscale
 from ..volume import Volume, find_slice_axis, read_volume
 from ..weights import find_model, verified_weights
 from .figures import draw_comparison
-from .metrics import Reference, make_reference, measure, measure_detail
+from .metrics import Reference, make_reference, measure, measure_detail, measure_flicker
 from .protocol import BASELINE, MINIMUM_SLICES, Protocol, Subject, central_crop, read_subjects
 from .tables import render
 from .tasks import SPLINE, SPLINE_MEANS, TASKS, Task
 
-METRICS = ("psnr", "ssim", "psnr_foreground", "mae_hu", "bias_hu", "nrmse", "blur")
+METRICS = ("psnr", "ssim", "psnr_foreground", "mae_hu", "bias_hu", "nrmse", "blur", "flicker", "swing")
 SOFTWARE = f"SuperResolution3D {__version__}"
 Row = dict[str, Any]
 Key = tuple[str, str, int, str]  # subject, task, scale, method
@@ -160,6 +160,7 @@ def _conditions(cell: Cell, method: str, truth: Volume, scan: str, protocol: Pro
         verified_weights(model)
     return {
         "software": SOFTWARE,
+        "metrics": list(METRICS),
         "scan_sha256": scan,
         "slices": protocol.slices,
         "preset": protocol.preset if METHODS[method].networks else None,
@@ -170,7 +171,7 @@ def _conditions(cell: Cell, method: str, truth: Volume, scan: str, protocol: Pro
 
 
 def _reference_conditions(scan: str, protocol: Protocol) -> dict[str, Any]:
-    return {"software": SOFTWARE, "scan_sha256": scan, "slices": protocol.slices, "preset": None, "ensemble": None, "order": [], "models": {}}
+    return {"software": SOFTWARE, "metrics": list(METRICS), "scan_sha256": scan, "slices": protocol.slices, "preset": None, "ensemble": None, "order": [], "models": {}}
 
 
 def _run(cells: list[Cell], protocol: Protocol, results: Results, folder: Path) -> None:
@@ -215,6 +216,8 @@ def _evaluate(cell: Cell, methods: list[str], volume: Volume, protocol: Protocol
         values = measure(reference, voxels)
         if cell.kind.detailed:
             values |= measure_detail(reference, voxels, cell.factors)
+        if cell.kind.refines_slices:
+            values |= measure_flicker(reference, voxels, cell.factors[cell.slice_axis])
         rows.append(_row(cell, method, values, reference, report))
         if figure and method in shown:
             images[method] = voxels

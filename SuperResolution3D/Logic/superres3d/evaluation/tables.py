@@ -13,11 +13,11 @@ from .tasks import SPLINE, SPLINE_MEANS, TASKS
 
 Row = dict[str, Any]
 _NONE = "n.a."
-_FORMATS = {"ssim": "{:.4f}", "psnr": "{:.2f}", "psnr_foreground": "{:.2f}", "mae_hu": "{:.2f}", "bias_hu": "{:+.2f}", "nrmse": "{:.4f}", "blur": "{:.3f}", "pace": "{:.2f}"}
-_HEADINGS = {"ssim": "SSIM", "psnr": "PSNR", "psnr_foreground": "PSNR", "mae_hu": "MAE, HU", "bias_hu": "bias, HU", "nrmse": "NRMSE", "blur": "blur", "pace": "s per Mvoxel"}
+_FORMATS = {"ssim": "{:.4f}", "psnr": "{:.2f}", "psnr_foreground": "{:.2f}", "mae_hu": "{:.2f}", "bias_hu": "{:+.2f}", "nrmse": "{:.4f}", "blur": "{:.3f}", "flicker": "{:.3f}", "swing": "{:.1%}", "pace": "{:.2f}"}
+_HEADINGS = {"ssim": "SSIM", "psnr": "PSNR", "psnr_foreground": "PSNR", "mae_hu": "MAE, HU", "bias_hu": "bias, HU", "nrmse": "NRMSE", "blur": "blur", "flicker": "flicker", "swing": "swing", "pace": "s per Mvoxel"}
 #: metric -> what is best about it: the largest of these
-_MERITS: dict[str, Callable[[float], float]] = {"mae_hu": lambda value: -value, "bias_hu": lambda value: -abs(value), "nrmse": lambda value: -value}
-_NOT_RANKED = ("blur", "pace")
+_MERITS: dict[str, Callable[[float], float]] = {"mae_hu": lambda value: -value, "bias_hu": lambda value: -abs(value), "nrmse": lambda value: -value, "flicker": lambda value: -value}
+_NOT_RANKED = ("blur", "swing", "pace")
 
 
 def render(protocol: Protocol, source: str, rows: list[Row], skipped: list[Row]) -> str:
@@ -78,14 +78,19 @@ def _results(group: str, task: str, rows: list[Row]) -> list[str]:
         "On the foreground:",
         _means(rows, scales, foreground),
     ]
+    if TASKS[task].refines_slices:
+        parts += ["From slice to slice:", f"Swing of the truth: {_of_truth(rows, scales, 'swing')}.", _means(rows, scales, ("flicker", "swing"))]
     return parts + _details(rows, scales) if TASKS[task].detailed else parts
 
 
 def _details(rows: list[Row], scales: list[int]) -> list[str]:
     """NRMSE, blur, parameters and time."""
     paced = [{**row, "pace": row["seconds"] / row["voxels"] * 1e6} for row in rows]
-    truth = ", ".join(f"{scale}x: {_FORMATS['blur'].format(_mean(row['blur_truth'] for row in rows if row['scale'] == scale))}" for scale in scales)
-    return [f"Blur of the truth: {truth}.", _means(paced, scales, ("nrmse", "blur", "pace"), parameters=True)]
+    return [f"Blur of the truth: {_of_truth(rows, scales, 'blur')}.", _means(paced, scales, ("nrmse", "blur", "pace"), parameters=True)]
+
+
+def _of_truth(rows: list[Row], scales: list[int], metric: str) -> str:
+    return ", ".join(f"{scale}x: {_FORMATS[metric].format(_mean(row[f'{metric}_truth'] for row in rows if row['scale'] == scale))}" for scale in scales)
 
 
 def _means(rows: list[Row], scales: list[int], metrics: tuple[str, ...], parameters: bool = False) -> str:

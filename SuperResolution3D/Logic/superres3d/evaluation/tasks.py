@@ -54,6 +54,11 @@ class Task:
         return (SPLINE, SPLINE_MEANS) if self.by_distance else ()
 
     @property
+    def refines_slices(self) -> bool:
+        """True if there are more slices afterwards."""
+        return self.axes != "in-plane"
+
+    @property
     def by_distance(self) -> bool:
         """True if the methods are asked for a distance of slices instead of a factor."""
         return self.name == "thick-slice"

@@ -15,9 +15,9 @@ import numpy as np
 from ..ensemble import Turn, apply_turn, exact_median, undo_turn
 from ..networks.blueprint import Survey
 from ..networks.families import VolumeArchitecture
-from ..tiling import Region, cut
+from ..tiling import Region, cut, within
 from . import Alive, Stopped, VolumeNetwork
-from .tiled_volume import TiledVolumeNetwork, computed_voxels, least_bytes, most_bytes, padded_to, voxel_bytes, windows, within
+from .tiled_volume import TiledVolumeNetwork, computed_voxels, least_bytes, most_bytes, padded_to, voxel_bytes, windows
 
 #: (what draws it, its inputs (channels, D, H, W) float32, asked whether to stop) -> (channels, D, H, W) float32
 Infer = Callable[[Callable[..., Any], Sequence[np.ndarray], Stopped], np.ndarray]

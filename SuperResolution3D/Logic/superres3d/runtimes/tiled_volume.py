@@ -12,7 +12,7 @@ import numpy as np
 from ..ensemble import Turn, apply_turn, exact_median, undo_turn
 from ..networks.blueprint import Survey
 from ..networks.families import VolumeArchitecture
-from ..tiling import Region, blocks, cut, extent, scaled
+from ..tiling import Region, blocks, cut, extent, scaled, within
 from . import Alive, Stopped
 
 _SPARE = 1.6  # what a library needs over the largest layer's maps (measured: 1.0 to 1.5)
@@ -67,8 +67,7 @@ class TiledVolumeNetwork:
         output = np.empty([(b - a) * factor for (a, b), factor in zip(kept, factors)], np.float32)
         for inner, window in windows(padded.shape, survey, self._most_voxels(), kept):
             refined = self._refine_window(cut(padded, window), turns, alive, stopped)
-            place = within(inner, tuple((a, a) for a, _ in kept))
-            cut(output, scaled(place, factors))[...] = cut(refined, scaled(within(inner, window), factors))
+            cut(output, scaled(within(inner, kept), factors))[...] = cut(refined, scaled(within(inner, window), factors))
         if self.architecture.refines:
             return output
         result = output[tuple(slice(0, n) for n in volume.shape)]
@@ -118,11 +117,6 @@ def windows(shape: tuple[int, ...], survey: Survey, most_voxels: int, keep: Regi
         # All windows have one size: at a border a window reaches further inwards instead.
         starts = [min(max(0, a - halo), length - edge) for (a, _), length, edge in zip(inner, shape, window)]
         yield inner, tuple((start, start + edge) for start, edge in zip(starts, window))
-
-
-def within(inner: Region, window: Region) -> Region:
-    """A tile's place in its window."""
-    return tuple((a - start, b - start) for (a, b), (start, _) in zip(inner, window))
 
 
 def padded_to(volume: np.ndarray, step: int) -> np.ndarray:

@@ -1,0 +1,43 @@
+"""Data consistency: a result whose downsampled version equals the scan.
+
+The loss of detail that a method assumes is applied to its result; what that lacks of the scan is interpolated and added, a few times
+(iterative back-projection, Irani and Peleg, CVGIP 53(3), 1991).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .degradation import antialiased_bicubic
+from .interpolation import resize
+from .tiling import Region
+
+MOST = 10
+#: voxels of the scan, either side, that one back-projection looks at: two of the antialiased kernel, two of the interpolation
+REACH = 4
+_INTERPOLATION = "cubic"
+
+
+def back_projected(refined: np.ndarray, scan: np.ndarray, factors: tuple[int, int, int], count: int) -> np.ndarray:
+    """A result brought closer to the scan.
+
+    Args:
+        refined: (k, j, i) float; not changed.
+        scan: (k, j, i), smaller by ``factors``.
+        factors: along (k, j, i).
+        count: of back-projections; after three the antialiased bicubic of the result is within a hundredth of the first difference.
+    """
+    scan = scan.astype(refined.dtype, copy=False)
+    for _ in range(count):
+        refined = refined + resize(scan - antialiased_bicubic(refined, factors), factors, _INTERPOLATION)
+    return refined
+
+
+def grown(region: Region, shape: Sequence[int], factors: Sequence[int], count: int) -> Region:
+    """The region of the scan that ``count`` back-projections of a region depend on; an axis that is not refined stays."""
+    return tuple(
+        (max(0, a - REACH * count), min(n, b + REACH * count)) if factor > 1 else (a, b)
+        for (a, b), n, factor in zip(region, shape, factors)
+    )  # fmt: skip
