@@ -93,7 +93,7 @@ def test_estimate_tells_the_slices(make_ct, install):
         (1.2, {"method": "virtual-thin-slice"}, "1.2 mm apart, too close for virtual-thin-slice"),
         (12.0, {"method": "virtual-thin-slice"}, "12 mm apart, and virtual-thin-slice makes slices of 1 mm from at most 10 mm"),
         (0.8, {"method": "lanczos"}, "0.8 mm apart, closer than the 1 mm"),
-        (5.0, {"method": "two-stage-residual"}, "two-stage-residual refines by a factor"),
+        (6.0, {"method": "two-stage-residual"}, "two-stage-residual makes slices of 1 mm from at most 5 mm"),
         (5.0, {"method": "virtual-thin-slice", "slice_spacing": 2.0}, "gives slices of 1 mm, not of 2 mm"),
         (5.0, {"method": "lanczos", "scale": 2}, "A factor and a distance of the slices were both given"),
         (5.0, {"method": "lanczos", "axes": "all"}, "leave the axes out"),

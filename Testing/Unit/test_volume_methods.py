@@ -283,7 +283,7 @@ def test_dtype_stays_and_nothing_wraps(interpolating, dtype):
         (mr(), {"method": "mdcsrn", "scale": (2, 2)}, "mdcsrn is not for MR all x2"),
         (mr(), {"method": "mdcsrn", "scale": (1, 2)}, "mdcsrn is not for MR through-plane x2"),
         (mr(), {"method": "mdcsrn", "slice_spacing": 1.0}, "mdcsrn refines in-plane and cannot give slices of 1 mm"),
-        (mr(), {"method": "two-stage-residual", "slice_spacing": 1.0}, "refines by a factor and cannot give slices of 1 mm"),
+        (mr(), {"method": "two-stage-residual", "slice_spacing": 0.3}, "makes slices of 0.3 mm from at most 1.5 mm"),
         (mr(), {"method": "linear", "slice_spacing": 3.0}, "2 mm apart, closer than the 3 mm of the result; ask for"),
         (mr(), {"method": "linear", "slice_spacing": 0.1}, "from at most 1 mm"),
         (mr(), {"method": "linear", "slice_spacing": -1.0}, "cannot be -1 mm apart; give a distance above 0"),

@@ -96,7 +96,7 @@ def fitting_slice_methods(modality: str, slice_spacing: float, distance: float |
         slice_spacing: millimetres between the slices of the result.
         distance: millimetres between the scan's slices; None: whatever it is.
     """
-    found = [m for m in METHODS.values() if modality in m.modalities and (not m.networks or m.slice_spacing == slice_spacing) and is_installed(m, modality)]
+    found = [m for m in METHODS.values() if modality in m.modalities and (not m.networks or m.slice_spacing == slice_spacing or m.by_factor) and is_installed(m, modality)]
     return [method for method in found if distance is None or not fits_slices(method, slice_spacing, distance)]
 
 

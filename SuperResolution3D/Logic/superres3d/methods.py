@@ -14,6 +14,7 @@ MODALITIES = ("CT", "MR")
 AXES = ("all", "in-plane", "through-plane")
 SCALES = (2, 4)
 _ROUNDING = 1e-3  # headers hold 1.5 mm as 1.4999
+FARTHEST_SLICES_BY_FACTOR = 5.0  # a network that refines by 4 at most, and an interpolation after it
 FARTHEST_SLICES = 10.0  # an interpolation to a distance of slices refines at most so many times
 #: self-ensembles: name -> how often each stage's network sees a voxel (the depth network in two slicings)
 ENSEMBLES = {
@@ -100,6 +101,11 @@ class Method:
     def compared(self) -> bool:
         """True if it is here only so that others can be compared with it."""
         return self.when_not.startswith(_COMPARED)
+
+    @property
+    def by_factor(self) -> bool:
+        """True if its networks refine by factors; to a distance of slices an interpolation follows them."""
+        return self.kind in ("two-stage", "sub-pixel")
 
     @property
     def networks(self) -> bool:
@@ -278,13 +284,12 @@ def fits_slices(method: Method, slice_spacing: float, distance: float) -> str:
         slice_spacing: millimetres between the slices of the result.
         distance: millimetres between the scan's slices.
     """
-    if method.kind in ("two-stage", "sub-pixel"):
-        return f"The method {method.name} refines by a factor and cannot give slices of {slice_spacing:g} mm; use virtual-thin-slice (CT, to 1 mm) or an interpolation."
     if method.slice_spacing and slice_spacing != method.slice_spacing:
         return f"The method {method.name} gives slices of {method.slice_spacing:g} mm, not of {slice_spacing:g} mm; leave the distance out, or use an interpolation."
     if method.kind == "volume" and not method.slice_spacing:
         return f"The method {method.name} refines in-plane and cannot give slices of {slice_spacing:g} mm; use virtual-thin-slice (CT) or an interpolation."
-    low, high = method.slice_range if method.slice_spacing else (slice_spacing, FARTHEST_SLICES * slice_spacing)
+    farthest = FARTHEST_SLICES_BY_FACTOR if method.networks else FARTHEST_SLICES
+    low, high = method.slice_range if method.slice_spacing else (slice_spacing, farthest * slice_spacing)
     if distance < slice_spacing * (1 - _ROUNDING):
         instead = "leave them as they are" if method.slice_spacing else "ask for a smaller distance"
         return f"The slices are {distance:.4g} mm apart, closer than the {slice_spacing:g} mm of the result; {instead}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Plan:
         slice_spacing: millimetres between the slices of the result that were asked for; 0: a factor was.
         feature_bytes: that the feature maps of a network of the kind "sub-pixel" may take, beside the blocks.
         consistency: back-projections.
+        network_slices: what the networks make of one slice where an interpolation follows them; 0: none does.
     """
 
     method: Method
@@ -73,6 +75,7 @@ class Plan:
     slice_spacing: float = 0.0
     feature_bytes: int = 0
     consistency: int = 0
+    network_slices: int = 0
 
     @property
     def refinement(self) -> dict[str, Any]:
@@ -139,48 +142,104 @@ def plan_upscaling(
     in_plane, through_plane = refinement.in_plane, refinement.through_plane
     found = find_method(method, modality, refinement.axes, refinement.scale)
     _check_consistency(consistency, found, refinement)
-    models = _models(found, modality, in_plane, through_plane, int(shape[axis]))
-    if found.kind == "volume" and found.slice_spacing and through_plane > FARTHEST_TRAINED:
-        notes += (f"The slices lie {through_plane:.1f} times as far apart as those of the result; the network was trained up to {FARTHEST_TRAINED:g} times.",)
-    elif found.kind == "volume" and found.slice_spacing and through_plane < NEAREST_TRAINED:
-        notes += (f"The slices lie {through_plane:.1f} times as far apart as those of the result; the network was trained from {NEAREST_TRAINED:g} times on.",)
+    network_slices = _network_slices(found, refinement)
+    models = _models(found, modality, in_plane, network_slices or through_plane, int(shape[axis]))
+    notes += _notes(found, through_plane, network_slices)
     factors = [in_plane] * 3
     factors[axis] = through_plane
-    output_shape = tuple(round(int(n) * f) for n, f in zip(shape, factors))
-    itemsize = np.dtype(dtype).itemsize
-    result = int(np.prod(output_shape, dtype=np.int64)) * itemsize
-    given = int(np.prod(shape, dtype=np.int64)) * itemsize
-    fixed = result + given * inputs_in_memory + (_ENGINE_BYTES + usable_cores() * _WORKER_BYTES if models else 0)
-    least, most = DEFAULT_WORKING_BYTES // 8, DEFAULT_WORKING_BYTES
-    if found.kind == "volume":
+    sizes = _Sizes(
+        tuple(int(n) for n in shape), tuple(round(int(n) * f) for n, f in zip(shape, factors)), axis,
+        (network_slices or through_plane, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory,
+    )  # fmt: skip
+    space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement)
+    accumulates = _accumulates(models, chosen.ensemble, sizes.slices_first, sizes.factors, space.features or space.working)
+    seconds = expected_seconds(accumulates, chosen.half, device, work_of(found, max(sizes.factors))) + sizes.result / 200e6
+    return Plan(
+        found, modality, in_plane, through_plane, axis, chosen, sizes.shape, sizes.output_shape, sizes.result, space.total, space.working,
+        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Of a request: shapes (k, j, i), the slice axis, what the networks refine by along (slices, rows, columns), bytes of a voxel, inputs still to be read."""
+
+    shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    axis: int
+    factors: tuple[int | float, int, int]
+    itemsize: int
+    inputs: int
+
+    @property
+    def slices_first(self) -> tuple[int, ...]:
+        """The scan's shape as the networks take it."""
+        return (self.shape[self.axis], *(n for axis, n in enumerate(self.shape) if axis != self.axis))
+
+    @property
+    def refined(self) -> tuple[int, ...]:
+        """The shape that the networks give, slices first."""
+        return tuple(round(n * f) for n, f in zip(self.slices_first, self.factors))
+
+    @property
+    def result(self) -> int:
+        """Bytes."""
+        return prod(self.output_shape) * self.itemsize
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Bytes: of the whole run, of the blocks in work, and of a "sub-pixel" network's feature maps."""
+
+    total: int
+    working: int
+    features: int
+
+
+def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensemble: str, limit: int | None, refinement: Refinement) -> _Space:
+    """ResourceError if it is not enough."""
+    fixed = sizes.result + prod(sizes.shape) * sizes.itemsize * sizes.inputs + (_ENGINE_BYTES + usable_cores() * _WORKER_BYTES if models else 0)
+    least, most, features = DEFAULT_WORKING_BYTES // 8, DEFAULT_WORKING_BYTES, 0
+    available = limit or psutil.virtual_memory().available
+    if method.kind == "volume":
         # The whole interpolated scan, its padded copy and the whole result lie in memory as float32, and the interpolation needs a copy.
         architecture = volume_architecture_of(models["volume"])
-        fixed += int((17 + kept_bytes(architecture, ENSEMBLES[chosen.ensemble]["volume"])) * np.prod(output_shape, dtype=np.int64))
-        least, most = (min(count, _MOST_VOLUME_BYTES) for count in working_bytes(architecture, np.moveaxis(np.empty(output_shape, np.bool_), axis, 0).shape))
-    available = memory_limit or psutil.virtual_memory().available
-    features = 0
-    if found.kind == "sub-pixel":
+        fixed += int((17 + kept_bytes(architecture, ENSEMBLES[ensemble]["volume"])) * prod(sizes.output_shape))
+        least, most = (min(count, _MOST_VOLUME_BYTES) for count in working_bytes(architecture, sizes.refined))
+    elif method.networks and refinement.slice_spacing:
+        fixed += 4 * prod(sizes.refined)  # what the interpolation after the networks reads
+    if method.kind == "sub-pixel":
         # Its feature maps, beside the blocks in work: as much as they can use, but the blocks first.
-        architecture = volume_architecture_of(models["volume"], (int(through_plane), in_plane, in_plane))
-        wanted = min(_MOST_VOLUME_BYTES, working_bytes(architecture, np.moveaxis(np.empty(shape, np.bool_), axis, 0).shape)[1])
+        wanted = min(_MOST_VOLUME_BYTES, working_bytes(volume_architecture_of(models["volume"], sizes.factors), sizes.slices_first)[1])
         features = max(min(wanted, _LEAST_FEATURE_BYTES), min(wanted, available - fixed - most))
         fixed += features
     working = min(most, max(available - fixed, 0))
     if working < least:
-        size = " x ".join(str(n) for n in output_shape[::-1])
+        size = " x ".join(str(n) for n in sizes.output_shape[::-1])
         raise ResourceError(
             f"The result ({size} voxels) needs {_in_words(fixed + least)} of memory and "
-            f"{f'the limit is {_in_words(available)}' if memory_limit else f'{_in_words(available)} are free'}; "
+            f"{f'the limit is {_in_words(available)}' if limit else f'{_in_words(available)} are free'}; "
             f"use {'' if refinement.slice_spacing else 'a smaller factor, fewer axes, or '}a part of the scan."
         )
-    space = features or working
-    accumulates = _accumulates(models, chosen.ensemble, np.moveaxis(np.empty(shape, np.bool_), axis, 0).shape, in_plane, through_plane, space)
-    working_set = working if found.kind == "volume" else min(working, _largest_working_set(output_shape))
-    return Plan(
-        found, modality, in_plane, through_plane, axis, chosen, tuple(int(n) for n in shape), output_shape,
-        result, fixed + working_set, working, accumulates,
-        expected_seconds(accumulates, chosen.half, device, work_of(found, max(in_plane, through_plane))) + result / 200e6, models, notes, refinement.slice_spacing, features, consistency,
-    )  # fmt: skip
+    in_work = working if method.kind == "volume" else min(working, _largest_working_set(sizes.output_shape))
+    return _Space(fixed + in_work, working, features)
+
+
+def _network_slices(method: Method, refinement: Refinement) -> int:
+    """What networks that refine by a factor make of one slice where another distance was asked for; 0: they make all."""
+    if not (method.by_factor and refinement.slice_spacing) or refinement.through_plane in SCALES:
+        return 0
+    return min((scale for scale in SCALES if scale >= refinement.through_plane), default=max(SCALES))
+
+
+def _notes(method: Method, through_plane: int | float, network_slices: int) -> tuple[str, ...]:
+    """What the user should know of a distance of slices, one sentence each."""
+    if network_slices:
+        return (f"The network made {network_slices} slices of one; they were interpolated to the distance that was asked for.",)
+    if method.kind != "volume" or not method.slice_spacing or NEAREST_TRAINED <= through_plane <= FARTHEST_TRAINED:
+        return ()
+    until = f"up to {FARTHEST_TRAINED:g} times" if through_plane > FARTHEST_TRAINED else f"from {NEAREST_TRAINED:g} times on"
+    return (f"The slices lie {through_plane:.1f} times as far apart as those of the result; the network was trained {until}.",)
 
 
 def _check_consistency(count: int, method: Method, refinement: Refinement) -> None:
@@ -270,7 +329,12 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
         instead = "use the axes in-plane" if "in-plane" in method.axes else "use an interpolation"
         raise InputError(f"The scan has {slices} slices, and the {'network' if method.volumetric else 'depth network'} needs at least {MINIMUM_SLICES}; {instead}.")
     if method.volumetric:
-        return {"volume": find_model(method.model_name(modality, "volume", in_plane))}
+        model = find_model(method.model_name(modality, "volume", in_plane))
+        tasks = model.network.get("tasks")
+        if tasks is not None and [through_plane, in_plane, in_plane] not in tasks:
+            known = ", ".join(f"{rows},{slices}" for slices, rows, _ in tasks)
+            raise InputError(f"The model {model.name} was not trained for the factors {in_plane},{through_plane} (in-plane,through-plane) but for {known}; use two-stage-residual.")
+        return {"volume": model}
     factors = {"plane": in_plane, "depth": through_plane}
     return {stage: find_model(method.model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
 
@@ -284,20 +348,26 @@ def _slice_axis(spacing: Sequence[float], wanted: str) -> tuple[int, tuple[str, 
     return axis, (f"The axis {_AXIS_NAMES[axis]} has by far the coarsest spacing and was taken as the slice axis.",) if axis else ()
 
 
-def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], in_plane: int, through_plane: int | float, working: int) -> float:
-    """The later stage works on what the earlier one refined, a volumetric network on the interpolated scan and its tiles' margins."""
+def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], factors: Sequence[int | float], working: int) -> float:
+    """The later stage works on what the earlier one refined, a volumetric network on the scan or on its interpolation, and on its tiles' margins.
+
+    Args:
+        models: by stage.
+        ensemble: a key of :data:`superres3d.methods.ENSEMBLES`.
+        shape, factors: along (slices, rows, columns).
+        working: bytes that a volumetric network's feature maps may take.
+    """
     if "volume" in models:
         model = models["volume"]
         if "tasks" in model.network:
-            architecture, given = volume_architecture_of(model, (int(through_plane), in_plane, in_plane)), tuple(int(n) for n in shape)
+            architecture, given = volume_architecture_of(model, tuple(factors)), tuple(shape)
         else:
-            refined = (shape[0] * through_plane, shape[1] * in_plane, shape[2] * in_plane)
-            architecture, given = volume_architecture_of(model), tuple(round(n) for n in refined)
+            architecture, given = volume_architecture_of(model), tuple(round(n * f) for n, f in zip(shape, factors))
         return computed_accumulates(architecture, given, working) * ENSEMBLES[ensemble]["volume"]
-    pixels, total = float(np.prod(shape, dtype=np.int64)), 0.0
+    pixels, total = float(prod(shape)), 0.0
     for stage, model in models.items():
         total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble][stage]
-        pixels *= in_plane**2 if stage == "plane" else through_plane
+        pixels *= factors[1] * factors[2] if stage == "plane" else factors[0]
     return total
 
 

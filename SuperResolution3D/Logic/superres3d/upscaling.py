@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import __version__
 from .consistency import back_projected, grown
+from .degradation import reduction_matrix
 from .errors import Cancelled, InputError
 from .intensity import IntensityScale, intensity_scale
-from .interpolation import KERNELS, resize
+from .interpolation import KERNELS, resize, sampling_matrix
 from .memory import kept_heap, peak_bytes, usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS
 from .plan import Plan, guess_modality, plan_upscaling
@@ -133,6 +134,8 @@ def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, moda
 
 def _compute(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watch) -> tuple[np.ndarray, int]:
     """The result's voxels, and in how many blocks they were computed."""
+    if plan.network_slices:
+        return _run_to_distance(voxels, plan, engine, watch)
     if plan.method.kind == "volume" or plan.through_plane != int(plan.through_plane):
         return _run_whole(voxels, plan, engine, watch), 1
     if engine is None:
@@ -171,6 +174,23 @@ def _run_whole(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Wa
     for index, image in enumerate(refined):
         target[index] = _as_dtype(intensities.restore(image), voxels.dtype)
     return result
+
+
+def _run_to_distance(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watch) -> tuple[np.ndarray, int]:
+    """Networks that refine by a factor, then an interpolation to the slices that were asked for."""
+    made = list(plan.shape)
+    made[plan.slice_axis] *= plan.network_slices
+    by_factor = replace(plan, through_plane=plan.network_slices, output_shape=tuple(made), network_slices=0)
+    # Rounded once, at the end.
+    refined, block_count = _compute(voxels if voxels.dtype.kind == "f" else voxels.astype(np.float32), by_factor, engine, watch)
+    result = np.empty(plan.output_shape, voxels.dtype)
+    source, target = np.moveaxis(refined, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
+    count = target.shape[0]
+    matrix = sampling_matrix(len(source), count, "cubic") if count >= len(source) else reduction_matrix(len(source), len(source) / count)
+    matrix = matrix.astype(refined.dtype)
+    for row in range(source.shape[1]):  # a row at a time: float32 of all would be another volume
+        target[:, row] = _as_dtype(matrix @ source[:, row], voxels.dtype)
+    return result, block_count
 
 
 def _run(

@@ -116,6 +116,11 @@ class MultiTaskNet(nn.Module):
         tensors = {name.removeprefix("layers."): value for name, value in self.state_dict().items()}
         return {name: zero_sum(value) if _sums_to_zero(name) and name.endswith("weight") else value for name, value in tensors.items()}
 
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`stored_tensors`; those of other tasks are left out (RuntimeError if one is missing or does not fit)."""
+        own = {name: tensors[name] for name in self.stored_tensors() if name in tensors}
+        self.load_state_dict({f"layers.{name}": value for name, value in own.items()})
+
 
 def sub_pixel_volume(phases: Tensor, factors: tuple[int, int, int]) -> Tensor:
     """Rearrange (N, prod(factors), D, H, W) to (N, 1, D * f0, H * f1, W * f2): Shi 2016 in three dimensions, each axis by its own factor."""

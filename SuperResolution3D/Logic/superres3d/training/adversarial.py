@@ -6,7 +6,6 @@ A recipe's ``steps`` are updates of the generator.  Lightning counts the updates
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from torch.nn import functional
 
 from ..errors import InputError
 from ..networks.discriminators import Critic, PairDiscriminator
-from ..networks.volumetric import BlueprintNet
 from .recipe import AnyRecipe, VolumeRecipe
 from .schedules import make_optimizer, make_scheduler
+from .start import load_start
 from .volume_module import VolumeModule, channels_last
 from .volume_samples import CONDITIONS, Crops
 
@@ -178,24 +177,3 @@ def gradient_penalty(critic: nn.Module, real: Tensor, made: Tensor, share: Tenso
     with torch.autocast(between.device.type, enabled=False):
         (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
         return (slope.flatten(1).norm(dim=1) - 1).square().mean()
-
-
-def load_start(net: BlueprintNet, folder: Path) -> None:
-    """Give ``net`` the weights of a trained model.
-
-    Raises:
-        InputError: the folder holds no weights, or those of another network (a residual one differs by its card alone).
-    """
-    from safetensors.torch import load_file
-
-    path = folder / "weights.safetensors"
-    if not path.is_file():
-        raise InputError(f"The recipe's start is {folder}, which holds no weights.safetensors; name the folder of a trained model.")
-    card = folder / "card.json"
-    try:
-        net.load_tensors(load_file(path))
-        if card.is_file() and json.loads(card.read_text(encoding="utf-8"))["network"]["residual"] != net.architecture.residual:
-            raise ValueError("one of them is residual, the other is not")
-    except Exception as error:  # safetensors and torch each raise their own kinds
-        reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise InputError(f"The weights {path} do not fit the recipe's network ({reason}); name a model that was trained with the same options.") from None

@@ -12,7 +12,7 @@ from .. import __version__
 from ..intensity import CT_RANGE_HU, MR_PERCENTILES
 from ..methods import INVENTS
 from ..weights import Model, save_model
-from .recipe import AnyRecipe, MultiTaskRecipe, Recipe, VolumeRecipe
+from .recipe import AnyRecipe, Recipe, VolumeRecipe
 
 CATALOGUE = "catalogue.csv"
 _NOT_SCHEDULE = ("volumes", "validation", "all_axes", "through_plane", "family", "options", "tasks", "residual", "body_parts")

@@ -196,6 +196,7 @@ class MultiTaskRecipe(CommonRecipe):
     profile_share: float = 0.0  # share of samples whose slices are Gaussian means instead of antialiased cubic ones
     gamma: float = 1.0  # intensities are raised to the power of exp(U(-log gamma, log gamma))
     # the optimisation
+    start: str = ""  # begins from the weights of this model folder, as far as they are of its tasks
     schedule: str = "cosine"
     second_moment: float = 0.999  # Adam's beta 2
     gradient_norm: float = 0.0  # gradients are scaled down to this norm (0: not): crops differ widely

@@ -16,6 +16,7 @@ from ..networks.mdsr import task_name
 from ..networks.volumetric import MultiTaskNet, interpolated
 from .recipe import MultiTaskRecipe
 from .schedules import make_optimizer, make_scheduler
+from .start import load_start
 from .task_samples import Batch, TaskBatches, load_sources
 from .volume_module import channels_last
 
@@ -29,6 +30,8 @@ class MultiTaskModule(lightning.LightningModule):
         super().__init__()
         self.recipe = recipe
         self.net = MultiTaskNet(recipe.architectures).to(memory_format=torch.channels_last_3d)
+        if recipe.start:
+            load_start(self.net, Path(recipe.start))
         self._errors: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
 
     def training_step(self, batch: Batch, _: int) -> Tensor:

@@ -1,0 +1,30 @@
+"""Beginning from a trained model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import InputError
+from ..networks.volumetric import BlueprintNet, MultiTaskNet
+
+
+def load_start(net: BlueprintNet | MultiTaskNet, folder: Path) -> None:
+    """Give ``net`` the weights of a trained model.
+
+    Raises:
+        InputError: the folder holds no weights, or those of another network (a residual one differs by its card alone).
+    """
+    from safetensors.torch import load_file
+
+    path = folder / "weights.safetensors"
+    if not path.is_file():
+        raise InputError(f"The recipe's start is {folder}, which holds no weights.safetensors; name the folder of a trained model.")
+    card = folder / "card.json"
+    try:
+        net.load_tensors(load_file(path))
+        if card.is_file() and json.loads(card.read_text(encoding="utf-8"))["network"]["residual"] != net.architecture.residual:
+            raise ValueError("one of them is residual, the other is not")
+    except Exception as error:  # safetensors and torch each raise their own kinds
+        reason = str(error).splitlines()[-1].strip().rstrip(".")
+        raise InputError(f"The weights {path} do not fit the recipe's network ({reason}); name a model that was trained with the same options.") from None
