@@ -19,7 +19,7 @@ from superres3d.evaluation.figures import draw_comparison
 from superres3d.evaluation.metrics import make_reference, measure, measure_detail
 from superres3d.evaluation.tasks import SPLINE, SPLINE_MEANS
 from superres3d.interpolation import resize
-from superres3d.methods import METHODS, is_installed
+from superres3d.methods import METHODS, fits_slices, is_installed
 from superres3d.plan import guess_modality
 from superres3d.stages import with_means_of
 from superres3d.upscaling import upscale
@@ -84,9 +84,9 @@ def _refined(thick: Volume, name: str, factors: tuple[int, int, int], axis: int,
             with_means_of(*(np.moveaxis(array.astype(np.float32, copy=False), axis, 0) for array in (thick.voxels, voxels)))
         return voxels
     method, factor = METHODS[name], factors[axis]
-    if method.kind == "volume" and method.slice_spacing != distance or method.kind == "two-stage" and factor not in method.scales:
+    if method.networks and (fits_slices(method, distance, factor * distance) or "through-plane" not in method.axes):
         return None
-    choices = {"scale": (1, factor)} if method.kind == "two-stage" else {"slice_spacing": distance}
+    choices = {"slice_spacing": distance}
     return upscale(thick, **choices, method=name, modality=modality, preset=preset, slice_axis="kji"[axis]).volume.voxels
 
 

@@ -277,7 +277,8 @@ def _row(cell: Cell, method: str, values: dict[str, float], reference: Reference
 
 def _shown(cell: Cell, protocol: Protocol) -> list[str]:
     """The methods of a figure."""
-    return [method for method in (BASELINE, protocol.featured(cell.task)) if method in cell.conditions]
+    networks = [name for name in (protocol.featured(cell.task), *protocol.networks) if name in cell.conditions]
+    return [method for method in (BASELINE, *networks[:1]) if method in cell.conditions]
 
 
 def _figure_paths(cells: list[Cell], folder: Path) -> dict[str, Path]:

@@ -147,7 +147,7 @@ def _gain(gain: Gain, digits: int) -> tuple[str, str]:
 
 def _by_subject(method: str, cells: list[tuple[str, int]], rows: list[Row]) -> str:
     lines = []
-    for subject in dict.fromkeys(row["subject"] for row in rows if (row["task"], row["scale"]) in cells):
+    for subject in dict.fromkeys(row["subject"] for row in rows if (row["task"], row["scale"]) in cells and row["method"] == method):
         line = [subject]
         for task, scale in cells:
             here = [row for row in rows if (row["subject"], row["task"], row["scale"]) == (subject, task, scale)]

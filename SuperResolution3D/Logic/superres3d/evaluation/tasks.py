@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..degradation import antialiased_bicubic, kspace_truncation, slice_profile_matrix
-from ..methods import METHODS, MODALITIES, SCALES, Method
+from ..methods import FARTHEST_SLICES_BY_FACTOR, METHODS, MODALITIES, SCALES, Method
 from ..volume import Volume
 
 # The interpolation that the networks for thick slices begin with, and the step that they end with; not methods of the catalogue.
@@ -71,14 +71,14 @@ class Task:
 
     def fits(self, method: Method, modality: str, scale: int) -> bool:
         """Whether a method can be asked."""
-        factor = scale in method.scales or not method.networks or (self.by_distance and not method.scales)
+        factor = scale in method.scales or not method.networks or (self.by_distance and (not method.scales or method.by_factor and scale <= FARTHEST_SLICES_BY_FACTOR))
         return modality in self.modalities and modality in method.modalities and self.axes in method.axes and factor
 
     def choices(self, method: str, scale: int) -> dict[str, Any]:
         """The arguments of :func:`superres3d.upscaling.upscale` that ask a method for this task."""
         if not self.by_distance:
             return {"scale": scale, "axes": self.axes}
-        return {"scale": (1, scale)} if METHODS[method].kind in ("two-stage", "sub-pixel") else {"slice_spacing": 1.0}
+        return {"scale": (1, scale)} if METHODS[method].by_factor and scale in SCALES else {"slice_spacing": 1.0}
 
     def thin(self, volume: Volume, slice_axis: int) -> Volume:
         """The scan as the truth is cut from it."""
@@ -118,12 +118,12 @@ TASKS: dict[str, Task] = {
             "mdcsrn", ("MR",), True,
         ),
         Task(
-            "thick-slice", "through-plane", (4, 8),
-            f"Thick-slice: slices four and eight times as far apart, each a Gaussian mean over its thickness (sigma {_PROFILE:g} of their distance), as in Kudo 2019, without noise; "
-            f"CT only. A scan whose slices lie more than {_WIDE_MM:g} mm apart is first reduced twofold in-plane and then taken as a smaller body with slices of 1 mm: no test subject has finer ones "
+            "thick-slice", "through-plane", (4, 5, 8),
+            f"Thick-slice: slices four, five and eight times as far apart, each a Gaussian mean over its thickness (sigma {_PROFILE:g} of their distance), as in Kudo 2019, without noise. "
+            f"A scan whose slices lie more than {_WIDE_MM:g} mm apart is first reduced twofold in-plane and then taken as a smaller body with slices of 1 mm: no test subject has finer ones "
             "and enough of them. "
-            f"'{SPLINE_MEANS}' is the spline with the step that the networks for thick slices end with, one back-projection of the means. The methods are asked for slices of 1 mm, the two-stage networks for their factor 4.",
-            "virtual-thin-slice", ("CT",), True,
+            f"'{SPLINE_MEANS}' is the spline with the step that the networks for thick slices end with, one back-projection of the means. The methods are asked for slices of 1 mm, networks that refine by a factor for their factor 4 where it is that.",
+            "virtual-thin-slice", detailed=True,
         ),
     )
 }  # fmt: skip
