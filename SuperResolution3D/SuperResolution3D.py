@@ -80,6 +80,7 @@ class SuperResolution3DParameterNode:
     compare - also make a Lanczos interpolation.
     device - auto, cpu, cuda, cuda:<n> or mps.
     memoryLimit - GiB for the computation; 0 means what is free.
+    consistency - back-projections after a method that refines by a factor.
     proposedFor - ID of the volume that modality and axes were proposed for.
     lastSource, lastResult, lastComparison - volumes of the last run, for the comparison view.
     """
@@ -96,6 +97,7 @@ class SuperResolution3DParameterNode:
     ensemble: Ensemble = Ensemble.AUTO
     device: str = "auto"
     memoryLimit: Annotated[float, WithinRange(0, 1024)] = 0.0
+    consistency: bool = False
     orientation: Orientation = Orientation.AXIAL
     proposedFor: str = ""
     lastSource: vtkMRMLScalarVolumeNode
@@ -359,18 +361,26 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         for name in ("preset", "ensemble", "device"):
             for control in (f"{name}Label", f"{name}ComboBox"):
                 getattr(self.ui, control).enabled = method.networks
+        self.ui.consistencyCheckBox.enabled = self._canBeConsistent()
         for box, choices in ((self.ui.presetComboBox, Preset), (self.ui.ensembleComboBox, Ensemble)):
             for index in range(box.count):
                 box.setItemText(index, list(choices)[index].label(method.volumetric))
 
+    def _canBeConsistent(self) -> bool:
+        """Whether the chosen method refines by a factor here, so that its result can be downsampled to the scan."""
+        from superres3d.methods import METHODS
+
+        method = METHODS.get(self._parameterNode.method)
+        return method is not None and method.kind != "volume" and not self._parameterNode.scale.slice_spacing
+
     def _request(self):
-        from SuperResolution3DLib.request import Request
+        from SuperResolution3DLib.request import CONSISTENCY, Request
 
         p = self._parameterNode
         return Request(
             scale=p.scale.factor, axes=None if p.scale.slice_spacing else p.axes.value, slice_spacing=p.scale.slice_spacing,
             method=p.method, modality=p.modality.value, preset=p.preset.value, ensemble=p.ensemble.value,
-            device=p.device, memory_limit_gib=p.memoryLimit or None, compare=p.compare,
+            device=p.device, memory_limit_gib=p.memoryLimit or None, compare=p.compare, consistency=CONSISTENCY if p.consistency and self._canBeConsistent() else 0,
         )  # fmt: skip
 
     def _outputs(self):
@@ -580,6 +590,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         comparisonVolume: vtkMRMLScalarVolumeNode | None = None,
         progress: Callable[[str, float, float | None], None] | None = None,
         sliceSpacing: float | None = None,
+        consistency: int = 0,
     ):
         """Upscale a volume and wait for the result.
 
@@ -598,6 +609,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param outputVolume, comparisonVolume: nodes to update in place; None: new ones beside the input.
         :param progress: called with (stage, share done, seconds left or None).
         :param sliceSpacing: millimetres between the slices of the result, in place of scale and axes.
+        :param consistency: back-projections that bring the downsampled result to the scan, 0 to 10.
         :return: object with ``source``, ``result``, ``comparison`` (node or None), ``report`` (dict), ``warnings``.
         :raises superres3d.errors.SuperResolutionError: one sentence for the user; the scene is as before.
         """
@@ -612,7 +624,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         check_input(inputVolume)
         modality = modality or guess_modality(inputVolume).modality.value
         method = method or (DEFAULT_METHOD if sliceSpacing is None else DEFAULT_SLICE_METHOD)
-        request = Request(scale, axes, sliceSpacing, method, modality, preset, ensemble, precision, device, memoryLimit, compare)
+        request = Request(scale, axes, sliceSpacing, method, modality, preset, ensemble, precision, device, memoryLimit, compare, consistency)
         outputs = Outputs(outputVolume, comparisonVolume)
         self.check(inputVolume, request, outputs)
         self.ensureDependencies(request, NoInstaller())

@@ -12,6 +12,7 @@ import slicer.util
 from panel_steps import start_large_run, volumes, worker_pids
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
 from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Scale
+from SuperResolution3DLib.request import CONSISTENCY
 
 
 def test_empty_panel_says_what_to_do(panel):
@@ -278,6 +279,19 @@ def test_device_and_limits_reach_the_request(panel, make_volume):
     assert panel.parameters.ensemble is Ensemble.NONE
 
 
+def test_consistency_is_off_and_reaches_the_request_where_it_makes_sense(panel, make_volume):
+    panel.parameters.inputVolume = make_volume()
+    assert panel.widget._request().consistency == 0
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    panel.ui.consistencyCheckBox.click()
+    assert panel.parameters.consistency is True
+    assert panel.widget._request().consistency == CONSISTENCY
+    assert f"--consistency {CONSISTENCY}" in " ".join(panel.widget._request().arguments())
+    panel.parameters.scale = Scale.SLICES_1_MM
+    panel.wait(lambda: not panel.ui.consistencyCheckBox.enabled)
+    assert panel.widget._request().consistency == 0
+
+
 def test_method_of_an_older_scene_falls_back_to_the_default(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
     panel.parameters.method = "method of another version"
@@ -312,7 +326,7 @@ def test_tab_goes_from_top_to_bottom(panel, make_volume):
     panel.choose_cubic()
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.wait(lambda: True)
-    names = ["modalityComboBox", "methodComboBox", "presetComboBox", "scaleComboBox", "axesComboBox", "compareCheckBox", "ensembleComboBox", "deviceComboBox", "memoryLimitSpinBox", "applyButton"]
+    names = ["modalityComboBox", "methodComboBox", "presetComboBox", "scaleComboBox", "axesComboBox", "compareCheckBox", "ensembleComboBox", "deviceComboBox", "memoryLimitSpinBox", "consistencyCheckBox", "applyButton"]
     heights = [panel.raw.findChild(QtWidgets.QWidget, n).mapTo(panel.raw, QtCore.QPoint(0, 0)).y() for n in names]
     assert heights == sorted(heights)
     order, current = [], panel.raw.findChild(QtWidgets.QWidget, names[0])

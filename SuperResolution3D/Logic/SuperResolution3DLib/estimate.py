@@ -61,7 +61,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     limit = int(request.memory_limit_gib * 2**30) if request.memory_limit_gib else None
     plan = plan_upscaling(
         facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, slice_spacing=request.slice_spacing, method=request.method,
-        modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, memory_limit=limit,
+        modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, consistency=request.consistency, memory_limit=limit,
     )  # fmt: skip
     volumes = 2 if request.makes_comparison else 1
     # While Slicer loads the volumes it holds each once, and the last one twice more as a file is read.

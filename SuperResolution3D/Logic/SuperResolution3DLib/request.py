@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from superres3d.methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, METHODS, Method, find_method, find_preset, fits_slices, is_installed
 
+CONSISTENCY = 3  # back-projections of the panel's check box: more change nothing that can be seen
 #: what makes slices of one distance where nothing else is said
 DEFAULT_SLICE_METHOD = "virtual-thin-slice"
 assert DEFAULT_SLICE_METHOD in METHODS
@@ -27,6 +28,7 @@ class Request:
         device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         memory_limit_gib: for the worker; None: what is free.
         compare: also make a Lanczos interpolation on the same grid.
+        consistency: back-projections.
 
     Raises:
         InputError: a choice that does not exist or does not fit the others.
@@ -43,6 +45,7 @@ class Request:
     device: str = "auto"
     memory_limit_gib: float | None = None
     compare: bool = True
+    consistency: int = 0
 
     def __post_init__(self) -> None:
         find_method(self.method, self.modality, self.axes or "", self.scale or 0)
@@ -78,6 +81,7 @@ class Request:
             "--method", self.method, "--modality", self.modality,
             "--preset", self.preset, "--ensemble", self.ensemble, "--precision", self.precision, "--device", self.device,
         ]  # fmt: skip
+        options += ["--consistency", str(self.consistency)] if self.consistency else []
         return options + (["--memory-limit", str(self.memory_limit_gib)] if self.memory_limit_gib else [])
 
 
