@@ -598,7 +598,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param scale: 2 or 4; None: 2, or what the method is made for.
         :param axes: "all", "in-plane" or "through-plane"; None: the first that the method has.
         :param method: name in the catalogue (see ``superres3d methods``); empty: the default network,
-            with ``sliceSpacing`` the one that makes slices of 1 mm (CT).
+            with ``sliceSpacing`` the first that makes it.
         :param modality: "CT" or "MR"; empty: from DICOM, the units or the intensities.
         :param preset: "best", "balanced" or "fast": how much work a network may spend.
         :param ensemble: turned copies: "8", "4", "none", or "auto", as the preset says.
@@ -613,17 +613,16 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :return: object with ``source``, ``result``, ``comparison`` (node or None), ``report`` (dict), ``warnings``.
         :raises superres3d.errors.SuperResolutionError: one sentence for the user; the scene is as before.
         """
-        from superres3d.methods import DEFAULT_METHOD
-        from SuperResolution3DLib.checks import check_input
+        from SuperResolution3DLib.checks import check_input, volume_facts
         from SuperResolution3DLib.dependencies import NoInstaller
         from SuperResolution3DLib.job import Job, Outputs
         from SuperResolution3DLib.modality import guess_modality
-        from SuperResolution3DLib.request import DEFAULT_SLICE_METHOD, Request
+        from SuperResolution3DLib.request import Request, default_method
         from SuperResolution3DLib.run import run_and_wait
 
         check_input(inputVolume)
         modality = modality or guess_modality(inputVolume).modality.value
-        method = method or (DEFAULT_METHOD if sliceSpacing is None else DEFAULT_SLICE_METHOD)
+        method = method or default_method(modality, sliceSpacing, volume_facts(inputVolume).slice_distance)
         request = Request(scale, axes, sliceSpacing, method, modality, preset, ensemble, precision, device, memoryLimit, compare, consistency)
         outputs = Outputs(outputVolume, comparisonVolume)
         self.check(inputVolume, request, outputs)

@@ -6,7 +6,7 @@ import slicer
 import slicer.util
 from panel_steps import volumes
 from PySide6 import QtCore
-from superres3d.errors import InputError
+from superres3d.errors import InputError, ModelError
 from superres3d.methods import INVENTS
 from SuperResolution3DLib.choices import Axes, Modality, Scale
 
@@ -213,7 +213,7 @@ def test_script_is_refused_with_the_reason(panel, make_ct, make_volume, install)
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     with pytest.raises(InputError, match="too close for virtual-thin-slice"):
         logic.upscale(make_ct(1.2), sliceSpacing=1.0)
-    with pytest.raises(InputError, match="not for MR"):
+    with pytest.raises(ModelError, match="two-stage-residual-mr-depth-x4 is not installed"):
         logic.upscale(make_volume(), sliceSpacing=1.0)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count + 2
 

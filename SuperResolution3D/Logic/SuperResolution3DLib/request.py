@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from superres3d.methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, METHODS, Method, find_method, find_preset, fits_slices, is_installed
 
 CONSISTENCY = 3  # back-projections of the panel's check box: more change nothing that can be seen
-#: what makes slices of one distance where nothing else is said
-DEFAULT_SLICE_METHOD = "virtual-thin-slice"
-assert DEFAULT_SLICE_METHOD in METHODS
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,23 @@ def fitting_slice_methods(modality: str, slice_spacing: float, distance: float |
     """
     found = [m for m in METHODS.values() if modality in m.modalities and (not m.networks or m.slice_spacing == slice_spacing or m.by_factor) and is_installed(m, modality)]
     return [method for method in found if distance is None or not fits_slices(method, slice_spacing, distance)]
+
+
+def default_method(modality: str, slice_spacing: float | None, distance: float) -> str:
+    """The name of what is taken where no method is named: with a distance of the slices, the first network that makes it.
+
+    Args:
+        modality: "CT" or "MR".
+        slice_spacing: millimetres between the slices of the result; None: a factor is used.
+        distance: millimetres between the scan's slices.
+    """
+    if slice_spacing is None:
+        return DEFAULT_METHOD
+    for found in (fitting_slice_methods(modality, slice_spacing, distance), fitting_slice_methods(modality, slice_spacing)):
+        networks = [method for method in found if method.networks]
+        if networks:  # of those that do not fit, the first tells why
+            return proposed_method(networks).name
+    return DEFAULT_METHOD
 
 
 def proposed_method(methods: list[Method]) -> Method:

@@ -44,8 +44,9 @@ def axes_hint(facts: VolumeFacts) -> str:
 def slices_hint(facts: VolumeFacts, modality: str, slice_spacing: float) -> str:
     """What a distance of the slices changes; and why a network for it is not offered where only interpolations are."""
     told = _("The slices are {distance} mm apart in the scan. The pixels stay as they are.").format(distance=f"{facts.slice_distance:.3g}")
-    if not fitting_slice_methods(modality, slice_spacing, facts.slice_distance):
-        return told  # the reason stands below Apply
+    fitting = fitting_slice_methods(modality, slice_spacing, facts.slice_distance)
+    if not fitting or any(method.networks for method in fitting):
+        return told  # without any the reason stands below Apply
     refusals = (fits_slices(method, slice_spacing, facts.slice_distance) for method in fitting_slice_methods(modality, slice_spacing) if method.networks)
     return " ".join([told, *list(filter(None, refusals))[:1]])
 

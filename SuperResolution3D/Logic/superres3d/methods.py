@@ -209,7 +209,7 @@ _VOLUMETRIC = (
         "virtual-thin-slice",
         "Virtual Thin Slice, light",
         "Makes 1 mm slices of thick ones by a three-dimensional U-Net, trained for the mean error alone.",
-        "On slices with gaps between them; where slices two or four times as dense are wanted, two-stage-residual is closer to the truth.",
+        "On slices with gaps between them; where they lie up to 5 mm apart, two-stage-residual is closer to the truth.",
         f"{_KUDO}; 16 channels in place of 64, layers on the full grid, no discriminator, and a step back towards the thick slices' means are this project's",
     ),
     _ct_network(
@@ -295,6 +295,8 @@ def fits_slices(method: Method, slice_spacing: float, distance: float) -> str:
         return f"The slices are {distance:.4g} mm apart, closer than the {slice_spacing:g} mm of the result; {instead}."
     if distance < low * (1 - _ROUNDING) or distance <= slice_spacing * (1 + _ROUNDING):
         return f"The slices are {distance:.3g} mm apart, too close for {method.name} to make slices of {slice_spacing:g} mm (from {max(low, slice_spacing):g} mm on); leave them as they are, or use two-stage-residual."
+    if distance > high * (1 + _ROUNDING) and method.by_factor:
+        return f"The slices are {distance:.3g} mm apart, and {method.name} makes slices of {slice_spacing:g} mm from at most {high:g} mm; ask for a larger distance, or use virtual-thin-slice (CT, to 1 mm)."
     if distance > high * (1 + _ROUNDING):
         return f"The slices are {distance:.3g} mm apart, and {method.name} makes slices of {slice_spacing:g} mm from at most {high:g} mm; what lies between can only be guessed."
     return ""
