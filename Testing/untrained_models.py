@@ -11,7 +11,10 @@ _NETWORKS = {
     "mdcsrn-gan": ("mdcsrn", {"blocks": 1, "units": 1, "growth": 2}),
     "virtual-thin-slice": ("virtual-thin-slice", {"filters": 2}),
     "virtual-thin-slice-gan": ("virtual-thin-slice", {"filters": 2}),
+    "mdsr-3d": ("mdsr", {"features": 3, "blocks": 1}),
 }
+#: of a network that refines: factors along (slices, rows, columns)
+TASKS = ((1, 2, 2), (2, 1, 1), (2, 2, 2), (1, 4, 4), (4, 1, 1), (4, 4, 4), (2, 4, 4), (4, 2, 2))
 
 
 @pytest.fixture
@@ -30,14 +33,19 @@ def save_untrained(folder: Path, *names: str) -> None:
     """Write models such as ``mdcsrn-mr`` into ``folder``."""
     import torch
     from superres3d.networks.families import VolumeArchitecture
-    from superres3d.networks.volumetric import BlueprintNet
+    from superres3d.networks.volumetric import BlueprintNet, MultiTaskNet
     from superres3d.weights import save_model
 
     for name in names:
         family, options = _NETWORKS[name.rsplit("-", 1)[0]]
+        network = {"family": family, "options": options, "residual": True}
         torch.manual_seed(0)
-        net = BlueprintNet(VolumeArchitecture.make(family, options, True)).eval()
+        if family == "mdsr":
+            net = MultiTaskNet([VolumeArchitecture.make(family, options, True, task) for task in TASKS]).eval()
+            network["tasks"] = [list(task) for task in TASKS]
+        else:
+            net = BlueprintNet(VolumeArchitecture.make(family, options, True)).eval()
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.02)  # the last convolution of a residual network is zero
-        save_model(net, name, folder, {"network": {"family": family, "options": options, "residual": True}})
+        save_model(net, name, folder, {"network": network})
