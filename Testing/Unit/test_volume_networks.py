@@ -102,7 +102,7 @@ def test_arithmetic_of_mdcsrn():
     assert VolumeArchitecture.make("mdcsrn", {}, False).multiply_accumulates == 230_784
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SMALL_OPTIONS)
 def test_arithmetic_is_what_torch_counts(family):
     net = random_blueprint(family)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -237,11 +237,12 @@ BY_HAND = {
     "virtual-thin-slice": virtual_thin_slice, "srcnn": srcnn, "pix2pix": pix2pix,
 }  # fmt: skip
 OTHER_FORMS = [("mdcsrn", {"reconstruction": True}), ("virtual-thin-slice", {"detail": 3})]
-assert set(BY_HAND) == set(FAMILIES) == set(SMALL_OPTIONS)
+REFINING = {"mdsr"}  # another size out than in: test_multi_task.py
+assert set(BY_HAND) == set(FAMILIES) - REFINING == set(SMALL_OPTIONS)
 
 
 @pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize("family, options", [*((family, {}) for family in FAMILIES), *OTHER_FORMS])
+@pytest.mark.parametrize("family, options", [*((family, {}) for family in SMALL_OPTIONS), *OTHER_FORMS])
 def test_networks_by_hand(family, options, residual):
     net = random_blueprint(family, {**SMALL_OPTIONS[family], **options}, residual).double()
     tensors = {name: tensor.detach().numpy() for name, tensor in net.stored_tensors().items()}
@@ -255,7 +256,7 @@ def test_networks_by_hand(family, options, residual):
     np.testing.assert_allclose(output, image + expected if residual else expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SMALL_OPTIONS)
 def test_an_untrained_residual_network_changes_nothing(family):
     net = BlueprintNet(VolumeArchitecture.make(family, SMALL_OPTIONS[family], residual=True)).eval()
     image = torch.rand(1, 1, 16, 16, 16)
@@ -279,7 +280,7 @@ def reach(net: BlueprintNet) -> int:
     return farthest
 
 
-@pytest.mark.parametrize("family, options", [*((family, {}) for family in FAMILIES), *OTHER_FORMS])
+@pytest.mark.parametrize("family, options", [*((family, {}) for family in SMALL_OPTIONS), *OTHER_FORMS])
 def test_receptive_radius_is_tight(family, options):
     net = random_blueprint(family, {**SMALL_OPTIONS[family], **options})
     assert reach(net) == net.architecture.survey.radius

@@ -12,7 +12,7 @@ import torch
 from superres3d.engine import Engine
 from superres3d.ensemble import FLIPS, IDENTITY
 from superres3d.errors import Cancelled
-from superres3d.networks.families import FAMILIES, VolumeArchitecture
+from superres3d.networks.families import VolumeArchitecture
 from superres3d.plan import plan_upscaling
 from superres3d.runtimes import PieceStopped, tiled_volume
 from superres3d.runtimes.openvino_cpu import OpenVINORuntime
@@ -53,7 +53,7 @@ def tiled(net, voxels: int, infer=None) -> TiledVolumeNetwork:
 # The same network in every library
 
 EVERY_FORM = [
-    *((family, SMALL_OPTIONS[family]) for family in FAMILIES),
+    *((family, SMALL_OPTIONS[family]) for family in SMALL_OPTIONS),
     ("mdcsrn", {**SMALL_OPTIONS["mdcsrn"], "reconstruction": True}),
     ("virtual-thin-slice", {"filters": 2, "detail": 3}),
 ]
@@ -217,7 +217,7 @@ def test_no_other_even_tile_costs_less(shape, halo, step, most):
     def cost(tile):
         return voxels(tile) * len(list(blocks(shape, tile)))
 
-    tile = best_tile(shape, halo, step, most)
+    tile = best_tile(shape, shape, halo, step, most)
     assert all(t % step == 0 for t in tile) and voxels(tile) <= most
     fitting = [t for t in np.ndindex(*(n // step for n in shape)) if voxels([(n + 1) * step for n in t]) <= most]
     assert cost(tile) <= min(cost([(n + 1) * step for n in t]) for t in fitting)
@@ -316,8 +316,8 @@ def test_memory_running_out_means_smaller_windows_and_is_said(volume_models):
     engine = Engine("cpu")
     load = engine.runtime.load_volume
 
-    def scarce(model):
-        network = load(model)
+    def scarce(model, factors):
+        network = load(model, factors)
         infer = network._infer
 
         def fails(window, stopped):

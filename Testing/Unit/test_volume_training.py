@@ -10,7 +10,6 @@ import torch
 from scipy.ndimage import map_coordinates
 from superres3d.errors import InputError, ModelError
 from superres3d.methods import INVENTS, METHODS
-from superres3d.networks.families import FAMILIES
 from superres3d.networks.volumetric import BlueprintNet
 from superres3d.runtimes.openvino_cpu import OpenVINORuntime
 from superres3d.runtimes.pytorch import PyTorchRuntime
@@ -54,7 +53,7 @@ def mean_error(net: BlueprintNet, crops: Crops) -> float:
 # Learning
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SMALL_OPTIONS)
 def test_some_steps_reduce_the_loss(family, scans):
     """On two crops of a brain, below the error of the interpolation that the network was given."""
     thick = THICK if family in ("virtual-thin-slice", "srcnn", "pix2pix") else {}

@@ -20,7 +20,7 @@ from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCAL
 from .runtimes.parted_volume import computed_accumulates, kept_bytes, working_bytes
 from .speed import expected_seconds, work_of
 from .volume import find_slice_axis
-from .weights import Model, find_model, volume_architecture_of
+from .weights import Model, find_model, tasks_of, volume_architecture_of
 
 MINIMUM_SLICES = 4
 NEAREST_TRAINED, FARTHEST_TRAINED = 2.0, 8.0  # times the distance of the result's slices
@@ -330,9 +330,8 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
         raise InputError(f"The scan has {slices} slices, and the {'network' if method.volumetric else 'depth network'} needs at least {MINIMUM_SLICES}; {instead}.")
     if method.volumetric:
         model = find_model(method.model_name(modality, "volume", in_plane))
-        tasks = model.network.get("tasks")
-        if tasks is not None and [through_plane, in_plane, in_plane] not in tasks:
-            known = ", ".join(f"{rows},{slices}" for slices, rows, _ in tasks)
+        if method.kind == "sub-pixel" and (through_plane, in_plane, in_plane) not in tasks_of(model):
+            known = ", ".join(f"{rows},{slices}" for slices, rows, _ in tasks_of(model))
             raise InputError(f"The model {model.name} was not trained for the factors {in_plane},{through_plane} (in-plane,through-plane) but for {known}; use two-stage-residual.")
         return {"volume": model}
     factors = {"plane": in_plane, "depth": through_plane}

@@ -160,6 +160,19 @@ def load_network(model: Model):
     return net.eval()
 
 
+def tasks_of(model: Model) -> tuple[tuple[int, int, int], ...]:
+    """What a network that refines was trained for: factors along (slices, rows, columns).
+
+    Raises:
+        ModelError: the card does not tell.
+    """
+    try:
+        tasks = tuple((int(slices), int(rows), int(columns)) for slices, rows, columns in model.network["tasks"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"The card of the model {model.name} cannot be used (tasks: {type(error).__name__}: {error}); install the model again.") from None
+    return tasks
+
+
 def load_volume_tensors(model: Model, architecture: VolumeArchitecture) -> dict[str, np.ndarray]:
     """The trained tensors that an architecture has: of a network with several tasks, those of one.
 

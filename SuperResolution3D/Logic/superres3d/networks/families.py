@@ -58,7 +58,7 @@ class VolumeArchitecture:
     def from_card(cls, network: Mapping[str, Any], factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeArchitecture:
         """From the card's ``network``; ``factors`` choose the task of a network that has several (KeyError if it has not this one)."""
         tasks = network.get("tasks")
-        if tasks is not None and list(factors) not in tasks:
+        if list(factors) not in ([[1, 1, 1]] if tasks is None else tasks):
             raise KeyError(f"no task {factors}")
         return cls.make(network["family"], network.get("options", {}), bool(network["residual"]), factors if tasks else (1, 1, 1))
 

@@ -16,6 +16,7 @@ from .tiled import TiledNetwork, memory_errors
 
 _PIXELS = {"cpu": 1 << 17, "mps": 1 << 20, "cuda": 1 << 22}
 _SMALLEST_PIXELS = 1 << 13
+_SMALL_BYTES = 1 << 28
 
 
 class PyTorchRuntime:
@@ -52,8 +53,11 @@ class PyTorchRuntime:
                 windows = [torch.from_numpy(array)[None].to(self.device) for array in inputs]
                 return net.part(draw, *windows)[0].float().cpu().numpy()
 
-        # PyTorch keeps what a layer read until the next has written; eager joins are copies.
-        return volume_network(net.architecture, infer, lambda: self.volume_bytes // 2, 2 if half else 4)
+        def budget() -> int:
+            # PyTorch keeps what a layer read until the next has written; eager joins are copies.  A plan for a small scan allows for just its feature maps.
+            return max(self.volume_bytes // 2, min(self.volume_bytes, _SMALL_BYTES))
+
+        return volume_network(net.architecture, infer, budget, 2 if half else 4)
 
     def give_up_memory(self) -> str | None:
         if self.pixels <= _SMALLEST_PIXELS:

@@ -132,7 +132,7 @@ def computed_voxels(survey: Survey, shape: Sequence[int], budget: float, float_b
 
 def most_bytes(survey: Survey, shape: Sequence[int], float_bytes: int = 4) -> int:
     """What the feature maps of a volume of this shape take if nothing limits them."""
-    return int(voxel_bytes(survey, float_bytes) * prod(_padded(shape, survey.step)))
+    return int(voxel_bytes(survey, float_bytes) * (prod(_padded(shape, survey.step)) + 1))  # one more: a budget is rounded down to voxels
 
 
 def least_bytes(survey: Survey, shape: Sequence[int], float_bytes: int = 4) -> int:

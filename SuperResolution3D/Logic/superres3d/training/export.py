@@ -12,7 +12,7 @@ from .. import __version__
 from ..intensity import CT_RANGE_HU, MR_PERCENTILES
 from ..methods import INVENTS
 from ..weights import Model, save_model
-from .recipe import AnyRecipe, Recipe, VolumeRecipe
+from .recipe import AnyRecipe, MultiTaskRecipe, Recipe, VolumeRecipe
 
 CATALOGUE = "catalogue.csv"
 _NOT_SCHEDULE = ("volumes", "validation", "all_axes", "through_plane", "family", "options", "tasks", "residual", "body_parts")
@@ -77,7 +77,8 @@ def _intensity(modality: str) -> str:
 
 def _degradation(recipe: AnyRecipe) -> str:
     if not isinstance(recipe, VolumeRecipe):
-        return "antialiased bicubic (Keys, a = -0.5, stretched by the factor), edges mirrored"
+        profiles = f"; {recipe.profile_share:.0%} of the samples with Gaussian slice profiles instead" if isinstance(recipe, MultiTaskRecipe) and recipe.profile_share else ""
+        return f"antialiased bicubic (Keys, a = -0.5, stretched by the factor), edges mirrored{profiles}"
     if recipe.degradation == "k-space":
         return "k-space truncated to the central half along rows and columns (2 x 2 x 1), linear interpolation back to the full matrix"
     return _thick_slices(recipe)

@@ -203,6 +203,8 @@ class MultiTaskRecipe(CommonRecipe):
 
     def __post_init__(self) -> None:
         _one_of("family", self.family, FAMILIES)
+        if not self.tasks or not all(isinstance(task, (list, tuple)) for task in self.tasks):
+            raise InputError(f"The recipe's tasks are {list(self.tasks)}; give a list of tasks, each of three factors such as [2, 2, 2].")
         # TOML has lists; in a frozen class they are replaced once, here.
         object.__setattr__(self, "tasks", tuple(tuple(task) for task in self.tasks))
         self._check_common("patch", "patch_depth", "batch")

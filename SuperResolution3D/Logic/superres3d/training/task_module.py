@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from ..errors import InputError
 from ..networks.mdsr import task_name
 from ..networks.volumetric import MultiTaskNet, interpolated
 from .recipe import MultiTaskRecipe
@@ -66,6 +67,8 @@ class TaskData(lightning.LightningDataModule):
         self._recipe = recipe
         self._epoch_steps = epoch_steps
         self._sources = load_sources(recipe.volumes, recipe, folder)
+        if recipe.volumes and any(task[0] > 1 for task in recipe.tasks) and not any(source.sharp_slices for source in self._sources):
+            raise InputError("The recipe has tasks that refine the slices and no volume whose slices are sharp; name some under through_plane.")
         plain = replace(
             recipe, augment_exact=False, gain=1.0, gamma=1.0, blur_probability=0.0, profile_share=0.0, reductions=(), all_axes=(), through_plane=recipe.validation
         )  # fmt: skip
