@@ -9,7 +9,7 @@ from superres3d.errors import InputError
 from superres3d.training import fit as fitting
 from superres3d.training.export import export_model
 from superres3d.training.recipe import Recipe, load_recipe
-from superres3d.training.samples import PatchDataset
+from superres3d.training.samples import MARGIN, Degrader, PatchDataset
 
 from .conftest import smooth_noise, write
 
@@ -126,3 +126,31 @@ def test_bad_recipes(tmp_path, text, sentence):
 def test_missing_training_scan_is_named(scans, tmp_path):
     with pytest.raises(InputError, match="No scan named z"):
         fitting.fit(small(volumes=("z",)), scans, tmp_path / "run", accelerator="cpu")
+
+
+def test_noise_is_of_the_stated_strength_on_the_stated_share():
+    """Patches of one value: what varies in the low-resolution ones is the noise."""
+    recipe = small(noise=0.02, noise_share=0.5, blur_probability=0.0)
+    patches = torch.full((400, 1, *((8 + 2 * MARGIN) * 2,) * 2), 0.3)
+    low, high = Degrader(recipe)(patches, np.random.default_rng(0))
+    spread = low.std(dim=(1, 2, 3))
+    assert torch.all(high == 0.3)
+    assert float((spread > 1e-6).float().mean()) == pytest.approx(0.5, abs=0.08)
+    assert float(spread.max()) < 0.026
+    assert float(spread[spread > 1e-6].mean()) == pytest.approx(0.01, abs=0.002)  # of a uniform distribution up to 0.02
+    assert float(low.mean()) == pytest.approx(0.3, abs=1e-3)
+    quiet, _ = Degrader(small(blur_probability=0.0))(patches, np.random.default_rng(0))
+    assert torch.allclose(quiet, torch.full_like(quiet, 0.3))
+
+
+def test_a_training_goes_on_from_a_model(scans, tmp_path):
+    """With no step of any length the weights stay those that it began from."""
+    first = fitting.fit(small(steps=2, learning_rate=1e-2), scans, tmp_path / "first", accelerator="cpu")
+    folder = export_model(first, small(), scans, tmp_path / "models").folder
+    second = fitting.fit(small(steps=1, learning_rate=0.0, start=str(folder)), scans, tmp_path / "second", accelerator="cpu")
+    for name, tensor in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[name], tensor)
+    with pytest.raises(InputError, match="do not fit the recipe's network"):
+        fitting.fit(small(steps=1, filters=8, start=str(folder)), scans, tmp_path / "third", accelerator="cpu")
+    with pytest.raises(InputError, match="holds no weights"):
+        fitting.fit(small(steps=1, start=str(tmp_path)), scans, tmp_path / "fourth", accelerator="cpu")

@@ -22,6 +22,7 @@ from .adversarial import MODULES, optimizer_steps
 from .recipe import AnyRecipe, MultiTaskRecipe, Recipe
 from .samples import Degrader, PatchDataset, load_volumes
 from .schedules import make_optimizer, make_scheduler
+from .start import load_start
 from .task_module import MultiTaskModule, TaskData
 from .volume_module import CropModule
 
@@ -37,6 +38,8 @@ class TwoLossModule(lightning.LightningModule):
         super().__init__()
         self.recipe = recipe
         self.net = IntermediateLossNet(**recipe.network).to(memory_format=torch.channels_last)
+        if recipe.start:
+            load_start(self.net, Path(recipe.start))
         self._degrader = Degrader(recipe)
         self._plain_degrader = Degrader(validation_recipe(recipe))
         self._sums: list[tuple[float, int]] = []
@@ -93,7 +96,7 @@ class PatchModule(lightning.LightningDataModule):
 def validation_recipe(recipe: Recipe) -> Recipe:
     """Plain degradation of large patches: what a scan meets at test time."""
     size = _VALIDATION_PATCH
-    return replace(recipe, patch=size, patch_across=size, augment_exact=False, blur_probability=0.0, gain=1.0, coarse_across=0.0)
+    return replace(recipe, patch=size, patch_across=size, augment_exact=False, blur_probability=0.0, gain=1.0, coarse_across=0.0, noise=0.0)
 
 
 def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", devices: int = 1) -> nn.Module:

@@ -74,7 +74,10 @@ class Recipe(CommonRecipe):
     blur_probability: float = 0.5
     blur_sigma: float = 0.5  # upper end of the uniform distribution
     blur_variable: bool = True  # False: always blur_sigma (the ablation of Table II)
+    noise: float = 0.0  # upper end of the standard deviation of Gaussian noise on the low-resolution patches, in network units
+    noise_share: float = 0.5  # of the patches that have noise
     # the optimisation
+    start: str = ""  # begins from the weights of this model folder
     intermediate_weight: float = 1.0
 
     def __post_init__(self) -> None:

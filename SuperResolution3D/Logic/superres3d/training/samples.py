@@ -113,15 +113,23 @@ class Degrader:
         """
         Args:
             patches: (N, 1, H, W) with the margin of :data:`MARGIN` low-resolution pixels.
-            random: for the blur.
+            random: for the blur and the noise.
 
         Returns:
             low (N, 1, rows, columns), high (N, 1, rows * factor, columns * factor).
         """
         blurred = self._blur(patches, random)
-        low = self._rows.to(patches) @ blurred @ self._columns.to(patches).T
+        low = self._noisy(self._rows.to(patches) @ blurred @ self._columns.to(patches).T, random)
         row, column = (MARGIN * factor for factor in self._recipe.factors)
         return low, patches[..., row:-row, column:-column]
+
+    def _noisy(self, low: Tensor, random: np.random.Generator) -> Tensor:
+        """White noise, a standard deviation a patch, on a share of the patches: what a scanner adds after the detail is lost."""
+        if not self._recipe.noise:
+            return low
+        sigma = random.uniform(0.0, self._recipe.noise, len(low)) * (random.random(len(low)) < self._recipe.noise_share)
+        drawn = random.standard_normal(low.shape, dtype=np.float32) * sigma[:, None, None, None].astype(np.float32)
+        return low + torch.from_numpy(drawn).to(low)
 
     def _blur(self, patches: Tensor, random: np.random.Generator) -> Tensor:
         """The 3x3 Gaussian of section III-C, a sigma a patch, on a share of the patches."""

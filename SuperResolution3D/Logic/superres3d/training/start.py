@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from torch import nn
+
 from ..errors import InputError
-from ..networks.volumetric import BlueprintNet, MultiTaskNet
 
 
-def load_start(net: BlueprintNet | MultiTaskNet, folder: Path) -> None:
+def load_start(net: nn.Module, folder: Path) -> None:
     """Give ``net`` the weights of a trained model.
 
     Raises:
@@ -22,7 +23,7 @@ def load_start(net: BlueprintNet | MultiTaskNet, folder: Path) -> None:
         raise InputError(f"The recipe's start is {folder}, which holds no weights.safetensors; name the folder of a trained model.")
     card = folder / "card.json"
     try:
-        net.load_tensors(load_file(path))
+        getattr(net, "load_tensors", net.load_state_dict)(load_file(path))
         if card.is_file() and json.loads(card.read_text(encoding="utf-8"))["network"]["residual"] != net.architecture.residual:
             raise ValueError("one of them is residual, the other is not")
     except Exception as error:  # safetensors and torch each raise their own kinds
