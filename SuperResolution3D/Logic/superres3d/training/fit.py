@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..networks.georgescu import IntermediateLossNet
 from .adversarial import MODULES, optimizer_steps
 from .recipe import AnyRecipe, MultiTaskRecipe, Recipe
-from .samples import Degrader, PatchDataset, load_volumes
+from .samples import Degrader, PatchDataset, data_workers, load_volumes
 from .schedules import make_optimizer, make_scheduler
 from .start import load_start
 from .task_module import MultiTaskModule, TaskData
@@ -84,7 +84,7 @@ class PatchModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         length = EPOCH_STEPS * self._recipe.batch
         dataset = PatchDataset(self._recipe, self._volumes, length, first=self.trainer.current_epoch * length)
-        return DataLoader(dataset, batch_size=self._recipe.batch)
+        return DataLoader(dataset, batch_size=self._recipe.batch, num_workers=data_workers())
 
     def val_dataloader(self) -> DataLoader | list:
         if not self._validation:

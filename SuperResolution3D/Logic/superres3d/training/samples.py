@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from ..degradation import antialiased_bicubic, antialiased_bicubic_matrix, gaussian_kernel_3
 from ..intensity import intensity_scale
+from ..memory import usable_cores
 from ..volume import find_volume, read_volume
 from .recipe import Recipe
 
@@ -152,6 +153,11 @@ def _inner_matrix(length: int, factor: int) -> Tensor:
     else:
         matrix = antialiased_bicubic_matrix(padded, factor)
     return torch.from_numpy(matrix[MARGIN : MARGIN + length].copy()).float()
+
+
+def data_workers() -> int:
+    """Processes that make samples beside the training: none where the processor trains, for it is busy; sample n is the same with any number."""
+    return min(8, usable_cores() // 2) if torch.cuda.is_available() else 0
 
 
 def load_volumes(names: tuple[str, ...], folder: Path, modality: str) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..networks.mdsr import task_name
 from ..networks.volumetric import MultiTaskNet, interpolated
 from .recipe import MultiTaskRecipe
+from .samples import data_workers
 from .schedules import make_optimizer, make_scheduler
 from .start import load_start
 from .task_samples import Batch, TaskBatches, load_sources
@@ -76,7 +77,7 @@ class TaskData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         first = self.trainer.current_epoch * self._epoch_steps
-        return DataLoader(TaskBatches(self._recipe, self._sources, self._epoch_steps, first), batch_size=None, collate_fn=_as_it_is)
+        return DataLoader(TaskBatches(self._recipe, self._sources, self._epoch_steps, first), batch_size=None, collate_fn=_as_it_is, num_workers=data_workers())
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self._validation, batch_size=None, collate_fn=_as_it_is)

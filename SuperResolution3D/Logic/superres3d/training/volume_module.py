@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..networks.volumetric import BlueprintNet
 from .recipe import VolumeRecipe
+from .samples import data_workers
 from .schedules import make_optimizer, make_scheduler
 from .volume_samples import Crops, load_scans, make_dataset
 
@@ -67,7 +68,7 @@ class CropModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         self._training.first = self.trainer.current_epoch * self._epoch_length
-        return DataLoader(self._training, batch_size=self._recipe.batch)
+        return DataLoader(self._training, batch_size=self._recipe.batch, num_workers=data_workers())
 
     def val_dataloader(self) -> DataLoader | list:
         return DataLoader(self._validation, batch_size=1) if self._validation else []
