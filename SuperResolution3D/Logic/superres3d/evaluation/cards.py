@@ -84,7 +84,7 @@ def card_page(card: dict[str, Any]) -> str:
 
 - Intensities: {card["intensity"]}.
 - Degradation in training: {card["degradation"]}; {degradation}intensity gain up to {schedule["gain"]}.
-{_coarse_text(schedule)}- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} {size}, Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
+{_noise_text(schedule)}{_coarse_text(schedule)}{_start_text(schedule)}- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} {size}, Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
 - Validation subjects: {", ".join(card["validation_subjects"])}.
 - SHA-256 of `weights.safetensors`: `{card["sha256"]}`.
 
@@ -121,6 +121,16 @@ def _volume_texts(card: dict[str, Any]) -> tuple[str, str, str]:
         "",
         f"crops ({schedule['patch_depth']} x {schedule['patch']} x {schedule['patch']} voxels of the result)",
     )
+
+
+def _noise_text(schedule: dict[str, Any]) -> str:
+    if not schedule.get("noise"):
+        return ""
+    return f"- White noise on {schedule['noise_share']:.0%} of the low-resolution patches, standard deviation up to {schedule['noise']:.1%} of the intensity scale.\n"
+
+
+def _start_text(schedule: dict[str, Any]) -> str:
+    return f"- Begun from an earlier training: {schedule['start']}.\n" if schedule.get("start") else ""
 
 
 def _coarse_text(schedule: dict[str, Any]) -> str:

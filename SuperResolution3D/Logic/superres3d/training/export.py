@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 from .. import __version__
 from ..intensity import CT_RANGE_HU, MR_PERCENTILES
 from ..methods import INVENTS
-from ..weights import Model, save_model
+from ..weights import CARD, Model, save_model
 from .recipe import AnyRecipe, MultiTaskRecipe, Recipe, VolumeRecipe
 
 CATALOGUE = "catalogue.csv"
@@ -66,7 +67,17 @@ def _schedule(recipe: AnyRecipe) -> dict[str, Any]:
     if isinstance(recipe, VolumeRecipe):
         idle |= set() if recipe.degradation == "thick-slice" else set(_OF_THICK_SLICES)
         idle |= set() if recipe.adversarial else set(_OF_ADVERSARIAL)
-    return {name: value for name, value in recipe.as_dict().items() if name not in idle}
+    schedule = {name: value for name, value in recipe.as_dict().items() if name not in idle}
+    if schedule.get("start"):
+        schedule["start"] = _start(Path(schedule["start"]))
+    return schedule
+
+
+def _start(folder: Path) -> str:
+    """The model that a training began from, without the place where it lay."""
+    card = folder / CARD
+    sha256 = json.loads(card.read_text(encoding="utf-8"))["sha256"] if card.is_file() else "unknown"
+    return f"{folder.name}, SHA-256 {sha256}"
 
 
 def _intensity(modality: str) -> str:
