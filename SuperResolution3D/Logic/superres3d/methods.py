@@ -133,7 +133,7 @@ _TWO_STAGE = (
     Method(
         "two-stage-residual",
         "Two-stage CNN, residual",
-        "Depth CNN, then plane CNN, with the paper's layers over a cubic interpolation; sharper than the paper's form at less cost.",
+        "Depth CNN, then plane CNN, with the paper's layers over a cubic interpolation; trained with noise.",
         "On scans that are already interpolated or strongly filtered there is no lost detail to bring back; on MR that rings from few phase encodings mdcsrn is closer to the truth.",
         kind="two-stage",
         assumes=_BICUBIC,
@@ -144,7 +144,7 @@ _TWO_STAGE = (
         "georgescu2020",
         "Two-stage CNN, as published",
         "Plane CNN, then depth CNN, as published: ReLU outputs, no global residual.",
-        "Where the residual form is available it is closer to the truth at the same cost.",
+        "On noisy scans, which it was not trained for; the residual form takes less time, too.",
         kind="two-stage",
         assumes=_BICUBIC,
         paper=_GEORGESCU,
