@@ -85,13 +85,16 @@ def test_goes_on_where_it_stopped(batch, scans, tmp_path, capsys):
 
 
 def test_slices_of_1_mm(batch, scans, tmp_path, capsys):
-    """The network for CT is the default, and these scans are MR: an interpolation must be named."""
+    """By the default network, and by a method that is named; one that is not for MR is refused."""
     for name in ("b.nrrd", "c.mha"):
         (scans / name).unlink()
     out = tmp_path / "out"
-    assert batch.main([str(scans), str(out), "1mm"]) == 1
+    assert batch.main([str(scans), str(out), "1mm", "through-plane", "virtual-thin-slice"]) == 1
     assert "virtual-thin-slice is not for MR" in capsys.readouterr().out
+    assert batch.main([str(scans), str(tmp_path / "network"), "1mm"]) == 0
     assert batch.main([str(scans), str(out), "1mm", "through-plane", "lanczos"]) == 0
+    by_network, by_lanczos = (sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "d-SR-1mm.nrrd"))) for folder in (tmp_path / "network", out))
+    assert by_network.shape == by_lanczos.shape and not np.array_equal(by_network, by_lanczos)
     assert sorted(path.name for path in out.iterdir()) == ["a-SR-1mm.nii.gz", "d-SR-1mm.nrrd"]
     result = sitk.ReadImage(str(out / "d-SR-1mm.nrrd"))
     assert result.GetSize() == (10, 8, 24)
