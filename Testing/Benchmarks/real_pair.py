@@ -25,7 +25,7 @@ from superres3d.stages import with_means_of
 from superres3d.upscaling import upscale
 from superres3d.volume import Volume, find_slice_axis, read_volume
 
-_SHOWN = ("lanczos", "virtual-thin-slice")
+_SHOWN = ("lanczos", "two-stage-residual")
 
 
 def main(

@@ -15,6 +15,7 @@ from scipy.ndimage import correlate1d, map_coordinates
 from superres3d.degradation import antialiased_bicubic, antialiased_bicubic_matrix, reduction_matrix
 from superres3d.ensemble import FLIPS, IDENTITY
 from superres3d.errors import Cancelled, InputError, ModelError
+from superres3d.evaluation.cards import update_cards
 from superres3d.intensity import intensity_scale
 from superres3d.interpolation import resize
 from superres3d.methods import METHODS, find_method, is_installed
@@ -1114,3 +1115,16 @@ def test_a_training_may_begin_from_a_model(tmp_path):
 def test_no_sharp_slices_to_learn_from(scans, tmp_path):
     with pytest.raises(InputError):
         fitting.fit(small(through_plane=()), scans, tmp_path / "run", accelerator="cpu")
+
+
+def test_a_card_tells_what_an_evaluation_found(scans, tmp_path):
+    """Of a network that refines: its gains where all axes are refined, and its arithmetic a voxel of the scan."""
+    recipe = small(steps=1)
+    model = export_model(MultiTaskNet(recipe.architectures).eval(), recipe, scans, tmp_path / "models")
+    common = {"subject": "s", "modality": recipe.modality, "task": "3-D", "scale": 2, "ssim": 0.9, "psnr_foreground": 30.0}
+    rows = [{**common, "method": name, "psnr": value} for name, value in (("lanczos", 30.0), (recipe.method, 31.5))]
+    content = {"models": {model.name: model.sha256}, "protocol": {"subset": "test"}, "results": rows}
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert update_cards(tmp_path / "results.json", tmp_path / "models") == [model.folder]
+    page = (model.folder / "README.md").read_text()
+    assert "2x: PSNR +1.50" in page and "per voxel of the scan" in page and "plane network" not in page

@@ -48,7 +48,7 @@ def update_cards(results: Path, models: Path) -> list[Path]:
 def _metrics(card: dict[str, Any], content: dict[str, Any]) -> dict[str, Any] | None:
     """None if the evaluation has nothing on the network's own task."""
     if card["stage"] == "volume":
-        task, scales = card["schedule"]["degradation"], None
+        task, scales = card["schedule"].get("degradation", "3-D"), None  # one that refines is measured where it refines all axes
     else:
         task, scales = _TASKS[card["stage"]], [card["scale"]]
     rows = [row for row in content["results"] if (row["modality"], row["task"]) == (card["modality"], task) and (not scales or row["scale"] in scales)]
@@ -57,7 +57,7 @@ def _metrics(card: dict[str, Any], content: dict[str, Any]) -> dict[str, Any] | 
         return None
     return {
         "subset": content["protocol"]["subset"],
-        "task": f"{task}, together with the plane network of the same factor" if task == "3-D" else task,
+        "task": f"{task}, together with the plane network of the same factor" if card["stage"] == "depth" else task,
         "subjects": sorted({row["subject"] for row in rows}),
         "gain_over_lanczos": {f"{scale}x": _gains([row for row in rows if row["scale"] == scale], card["method"]) for scale in scales},
         "protocol": "models/EVALUATION-VOLUMETRIC.md" if card["stage"] == "volume" else "models/EVALUATION.md",
@@ -115,11 +115,12 @@ def _volume_texts(card: dict[str, Any]) -> tuple[str, str, str]:
     network, schedule = card["network"], card["schedule"]
     options = ", ".join(f"{value} {name}" for name, value in network["options"].items())
     base = METHODS[card["method"]].base if card["method"] in METHODS else "its"
+    grid = "scan" if "tasks" in network else "result"
     return (
         f"The network of the method `{card['method']}` for {card['modality']} (family {network['family']}{f', {options}' if options else ''}): {card['parameters']:,} parameters,\n"
-        f"{card['multiply_accumulates_per_pixel']:,} multiply-accumulates per voxel of the result, {f'added to the {base} interpolation' if network['residual'] else 'the published form'}.",
+        f"{card['multiply_accumulates_per_pixel']:,} multiply-accumulates per voxel of the {grid}, {f'added to the {base} interpolation' if network['residual'] else 'the published form'}.",
         "",
-        f"crops ({schedule['patch_depth']} x {schedule['patch']} x {schedule['patch']} voxels of the result)",
+        f"crops ({schedule['patch_depth']} x {schedule['patch']} x {schedule['patch']} voxels of the {grid})",
     )
 
 
