@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -50,13 +51,14 @@ def main(
     modality: Annotated[str, typer.Option()] = "CT",
     subset: Annotated[str, typer.Option()] = "test",
     steps: Annotated[int, typer.Option()] = 3000,
+    jobs: Annotated[int, typer.Option(help="Trainings at a time.")] = 1,
 ) -> None:
     """Train, measure, print the table."""
-    found = {}
-    for variant in VARIANTS:
-        folder = out / "-".join([modality.lower(), *(f"{name}-{value}" for name, value in variant.change.items())])
-        _train(folder, data, modality, steps, variant.change)
-        found[variant.name] = _measure(folder, data, split, modality, subset, variant.ensemble)
+    folders = {variant.name: out / "-".join([modality.lower(), *(f"{name}-{value}" for name, value in variant.change.items())]) for variant in VARIANTS}
+    changes = {folders[variant.name]: variant.change for variant in VARIANTS}  # two variants may share a training
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda folder: _train(folder, data, modality, steps, changes[folder]), changes))
+    found = {variant.name: _measure(folders[variant.name], data, split, modality, subset, variant.ensemble) for variant in VARIANTS}
     print(_table(found))
 
 

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.georgescu import IntermediateLossNet
+from superres3d.networks.slices import build_network
 from superres3d.networks.volumetric import BlueprintNet
 from superres3d.volume import Volume, read_volume
 from superres3d.weights import save_model
@@ -53,10 +53,19 @@ def scan() -> Volume:
     return Volume(voxels, (0.8, 0.9, 3.0), (-40.5, 12.25, 7.0), direction, "MR")
 
 
-def random_network(factors: tuple[int, int], residual: bool, seed: int = 0) -> IntermediateLossNet:
+#: small networks for slices by form
+SMALL_FORMS = {"intermediate-loss": {"filters": 32}, "edsr": {"filters": 16, "blocks": 3}}
+
+
+def slice_network(form: str, factors: tuple[int, int], **sizes) -> dict:
+    """As a card holds it."""
+    return {"form": form, "factors": list(factors), **SMALL_FORMS[form], **sizes}
+
+
+def random_network(form: str, factors: tuple[int, int], seed: int = 0, **sizes) -> torch.nn.Module:
     """A network whose every weight is random, so that every path through it matters."""
     torch.manual_seed(seed)
-    net = IntermediateLossNet(factors, residual=residual)
+    net = build_network(slice_network(form, factors, **sizes))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -67,12 +76,12 @@ def random_network(factors: tuple[int, int], residual: bool, seed: int = 0) -> I
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with random networks under the names of all shipped models."""
     folder = tmp_path / "models"
-    for method, residual in (("two-stage-residual", True), ("georgescu2020", False)):
+    for method, form in (("two-stage-residual", "edsr"), ("georgescu2020", "intermediate-loss")):
         for modality in ("mr", "ct"):
             for stage, scale in (("plane", 2), ("plane", 4), ("depth", 2), ("depth", 4)):
                 factors = (scale, scale if stage == "plane" else 1)
-                network = {"factors": list(factors), "residual": residual}
-                save_model(random_network(factors, residual), f"{method}-{modality}-{stage}-x{scale}", folder, {"network": network})
+                network = {"network": slice_network(form, factors)}
+                save_model(random_network(form, factors), f"{method}-{modality}-{stage}-x{scale}", folder, network)
     monkeypatch.setenv("SUPERRES3D_MODELS", str(folder))
     return folder
 

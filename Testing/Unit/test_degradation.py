@@ -1,11 +1,21 @@
 """The papers' degradations (MATLAB's antialiased imresize, k-space truncation, slice profiles) against independent implementations."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
-from superres3d.degradation import antialiased_bicubic, antialiased_bicubic_matrix, gaussian_kernel_3, interval_means, kspace_truncation, slice_profile_matrix
+from superres3d.degradation import (
+    antialiased_bicubic,
+    antialiased_bicubic_matrix,
+    gaussian_kernel_3,
+    interval_means,
+    kspace_truncation,
+    reduction_matrix,
+    slice_profile_matrix,
+)
 from superres3d.interpolation import resize
 
 from .conftest import smooth_noise
@@ -165,3 +175,35 @@ def test_interval_means_are_integrals(fine, coarse):
     line = np.random.default_rng(4).random(fine)
     integral = np.interp(np.linspace(0, fine, coarse + 1), np.arange(fine + 1), np.concatenate([[0.0], np.cumsum(line)]))
     np.testing.assert_allclose(interval_means(fine, coarse) @ line, np.diff(integral) * coarse / fine, atol=1e-6)
+
+
+# Reductions by any factor
+
+
+@pytest.mark.parametrize("factor", [1.2, 1.4, 2, 3.3])
+@pytest.mark.parametrize("length", [31, 64])
+def test_reductions_keep_the_mean_and_the_extent(length, factor):
+    """A constant stays, and away from the ends a straight line stays where it is."""
+    matrix = reduction_matrix(length, factor)
+    count = round(length / factor)
+    assert matrix.shape == (count, length)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1.0, atol=1e-12)
+    centres = (np.arange(count) + 0.5) * length / count - 0.5
+    reach = math.ceil(2 * length / count) + 1
+    inner = (centres > reach) & (centres < length - 1 - reach)
+    assert inner.any()
+    np.testing.assert_allclose((matrix @ np.arange(length))[inner], centres[inner], atol=0.03 * length / count)
+
+
+@pytest.mark.parametrize("length, factor", [(32, 2), (24, 4), (30, 3)])
+def test_whole_reductions_are_the_antialiased_bicubic(length, factor):
+    np.testing.assert_allclose(reduction_matrix(length, factor), antialiased_bicubic_matrix(length, factor), atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1.4, 2.5])
+def test_reductions_agree_with_pillow(factor):
+    image = smooth_noise((64, 48))
+    counts = [round(n / factor) for n in image.shape]
+    expected = np.asarray(Image.fromarray(image).resize((counts[1], counts[0]), Image.Resampling.BICUBIC))
+    result = reduction_matrix(64, factor) @ image @ reduction_matrix(48, factor).T
+    np.testing.assert_allclose(result[3:-3, 3:-3], expected[3:-3, 3:-3], atol=2e-6)

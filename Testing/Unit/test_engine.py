@@ -14,7 +14,7 @@ from superres3d.runtimes.openvino_cpu import OpenVINORuntime
 from superres3d.runtimes.pytorch import PyTorchRuntime
 from superres3d.weights import find_model, load_network, load_volume_network, model_folders
 
-from .conftest import smooth_noise
+from .conftest import random_network, slice_network, smooth_noise
 
 NAME = "two-stage-residual-mr-plane-x2"
 EVERY = sorted(folder.parent.name for root in model_folders() for folder in root.glob("*/card.json"))
@@ -69,18 +69,16 @@ def test_half_precision_stays_close(name):
     assert error < (1 / 4096 if "-ct-" in name else 0.1 / 255)
 
 
-@pytest.mark.parametrize("switches", [{"second_block": False}, {"short_skips": False}, {"long_skip": False}, {"filters": 48}])
-@pytest.mark.parametrize("residual", [False, True])
-def test_the_graph_of_every_ablation(tmp_path, monkeypatch, switches, residual):
-    from superres3d.networks.georgescu import IntermediateLossNet
+@pytest.mark.parametrize(
+    "form, switches",
+    [("intermediate-loss", {switch: False}) for switch in ("second_block", "short_skips", "long_skip")]
+    + [("intermediate-loss", {"filters": 48}), ("edsr", {"filters": 8, "blocks": 1})],
+)
+def test_the_graph_of_every_ablation(tmp_path, monkeypatch, form, switches):
     from superres3d.weights import save_model
 
-    torch.manual_seed(1)
-    net = IntermediateLossNet((2, 2), **{"filters": 32, **switches}, residual=residual)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
-    save_model(net, "a", tmp_path, {"network": {"factors": [2, 2], **switches, "residual": residual}})
+    net = random_network(form, (2, 2), seed=1, **switches)
+    save_model(net, "a", tmp_path, {"network": slice_network(form, (2, 2), **switches)})
     monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
     images = smooth_noise((1, 20, 22))
     refined = OpenVINORuntime(half=False).load(find_model("a")).ensemble(images, (IDENTITY,), lambda: None)

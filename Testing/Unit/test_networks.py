@@ -1,21 +1,23 @@
-"""The paper's networks against their printed sizes and a computation by hand with scipy."""
+"""The networks for slices against printed sizes and a computation by hand with scipy."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.signal import correlate2d
 from superres3d.interpolation import resize
+from superres3d.networks.edsr import EDSR
 from superres3d.networks.georgescu import IntermediateLossNet, sub_pixel
+from superres3d.networks.slices import build_network
+from torch.utils.flop_counter import FlopCounterMode
 
-from .conftest import random_network, smooth_noise
+from .conftest import SMALL_FORMS, random_network, slice_network, smooth_noise
 
 SIZES = {(2, 2): (57_573, 114_336), (4, 4): (61_041, 345_888), (2, 1): (56_995, 75_744), (4, 1): (57_573, 114_336)}
 
 
-@pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("factors", SIZES)
-def test_parameters_and_arithmetic_are_the_papers(factors, residual):
-    net = IntermediateLossNet(factors, residual=residual)
+def test_parameters_and_arithmetic_are_the_papers(factors):
+    net = IntermediateLossNet(factors)
     assert sum(parameter.numel() for parameter in net.parameters()) == SIZES[factors][0]
     assert net.architecture.multiply_accumulates == SIZES[factors][1]
 
@@ -42,23 +44,19 @@ def interleave(channels, rows, columns):
     return image
 
 
-@pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("factors", [(2, 2), (4, 1)])
-def test_forward_is_the_papers_figure_2(factors, residual):
-    net = random_network(factors, residual)
+def test_forward_is_the_papers_figure_2(factors):
+    net = random_network("intermediate-loss", factors)
     image = smooth_noise((7, 9)).astype(np.float64)
     low, high = net.low, net.high
     c1 = relu(convolve(low[0], [image]))
     c3 = add(relu(convolve(low[2], relu(convolve(low[1], c1)))), c1)
     c5 = add(relu(convolve(low[4], relu(convolve(low[3], c3)))), c1)
     c6 = convolve(low[5], c5)
-    between = interleave(c6 if residual else relu(c6), *factors)
-    if residual:
-        between = between + resize(image, factors, "cubic")
+    between = interleave(relu(c6), *factors)
     c7 = relu(convolve(high[0], [between]))
     c9 = add(relu(convolve(high[2], relu(convolve(high[1], c7)))), c7)
-    final = convolve(high[3], c9)[0]
-    final = final + between if residual else np.maximum(final, 0)
+    final = np.maximum(convolve(high[3], c9)[0], 0)
     with torch.inference_mode():
         outputs = net.outputs(torch.from_numpy(image).float()[None, None])
     for output, expected in zip(outputs, (final, between)):
@@ -85,23 +83,53 @@ def test_ablation_switches_change_the_network(switch, difference):
     assert not torch.allclose(full(image), ablated(image))
 
 
-def test_without_the_second_block_the_intermediate_is_the_output():
-    final, between = IntermediateLossNet((2, 2), second_block=False).outputs(torch.rand(1, 1, 6, 6))
-    assert final is between
+def test_without_the_second_block_there_is_no_intermediate_output():
+    net = random_network("intermediate-loss", (2, 2), second_block=False)
+    image = torch.rand(1, 1, 6, 6)
+    (final,) = net.outputs(image)
+    assert torch.equal(final, net(image))
 
 
-def test_an_untrained_residual_network_is_cubic_interpolation():
+#: what the shipped networks of the same arithmetic as the paper's have: filters, blocks
+EDSR_SIZES = {(2, 2): (32, 6), (4, 4): (48, 8), (2, 1): (32, 4), (4, 1): (32, 6)}
+
+
+@pytest.mark.parametrize("factors", EDSR_SIZES)
+def test_edsr_costs_what_it_says_and_no_more_than_the_papers(factors):
+    net = EDSR(factors, *EDSR_SIZES[factors])
+    with FlopCounterMode(display=False) as counter:
+        net(torch.rand(1, 1, 16, 16))
+    interpolation = net.interpolation.numel()  # its weights are not trained
+    assert net.architecture.multiply_accumulates == counter.get_total_flops() / 2 / 256 - interpolation
+    assert 0.95 * SIZES[factors][1] < net.architecture.multiply_accumulates <= SIZES[factors][1]
+
+
+@pytest.mark.parametrize("factors", [(2, 2), (4, 1)])
+def test_edsr_by_hand(factors):
+    net = random_network("edsr", factors)
+    image = smooth_noise((7, 9)).astype(np.float64)
+    features = convolve(net.head, [image])
+    for first, second in net.blocks:
+        features = add(features, convolve(second, relu(convolve(first, features))))
+    expected = interleave(convolve(net.tail, features), *factors) + resize(image, factors, "cubic")
+    with torch.inference_mode():
+        refined = net(torch.from_numpy(image).float()[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(refined, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("factors", EDSR_SIZES)
+def test_an_untrained_edsr_is_cubic_interpolation(factors):
     image = smooth_noise((10, 11))
-    net = IntermediateLossNet((4, 4), residual=True)
-    expected = resize(image, (4, 4), "cubic")
+    net = EDSR(factors)
+    expected = resize(image, factors, "cubic")
     np.testing.assert_allclose(net(torch.from_numpy(image)[None, None])[0, 0].detach().numpy(), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("form", SMALL_FORMS)
 @pytest.mark.parametrize("factors", SIZES)
-def test_receptive_halo_is_tight(factors, residual):
+def test_receptive_halo_is_tight(form, factors):
     """The gradient of one output pixel reaches exactly as far as the halo says, and no further."""
-    net = IntermediateLossNet(factors, residual=residual)
+    net = build_network(slice_network(form, factors))
     for parameter in net.parameters():  # positive everywhere: no path can cancel
         torch.nn.init.uniform_(parameter, 0.01, 0.02)
     reach = [0, 0]
@@ -112,6 +140,31 @@ def test_receptive_halo_is_tight(factors, residual):
             rows, columns = torch.nonzero(image.grad[0, 0], as_tuple=True)
             reach = [max(reach[0], int((rows - 20).abs().max())), max(reach[1], int((columns - 20).abs().max()))]
     assert tuple(reach) == net.architecture.halo
+
+
+@pytest.mark.parametrize("sizes", [{"filters": 24, "blocks": 5}, {"filters": 24}, {"blocks": 4}, {}])
+def test_a_grown_edsr_is_the_smaller_one_and_can_learn(sizes):
+    small = random_network("edsr", (2, 1))
+    grown = EDSR((2, 1), **{**SMALL_FORMS["edsr"], **sizes})
+    grown.grow_from(small.state_dict())
+    image = torch.rand(1, 1, 12, 11)
+    refined = grown(image)
+    torch.testing.assert_close(refined, small(image), atol=1e-5, rtol=0)
+    (refined - torch.rand_like(refined)).abs().mean().backward()
+    assert all(second.weight.grad.any() for _, second in grown.blocks)
+    assert grown.tail.weight.grad.any(dim=(0, 2, 3)).all()
+
+
+@pytest.mark.parametrize(
+    "form, factors, sizes",
+    [("edsr", (2, 2), {}), ("edsr", (4, 1), {}), ("edsr", (2, 1), {"filters": 20}), ("edsr", (2, 1), {"blocks": 4}), ("intermediate-loss", (2, 1), {})],
+)
+def test_only_a_smaller_edsr_of_the_same_factors_grows(form, factors, sizes):
+    net = EDSR((2, 1), **SMALL_FORMS["edsr"])
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with pytest.raises(ValueError, match="no smaller network of the same factors"):
+        net.grow_from(random_network(form, factors, **sizes).state_dict())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
 @pytest.mark.parametrize("filters", [32, 64, 128])

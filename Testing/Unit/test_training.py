@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from superres3d.errors import InputError
+from superres3d.networks.slices import build_network
 from superres3d.training import fit as fitting
 from superres3d.training.export import export_model
 from superres3d.training.recipe import Recipe, load_recipe
@@ -27,14 +28,14 @@ def scans(tmp_path):
 
 
 def small(**changes) -> Recipe:
-    values = {"volumes": ("a", "b"), "validation": ("v",), "patch": 8, "patch_across": 8, "batch": 8, "steps": 60, "residual": True, "method": "trial"}
+    values = {"volumes": ("a", "b"), "validation": ("v",), "patch": 8, "patch_across": 8, "batch": 8, "steps": 60, "form": "edsr", "filters": 16, "blocks": 3, "method": "trial"}
     return Recipe(**{**values, **changes})
 
 
-@pytest.mark.parametrize("stage, scale, residual", [("plane", 2, True), ("depth", 2, True), ("plane", 4, False), ("depth", 4, False)])
-def test_a_few_steps_reduce_the_loss(scans, tmp_path, monkeypatch, stage, scale, residual):
+@pytest.mark.parametrize("stage, scale, form", [("plane", 2, "edsr"), ("depth", 2, "edsr"), ("plane", 4, "intermediate-loss"), ("depth", 4, "intermediate-loss")])
+def test_a_few_steps_reduce_the_loss(scans, tmp_path, monkeypatch, stage, scale, form):
     monkeypatch.setattr(fitting, "EPOCH_STEPS", 20)
-    recipe = small(stage=stage, scale=scale, residual=residual, learning_rate=3e-3)
+    recipe = small(stage=stage, scale=scale, form=form, learning_rate=3e-3)
     fitting.fit(recipe, scans, tmp_path / "run", accelerator="cpu")
     rows = [line.split(",") for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
     column = rows[0].index("val_psnr")
@@ -51,31 +52,30 @@ def test_a_resumed_run_equals_an_uninterrupted_one(scans, tmp_path, monkeypatch)
     class Interrupted(Exception):
         pass
 
-    real = fitting.TwoLossModule.training_step
+    real = fitting.SliceModule.training_step
 
     def breaks(self, patches, index):
         if self.global_step == 7:
             raise Interrupted
         return real(self, patches, index)
 
-    monkeypatch.setattr(fitting.TwoLossModule, "training_step", breaks)
+    monkeypatch.setattr(fitting.SliceModule, "training_step", breaks)
     with pytest.raises(Interrupted):
         fitting.fit(recipe, scans, tmp_path / "parts", accelerator="cpu")
-    monkeypatch.setattr(fitting.TwoLossModule, "training_step", real)
+    monkeypatch.setattr(fitting.SliceModule, "training_step", real)
     resumed = fitting.fit(recipe, scans, tmp_path / "parts", accelerator="cpu")
     for one, other in zip(whole.parameters(), resumed.parameters()):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 
 def test_export_carries_attribution(scans, tmp_path):
-    from superres3d.networks.georgescu import IntermediateLossNet
-
     recipe = small()
-    model = export_model(IntermediateLossNet(**recipe.network), recipe, scans, tmp_path / "models")
+    model = export_model(build_network(recipe.network), recipe, scans, tmp_path / "models")
     card = json.loads((model.folder / "card.json").read_text())
     assert model.name == "trial-mr-plane-x2"
     assert card["training_subjects"][0] == {"id": "a", "licence": "CC0", "source": "somewhere"}
     assert card["schedule"]["steps"] == 60 and card["validation_subjects"] == ["v"]
+    assert not {"intermediate_weight", "second_block", "filters"} & set(card["schedule"])  # the first two are of the other form, the last is under network
 
 
 def test_samples_depend_on_their_number_alone():
@@ -84,6 +84,14 @@ def test_samples_depend_on_their_number_alone():
     first, later = PatchDataset(recipe, volumes, 10), PatchDataset(recipe, volumes, 10, first=4)
     assert torch.equal(first[7], later[3])
     assert not torch.equal(first[7], first[3])
+
+
+def test_a_volume_is_drawn_as_often_as_its_share_says():
+    """One of three volumes, each of a value of its own, three times as often as either other: three of five patches."""
+    volumes = {name: np.full((20, 60, 60), value, np.float32) for name, value in (("a", 1.0), ("b", 2.0), ("c", 3.0))}
+    drawn = PatchDataset(small(volumes=tuple(volumes), shares={"b": 3.0}), volumes, 600)
+    values = np.array([float(drawn[number].mean()) for number in range(600)])
+    assert [np.mean(values == value) for value in (1.0, 2.0, 3.0)] == pytest.approx([0.2, 0.6, 0.2], abs=0.06)
 
 
 def test_depth_samples_run_along_the_depth():
@@ -114,6 +122,10 @@ def test_shipped_recipes_are_valid_and_keep_test_subjects_out(name, modality, st
         ("steps = 0", "steps is 0"),
         ("a = [", "cannot be read"),
         ("include = 'nothing.toml'", "cannot be read"),
+        ("form = 'unet'", "form is 'unet'; give one of intermediate-loss, edsr"),
+        ("form = 'edsr'\nblocks = 0", "blocks is 0"),
+        ("volumes = ['a']\nshares = { b = 2.0 }", "shares give b 2.0; name one of its volumes"),
+        ("volumes = ['a']\nshares = { a = 0 }", "shares give a 0; .* give a number above 0"),
     ],
 )
 def test_bad_recipes(tmp_path, text, sentence):

@@ -7,13 +7,13 @@ from superres3d.engine import Engine
 from superres3d.errors import Cancelled, DeviceError, InputError, ResourceError
 from superres3d.intensity import intensity_scale
 from superres3d.methods import METHODS
-from superres3d.networks.georgescu import IntermediateLossNet
+from superres3d.networks.slices import build_network
 from superres3d.tiling import blocks, choose_block, scaled, stage_regions
 from superres3d.upscaling import upscale
 from superres3d.volume import Volume, to_image
 from superres3d.weights import save_model
 
-from .conftest import smooth_noise
+from .conftest import slice_network, smooth_noise
 
 ALL_FACTORS = [((2, 2), "k"), ((4, 4), "k"), ((2, 1), "k"), ((1, 2), "k"), ((1, 4), "j"), ((2, 4), "i")]
 
@@ -97,7 +97,7 @@ def test_too_small_a_halo_would_be_seen(models, monkeypatch):
     """The tile test can fail: one pixel less of halo changes the result."""
     scan = Volume(smooth_noise((8, 40, 40)) * 900, modality="MR")
     whole = upscale(scan, (2, 1), ensemble="none").volume.voxels
-    monkeypatch.setattr("superres3d.networks.architecture.Architecture.halo", (5, 5))
+    monkeypatch.setattr("superres3d.networks.architecture.EDSRArchitecture.halo", (5, 5))
     monkeypatch.setattr("superres3d.upscaling.choose_block", lambda *_: (8, 20, 20))
     assert np.abs(upscale(scan, (2, 1), ensemble="none").volume.voxels - whole).max() > 1e-4
 
@@ -124,8 +124,8 @@ def interpolating_models(folder, method: str, modality: str) -> None:
     """Replace the random networks by untrained residual ones: those interpolate."""
     for stage in ("plane", "depth"):
         factors = [2, 2 if stage == "plane" else 1]
-        net = IntermediateLossNet(tuple(factors), residual=True)
-        save_model(net, f"{method}-{modality}-{stage}-x2", folder, {"network": {"factors": factors, "residual": True}})
+        network = slice_network("edsr", factors)
+        save_model(build_network(network), f"{method}-{modality}-{stage}-x2", folder, {"network": network})
 
 
 @pytest.mark.parametrize("method", BY_FACTOR)

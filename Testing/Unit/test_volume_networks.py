@@ -237,7 +237,7 @@ BY_HAND = {
     "virtual-thin-slice": virtual_thin_slice, "srcnn": srcnn, "pix2pix": pix2pix,
 }  # fmt: skip
 OTHER_FORMS = [("mdcsrn", {"reconstruction": True}), ("virtual-thin-slice", {"detail": 3})]
-REFINING = {"mdsr"}  # another size out than in: test_multi_task.py
+REFINING = {"mdsr"}  # another size out than in: test_multi_task_network.py
 assert set(BY_HAND) == set(FAMILIES) - REFINING == set(SMALL_OPTIONS)
 
 

@@ -9,14 +9,14 @@ from superres3d.errors import ModelError
 from superres3d.methods import METHODS
 from superres3d.weights import find_model, load_network, load_volume_network, save_model, verified_weights
 
-from .conftest import random_network
+from .conftest import random_network, slice_network
 
 NAME = "two-stage-residual-mr-plane-x2"
 
 
 def test_saved_networks_come_back(tmp_path, monkeypatch):
-    net = random_network((4, 1), residual=False, seed=7)
-    save_model(net, "a", tmp_path, {"network": {"factors": [4, 1], "residual": False}})
+    net = random_network("intermediate-loss", (4, 1), seed=7)
+    save_model(net, "a", tmp_path, {"network": slice_network("intermediate-loss", (4, 1))})
     monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
     back = load_network(find_model("a"))
     image = torch.rand(1, 1, 9, 9)

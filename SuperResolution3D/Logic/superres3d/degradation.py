@@ -8,6 +8,7 @@ thick slices at a wide interval.  All keep the field of view.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -22,16 +23,7 @@ def antialiased_bicubic_matrix(length: int, factor: int) -> np.ndarray:
     Row ``o`` samples the line around ``(o + 0.5) * factor - 0.5`` with a cubic kernel
     stretched by ``factor``; what falls over an edge is mirrored back (half-sample symmetric).
     """
-    shortened = -(-length // factor)
-    matrix = np.zeros((shortened, length))
-    taps = np.arange(-2 * factor - 1, 2 * factor + 2)
-    for row in range(shortened):
-        centre = (row + 0.5) * factor - 0.5
-        index = int(np.floor(centre)) + taps
-        weight = cubic_kernel((centre - index) / factor)
-        folded = np.mod(index, 2 * length)
-        folded = np.where(folded < length, folded, 2 * length - 1 - folded)
-        np.add.at(matrix[row], folded, weight / weight.sum())
+    matrix = _cubic_rows(length, -(-length // factor), factor)
     matrix.setflags(write=False)
     return matrix
 
@@ -39,12 +31,17 @@ def antialiased_bicubic_matrix(length: int, factor: int) -> np.ndarray:
 def reduction_matrix(length: int, factor: float) -> np.ndarray:
     """Matrix (round(length / factor), length): as :func:`antialiased_bicubic_matrix` for any factor above 1, over the same extent."""
     count = round(length / factor)
-    step = length / count
+    return _cubic_rows(length, count, length / count)
+
+
+def _cubic_rows(length: int, count: int, step: float) -> np.ndarray:
+    """Matrix (count, length) whose rows are cubic kernels stretched by ``step``, ``step`` apart, edges mirrored."""
     centres = (np.arange(count) + 0.5) * step - 0.5
-    index = np.floor(centres).astype(int)[:, None] + np.arange(-int(2 * step) - 1, int(2 * step) + 3)[None, :]
-    weights = cubic_kernel((centres[:, None] - index) / step)
+    reach = math.ceil(2 * step)
+    taps = np.floor(centres).astype(int)[:, None] + np.arange(-reach, reach + 1)[None, :]
+    weights = cubic_kernel((centres[:, None] - taps) / step)
     weights /= weights.sum(axis=1, keepdims=True)
-    folded = np.mod(index, 2 * length)
+    folded = np.mod(taps, 2 * length)
     folded = np.where(folded < length, folded, 2 * length - 1 - folded)
     matrix = np.zeros((count, length))
     np.add.at(matrix, (np.arange(count)[:, None], folded), weights)

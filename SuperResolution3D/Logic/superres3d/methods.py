@@ -133,11 +133,11 @@ _TWO_STAGE = (
     Method(
         "two-stage-residual",
         "Two-stage CNN, residual",
-        "Depth CNN, then plane CNN, with the paper's layers over a cubic interpolation; trained with noise.",
+        "Depth CNN, then plane CNN: residual blocks over a cubic interpolation, at the published cost; trained with noise.",
         "On scans that are already interpolated or strongly filtered there is no lost detail to bring back; on MR that rings from few phase encodings mdcsrn is closer to the truth.",
         kind="two-stage",
         assumes=_BICUBIC,
-        paper=f"{_GEORGESCU}; linear outputs, global residual and the order of the stages are this project's",
+        paper=f"{_GEORGESCU}; the layers are those of EDSR (Lim, Son, Kim, Nah, Lee. CVPR workshops 2017), the order of the stages is this project's",
         order=("depth", "plane"),
     ),
     Method(

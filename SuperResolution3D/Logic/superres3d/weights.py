@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelError
-from .networks.architecture import Architecture
+from .networks.architecture import Architecture, architecture_from_card
 from .networks.families import VolumeArchitecture
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
@@ -107,7 +107,7 @@ def verified_weights(model: Model) -> bytes:
 def architecture_of(model: Model) -> Architecture:
     """The network that the card describes (ModelError if it describes none)."""
     try:
-        return Architecture.from_card(model.network)
+        return architecture_from_card(model.network)
     except (KeyError, TypeError) as error:
         raise ModelError(f"The card of the model {model.name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
 
@@ -148,11 +148,11 @@ def load_network(model: Model):
     """
     from safetensors.torch import load
 
-    from .networks.georgescu import IntermediateLossNet
+    from .networks.slices import build_network
 
     content = verified_weights(model)
     try:
-        net = IntermediateLossNet(**model.network)
+        net = build_network(model.network)
         net.load_state_dict(load(content))
     except Exception as error:  # safetensors and torch each raise their own kinds
         reason = str(error).splitlines()[0]

@@ -84,7 +84,7 @@ def card_page(card: dict[str, Any]) -> str:
 
 - Intensities: {card["intensity"]}.
 - Degradation in training: {card["degradation"]}; {degradation}intensity gain up to {schedule["gain"]}.
-{_noise_text(schedule)}{_coarse_text(schedule)}{_start_text(schedule)}- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} {size}, Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
+{_shares_text(schedule)}{_noise_text(schedule)}{_coarse_text(schedule)}{_start_text(schedule)}- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} {size}, Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
 - Validation subjects: {", ".join(card["validation_subjects"])}.
 - SHA-256 of `weights.safetensors`: `{card["sha256"]}`.
 
@@ -101,10 +101,11 @@ def card_page(card: dict[str, Any]) -> str:
 def _two_stage_texts(card: dict[str, Any]) -> tuple[str, str, str]:
     """What it is, more on the degradation, and what a sample is."""
     network, schedule = card["network"], card["schedule"]
+    form = f"{network['blocks']} residual blocks over cubic interpolation" if network["form"] == "edsr" else "the published form"
     return (
         f"The {card['stage']} network of the method `{card['method']}` for {card['modality']}, factor {card['scale']}: {card['parameters']:,} parameters,\n"
         f"{card['multiply_accumulates_per_pixel']:,} multiply-accumulates per input pixel, "
-        f"{'residual over cubic interpolation' if network['residual'] else 'the published form'}, {network['filters']} filters.",
+        f"{network['filters']} filters, {form}.",
         f"blur with probability {schedule['blur_probability']}, sigma up to {schedule['blur_sigma']} pixel; ",
         f"patches ({schedule['patch']} low-resolution pixels)",
     )
@@ -122,6 +123,11 @@ def _volume_texts(card: dict[str, Any]) -> tuple[str, str, str]:
         "",
         f"crops ({schedule['patch_depth']} x {schedule['patch']} x {schedule['patch']} voxels of the {grid})",
     )
+
+
+def _shares_text(schedule: dict[str, Any]) -> str:
+    told = ", ".join(f"{name} {share:g} times" for name, share in schedule.get("shares", {}).items())
+    return f"- Drawn more often than the other subjects: {told}.\n" if told else ""
 
 
 def _noise_text(schedule: dict[str, Any]) -> str:

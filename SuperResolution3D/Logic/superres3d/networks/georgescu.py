@@ -3,26 +3,18 @@
 One class serves both stages.  The plane CNN refines both axes of a slice,
 ``factors=(r, r)``; the depth CNN refines the rows of a slice whose rows run along
 the depth, ``factors=(r, 1)``.
-
-Two forms, with the same convolutions:
-
-* ``residual=False``: the paper's network.  ReLU after every convolution, the output included.
-* ``residual=True``: the two outputs are linear and are added to a cubic interpolation of the
-  input, so the convolutions only learn what interpolation misses.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ..interpolation import phase_weights
-from .architecture import Architecture
+from .architecture import IntermediateLossArchitecture
 
 
 class IntermediateLossNet(nn.Module):
-    """Six convolutions at low resolution, a sub-pixel layer, four at high resolution.
+    """Six convolutions at low resolution, a sub-pixel layer, four at high resolution; ReLU after each, the output included.
 
     Args:
         factors: refinement of (rows, columns): (2, 2), (4, 4), (2, 1) or (4, 1).
@@ -30,7 +22,6 @@ class IntermediateLossNet(nn.Module):
         second_block: without it the sub-pixel layer gives the output, as in ESPCN.
         short_skips: add conv 1 to conv 3, and conv 7 to conv 9.
         long_skip: add conv 1 to conv 5.
-        residual: see the module's text.
 
     Shape:
         input (N, 1, H, W) float, output (N, 1, H * factors[0], W * factors[1]).
@@ -44,43 +35,25 @@ class IntermediateLossNet(nn.Module):
         second_block: bool = True,
         short_skips: bool = True,
         long_skip: bool = True,
-        residual: bool = False,
     ):
         super().__init__()
-        self.architecture = Architecture(tuple(factors), filters, second_block, short_skips, long_skip, residual)
-        self.factors = tuple(factors)
-        self.short_skips = short_skips
-        self.long_skip = long_skip
-        self.residual = residual
-        phases = factors[0] * factors[1]
-        widths = [1] + [filters] * 5 + [phases]
+        self.architecture = IntermediateLossArchitecture(tuple(factors), filters, second_block, short_skips, long_skip)
+        widths = [1] + [filters] * 5 + [self.architecture.phases]
         self.low = nn.ModuleList(_conv(a, b) for a, b in zip(widths, widths[1:]))
         widths = [1] + [filters] * 3 + [1]
         self.high = nn.ModuleList(_conv(a, b) for a, b in zip(widths, widths[1:])) if second_block else None
-        if residual:
-            kernel = _interpolation_kernel(self.factors)
-            self.register_buffer("interpolation", kernel, persistent=False)
-            for last in (self.low[-1], self.high[-1] if second_block else None):
-                if last is not None:
-                    nn.init.zeros_(last.weight)
 
     def forward(self, image: Tensor) -> Tensor:
         """The final output; see :meth:`outputs`."""
         return self.outputs(image)[0]
 
-    def outputs(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(final, intermediate) output, both (N, 1, H * factors[0], W * factors[1])."""
-        features = self._trunk(self.low[:-1], image)
-        phases = self.low[-1](features)
-        if self.residual:
-            phases = phases + self._interpolated_phases(image)
-        else:
-            phases = torch.relu(phases)
-        intermediate = sub_pixel(phases, self.factors)
+    def outputs(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The final and the intermediate output, each (N, 1, H * factors[0], W * factors[1]); without the second block only the final one."""
+        phases = torch.relu(self.low[-1](self._trunk(self.low[:-1], image)))
+        intermediate = sub_pixel(phases, self.architecture.factors)
         if self.high is None:
-            return intermediate, intermediate
-        final = self.high[-1](self._trunk(self.high[:-1], intermediate))
-        return (final + intermediate if self.residual else torch.relu(final)), intermediate
+            return (intermediate,)
+        return torch.relu(self.high[-1](self._trunk(self.high[:-1], intermediate))), intermediate
 
     def _trunk(self, layers, image: Tensor) -> Tensor:
         """conv, ReLU, with the first layer's output added after the third and fifth."""
@@ -88,16 +61,9 @@ class IntermediateLossNet(nn.Module):
         features = first
         for index, layer in enumerate(layers[1:], start=2):
             features = torch.relu_(layer(features))
-            if (index == 3 and self.short_skips) or (index == 5 and self.long_skip):
+            if (index == 3 and self.architecture.short_skips) or (index == 5 and self.architecture.long_skip):
                 features = features + first
         return features
-
-    def _interpolated_phases(self, image: Tensor) -> Tensor:
-        rows, columns = (size // 2 for size in self.interpolation.shape[-2:])
-        # In half precision only the residual may be rounded, never the scan itself.
-        with torch.autocast(image.device.type, enabled=False):
-            padded = functional.pad(image.float(), (columns, columns, rows, rows), mode="replicate")
-            return functional.conv2d(padded, self.interpolation)
 
 
 def sub_pixel(phases: Tensor, factors: tuple[int, int]) -> Tensor:
@@ -114,11 +80,3 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def _interpolation_kernel(factors: tuple[int, int]) -> Tensor:
-    """Cubic interpolation as one convolution: (phases, 1, taps, taps)."""
-    rows = torch.from_numpy(phase_weights(factors[0], "cubic")) if factors[0] > 1 else torch.ones(1, 1)
-    columns = torch.from_numpy(phase_weights(factors[1], "cubic")) if factors[1] > 1 else torch.ones(1, 1)
-    kernel = torch.einsum("ph,qw->pqhw", rows.double(), columns.double())
-    return kernel.reshape(-1, 1, rows.shape[1], columns.shape[1]).float()

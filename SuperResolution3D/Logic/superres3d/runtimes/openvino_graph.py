@@ -1,11 +1,11 @@
-"""The ten-layer network as an OpenVINO graph, made from the trained tensors; no torch, no second file of weights.
+"""The networks for slices as OpenVINO graphs, made from the trained tensors; no torch, no second file of weights.
 
-The graph differs from the PyTorch module in two ways that leave the result the same:
+The graphs differ from the PyTorch modules in two ways that leave the result the same:
 
-* Of a residual network it gives only the correction; the cubic interpolation, the same for all
+* Of a residual network they give only the correction; the cubic interpolation, the same for all
   members of an ensemble, is added once in float32.
-* The last convolution has one output channel, which wastes a vector unit.  It is written as a
-  strided convolution that gives a block of 4 x 4 output pixels as 16 channels, then rearranged.
+* The last convolution of the paper's network has one output channel, which wastes a vector unit.  It is written
+  as a strided convolution that gives a block of 4 x 4 output pixels as 16 channels, then rearranged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..networks.architecture import Architecture
+from ..networks.architecture import Architecture, EDSRArchitecture, IntermediateLossArchitecture
 from .openvino_import import op, ov
 
 _BLOCK = 4
@@ -25,7 +25,7 @@ def build_graph(architecture: Architecture, tensors: Mapping[str, np.ndarray], s
     """A model for inputs (N, 1, H, W) float32 of one shape.
 
     Args:
-        architecture: the switches of the network.
+        architecture: sizes and switches of the network.
         tensors: the trained tensors by their names in ``weights.safetensors``.
         shape: (N, H, W).
 
@@ -35,22 +35,24 @@ def build_graph(architecture: Architecture, tensors: Mapping[str, np.ndarray], s
     count, height, width = shape
     image = op.parameter([count, 1, height, width], np.float32, name="image")
     layer = _Layers(tensors)
-    phases = layer.convolve(_trunk(layer, "low", 5, image, architecture), "low.5")
-    if architecture.residual:
-        base = op.constant(_cubic_kernel(architecture.factors))
-        rows, columns = (size // 2 for size in base.shape[2:])
-        edge = np.array([0, 0, rows, columns], np.int64)
-        padded = op.pad(image, op.constant(edge), op.constant(edge), "edge")
-        full = op.add(phases, op.convolution(padded, base, [1, 1], [0, 0], [0, 0], [1, 1]))
-    else:
-        full = phases = op.relu(phases)
-    middle = _sub_pixel(full, architecture.factors)
+    output = _edsr(layer, image, architecture) if isinstance(architecture, EDSRArchitecture) else _intermediate_loss_net(layer, image, architecture)
+    return ov.Model([op.result(output)], [image], "superres3d")
+
+
+def _edsr(layer: _Layers, image, architecture: EDSRArchitecture):
+    features = layer.convolve(image, "head")
+    for block in range(architecture.blocks):
+        first = op.relu(layer.convolve(features, f"blocks.{block}.0"))
+        features = op.add(features, layer.convolve(first, f"blocks.{block}.1"))
+    return _sub_pixel(layer.convolve(features, "tail"), architecture.factors)
+
+
+def _intermediate_loss_net(layer: _Layers, image, architecture: IntermediateLossArchitecture):
+    phases = op.relu(layer.convolve(_trunk(layer, "low", 5, image, architecture), "low.5"))
+    intermediate = _sub_pixel(phases, architecture.factors)
     if not architecture.second_block:
-        return _finish(_sub_pixel(phases, architecture.factors), image)
-    final = _last(layer, _trunk(layer, "high", 3, middle, architecture))
-    if architecture.residual:
-        return _finish(op.add(final, _sub_pixel(phases, architecture.factors)), image)
-    return _finish(op.relu(final), image)
+        return intermediate
+    return op.relu(_last(layer, _trunk(layer, "high", 3, intermediate, architecture)))
 
 
 class _Layers:
@@ -65,7 +67,7 @@ class _Layers:
         return op.add(convolved, op.constant(bias.reshape(1, -1, 1, 1)))
 
 
-def _trunk(layer: _Layers, block: str, count: int, image, architecture: Architecture):
+def _trunk(layer: _Layers, block: str, count: int, image, architecture: IntermediateLossArchitecture):
     """conv, ReLU, with the first layer's output added after the third and fifth."""
     first = features = op.relu(layer.convolve(image, f"{block}.0"))
     for index in range(2, count + 1):
@@ -102,15 +104,3 @@ def _sub_pixel(phases, factors: tuple[int, int]):
     split = op.reshape(phases, op.constant(np.array([count, rows, columns, height, width], np.int64)), False)
     ordered = op.transpose(split, op.constant(np.array([0, 3, 1, 4, 2], np.int64)))
     return op.reshape(ordered, op.constant(np.array([count, 1, height * rows, width * columns], np.int64)), False)
-
-
-def _cubic_kernel(factors: tuple[int, int]) -> np.ndarray:
-    """Cubic interpolation as one convolution: (phases, 1, taps, taps)."""
-    from ..interpolation import phase_weights
-
-    rows, columns = (phase_weights(factor, "cubic") if factor > 1 else np.ones((1, 1)) for factor in factors)
-    return np.einsum("ph,qw->pqhw", rows, columns).reshape(-1, 1, rows.shape[1], columns.shape[1]).astype(np.float32)
-
-
-def _finish(output, image) -> ov.Model:
-    return ov.Model([op.result(output)], [image], "superres3d")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from torch import nn
 from .. import __version__
 from ..intensity import CT_RANGE_HU, MR_PERCENTILES
 from ..methods import INVENTS
+from ..networks.architecture import ARCHITECTURES
 from ..weights import CARD, Model, save_model
 from .recipe import AnyRecipe, MultiTaskRecipe, Recipe, VolumeRecipe
 
 CATALOGUE = "catalogue.csv"
-_NOT_SCHEDULE = ("volumes", "validation", "all_axes", "through_plane", "family", "options", "tasks", "residual", "body_parts")
+_NOT_SCHEDULE = ("volumes", "validation", "all_axes", "through_plane", "body_parts")
+_SIZES = {size.name for kind in ARCHITECTURES.values() for size in fields(kind)}  # of a network for slices; the card has them under network
 _OF_THICK_SLICES = ("slice_factors", "slice_sigma", "sigma_grows", "least_sigma", "slice_noise", "coarsest_slices_mm")
 _OF_ADVERSARIAL = (
     "adversarial", "start", "voxel_weight", "adversarial_weight", "first_critic_steps", "critic_steps", "extra_critic_steps", "discriminator_filters", "condition",
@@ -63,7 +66,9 @@ def read_attribution(data: Path) -> dict[str, dict[str, str]]:
 
 def _schedule(recipe: AnyRecipe) -> dict[str, Any]:
     """The recipe's fields that had a part in this training."""
-    idle = set(_NOT_SCHEDULE)
+    idle = {*_NOT_SCHEDULE, *recipe.network, *_SIZES}
+    if isinstance(recipe, Recipe) and recipe.form == "edsr":
+        idle.add("intermediate_weight")
     if isinstance(recipe, VolumeRecipe):
         idle |= set() if recipe.degradation == "thick-slice" else set(_OF_THICK_SLICES)
         idle |= set() if recipe.adversarial else set(_OF_ADVERSARIAL)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
-from ..networks.georgescu import IntermediateLossNet
+from ..networks.slices import build_network
 from .adversarial import MODULES, optimizer_steps
 from .recipe import AnyRecipe, MultiTaskRecipe, Recipe
 from .samples import Degrader, PatchDataset, data_workers, load_volumes
@@ -31,13 +31,13 @@ _VALIDATION_PATCHES = 48
 _VALIDATION_PATCH = 48  # the same for every recipe, so that their curves can be compared
 
 
-class TwoLossModule(lightning.LightningModule):
-    """Equation (5) of Georgescu 2020: L1 of the final plus L1 of the intermediate output."""
+class SliceModule(lightning.LightningModule):
+    """L1 of the final output plus, where the network has one, L1 of the intermediate output (equation (5) of Georgescu 2020)."""
 
     def __init__(self, recipe: Recipe):
         super().__init__()
         self.recipe = recipe
-        self.net = IntermediateLossNet(**recipe.network).to(memory_format=torch.channels_last)
+        self.net = build_network(recipe.network).to(memory_format=torch.channels_last)
         if recipe.start:
             load_start(self.net, Path(recipe.start))
         self._degrader = Degrader(recipe)
@@ -47,11 +47,11 @@ class TwoLossModule(lightning.LightningModule):
     def training_step(self, patches: Tensor, _: int) -> Tensor:
         random = np.random.default_rng([self.recipe.seed, 1 + self.global_rank, self.global_step])
         low, high = self._degrader(patches, random)
-        final, intermediate = self.net.outputs(low)
+        final, *intermediate = self.net.outputs(low)
         loss = functional.l1_loss(final.float(), high)
         self.log("loss", loss, prog_bar=True)
-        if self.recipe.second_block and self.recipe.intermediate_weight:
-            between = functional.l1_loss(intermediate.float(), high)
+        if intermediate and self.recipe.intermediate_weight:
+            between = functional.l1_loss(intermediate[0].float(), high)
             self.log("intermediate_loss", between)
             loss = loss + self.recipe.intermediate_weight * between
         return loss
@@ -152,7 +152,7 @@ def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", 
 def _modules(recipe: AnyRecipe, data: Path) -> tuple[lightning.LightningModule, lightning.LightningDataModule]:
     """What is trained, and on what."""
     if isinstance(recipe, Recipe):
-        return TwoLossModule(recipe), PatchModule(recipe, data)
+        return SliceModule(recipe), PatchModule(recipe, data)
     if isinstance(recipe, MultiTaskRecipe):
         return MultiTaskModule(recipe), TaskData(recipe, data, EPOCH_STEPS)
     return MODULES[recipe.adversarial](recipe), CropModule(recipe, data, EPOCH_STEPS)

@@ -7,12 +7,14 @@ sections III and IV-C), :class:`VolumeRecipe` for the volumetric ones (Chen 2020
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..networks.architecture import ARCHITECTURES
 from ..networks.families import FAMILIES, VolumeArchitecture
 
 if sys.version_info >= (3, 11):
@@ -61,12 +63,14 @@ class Recipe(CommonRecipe):
     # the network
     stage: str = "plane"  # plane | depth
     scale: int = 2
+    form: str = "intermediate-loss"  # intermediate-loss (Georgescu 2020) | edsr
     filters: int = 32
-    second_block: bool = True
+    second_block: bool = True  # the three switches are of the paper's form
     short_skips: bool = True
     long_skip: bool = True
-    residual: bool = False
+    blocks: int = 6  # edsr: residual blocks
     # the samples
+    shares: dict[str, float] = field(default_factory=dict)  # volume -> how often it is drawn, against 1 for one that is not named
     patch: int = 7
     patch_across: int = 7  # depth stage only: the axis that is not refined
     coarse_across: float = 0.0  # depth stage only: share of patches from scans made coarser by the factor in-plane (depth-first order)
@@ -78,14 +82,18 @@ class Recipe(CommonRecipe):
     noise_share: float = 0.5  # of the patches that have noise
     # the optimisation
     start: str = ""  # begins from the weights of this model folder
-    intermediate_weight: float = 1.0
+    intermediate_weight: float = 1.0  # of the loss of the intermediate output, where there is one
 
     def __post_init__(self) -> None:
         _one_of("stage", self.stage, ("plane", "depth"))
         _one_of("scale", self.scale, (2, 4))
+        _one_of("form", self.form, ARCHITECTURES)
         if not 0.0 <= self.coarse_across <= 1.0:
             raise InputError(f"The recipe's coarse_across is {self.coarse_across}; give a share from 0 to 1.")
-        self._check_common("patch", "patch_across", "batch", "filters")
+        for name, share in self.shares.items():
+            if name not in self.volumes or not isinstance(share, (int, float)) or not 0.0 < share < math.inf:
+                raise InputError(f"The recipe's shares give {name} {share}; name one of its volumes and give a number above 0.")
+        self._check_common("patch", "patch_across", "batch", "filters", "blocks")
 
     @property
     def factors(self) -> tuple[int, int]:
@@ -99,9 +107,9 @@ class Recipe(CommonRecipe):
 
     @property
     def network(self) -> dict[str, Any]:
-        """Keyword arguments of the network."""
-        names = ("filters", "second_block", "short_skips", "long_skip", "residual")
-        return {"factors": list(self.factors), **{name: getattr(self, name) for name in names}}
+        """As the card holds it."""
+        sizes = [size.name for size in fields(ARCHITECTURES[self.form]) if size.name != "factors"]
+        return {"form": self.form, "factors": list(self.factors), **{name: getattr(self, name) for name in sizes}}
 
     @property
     def model_name(self) -> str:

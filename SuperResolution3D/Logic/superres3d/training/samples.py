@@ -33,6 +33,8 @@ class PatchDataset(Dataset):
     def __init__(self, recipe: Recipe, volumes: dict[str, np.ndarray], length: int, first: int = 0):
         self._recipe = recipe
         self._volumes = list(volumes.items())
+        shares = np.array([recipe.shares.get(name, 1.0) for name in volumes])
+        self._shares = shares / shares.sum()
         self._coarse = self._coarse_volumes() if recipe.stage == "depth" and recipe.coarse_across else {}
         self._length = length
         self._first = first
@@ -55,7 +57,7 @@ class PatchDataset(Dataset):
         return torch.from_numpy(np.ascontiguousarray(patch)[None])
 
     def _cut(self, random: np.random.Generator) -> np.ndarray:
-        name, voxels = self._volumes[random.integers(len(self._volumes))]
+        name, voxels = self._volumes[random.choice(len(self._volumes), p=self._shares)]
         anywhere = name in self._recipe.all_axes
         if self._recipe.stage == "plane":
             across = int(random.integers(3)) if anywhere else 0
