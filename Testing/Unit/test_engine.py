@@ -89,17 +89,28 @@ def test_the_graph_of_every_ablation(tmp_path, monkeypatch, form, switches):
 def test_tiles_and_threads_give_the_whole(models, make):
     images = smooth_noise((3, 90, 70))
     results = []
-    for pixels, workers in ((1 << 24, 1), (1 << 13, 3)):
+    for map_floats, workers in ((1 << 29, 1), (1 << 15, 3)):
         engine = Engine("cpu")
         engine.runtime = make()
-        engine.runtime.pixels, engine.runtime.workers = pixels, workers
+        engine.runtime.map_floats, engine.runtime.workers = map_floats, workers
         results.append(engine.run(find_model(NAME), images, PLANE_MEMBERS["8"], quiet))
     np.testing.assert_allclose(*results, atol=2e-6, rtol=0)
 
 
+@pytest.mark.parametrize("make", [lambda: OpenVINORuntime(half=False), lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_margins_of_tiles_are_little_work(name, make):
+    """Of a whole slice of a usual scan each pixel is computed less than one and a half times."""
+    network = make().load(find_model(name))
+    for length in (256, 512):
+        tile = network._tile(1, (length, length))
+        window = [min(length, edge + 2 * halo) for edge, halo in zip(tile, network.architecture.halo)]
+        assert network.pieces((1, length, length), (IDENTITY,)) * np.prod(window) < 1.5 * length**2
+
+
 def test_constant_tiles_are_computed_once_and_exactly(models):
     runtime = OpenVINORuntime(half=False)
-    runtime.pixels = 1 << 13
+    runtime.map_floats = 1 << 16
     images = np.full((1, 160, 160), 0.25, np.float32)
     images[0, :50, :50] = smooth_noise((50, 50))
     network = runtime.load(find_model(NAME))
@@ -146,16 +157,16 @@ class FailingRuntime:
     name, device, precision, workers = "PyTorch 2", "cuda:0", "float32", 1
 
     def __init__(self, limit, error):
-        self.pixels, self._limit, self._error = 1 << 16, limit, error
+        self.map_floats, self._limit, self._error = 1 << 18, limit, error
 
     def load(self, model):
         return FailingNetwork(OpenVINORuntime(half=False).load(model), self._limit, self._error)
 
     def give_up_memory(self):
-        if self.pixels < 1 << 13:
+        if self.map_floats < 1 << 15:
             return None
-        self.pixels //= 2
-        return f"went on with batches of {self.pixels} pixels."
+        self.map_floats //= 2
+        return f"went on with batches of {self.map_floats} floats."
 
     def close(self):
         pass
@@ -236,7 +247,7 @@ def test_compiled_graphs_are_let_go(models):
     assert len(network._infer._compiled) <= 2
 
 
-def test_memory_stays_within_the_plan(models, tmp_path):
+def test_memory_stays_within_the_plan():
     """Peak of a process with four workers, eight members and large slices, against what was planned."""
     program = """
 import json, numpy as np

@@ -12,7 +12,7 @@ from superres3d.training.export import export_model
 from superres3d.training.recipe import Recipe, load_recipe
 from superres3d.training.samples import MARGIN, Degrader, PatchDataset
 
-from .conftest import smooth_noise, write
+from .conftest import SMALL_FORMS, smooth_noise, write
 
 RECIPES = ("two-stage-residual", "georgescu2020")
 
@@ -28,7 +28,8 @@ def scans(tmp_path):
 
 
 def small(**changes) -> Recipe:
-    values = {"volumes": ("a", "b"), "validation": ("v",), "patch": 8, "patch_across": 8, "batch": 8, "steps": 60, "form": "edsr", "filters": 16, "blocks": 3, "method": "trial"}
+    form = changes.get("form", "edsr")
+    values = {"volumes": ("a", "b"), "validation": ("v",), "patch": 8, "patch_across": 8, "batch": 8, "steps": 60, "method": "trial", "form": form, **SMALL_FORMS[form]}
     return Recipe(**{**values, **changes})
 
 
@@ -66,6 +67,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(scans, tmp_path, monkeypatch)
     resumed = fitting.fit(recipe, scans, tmp_path / "parts", accelerator="cpu")
     for one, other in zip(whole.parameters(), resumed.parameters()):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_the_training_of_another_network_is_not_gone_on_with(scans, tmp_path):
+    fitting.fit(small(steps=1), scans, tmp_path / "run", accelerator="cpu")
+    with pytest.raises(InputError, match="run holds the training of another network"):
+        fitting.fit(small(steps=2, blocks=2), scans, tmp_path / "run", accelerator="cpu")
 
 
 def test_export_carries_attribution(scans, tmp_path):
@@ -124,6 +131,9 @@ def test_shipped_recipes_are_valid_and_keep_test_subjects_out(name, modality, st
         ("include = 'nothing.toml'", "cannot be read"),
         ("form = 'unet'", "form is 'unet'; give one of intermediate-loss, edsr"),
         ("form = 'edsr'\nblocks = 0", "blocks is 0"),
+        ("blocks = 3", "blocks has no effect on a network of the form intermediate-loss"),
+        ("form = 'edsr'\nsecond_block = false", "second_block has no effect on a network of the form edsr"),
+        ("form = 'edsr'\nintermediate_weight = 0.0", "intermediate_weight has no effect"),
         ("volumes = ['a']\nshares = { b = 2.0 }", "shares give b 2.0; name one of its volumes"),
         ("volumes = ['a']\nshares = { a = 0 }", "shares give a 0; .* give a number above 0"),
     ],

@@ -97,7 +97,7 @@ def test_too_small_a_halo_would_be_seen(models, monkeypatch):
     """The tile test can fail: one pixel less of halo changes the result."""
     scan = Volume(smooth_noise((8, 40, 40)) * 900, modality="MR")
     whole = upscale(scan, (2, 1), ensemble="none").volume.voxels
-    monkeypatch.setattr("superres3d.networks.architecture.EDSRArchitecture.halo", (5, 5))
+    monkeypatch.setattr("superres3d.networks.architecture.EDSRArchitecture.halo", (7, 7))
     monkeypatch.setattr("superres3d.upscaling.choose_block", lambda *_: (8, 20, 20))
     assert np.abs(upscale(scan, (2, 1), ensemble="none").volume.voxels - whole).max() > 1e-4
 

@@ -22,7 +22,7 @@ from superres3d.upscaling import upscale
 from superres3d.volume import Volume
 from superres3d.weights import find_model, load_volume_network
 
-from .conftest import SMALL_OPTIONS, random_blueprint, smooth_noise
+from .conftest import SMALL_OPTIONS, random_blueprint, slice_network, smooth_noise
 
 #: enough of each family to learn something in a few steps
 LEARNING = {
@@ -377,7 +377,7 @@ def unknown_option(folder: Path):
 def other_kind(folder: Path):
     """A plane network's card."""
     card = json.loads((folder / "card.json").read_text())
-    card["network"] = {"factors": [2, 2], "residual": True}
+    card["network"] = slice_network("edsr", (2, 2))
     (folder / "card.json").write_text(json.dumps(card))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from superres3d.errors import ModelError
 from superres3d.methods import METHODS
-from superres3d.weights import find_model, load_network, load_volume_network, save_model, verified_weights
+from superres3d.weights import architecture_of, find_model, load_network, load_volume_network, save_model, verified_weights
 
 from .conftest import random_network, slice_network
 
@@ -82,15 +82,34 @@ def test_shipped_volumetric_models_are_whole(name):
     assert card["metrics"]["gain_over_lanczos"] and "parameters" in (model.folder / "README.md").read_text()
 
 
+#: of the plane and depth networks as published, per input pixel
+PUBLISHED_ACCUMULATES = {(2, 2): 114_336, (4, 4): 345_888, (2, 1): 75_744, (4, 1): 114_336}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"form": "unet"}, {"form": None}, {"blocks": "3"}, {"blocks": None}, {"blocks": 0}, {"filters": 16.0}, {"filters": -16}, {"factors": [2]}, {"factors": ["2", "2"]}, {"colour": 1}],
+)
+def test_a_card_that_describes_no_network_is_a_model_error(tmp_path, monkeypatch, changes):
+    save_model(random_network("edsr", (2, 2)), "a", tmp_path, {"network": {**slice_network("edsr", (2, 2)), **changes}})
+    monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match="card of the model a cannot be used"):
+        architecture_of(find_model("a"))
+    with pytest.raises(ModelError):
+        load_network(find_model("a"))
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_models_are_whole(name):
-    """Every model that the catalogue promises is there, verified, carded and of the paper's size."""
+    """Every model that the catalogue promises is there, verified, carded, and costs at most what the paper's does."""
     model = find_model(name)
     net = load_network(model)
     card = model.card
     scale, stage = card["scale"], card["stage"]
-    assert net.factors == (scale, scale if stage == "plane" else 1)
-    assert card["parameters"] == sum(p.numel() for p in net.parameters()) < 62_000
+    factors = (scale, scale if stage == "plane" else 1)
+    assert net.architecture.factors == factors
+    assert card["parameters"] == sum(p.numel() for p in net.parameters())
+    assert net.architecture.multiply_accumulates == card["multiply_accumulates_per_pixel"] <= PUBLISHED_ACCUMULATES[factors]
     assert card["training_subjects"] and all(subject["licence"] for subject in card["training_subjects"])
     assert card["schedule"]["steps"] > 0 and "not for diagnosis" in card["intended_use"]
     assert (model.folder / "README.md").is_file()

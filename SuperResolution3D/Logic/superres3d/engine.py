@@ -18,8 +18,8 @@ from .runtimes.choose import NO_ENGINE, choose_runtime, cpu_runtime
 from .tiling import Region, Tick
 from .weights import Model
 
-# Small slices go through a network together: so many output pixels a call are enough to be efficient.
-_ENOUGH_PIXELS = 1 << 14
+# Small slices go through a network together: a call with a feature map of so many floats is large enough to be efficient.
+_ENOUGH_FLOATS = 1 << 19
 _HEARTBEAT_SECONDS = 0.1
 _logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Engine:
         count, height, width = images.shape
         rows, columns = network.architecture.factors
         result = np.empty((count, height * rows, width * columns), np.float32)
-        together = max(1, self._pixels_together() // (height * width * rows * columns))
+        together = max(1, self._floats_together() // (height * width * network.architecture.widest))
         groups = [slice(start, min(count, start + together)) for start in range(0, count, together)]
         work = _Work(sum(network.pieces((g.stop - g.start, height, width), turns) for g in groups))
 
@@ -136,8 +136,8 @@ class Engine:
             tick(share)
         return result
 
-    def _pixels_together(self) -> int:
-        return self.runtime.pixels if self.runtime.device != "cpu" else min(self.runtime.pixels, _ENOUGH_PIXELS)
+    def _floats_together(self) -> int:
+        return self.runtime.map_floats if self.runtime.device != "cpu" else min(self.runtime.map_floats, _ENOUGH_FLOATS)
 
     def _give_up_memory(self, error: _OutOfMemory) -> None:
         """First smaller calls, then the CPU."""

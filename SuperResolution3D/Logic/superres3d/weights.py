@@ -43,7 +43,7 @@ class Model:
 
     @property
     def network(self) -> dict[str, Any]:
-        """Keyword arguments of the network's class."""
+        """As :func:`superres3d.networks.architecture.architecture_from_card`, or a volumetric network's, takes it."""
         return dict(self.card["network"])
 
     @property
@@ -108,7 +108,7 @@ def architecture_of(model: Model) -> Architecture:
     """The network that the card describes (ModelError if it describes none)."""
     try:
         return architecture_from_card(model.network)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The card of the model {model.name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..files import replace_text
 from ..methods import METHODS
+from ..networks.architecture import architecture_from_card
 from ..upscaling import NOT_FOR_DIAGNOSIS
 from ..weights import CARD
 from .tables import gain_of
@@ -100,12 +101,11 @@ def card_page(card: dict[str, Any]) -> str:
 
 def _two_stage_texts(card: dict[str, Any]) -> tuple[str, str, str]:
     """What it is, more on the degradation, and what a sample is."""
-    network, schedule = card["network"], card["schedule"]
-    form = f"{network['blocks']} residual blocks over cubic interpolation" if network["form"] == "edsr" else "the published form"
+    schedule = card["schedule"]
     return (
         f"The {card['stage']} network of the method `{card['method']}` for {card['modality']}, factor {card['scale']}: {card['parameters']:,} parameters,\n"
         f"{card['multiply_accumulates_per_pixel']:,} multiply-accumulates per input pixel, "
-        f"{network['filters']} filters, {form}.",
+        f"{architecture_from_card(card['network']).description}.",
         f"blur with probability {schedule['blur_probability']}, sigma up to {schedule['blur_sigma']} pixel; ",
         f"patches ({schedule['patch']} low-resolution pixels)",
     )
@@ -126,8 +126,8 @@ def _volume_texts(card: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _shares_text(schedule: dict[str, Any]) -> str:
-    told = ", ".join(f"{name} {share:g} times" for name, share in schedule.get("shares", {}).items())
-    return f"- Drawn more often than the other subjects: {told}.\n" if told else ""
+    told = ", ".join(f"{name} {share:g}" for name, share in schedule.get("shares", {}).items())
+    return f"- How often a subject is drawn, against 1 for the others: {told}.\n" if told else ""
 
 
 def _noise_text(schedule: dict[str, Any]) -> str:

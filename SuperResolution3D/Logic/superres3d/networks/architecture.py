@@ -20,6 +20,8 @@ class Architecture(ABC):
         filters: width of the hidden layers.
         form: how a card calls this kind of network.
         residual: the network computes what is to be added to a cubic interpolation.
+        has_intermediate: it gives an intermediate output, which has a loss of its own.
+        description: of the layers, for a card's page.
     """
 
     factors: tuple[int, int] = (2, 2)
@@ -27,6 +29,14 @@ class Architecture(ABC):
 
     form: ClassVar[str]
     residual: ClassVar[bool]
+
+    @property
+    @abstractmethod
+    def has_intermediate(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def description(self) -> str: ...
 
     @property
     def phases(self) -> int:
@@ -37,6 +47,11 @@ class Architecture(ABC):
     @abstractmethod
     def halo(self) -> tuple[int, int]:
         """Input pixels (rows, columns) that an output pixel depends on, on either side."""
+
+    @property
+    @abstractmethod
+    def widest(self) -> int:
+        """Floats per input pixel of the largest feature map: what a call's memory goes with."""
 
     @abstractmethod
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -60,11 +75,24 @@ class IntermediateLossArchitecture(Architecture):
     residual: ClassVar[bool] = False
 
     @property
+    def has_intermediate(self) -> bool:
+        return self.second_block
+
+    @property
+    def description(self) -> str:
+        left_out = [name.replace("_", " ") for name in ("second_block", "short_skips", "long_skip") if not getattr(self, name)]
+        return f"{self.filters} filters, the published form" + (f" without {' and '.join(left_out)}" if left_out else "")
+
+    @property
     def halo(self) -> tuple[int, int]:
         """Six 3x3 layers see 6 pixels; the four after the sub-pixel layer see 4 high-resolution ones."""
         high = _HIGH_LAYERS if self.second_block else 0
         rows, columns = self.factors
         return _LOW_LAYERS + -(-high // rows), _LOW_LAYERS + -(-high // columns)
+
+    @property
+    def widest(self) -> int:
+        return self.filters * (self.phases if self.second_block else 1)
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         low = [1] + [self.filters] * (_LOW_LAYERS - 1) + [self.phases]
@@ -90,10 +118,22 @@ class EDSRArchitecture(Architecture):
     residual: ClassVar[bool] = True
 
     @property
+    def has_intermediate(self) -> bool:
+        return False
+
+    @property
+    def description(self) -> str:
+        return f"{self.blocks} residual blocks of {self.filters} filters over cubic interpolation"
+
+    @property
     def halo(self) -> tuple[int, int]:
         """One for each layer; the cubic interpolation sees two."""
         reach = 2 + 2 * self.blocks
         return reach, reach
+
+    @property
+    def widest(self) -> int:
+        return max(self.filters, self.phases)
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         inner = [(f"blocks.{block}.{layer}", self.filters, self.filters) for block in range(self.blocks) for layer in (0, 1)]
@@ -108,9 +148,19 @@ ARCHITECTURES: dict[str, type[Architecture]] = {kind.form: kind for kind in (Int
 
 
 def architecture_from_card(network: Mapping[str, Any]) -> Architecture:
-    """From the card's ``network`` (KeyError for a form or sizes that are missing or unknown, TypeError for a switch that does not exist)."""
+    """From the card's ``network``.
+
+    Raises:
+        KeyError: an unknown form, or none, or no factors.
+        TypeError, ValueError: a switch that does not exist, or a size that is no whole number above 0.
+    """
     switches = {name: value for name, value in network.items() if name != "form"}
-    return ARCHITECTURES[network["form"]](**{**switches, "factors": tuple(network["factors"])})
+    rows, columns = network["factors"]
+    architecture = ARCHITECTURES[network["form"]](**{**switches, "factors": (rows, columns)})
+    sizes = (rows, columns, *(getattr(architecture, name) for name in ("filters", "blocks") if hasattr(architecture, name)))
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"sizes {sizes}")
+    return architecture
 
 
 def _convolution_shapes(layers: Iterable[tuple[str, int, int]]) -> dict[str, tuple[int, ...]]:

@@ -71,7 +71,7 @@ class Runtime(Protocol):
         device: "cpu", "cuda:0" ...
         precision: "float32" or "float16".
         workers: how many threads may call a network at the same time.
-        pixels: output pixels that a call should have: enough to be efficient, few enough for memory.
+        map_floats: of the largest feature map of a call for slices: enough to be efficient, few enough for memory.
         volume_bytes: that the feature maps of a window of a volumetric network may take.
     """
 
@@ -79,7 +79,7 @@ class Runtime(Protocol):
     device: str
     precision: str
     workers: int
-    pixels: int
+    map_floats: int
     volume_bytes: int
 
     def load(self, model: Model) -> Network:

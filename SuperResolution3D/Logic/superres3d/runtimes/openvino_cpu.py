@@ -19,8 +19,8 @@ from .openvino_volume import build_volume_graph
 from .parted_volume import volume_network
 from .tiled import TiledNetwork, memory_errors
 
-_PIXELS = 1 << 18  # 32 float32 channels of them are 32 MiB
-_SMALLEST_PIXELS = 1 << 13
+_MAP_FLOATS = 1 << 23  # 32 MiB
+_SMALLEST_MAP_FLOATS = 1 << 18
 _PROBE = (1, 32, 32)
 _KEPT_SHAPES = 2  # a tile upright and on its side
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
@@ -46,7 +46,7 @@ class OpenVINORuntime:
         self.precision = "float16" if half else "float32"
         self.name = f"OpenVINO {ov.__version__.split('-')[0]}"
         self.workers = usable_cores()
-        self.pixels = _PIXELS
+        self.map_floats = _MAP_FLOATS
         self.volume_bytes = VOLUME_BYTES
 
     def load(self, model: Model) -> TiledNetwork:
@@ -56,7 +56,7 @@ class OpenVINORuntime:
         if not _has_matrix_units(self.compile(build_graph(architecture, tensors, _PROBE))):
             self.precision = "float32"
         graphs = _Graphs(self, tensors, architecture)
-        return TiledNetwork(architecture, graphs, lambda: self.pixels, correction_only=True)
+        return TiledNetwork(architecture, graphs, lambda: self.map_floats, correction_only=True)
 
     def load_volume(self, model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeNetwork:
         architecture = volume_architecture_of(model, factors)
@@ -77,9 +77,9 @@ class OpenVINORuntime:
         return self._core.compile_model(graph, "CPU", settings)
 
     def give_up_memory(self) -> str | None:
-        if self.pixels <= _SMALLEST_PIXELS:
+        if self.map_floats <= _SMALLEST_MAP_FLOATS:
             return None
-        self.pixels //= 2
+        self.map_floats //= 2
         self.volume_bytes //= 2
         return "Memory ran short; went on with smaller tiles."
 

@@ -10,7 +10,7 @@ The graphs differ from the PyTorch modules in two ways that leave the result the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -35,8 +35,7 @@ def build_graph(architecture: Architecture, tensors: Mapping[str, np.ndarray], s
     count, height, width = shape
     image = op.parameter([count, 1, height, width], np.float32, name="image")
     layer = _Layers(tensors)
-    output = _edsr(layer, image, architecture) if isinstance(architecture, EDSRArchitecture) else _intermediate_loss_net(layer, image, architecture)
-    return ov.Model([op.result(output)], [image], "superres3d")
+    return ov.Model([op.result(_DRAWINGS[architecture.form](layer, image, architecture))], [image], "superres3d")
 
 
 def _edsr(layer: _Layers, image, architecture: EDSRArchitecture):
@@ -53,6 +52,9 @@ def _intermediate_loss_net(layer: _Layers, image, architecture: IntermediateLoss
     if not architecture.second_block:
         return intermediate
     return op.relu(_last(layer, _trunk(layer, "high", 3, intermediate, architecture)))
+
+
+_DRAWINGS: dict[str, Callable] = {"intermediate-loss": _intermediate_loss_net, "edsr": _edsr}
 
 
 class _Layers:

@@ -14,8 +14,8 @@ from . import VOLUME_BYTES, Alive, Stopped, VolumeNetwork
 from .parted_volume import volume_network
 from .tiled import TiledNetwork, memory_errors
 
-_PIXELS = {"cpu": 1 << 17, "mps": 1 << 20, "cuda": 1 << 22}
-_SMALLEST_PIXELS = 1 << 13
+_MAP_FLOATS = {"cpu": 1 << 22, "mps": 1 << 25, "cuda": 1 << 27}
+_SMALLEST_MAP_FLOATS = 1 << 18
 _SMALL_BYTES = 1 << 28
 
 
@@ -34,13 +34,13 @@ class PyTorchRuntime:
         self.name = f"PyTorch {torch.__version__.split('+')[0]}"
         # On a CPU one call a core, each on one thread, is faster than all cores in one call.
         self.workers = torch.get_num_threads() if self.kind == "cpu" else 1
-        self.pixels = _PIXELS[self.kind]
+        self.map_floats = _MAP_FLOATS[self.kind]
         self.volume_bytes = VOLUME_BYTES
 
     def load(self, model: Model):
         net = load_network(model).to(self.device, memory_format=torch.channels_last)
         if self.kind == "cpu":
-            return TiledNetwork(net.architecture, _on_this_thread(net), lambda: self.pixels, correction_only=False)
+            return TiledNetwork(net.architecture, _on_this_thread(net), lambda: self.map_floats, correction_only=False)
         return DeviceNetwork(net, self)
 
     def load_volume(self, model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeNetwork:
@@ -60,9 +60,9 @@ class PyTorchRuntime:
         return volume_network(net.architecture, infer, budget, 2 if half else 4)
 
     def give_up_memory(self) -> str | None:
-        if self.pixels <= _SMALLEST_PIXELS:
+        if self.map_floats <= _SMALLEST_MAP_FLOATS:
             return None
-        self.pixels //= 2
+        self.map_floats //= 2
         self.volume_bytes //= 2
         self.close()
         return f"{self.device} ran out of memory; went on with smaller tiles."

@@ -25,13 +25,13 @@ class TiledNetwork:
         architecture: of the network.
         infer: (N, H, W) float32 to (N, H * factors[0], W * factors[1]) float32; of a residual
             network only what is to be added to the cubic interpolation, if ``correction_only``.
-        pixels: gives the most output pixels of a call.
+        map_floats: gives the most floats that the largest feature map of a call may have.
     """
 
-    def __init__(self, architecture: Architecture, infer: Callable[[np.ndarray], np.ndarray], pixels: Callable[[], int], correction_only: bool):
+    def __init__(self, architecture: Architecture, infer: Callable[[np.ndarray], np.ndarray], map_floats: Callable[[], int], correction_only: bool):
         self.architecture = architecture
         self._infer = infer
-        self._pixels = pixels
+        self._map_floats = map_floats
         self._adds_base = correction_only and architecture.residual
         self._constants: dict[tuple, np.ndarray] = {}
 
@@ -60,7 +60,7 @@ class TiledNetwork:
         return output
 
     def _tile(self, count: int, size: Sequence[int]) -> tuple[int, int]:
-        return best_grid((size[0], size[1]), self.architecture.halo, self.architecture.factors, self._pixels() // count)
+        return best_grid((size[0], size[1]), self.architecture.halo, self._map_floats() // (count * self.architecture.widest))
 
     def _refine_window(self, images: np.ndarray, starts: Sequence[int], window: Sequence[int], turns: Sequence[Turn], alive: Alive) -> np.ndarray:
         """The ensemble's median on a window that holds a tile's halo wherever the slice goes on.
@@ -108,21 +108,20 @@ class memory_errors:
 
 
 @lru_cache(maxsize=1024)
-def best_grid(shape: tuple[int, int], halo: tuple[int, int], factors: tuple[int, int], most_pixels: int) -> tuple[int, int]:
+def best_grid(shape: tuple[int, int], halo: tuple[int, int], most_pixels: int) -> tuple[int, int]:
     """Tile size (rows, columns), without halo, that computes the fewest pixels, halos included.
 
     Args:
         shape: of the slice.
         halo: of the network.
-        factors: of the network.
-        most_pixels: output pixels that a tile with halo may have at most (kept if a 32 x 32 tile allows it).
+        most_pixels: that a tile with halo may have at most (kept if a 32 x 32 tile allows it).
     """
     best: tuple[float, tuple[int, int]] | None = None
     cuts = [[n for n in range(1, 129) if n == 1 or length // n >= _SMALLEST_TILE] for length in shape]
     for counts in itertools.product(*cuts):
         size = [-(-length // n) for length, n in zip(shape, counts)]
         full = [min(length, s + 2 * h) for length, s, h in zip(shape, size, halo)]
-        pixels = full[0] * full[1] * factors[0] * factors[1]
+        pixels = full[0] * full[1]
         cost = pixels * counts[0] * counts[1] * (1.0 if pixels <= most_pixels else 1e9 * pixels)
         if best is None or cost < best[0]:
             best = cost, (size[0], size[1])

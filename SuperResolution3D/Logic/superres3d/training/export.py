@@ -67,8 +67,9 @@ def read_attribution(data: Path) -> dict[str, dict[str, str]]:
 def _schedule(recipe: AnyRecipe) -> dict[str, Any]:
     """The recipe's fields that had a part in this training."""
     idle = {*_NOT_SCHEDULE, *recipe.network, *_SIZES}
-    if isinstance(recipe, Recipe) and recipe.form == "edsr":
-        idle.add("intermediate_weight")
+    if isinstance(recipe, Recipe):
+        idle |= set() if recipe.architecture.has_intermediate else {"intermediate_weight"}
+        idle |= set() if recipe.shares else {"shares"}
     if isinstance(recipe, VolumeRecipe):
         idle |= set() if recipe.degradation == "thick-slice" else set(_OF_THICK_SLICES)
         idle |= set() if recipe.adversarial else set(_OF_ADVERSARIAL)

@@ -115,7 +115,7 @@ def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", 
         The trained network, on the CPU.
 
     Raises:
-        InputError: the recipe names no volumes, or one that is not there, or a start that cannot be used.
+        InputError: the recipe names no volumes, or one that is not there, or a start that cannot be used; ``out`` holds another training.
     """
     if not recipe.volumes:
         raise InputError("The recipe names no training volumes; list them under volumes.")
@@ -143,10 +143,19 @@ def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", 
         use_distributed_sampler=True,
     )
     last = out / "checkpoints" / "last.ckpt"
+    if last.exists():
+        _check_checkpoint(last, module)
     # Lightning's own checkpoint holds optimizer state; it is read with torch's weights-only loader.
     trainer.fit(module, crops, ckpt_path=str(last) if last.exists() else None)
     draw_curves(out / "metrics.csv", out / "curves.png", recipe.model_name)
     return module.net.cpu().eval()
+
+
+def _check_checkpoint(path: Path, module: nn.Module) -> None:
+    """InputError if it is of another network."""
+    kept = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    if {name: tensor.shape for name, tensor in kept.items()} != {name: tensor.shape for name, tensor in module.state_dict().items()}:
+        raise InputError(f"The folder {path.parents[1]} holds the training of another network; name another folder, or delete it.")
 
 
 def _modules(recipe: AnyRecipe, data: Path) -> tuple[lightning.LightningModule, lightning.LightningDataModule]:

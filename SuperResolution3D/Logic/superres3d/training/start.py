@@ -29,4 +29,4 @@ def load_start(net: nn.Module, folder: Path) -> None:
             raise ValueError("one of them is residual, the other is not")
     except Exception as error:  # safetensors and torch each raise their own kinds
         reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise InputError(f"The weights {path} do not fit the recipe's network ({reason}); name a model that was trained with the same options.") from None
+        raise InputError(f"The weights {path} do not fit the recipe's network ({reason}); name a model that was trained with the same options (of the form edsr also a smaller one).") from None
