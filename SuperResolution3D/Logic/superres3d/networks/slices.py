@@ -21,7 +21,7 @@ def build_network(network: Mapping[str, Any]) -> nn.Module:
         network: as a card holds it.
 
     Raises:
-        KeyError, TypeError: as :func:`superres3d.networks.architecture.architecture_from_card`.
+        KeyError, TypeError, ValueError: as :func:`superres3d.networks.architecture.architecture_from_card`.
     """
     architecture = architecture_from_card(network)
     return _NETWORKS[architecture.form](**vars(architecture))

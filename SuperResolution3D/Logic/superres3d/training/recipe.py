@@ -88,22 +88,22 @@ class Recipe(CommonRecipe):
         _one_of("stage", self.stage, ("plane", "depth"))
         _one_of("scale", self.scale, (2, 4))
         _one_of("form", self.form, ARCHITECTURES)
-        self._check_form()
         if not 0.0 <= self.coarse_across <= 1.0:
             raise InputError(f"The recipe's coarse_across is {self.coarse_across}; give a share from 0 to 1.")
         for name, share in self.shares.items():
             if name not in self.volumes or not isinstance(share, (int, float)) or not 0.0 < share < math.inf:
                 raise InputError(f"The recipe's shares give {name} {share}; name one of its volumes and give a number above 0, or set shares={{}}.")
         self._check_common("patch", "patch_across", "batch", "filters", "blocks")
+        self._check_form()
 
     def _check_form(self) -> None:
         """A switch without effect is a mistake (InputError)."""
         others = {size.name for kind in ARCHITECTURES.values() for size in fields(kind)} - {size.name for size in fields(ARCHITECTURES[self.form])}
-        if self.form == "edsr":
+        if not self.architecture.has_intermediate:
             others.add("intermediate_weight")
         for switch in fields(self):
             if switch.name in others and getattr(self, switch.name) != switch.default:
-                raise InputError(f"The recipe's {switch.name} has no effect on a network of the form {self.form}; leave it out, or choose another form.")
+                raise InputError(f"The recipe's {switch.name} has no effect on this network of the form {self.form}; leave it out.")
 
     @property
     def factors(self) -> tuple[int, int]:
