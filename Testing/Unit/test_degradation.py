@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 from superres3d.degradation import (
     antialiased_bicubic,
     antialiased_bicubic_matrix,
+    cosine_matrices,
     gaussian_kernel_3,
     interval_means,
+    kspace_filter,
     kspace_truncation,
     reduction_matrix,
     slice_profile_matrix,
@@ -137,6 +140,29 @@ def test_kspace_keeps_the_mean_and_does_not_shift():
 def test_kspace_of_lengths_that_do_not_divide():
     with pytest.raises(ValueError, match="axis of 9 voxels cannot be shortened by 2"):
         kspace_truncation(np.zeros((4, 9, 8)), (1, 2, 2))
+
+
+@pytest.mark.parametrize("length, factor", [(60, 2), (60, 4), (36, 3)])
+def test_the_cosine_form_is_truncation_of_the_mirrored_line(length, factor):
+    """Against scipy's transforms, and against the Fourier form on the line and its mirror image.  The latter keeps half of what lies at the Nyquist frequency, which the former drops."""
+    line = np.random.default_rng(2).normal(size=length)
+    synthesis, analysis = cosine_matrices(length, factor)
+    kept = length // factor
+    short = synthesis @ analysis @ line
+    np.testing.assert_allclose(short, fft.idct(fft.dct(line, norm="ortho")[:kept], norm="ortho") / np.sqrt(factor), atol=1e-12)
+    below_nyquist = fft.dct(line)
+    below_nyquist[kept] = 0
+    line = fft.idct(below_nyquist)
+    np.testing.assert_allclose(short, kspace_truncation(np.concatenate([line, line[::-1]]), (factor,))[:kept], atol=1e-6)
+    with pytest.raises(ValueError, match="61 voxels cannot be shortened by 2"):
+        cosine_matrices(61, 2)
+
+
+def test_filters_of_kspace():
+    """Numpy's windows, whose middle is the frequency zero; what was not measured is zero."""
+    np.testing.assert_allclose(kspace_filter(16, 1.0, 0.54), np.hamming(33)[16:-1], atol=1e-12)
+    np.testing.assert_allclose(kspace_filter(16, 1.0, 0.5), np.hanning(33)[16:-1], atol=1e-12)
+    np.testing.assert_allclose(kspace_filter(16, np.array([1.0, 0.5]), np.array([1.0, 0.54])), [np.ones(16), np.r_[np.hamming(17)[8:-1], np.zeros(8)]], atol=1e-12)
 
 
 # Slice profiles (Kudo 2019)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy import fft
 from superres3d.errors import InputError
 from superres3d.networks.slices import build_network
 from superres3d.training import fit as fitting
@@ -135,6 +136,9 @@ def test_shipped_recipes_are_valid_and_keep_test_subjects_out(name, modality, st
         ("form = 'edsr'\nsecond_block = false", "second_block has no effect on this network of the form edsr"),
         ("form = 'edsr'\nintermediate_weight = 0.0", "intermediate_weight has no effect"),
         ("second_block = false\nintermediate_weight = 0.0", "intermediate_weight has no effect"),
+        ("kspace_share = 1.5", "kspace_share is 1.5; give a share from 0 to 1"),
+        ("kspace_extent = 0.0", "kspace_extent is 0.0; give a share from 0.1 to 1"),
+        ("kspace_pedestal = 0.2", "kspace_pedestal is 0.2; give a share from 0.5 to 1"),
         ("volumes = ['a']\nshares = { b = 2.0 }", "shares give b 2.0; name one of its volumes"),
         ("volumes = ['a']\nshares = { a = 0 }", "shares give a 0; .* give a number above 0"),
     ],
@@ -164,6 +168,66 @@ def test_noise_is_of_the_stated_strength_on_the_stated_share():
     assert float(low.mean()) == pytest.approx(0.3, abs=1e-3)
     quiet, _ = Degrader(small(blur_probability=0.0))(patches, np.random.default_rng(0))
     assert torch.allclose(quiet, torch.full_like(quiet, 0.3))
+
+
+@pytest.mark.parametrize("stage", ["plane", "depth"])
+def test_kspace_patches_are_truncated_ones(stage):
+    """A share of 1, everything measured, no filter: scipy's transforms of the patch with its margin."""
+    recipe = small(stage=stage, kspace_share=1.0, blur_probability=0.0)
+    patches = torch.randn(3, 1, (8 + 2 * MARGIN) * 2, (8 + 2 * MARGIN) * recipe.factors[1])
+    low, high = Degrader(recipe)(patches, np.random.default_rng(0))
+    axes = (-2, -1) if stage == "plane" else (-2,)
+    spectrum = fft.dctn(patches.numpy(), axes=axes, norm="ortho")[:, :, :14, :14]
+    expected = fft.idctn(spectrum, axes=axes, norm="ortho") / 2 ** (len(axes) / 2)
+    np.testing.assert_allclose(low, expected[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN], atol=1e-5)
+    assert high.shape[-2:] == (16, 8 * recipe.factors[1])
+
+
+def test_scans_coarse_in_plane_are_truncated_as_often():
+    """A wave across the slices just below the coarse Nyquist frequency: truncation keeps it whole, averaging does not."""
+    wave = np.cos(np.pi * 0.45 * np.arange(80))
+    volume = np.broadcast_to(wave, (40, 80, 80)).astype(np.float32)
+
+    def largest(share: float) -> np.ndarray:
+        recipe = small(stage="depth", volumes=("a",), coarse_across=1.0, kspace_share=share, augment_exact=False)
+        samples = PatchDataset(recipe, {"a": volume}, 200)
+        spans = [float(patch.max() - patch.min()) for patch in (samples[number] for number in range(200))]
+        return np.array([span for span in spans if span > 0.1])  # the others lie along the wave's crests
+
+    averaged, truncated = largest(0.0).max(), largest(1.0).min()
+    assert averaged < 1.6 < truncated
+    assert np.mean(largest(0.5) > 1.6) == pytest.approx(0.5, abs=0.12)
+
+
+def test_a_share_of_the_patches_is_truncated_some_of_them_filtered():
+    """A wave above the least extent and below the Nyquist frequency: whole where it was measured, zero where not, between under a filter."""
+    length = (8 + 2 * MARGIN) * 2
+    wave = np.cos(np.pi * 12 * (np.arange(length) + 0.5) / length)  # 12 of 14 frequencies
+    patches = torch.from_numpy(np.tile(wave[:, None], (600, 1, 1, length))).float()
+
+    def kept(**changes) -> np.ndarray:
+        low, _ = Degrader(small(blur_probability=0.0, **changes))(patches, np.random.default_rng(0))
+        return low.abs().amax(dim=(1, 2, 3)).numpy()
+
+    cubic = kept(kspace_share=0.0)[0]
+    whole = kept(kspace_share=1.0)[0]
+    half = kept(kspace_share=0.5)
+    assert np.mean(np.isclose(half, whole, atol=1e-4)) == pytest.approx(0.5, abs=0.07) and np.all(np.isclose(half, whole, atol=1e-4) | np.isclose(half, cubic, atol=1e-4))
+    filled = kept(kspace_share=1.0, kspace_extent=0.6)
+    # Not measured: on half of the patches an extent from 0.6 to 1, of which (12/14 - 0.6) / 0.4 do not reach the wave.
+    assert np.mean(filled < 1e-4) == pytest.approx(0.5 * (12 / 14 - 0.6) / 0.4, abs=0.06)
+    filtered = kept(kspace_share=1.0, kspace_pedestal=0.5)
+    assert np.mean(filtered < 0.99 * whole) == pytest.approx(0.5, abs=0.07) and filtered.min() > 0
+
+
+def test_the_card_tells_of_kspace(scans, tmp_path):
+    recipe = small(kspace_share=0.3, kspace_extent=0.6)
+    card = json.loads((export_model(build_network(recipe.network), recipe, scans, tmp_path / "models").folder / "card.json").read_text())
+    assert "30% of the patches by truncation of k-space" in card["degradation"] and "measured to 60% at least" in card["degradation"] and "raised cosine" not in card["degradation"]
+    assert card["schedule"]["kspace_share"] == 0.3
+    plain = small()
+    card = json.loads((export_model(build_network(plain.network), plain, scans, tmp_path / "plain").folder / "card.json").read_text())
+    assert "k-space" not in card["degradation"] and not [name for name in card["schedule"] if name.startswith("kspace")]
 
 
 def test_a_training_goes_on_from_a_model(scans, tmp_path):

@@ -106,6 +106,47 @@ def _truncated(array: np.ndarray, axis: int, factor: int) -> np.ndarray:
     return np.moveaxis(shortened, -1, axis)
 
 
+@lru_cache(maxsize=64)
+def cosine_matrices(length: int, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest frequencies of a line, and the coarser line that they make: k-space truncation without wrap-around.
+
+    The line is continued by its mirror image (half-sample symmetric), so its transform is the cosine transform (DCT-II).
+
+    Returns:
+        synthesis (n, n), analysis (n, length), n = length // factor: ``synthesis @ analysis`` keeps all n frequencies,
+        ``synthesis @ diag(weights) @ analysis`` weighs them (:func:`kspace_filter`).  Sums of rows are 1.
+
+    Raises:
+        ValueError: a factor that does not divide the length.
+    """
+    if length % factor:
+        raise ValueError(f"a line of {length} voxels cannot be shortened by {factor}; crop it to a multiple")
+    count = length // factor
+    frequencies = np.arange(count)
+
+    def cosines(points: int) -> np.ndarray:
+        return np.cos(np.pi * np.outer((np.arange(points) + 0.5) / points, frequencies))
+
+    synthesis = cosines(count) * np.where(frequencies, 2.0, 1.0)
+    analysis = cosines(length).T / length
+    for matrix in (synthesis, analysis):
+        matrix.setflags(write=False)
+    return synthesis, analysis
+
+
+def kspace_filter(count: int, extent: np.ndarray, pedestal: np.ndarray) -> np.ndarray:
+    """Weights (..., count) of a scanner's frequencies 0 to ``count - 1``.
+
+    Args:
+        count: frequencies up to the Nyquist frequency of the coarse line.
+        extent: share of them that was measured (above 0, up to 1); the others are zero-filled.
+        pedestal: of the raised cosine that is laid over the measured ones: 1 no filter, 0.54 Hamming, 0.5 Hann.
+    """
+    extent, pedestal = (np.asarray(value, dtype=np.float64)[..., None] for value in (extent, pedestal))
+    share = np.arange(count) / (extent * count)
+    return np.where(share < 1.0, pedestal + (1.0 - pedestal) * np.cos(np.pi * np.minimum(share, 1.0)), 0.0)
+
+
 def slice_profile_matrix(length: int, factor: int, sigma: float) -> np.ndarray:
     """Matrix (length // factor, length) that makes thick slices of thin ones (Kudo 2019, section 3.3).
 

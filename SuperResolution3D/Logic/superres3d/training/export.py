@@ -70,6 +70,7 @@ def _schedule(recipe: AnyRecipe) -> dict[str, Any]:
     if isinstance(recipe, Recipe):
         idle |= set() if recipe.architecture.has_intermediate else {"intermediate_weight"}
         idle |= set() if recipe.shares else {"shares"}
+        idle |= set() if recipe.kspace_share else {"kspace_share", "kspace_extent", "kspace_pedestal"}
     if isinstance(recipe, VolumeRecipe):
         idle |= set() if recipe.degradation == "thick-slice" else set(_OF_THICK_SLICES)
         idle |= set() if recipe.adversarial else set(_OF_ADVERSARIAL)
@@ -94,11 +95,21 @@ def _intensity(modality: str) -> str:
 
 def _degradation(recipe: AnyRecipe) -> str:
     if not isinstance(recipe, VolumeRecipe):
-        profiles = f"; {recipe.profile_share:.0%} of the samples with Gaussian slice profiles instead" if isinstance(recipe, MultiTaskRecipe) and recipe.profile_share else ""
-        return f"antialiased bicubic (Keys, a = -0.5, stretched by the factor), edges mirrored{profiles}"
+        return f"antialiased bicubic (Keys, a = -0.5, stretched by the factor), edges mirrored{_others(recipe)}"
     if recipe.degradation == "k-space":
         return "k-space truncated to the central half along rows and columns (2 x 2 x 1), linear interpolation back to the full matrix"
     return _thick_slices(recipe)
+
+
+def _others(recipe: Recipe | MultiTaskRecipe) -> str:
+    """The share of samples that lose their detail in another way."""
+    if isinstance(recipe, MultiTaskRecipe):
+        return f"; {recipe.profile_share:.0%} of the samples with Gaussian slice profiles instead" if recipe.profile_share else ""
+    if not recipe.kspace_share:
+        return ""
+    filled = f", half of them measured to {recipe.kspace_extent:.0%} at least and zero-filled beyond" if recipe.kspace_extent < 1.0 else ""
+    filtered = f", half of them under a raised cosine on a pedestal of {recipe.kspace_pedestal:g} at least" if recipe.kspace_pedestal < 1.0 else ""
+    return f"; {recipe.kspace_share:.0%} of the patches by truncation of k-space (mirrored edges) instead{filled}{filtered}"
 
 
 def _thick_slices(recipe: VolumeRecipe) -> str:

@@ -78,6 +78,9 @@ class Recipe(CommonRecipe):
     blur_probability: float = 0.5
     blur_sigma: float = 0.5  # upper end of the uniform distribution
     blur_variable: bool = True  # False: always blur_sigma (the ablation of Table II)
+    kspace_share: float = 0.0  # of the patches that lose their detail by truncation of k-space instead of antialiased bicubic
+    kspace_extent: float = 1.0  # of the coarser matrix that is measured in each direction: this much to all on half of them, the rest zero-filled
+    kspace_pedestal: float = 1.0  # of a raised cosine over what is measured, this much to 1 (no filter) on half of them
     noise: float = 0.0  # upper end of the standard deviation of Gaussian noise on the low-resolution patches, in network units
     noise_share: float = 0.5  # of the patches that have noise
     # the optimisation
@@ -88,8 +91,9 @@ class Recipe(CommonRecipe):
         _one_of("stage", self.stage, ("plane", "depth"))
         _one_of("scale", self.scale, (2, 4))
         _one_of("form", self.form, ARCHITECTURES)
-        if not 0.0 <= self.coarse_across <= 1.0:
-            raise InputError(f"The recipe's coarse_across is {self.coarse_across}; give a share from 0 to 1.")
+        for name, least in (("coarse_across", 0.0), ("kspace_share", 0.0), ("kspace_extent", 0.1), ("kspace_pedestal", 0.5)):
+            if not least <= getattr(self, name) <= 1.0:
+                raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a share from {least:g} to 1.")
         for name, share in self.shares.items():
             if name not in self.volumes or not isinstance(share, (int, float)) or not 0.0 < share < math.inf:
                 raise InputError(f"The recipe's shares give {name} {share}; name one of its volumes and give a number above 0, or set shares={{}}.")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from ..degradation import antialiased_bicubic, antialiased_bicubic_matrix, gaussian_kernel_3
+from ..degradation import antialiased_bicubic, antialiased_bicubic_matrix, cosine_matrices, gaussian_kernel_3, kspace_filter, kspace_truncation
 from ..intensity import intensity_scale
 from ..memory import usable_cores
 from ..volume import find_volume, read_volume
@@ -65,7 +65,8 @@ class PatchDataset(Dataset):
         else:
             depth = int(random.integers(3)) if anywhere else 0
             if self._coarse and random.random() < self._recipe.coarse_across:
-                voxels = self._coarse[name, depth]
+                truncated = self._recipe.kspace_share and random.random() < self._recipe.kspace_share
+                voxels = self._coarse[name, depth][1 if truncated else 0]
             others = [axis for axis in (0, 1, 2) if axis != depth]
             across = others.pop(int(random.integers(2)))
             lines = (depth, others[0])
@@ -74,14 +75,16 @@ class PatchDataset(Dataset):
             image = image.T
         return _window(image, self._shape, random)
 
-    def _coarse_volumes(self) -> dict[tuple[str, int], np.ndarray]:
-        """What the depth network meets when it comes first: (name, depth axis) -> the scan at full depth, coarse in-plane."""
+    def _coarse_volumes(self) -> dict[tuple[str, int], list[np.ndarray]]:
+        """What the depth network meets when it comes first: (name, depth axis) -> the scan at full depth, coarse in-plane by each way of losing detail."""
+        ways = [antialiased_bicubic, kspace_truncation] if self._recipe.kspace_share else [antialiased_bicubic]
         coarse = {}
         for name, voxels in self._volumes:
             for depth in (0, 1, 2) if name in self._recipe.all_axes else (0,):
                 factors = [self._recipe.scale] * 3
                 factors[depth] = 1
-                coarse[name, depth] = antialiased_bicubic(voxels, tuple(factors))
+                even = voxels[tuple(slice(length - length % factor) for length, factor in zip(voxels.shape, factors))]
+                coarse[name, depth] = [way(even, tuple(factors)) for way in ways]
         return coarse
 
     def _turn(self, patch: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -111,20 +114,41 @@ class Degrader:
         rows, columns = recipe.patch_shape
         self._rows = _inner_matrix(rows, recipe.factors[0])
         self._columns = _inner_matrix(columns, recipe.factors[1])
+        self._lines = tuple(zip((rows, columns), recipe.factors))
 
     def __call__(self, patches: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """
         Args:
             patches: (N, 1, H, W) with the margin of :data:`MARGIN` low-resolution pixels.
-            random: for the blur and the noise.
+            random: for the blur, the k-space and the noise.
 
         Returns:
             low (N, 1, rows, columns), high (N, 1, rows * factor, columns * factor).
         """
         blurred = self._blur(patches, random)
-        low = self._noisy(self._rows.to(patches) @ blurred @ self._columns.to(patches).T, random)
+        low = self._rows.to(patches) @ blurred @ self._columns.to(patches).T
+        if self._recipe.kspace_share:
+            low = self._truncated(low, blurred, random)
         row, column = (MARGIN * factor for factor in self._recipe.factors)
-        return low, patches[..., row:-row, column:-column]
+        return self._noisy(low, random), patches[..., row:-row, column:-column]
+
+    def _truncated(self, low: Tensor, patches: Tensor, random: np.random.Generator) -> Tensor:
+        """``low`` with a share of the patches as a scanner would have measured them with fewer phase encodings, some zero-filled or filtered."""
+        chosen = torch.from_numpy(random.random(len(low)) < self._recipe.kspace_share).to(low.device)
+        count = int(chosen.sum())
+        rows, columns = (self._measured(length, factor, count, random).to(low) for length, factor in self._lines)
+        low = low.clone()
+        low[chosen] = rows @ patches[chosen] @ columns.transpose(-1, -2)
+        return low
+
+    def _measured(self, length: int, factor: int, count: int, random: np.random.Generator) -> Tensor:
+        """(count, 1, length, padded length): one matrix a patch."""
+        if factor == 1:
+            return _inner_matrix(length, 1)[None, None]
+        synthesis, analysis = cosine_matrices((length + 2 * MARGIN) * factor, factor)
+        extent, pedestal = (np.where(random.random(count) < 0.5, 1.0, random.uniform(least, 1.0, count)) for least in (self._recipe.kspace_extent, self._recipe.kspace_pedestal))
+        weights = kspace_filter(len(analysis), extent, pedestal)
+        return torch.from_numpy((synthesis[MARGIN : MARGIN + length] * weights[:, None]) @ analysis)[:, None].float()
 
     def _noisy(self, low: Tensor, random: np.random.Generator) -> Tensor:
         """White noise, a standard deviation a patch, on a share of the patches: what a scanner adds after the detail is lost."""
