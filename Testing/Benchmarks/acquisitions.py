@@ -3,76 +3,108 @@
 
     python Testing/Benchmarks/acquisitions.py SCANS split.csv --subset val --axes in-plane
 
-No scanner averages with a cubic kernel.  Here the truth is reduced by means over the larger pixels, by Gaussian profiles (FWHM in larger pixels), and by truncation of
-k-space: whole, with an outer part that was not measured and is zero-filled, and filtered.  The gain is over Lanczos on the same scan,
-in PSNR and SSIM as ``superres3d evaluate`` measures them, mean over subjects with the smallest and the largest.
+No scanner averages with a cubic kernel.  Here the truth is reduced by means over the larger voxels, by Gaussian profiles (FWHM in larger voxels), and by a
+cut of the spectrum at the coarse Nyquist frequency: whole, with an outer part that was not measured and is zero-filled, and filtered; of MR the magnitude is taken.
+That is truncated k-space; CT is measured otherwise, but a sharp kernel leaves such a spectrum as well.  Noise, where asked for, passes the same filter.  The gain is over Lanczos on
+the same scan, in PSNR and SSIM as ``superres3d evaluate`` measures them, mean over subjects with the smallest and the largest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from superres3d.degradation import antialiased_bicubic_matrix, cosine_matrices, interval_means, kspace_filter, slice_profile_matrix
-from superres3d.errors import SuperResolutionError
+from superres3d.degradation import antialiased_bicubic_matrix, cosine_matrices, interval_means, slice_profile_matrix, spectral_window
+from superres3d.errors import InputError, SuperResolutionError
 from superres3d.evaluation.metrics import make_reference, measure
 from superres3d.evaluation.protocol import BASELINE, Subject, central_crop, read_subjects
 from superres3d.evaluation.tasks import PUBLISHED_TASKS, TASKS
+from superres3d.methods import MODALITIES
 from superres3d.upscaling import upscale
 from superres3d.volume import find_slice_axis, read_volume
 
 _SIGMA = 1 / (8 * np.log(2)) ** 0.5  # of a Gaussian, over its full width at half maximum
 
 
-def _kspace(extent: float, pedestal: float) -> Callable[[int, int], np.ndarray]:
+@dataclass(frozen=True)
+class Way:
+    """To lose detail.
+
+    Attributes:
+        matrix: (length, factor) -> the matrix (length // factor, length) that shortens a line.
+        weights: of the n frequencies of a coarse line; None for averages, which let noise through as it is.
+    """
+
+    matrix: Callable[[int, int], np.ndarray]
+    weights: Callable[[int], np.ndarray] | None = None
+
+    def noise(self, count: int, _: int) -> np.ndarray:
+        """The matrix (count, count) that noise on a coarse line passes, whatever the factor."""
+        if self.weights is None:
+            return np.eye(count)
+        synthesis, analysis = cosine_matrices(count, 1)
+        return synthesis * self.weights(count) @ analysis
+
+
+def _spectral(extent: float, window: float) -> Way:
+    def weights(count: int) -> np.ndarray:
+        return spectral_window(count, extent, window)
+
     def matrix(length: int, factor: int) -> np.ndarray:
         synthesis, analysis = cosine_matrices(length, factor)
-        return synthesis * kspace_filter(len(synthesis), extent, pedestal) @ analysis
+        return synthesis * weights(len(synthesis)) @ analysis
 
-    return matrix
+    return Way(matrix, weights)
 
 
-# Name -> the matrix (length // factor, length) that shortens a line.
-WAYS: dict[str, Callable[[int, int], np.ndarray]] = {
-    "antialiased bicubic": antialiased_bicubic_matrix,
-    "means": lambda length, factor: interval_means(length, length // factor),
-    "Gaussian, FWHM 0.6": lambda length, factor: slice_profile_matrix(length, factor, 0.6 * _SIGMA * factor),
-    "Gaussian, FWHM 1": lambda length, factor: slice_profile_matrix(length, factor, _SIGMA * factor),
-    "Gaussian, FWHM 1.4": lambda length, factor: slice_profile_matrix(length, factor, 1.4 * _SIGMA * factor),
-    "k-space, whole": _kspace(1.0, 1.0),
-    "k-space, 80 % and zeros": _kspace(0.8, 1.0),
-    "k-space, 65 % and zeros": _kspace(0.65, 1.0),
-    "k-space, Hamming": _kspace(1.0, 0.54),
-    "k-space, 65 %, Hamming": _kspace(0.65, 0.54),
+def _gaussian(width: float) -> Way:
+    return Way(lambda length, factor: slice_profile_matrix(length, factor, width * _SIGMA * factor))
+
+
+WAYS = {
+    "antialiased bicubic": Way(antialiased_bicubic_matrix),
+    "means": Way(lambda length, factor: interval_means(length, length // factor)),
+    "Gaussian, FWHM 0.6": _gaussian(0.6),
+    "Gaussian, FWHM 1": _gaussian(1.0),
+    "Gaussian, FWHM 1.4": _gaussian(1.4),
+    "spectrum cut": _spectral(1.0, 1.0),
+    "80 %, zero-filled": _spectral(0.8, 1.0),
+    "65 %, zero-filled": _spectral(0.65, 1.0),
+    "Hamming": _spectral(1.0, 0.54),
+    "65 %, zero-filled, Hamming": _spectral(0.65, 0.54),
 }
 
 
 def main(
     data: Path,
     split: Path,
-    subset: Annotated[str, typer.Option()] = "test",
+    subset: Annotated[str, typer.Option()] = "val",
     axes: Annotated[str, typer.Option(help="in-plane or 3-D")] = PUBLISHED_TASKS[0],
     method: Annotated[str, typer.Option()] = "two-stage-residual",
-    slices: Annotated[int, typer.Option(help="Central slices of each scan.")] = 16,
+    slices: Annotated[int, typer.Option(help="Central slices of each scan.")] = 48,
     preset: Annotated[str, typer.Option()] = "fast",
     modality: Annotated[str, typer.Option(help="CT or MR; both if not given.")] = "",
+    noise: Annotated[float, typer.Option(help="Standard deviation of white noise on the coarse scan, share of the data range.")] = 0.0,
 ) -> None:
     """Print a table for each modality and factor."""
     try:
-        subjects = [subject for subject in read_subjects(data, split, subset) if modality in ("", subject.modality)]
-        for kind in sorted({subject.modality for subject in subjects}):
-            for scale in TASKS[axes].scales:
-                _table([subject for subject in subjects if subject.modality == kind], scale, axes, method, slices, preset)
+        for name, given, known in (("axes", axes, PUBLISHED_TASKS), ("modality", modality, ("", *MODALITIES))):
+            if given not in known:
+                raise InputError(f"The {name} {given!r} are not known; give one of {', '.join(filter(None, known))}.")
+        for kind in (modality,) if modality else MODALITIES:
+            subjects = [subject for subject in read_subjects(data, split, subset) if subject.modality == kind]
+            for scale in TASKS[axes].scales if subjects else ():
+                _table(subjects, scale, axes, method, slices, preset, noise)
     except SuperResolutionError as error:
         raise SystemExit(f"Error: {error}") from None
 
 
-def _table(subjects: list[Subject], scale: int, axes: str, method: str, slices: int, preset: str) -> None:
-    gains: dict[str, list[np.ndarray]] = {way: [] for way in WAYS}
+def _table(subjects: list[Subject], scale: int, axes: str, method: str, slices: int, preset: str, noise: float) -> None:
+    gains: dict[str, list[list[float]]] = {name: [] for name in WAYS}
     for subject in subjects:
         volume = read_volume(subject.path)
         axis = find_slice_axis(volume.spacing)
@@ -80,27 +112,26 @@ def _table(subjects: list[Subject], scale: int, axes: str, method: str, slices: 
         truth = central_crop(volume, axis, slices, factors)
         reference = make_reference(truth.voxels, subject.modality, axis)
         geometry = TASKS[axes].low_resolution(truth, factors, axis)
-        for way, matrix in WAYS.items():
-            low = replace(geometry, voxels=_reduced(truth.voxels, factors, matrix))
-            values = [_measured(reference, upscale(low, scale, axes=TASKS[axes].axes, method=name, modality=subject.modality, preset=preset, slice_axis="kji"[axis]).volume.voxels) for name in (BASELINE, method)]
-            gains[way].append(values[1] - values[0])
-    print(f"\n{subjects[0].modality} ({len(subjects)}), {axes} {scale}x, {method}\n\n| detail lost by | PSNR over Lanczos, dB | smallest, largest | SSIM |\n| --- | ---: | ---: | ---: |")
-    for way, rows in gains.items():
+        for name, way in WAYS.items():
+            coarse = _along(truth.voxels.astype(np.float32), factors, way.matrix)
+            white = np.float32(noise * reference.data_range) * np.random.default_rng(0).standard_normal(coarse.shape, dtype=np.float32)
+            coarse = coarse + _along(white, factors, way.noise) if noise else coarse
+            coarse = np.abs(coarse) if way.weights and subject.modality == "MR" else coarse
+            low = replace(geometry, voxels=coarse)
+            values = [measure(reference, upscale(low, scale, axes=TASKS[axes].axes, method=by, modality=subject.modality, preset=preset, slice_axis="kji"[axis]).volume.voxels) for by in (BASELINE, method)]
+            gains[name].append([values[1][metric] - values[0][metric] for metric in ("psnr", "ssim")])
+    print(f"\n{subjects[0].modality} ({len(subjects)}), {axes} {scale}x, {method}, noise {noise:.1%}\n\n| detail lost by | PSNR over Lanczos, dB | smallest, largest | SSIM |\n| --- | ---: | ---: | ---: |")
+    for name, rows in gains.items():
         psnr, ssim = np.array(rows).T
-        print(f"| {way} | {psnr.mean():+.2f} | {psnr.min():+.2f}, {psnr.max():+.2f} | {ssim.mean():+.4f} |", flush=True)
+        print(f"| {name} | {psnr.mean():+.2f} | {psnr.min():+.2f}, {psnr.max():+.2f} | {ssim.mean():+.4f} |", flush=True)
 
 
-def _reduced(voxels: np.ndarray, factors: tuple[int, int, int], matrix: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    result = voxels.astype(np.float32)
+def _along(voxels: np.ndarray, factors: tuple[int, int, int], matrix: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """The matrix for (length, factor) applied along each axis that is refined."""
     for axis, factor in enumerate(factors):
         if factor > 1:
-            result = np.moveaxis(np.tensordot(matrix(result.shape[axis], factor).astype(np.float32), result, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(result)
-
-
-def _measured(reference, voxels: np.ndarray) -> np.ndarray:
-    values = measure(reference, voxels)
-    return np.array([values["psnr"], values["ssim"]])
+            voxels = np.moveaxis(np.tensordot(matrix(voxels.shape[axis], factor).astype(np.float32), voxels, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(voxels)
 
 
 if __name__ == "__main__":

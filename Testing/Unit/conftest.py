@@ -15,6 +15,7 @@ import torch
 from superres3d.networks.families import VolumeArchitecture
 from superres3d.networks.slices import build_network
 from superres3d.networks.volumetric import BlueprintNet
+from superres3d.training.recipe import Recipe
 from superres3d.volume import Volume, read_volume
 from superres3d.weights import save_model
 
@@ -147,3 +148,10 @@ def run_cli(*arguments: object, **environment: str) -> subprocess.CompletedProce
     """``superres3d`` in a process of its own."""
     command = [sys.executable, "-m", "superres3d.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, **environment}, timeout=300)
+
+
+def small_recipe(**changes) -> Recipe:
+    """Of a network that trains in seconds, on the scans a and b; ``changes`` are fields."""
+    form = changes.get("form", "edsr")
+    values = {"volumes": ("a", "b"), "validation": ("v",), "patch": 8, "patch_across": 8, "batch": 8, "steps": 60, "method": "trial", "form": form, **SMALL_FORMS[form]}
+    return Recipe(**{**values, **changes})

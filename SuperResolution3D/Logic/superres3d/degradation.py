@@ -113,8 +113,8 @@ def cosine_matrices(length: int, factor: int) -> tuple[np.ndarray, np.ndarray]:
     The line is continued by its mirror image (half-sample symmetric), so its transform is the cosine transform (DCT-II).
 
     Returns:
-        synthesis (n, n), analysis (n, length), n = length // factor: ``synthesis @ analysis`` keeps all n frequencies,
-        ``synthesis @ diag(weights) @ analysis`` weighs them (:func:`kspace_filter`).  Sums of rows are 1.
+        synthesis (n, n), analysis (n, length), n = length // factor: ``synthesis @ analysis`` keeps all n frequencies (a constant line
+        stays as it is), ``synthesis @ diag(weights) @ analysis`` weighs them (:func:`spectral_window`).
 
     Raises:
         ValueError: a factor that does not divide the length.
@@ -134,17 +134,17 @@ def cosine_matrices(length: int, factor: int) -> tuple[np.ndarray, np.ndarray]:
     return synthesis, analysis
 
 
-def kspace_filter(count: int, extent: np.ndarray, pedestal: np.ndarray) -> np.ndarray:
-    """Weights (..., count) of a scanner's frequencies 0 to ``count - 1``.
+def spectral_window(count: int, extent: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Weights (..., count) of a scanner's frequencies 0 to ``count - 1``; the last is just below the Nyquist frequency of the coarse line.
 
     Args:
-        count: frequencies up to the Nyquist frequency of the coarse line.
-        extent: share of them that was measured (above 0, up to 1); the others are zero-filled.
-        pedestal: of the raised cosine that is laid over the measured ones: 1 no filter, 0.54 Hamming, 0.5 Hann.
+        count: of frequencies.
+        extent: share of the frequencies that was measured (above 0, up to 1, rounded up to whole ones); the others are zero-filled.
+        window: a of a + (1 - a) cos over the measured ones: 1 no filter, 0.54 Hamming, 0.5 Hann.
     """
-    extent, pedestal = (np.asarray(value, dtype=np.float64)[..., None] for value in (extent, pedestal))
+    extent, window = (np.asarray(value, dtype=np.float64)[..., None] for value in (extent, window))
     share = np.arange(count) / (extent * count)
-    return np.where(share < 1.0, pedestal + (1.0 - pedestal) * np.cos(np.pi * np.minimum(share, 1.0)), 0.0)
+    return np.where(share < 1.0, window + (1.0 - window) * np.cos(np.pi * np.minimum(share, 1.0)), 0.0)
 
 
 def slice_profile_matrix(length: int, factor: int, sigma: float) -> np.ndarray:

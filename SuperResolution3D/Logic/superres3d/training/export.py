@@ -70,7 +70,7 @@ def _schedule(recipe: AnyRecipe) -> dict[str, Any]:
     if isinstance(recipe, Recipe):
         idle |= set() if recipe.architecture.has_intermediate else {"intermediate_weight"}
         idle |= set() if recipe.shares else {"shares"}
-        idle |= set() if recipe.kspace_share else {"kspace_share", "kspace_extent", "kspace_pedestal"}
+        idle |= set() if recipe.spectral_share else {"spectral_share", "spectral_extent", "spectral_window"}
     if isinstance(recipe, VolumeRecipe):
         idle |= set() if recipe.degradation == "thick-slice" else set(_OF_THICK_SLICES)
         idle |= set() if recipe.adversarial else set(_OF_ADVERSARIAL)
@@ -105,11 +105,12 @@ def _others(recipe: Recipe | MultiTaskRecipe) -> str:
     """The share of samples that lose their detail in another way."""
     if isinstance(recipe, MultiTaskRecipe):
         return f"; {recipe.profile_share:.0%} of the samples with Gaussian slice profiles instead" if recipe.profile_share else ""
-    if not recipe.kspace_share:
+    if not recipe.spectral_share:
         return ""
-    filled = f", half of them measured to {recipe.kspace_extent:.0%} at least and zero-filled beyond" if recipe.kspace_extent < 1.0 else ""
-    filtered = f", half of them under a raised cosine on a pedestal of {recipe.kspace_pedestal:g} at least" if recipe.kspace_pedestal < 1.0 else ""
-    return f"; {recipe.kspace_share:.0%} of the patches by truncation of k-space (mirrored edges) instead{filled}{filtered}"
+    cut = "k-space truncated" if recipe.modality == "MR" else "spectrum cut, as by a sharp kernel"
+    filled = f", half of them measured less far (at least {recipe.spectral_extent:.0%} in each direction) and zero-filled" if recipe.spectral_extent < 1.0 else ""
+    filtered = f", half of them filtered (a + (1 - a) cos, a at least {recipe.spectral_window:g})" if recipe.spectral_window < 1.0 else ""
+    return f"; {recipe.spectral_share:.0%} of the patches {cut} to the coarse matrix instead{filled}{filtered}"
 
 
 def _thick_slices(recipe: VolumeRecipe) -> str:

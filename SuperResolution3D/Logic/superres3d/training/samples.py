@@ -1,8 +1,7 @@
-"""Random patches of real scans, and their low-resolution twins.
+"""Random patches of real scans.
 
 A sample is a high-resolution patch with a margin; degradation happens on the whole batch
-and the margin is cut off, so that a patch is exactly what cutting it out of a degraded
-scan would give.  Sample n depends on (seed, n) alone: a resumed run sees what an
+and cuts the margin off (:mod:`.degrader`).  Sample n depends on (seed, n) alone: a resumed run sees what an
 uninterrupted one would have seen, with any number of workers.
 """
 
@@ -13,16 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset
 
-from ..degradation import antialiased_bicubic, antialiased_bicubic_matrix, cosine_matrices, gaussian_kernel_3, kspace_filter, kspace_truncation
+from ..degradation import antialiased_bicubic, kspace_truncation
 from ..intensity import intensity_scale
 from ..memory import usable_cores
 from ..volume import find_volume, read_volume
+from .degrader import MARGIN, margin_of
 from .recipe import Recipe
 
-MARGIN = 3  # low-resolution pixels: two for the antialiased cubic kernel, one for the blur
 _TRIES = 8
 _FLAT = 0.01  # a patch whose standard deviation is below this is mostly air
 
@@ -39,7 +37,9 @@ class PatchDataset(Dataset):
         self._length = length
         self._first = first
         rows, columns = recipe.patch_shape
-        self._shape = ((rows + 2 * MARGIN) * recipe.scale, (columns + 2 * MARGIN) * recipe.factors[1])
+        margin = margin_of(recipe)
+        self._overhang = tuple((margin - MARGIN) * factor for factor in recipe.factors)
+        self._shape = ((rows + 2 * margin) * recipe.scale, (columns + 2 * margin) * recipe.factors[1])
 
     def __len__(self) -> int:
         return self._length
@@ -65,26 +65,30 @@ class PatchDataset(Dataset):
         else:
             depth = int(random.integers(3)) if anywhere else 0
             if self._coarse and random.random() < self._recipe.coarse_across:
-                truncated = self._recipe.kspace_share and random.random() < self._recipe.kspace_share
-                voxels = self._coarse[name, depth][1 if truncated else 0]
+                ways = self._coarse[name, depth]
+                voxels = ways[-1] if len(ways) > 1 and random.random() < self._recipe.spectral_share else ways[0]
             others = [axis for axis in (0, 1, 2) if axis != depth]
             across = others.pop(int(random.integers(2)))
             lines = (depth, others[0])
         image = np.moveaxis(voxels, across, 0)[random.integers(voxels.shape[across])]
         if lines[0] > lines[1]:
             image = image.T
-        return _window(image, self._shape, random)
+        return _window(image, self._shape, self._overhang, random)
 
     def _coarse_volumes(self) -> dict[tuple[str, int], list[np.ndarray]]:
-        """What the depth network meets when it comes first: (name, depth axis) -> the scan at full depth, coarse in-plane by each way of losing detail."""
-        ways = [antialiased_bicubic, kspace_truncation] if self._recipe.kspace_share else [antialiased_bicubic]
+        """What the depth network meets when it comes first: (name, depth axis) -> the scan at full depth, coarse in-plane; averaged, and truncated where the recipe asks for that.
+
+        Which of them is drawn does not depend on what becomes of the depth: slices are averages of a thickness also where the pixels were measured in k-space.
+        """
         coarse = {}
         for name, voxels in self._volumes:
             for depth in (0, 1, 2) if name in self._recipe.all_axes else (0,):
                 factors = [self._recipe.scale] * 3
                 factors[depth] = 1
-                even = voxels[tuple(slice(length - length % factor) for length, factor in zip(voxels.shape, factors))]
-                coarse[name, depth] = [way(even, tuple(factors)) for way in ways]
+                coarse[name, depth] = [antialiased_bicubic(voxels, tuple(factors))]
+                if self._recipe.spectral_share:
+                    even = voxels[tuple(slice(length - length % factor) for length, factor in zip(voxels.shape, factors))]
+                    coarse[name, depth].append(kspace_truncation(even, tuple(factors)))
         return coarse
 
     def _turn(self, patch: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -97,88 +101,13 @@ class PatchDataset(Dataset):
         return patch
 
 
-def _window(image: np.ndarray, shape: tuple[int, int], random: np.random.Generator) -> np.ndarray:
-    """A random window; an image smaller than the window is mirrored at its edges."""
-    pads = [max(0, need - have) for need, have in zip(shape, image.shape)]
+def _window(image: np.ndarray, shape: tuple[int, int], overhang: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    """A random window, which may reach over the edges by ``overhang``; an image is mirrored there, and where it is smaller than the window."""
+    pads = [max(2 * over, need - have) for over, need, have in zip(overhang, shape, image.shape)]
     if any(pads):
         image = np.pad(image, [(pad // 2, pad - pad // 2) for pad in pads], mode="symmetric")
     start = [int(random.integers(have - need + 1)) for need, have in zip(shape, image.shape)]
     return image[start[0] : start[0] + shape[0], start[1] : start[1] + shape[1]]
-
-
-class Degrader:
-    """Turns a batch of high-resolution patches with margin into (low, high) pairs without it."""
-
-    def __init__(self, recipe: Recipe):
-        self._recipe = recipe
-        rows, columns = recipe.patch_shape
-        self._rows = _inner_matrix(rows, recipe.factors[0])
-        self._columns = _inner_matrix(columns, recipe.factors[1])
-        self._lines = tuple(zip((rows, columns), recipe.factors))
-
-    def __call__(self, patches: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """
-        Args:
-            patches: (N, 1, H, W) with the margin of :data:`MARGIN` low-resolution pixels.
-            random: for the blur, the k-space and the noise.
-
-        Returns:
-            low (N, 1, rows, columns), high (N, 1, rows * factor, columns * factor).
-        """
-        blurred = self._blur(patches, random)
-        low = self._rows.to(patches) @ blurred @ self._columns.to(patches).T
-        if self._recipe.kspace_share:
-            low = self._truncated(low, blurred, random)
-        row, column = (MARGIN * factor for factor in self._recipe.factors)
-        return self._noisy(low, random), patches[..., row:-row, column:-column]
-
-    def _truncated(self, low: Tensor, patches: Tensor, random: np.random.Generator) -> Tensor:
-        """``low`` with a share of the patches as a scanner would have measured them with fewer phase encodings, some zero-filled or filtered."""
-        chosen = torch.from_numpy(random.random(len(low)) < self._recipe.kspace_share).to(low.device)
-        count = int(chosen.sum())
-        rows, columns = (self._measured(length, factor, count, random).to(low) for length, factor in self._lines)
-        low = low.clone()
-        low[chosen] = rows @ patches[chosen] @ columns.transpose(-1, -2)
-        return low
-
-    def _measured(self, length: int, factor: int, count: int, random: np.random.Generator) -> Tensor:
-        """(count, 1, length, padded length): one matrix a patch."""
-        if factor == 1:
-            return _inner_matrix(length, 1)[None, None]
-        synthesis, analysis = cosine_matrices((length + 2 * MARGIN) * factor, factor)
-        extent, pedestal = (np.where(random.random(count) < 0.5, 1.0, random.uniform(least, 1.0, count)) for least in (self._recipe.kspace_extent, self._recipe.kspace_pedestal))
-        weights = kspace_filter(len(analysis), extent, pedestal)
-        return torch.from_numpy((synthesis[MARGIN : MARGIN + length] * weights[:, None]) @ analysis)[:, None].float()
-
-    def _noisy(self, low: Tensor, random: np.random.Generator) -> Tensor:
-        """White noise, a standard deviation a patch, on a share of the patches: what a scanner adds after the detail is lost."""
-        if not self._recipe.noise:
-            return low
-        sigma = random.uniform(0.0, self._recipe.noise, len(low)) * (random.random(len(low)) < self._recipe.noise_share)
-        drawn = random.standard_normal(low.shape, dtype=np.float32) * sigma[:, None, None, None].astype(np.float32)
-        return low + torch.from_numpy(drawn).to(low)
-
-    def _blur(self, patches: Tensor, random: np.random.Generator) -> Tensor:
-        """The 3x3 Gaussian of section III-C, a sigma a patch, on a share of the patches."""
-        count = len(patches)
-        sigma = np.full(count, self._recipe.blur_sigma)
-        if self._recipe.blur_variable:
-            sigma = random.uniform(0.0, self._recipe.blur_sigma, count)
-        sigma = np.where(random.random(count) < self._recipe.blur_probability, sigma, 0.0)
-        line = torch.from_numpy(gaussian_kernel_3(sigma)).to(patches)
-        square = (line[:, :, None] * line[:, None, :])[:, None]
-        images = functional.pad(patches.transpose(0, 1), (1, 1, 1, 1), mode="replicate")
-        return functional.conv2d(images, square, groups=count).transpose(0, 1)
-
-
-def _inner_matrix(length: int, factor: int) -> Tensor:
-    """Antialiased bicubic of a padded line, only the ``length`` inner samples."""
-    padded = (length + 2 * MARGIN) * factor
-    if factor == 1:
-        matrix = np.eye(padded)
-    else:
-        matrix = antialiased_bicubic_matrix(padded, factor)
-    return torch.from_numpy(matrix[MARGIN : MARGIN + length].copy()).float()
 
 
 def data_workers() -> int:
