@@ -41,7 +41,7 @@ def test_a_few_steps_reduce_the_loss(scans, tmp_path, monkeypatch, stage, scale,
 
 def test_a_resumed_run_equals_an_uninterrupted_one(scans, tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "EPOCH_STEPS", 5)
-    recipe = small(steps=15, noise=0.02, spectral_share=0.5, spectral_extent=0.6, spectral_window=0.5)
+    recipe = small(steps=15, noise=0.02, spectral_share=0.5, spectral_extent=0.6, spectral_filtered=0.3)
     whole = fitting.fit(recipe, scans, tmp_path / "whole", accelerator="cpu")
 
     class Interrupted(Exception):
@@ -107,8 +107,8 @@ def test_shipped_recipes_are_valid_and_keep_test_subjects_out(name, modality, st
         ("second_block = false\nintermediate_weight = 0.0", "intermediate_weight has no effect"),
         ("spectral_share = 1.5", "spectral_share is 1.5; give a number from 0 to 1"),
         ("spectral_extent = 0.0", "spectral_extent is 0.0; give a number from 0.1 to 1"),
-        ("spectral_window = 0.2", "spectral_window is 0.2; give a number from 0.5 to 1"),
-        ("spectral_window = 0.6", "spectral_extent and spectral_window have no effect without spectral_share"),
+        ("spectral_filtered = -0.1", "spectral_filtered is -0.1; give a number from 0 to 1"),
+        ("spectral_filtered = 0.6", "spectral_extent and spectral_filtered have no effect without spectral_share"),
         ("volumes = ['a']\nshares = { b = 2.0 }", "shares give b 2.0; name one of its volumes"),
         ("volumes = ['a']\nshares = { a = 0 }", "shares give a 0; .* give a number above 0"),
     ],

@@ -17,6 +17,9 @@ from .recipe import Recipe
 
 MARGIN = 3  # low-resolution pixels: two for the antialiased cubic kernel, one for the blur
 _RINGING_MARGIN = 12  # for the edges beyond a patch whose ringing is seen in it
+# a of a + (1 - a) cos: Hann to Hamming and a little weaker.  Nothing between them and no filter: what rings was not filtered,
+# and a network that met weak filters as often sharpened what rang.
+_WINDOWS = (0.5, 0.6)
 
 
 def margin_of(recipe: Recipe) -> int:
@@ -80,7 +83,7 @@ class Degrader:
         if noise is not None:
             spectrum = spectrum + _both(rows.noise, noise, columns.noise)
         partial = random.random(count) < 0.5
-        window = np.where(random.random(count) < 0.5, 1.0, random.uniform(recipe.spectral_window, 1.0, count))
+        window = np.where(random.random(count) < recipe.spectral_filtered, random.uniform(*_WINDOWS, count), 1.0)
         along = [line.weights(np.where(partial, random.uniform(recipe.spectral_extent, 1.0, count), 1.0), window) for line in (rows, columns)]
         weights = torch.from_numpy(along[0][:, None, :, None] * along[1][:, None, None, :]).to(spectrum)
         low = _both(rows.synthesis, spectrum * weights, columns.synthesis)
