@@ -41,7 +41,7 @@ def test_a_few_steps_reduce_the_loss(scans, tmp_path, monkeypatch, stage, scale,
 
 def test_a_resumed_run_equals_an_uninterrupted_one(scans, tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "EPOCH_STEPS", 5)
-    recipe = small(steps=15, noise=0.02, spectral_share=0.5, spectral_extent=0.6, spectral_filtered=0.3)
+    recipe = small(steps=15, noise=0.02, spectral_share=0.5, spectral_extent=0.6)
     whole = fitting.fit(recipe, scans, tmp_path / "whole", accelerator="cpu")
 
     class Interrupted(Exception):
@@ -107,8 +107,7 @@ def test_shipped_recipes_are_valid_and_keep_test_subjects_out(name, modality, st
         ("second_block = false\nintermediate_weight = 0.0", "intermediate_weight has no effect"),
         ("spectral_share = 1.5", "spectral_share is 1.5; give a number from 0 to 1"),
         ("spectral_extent = 0.0", "spectral_extent is 0.0; give a number from 0.1 to 1"),
-        ("spectral_filtered = -0.1", "spectral_filtered is -0.1; give a number from 0 to 1"),
-        ("spectral_filtered = 0.6", "spectral_extent and spectral_filtered have no effect without spectral_share"),
+        ("spectral_extent = 0.6", "spectral_extent has no effect without spectral_share"),
         ("volumes = ['a']\nshares = { b = 2.0 }", "shares give b 2.0; name one of its volumes"),
         ("volumes = ['a']\nshares = { a = 0 }", "shares give a 0; .* give a number above 0"),
     ],
@@ -128,7 +127,7 @@ def test_missing_training_scan_is_named(scans, tmp_path):
 def test_the_card_tells_of_the_spectrum(scans, tmp_path):
     recipe = small(spectral_share=0.3, spectral_extent=0.6)
     card = json.loads((export_model(build_network(recipe.network), recipe, scans, tmp_path / "models").folder / "card.json").read_text())
-    assert "30% of the patches k-space truncated" in card["degradation"] and "at least 60% in each direction" in card["degradation"] and "filtered" not in card["degradation"]
+    assert "30% of the patches k-space truncated" in card["degradation"] and "at least 60% in each direction" in card["degradation"]
     assert card["schedule"]["spectral_share"] == 0.3
     plain = small()
     card = json.loads((export_model(build_network(plain.network), plain, scans, tmp_path / "plain").folder / "card.json").read_text())

@@ -1,7 +1,7 @@
 """Low-resolution twins of high-resolution patches.
 
 Two ways of losing detail: antialiased bicubic (Georgescu 2020), and a cut of the spectrum at the coarse Nyquist frequency, as a
-scanner does that measures fewer lines of k-space, zero-fills and filters.  The first reaches no farther than the patch's margin, so its result is exactly what
+scanner does that measures fewer lines of k-space, and zero-fills some.  The first reaches no farther than the patch's margin, so its result is exactly what
 cutting the patch out of a degraded scan would give; the second rings as if the patch with its margin were mirrored at its edges.
 """
 
@@ -17,9 +17,6 @@ from .recipe import Recipe
 
 MARGIN = 3  # low-resolution pixels: two for the antialiased cubic kernel, one for the blur
 _RINGING_MARGIN = 12  # for the edges beyond a patch whose ringing is seen in it
-# a of a + (1 - a) cos: Hann to Hamming and a little weaker.  Nothing between them and no filter: what rings was not filtered,
-# and a network that met weak filters as often sharpened what rang.
-_WINDOWS = (0.5, 0.6)
 
 
 def margin_of(recipe: Recipe) -> int:
@@ -43,9 +40,9 @@ class _Line:
         self.average, self.synthesis = _tensor(average[inner]), _tensor(synthesis[inner])
         self.analysis, self.noise = _tensor(analysis), _tensor(noise)  # to frequencies: of the scan, and of noise on the coarse grid
 
-    def weights(self, extent: np.ndarray, window: np.ndarray) -> np.ndarray:
-        """(count, frequencies), one row a patch."""
-        return np.ones((len(extent), self.padded)) if self.factor == 1 else spectral_window(self.padded, extent, window)
+    def weights(self, extent: np.ndarray) -> np.ndarray:
+        """(count, frequencies), one row a patch: 1 up to a share ``extent`` of them, 0 beyond."""
+        return spectral_window(self.padded, np.ones_like(extent) if self.factor == 1 else extent, 1.0)
 
 
 class Degrader:
@@ -77,14 +74,13 @@ class Degrader:
         return low, _cropped(patches, (self._rows.margin * self._rows.factor, self._columns.margin * self._columns.factor))
 
     def _measured(self, patches: Tensor, noise: Tensor | None, random: np.random.Generator) -> Tensor:
-        """As a scanner measures: noise comes before the filter and is absent where nothing was measured; MR images are magnitudes."""
+        """As a scanner measures: no noise where nothing was measured; MR images are magnitudes.  No filters: see EXPERIMENTS.md."""
         count, rows, columns, recipe = len(patches), self._rows, self._columns, self._recipe
         spectrum = _both(rows.analysis, patches, columns.analysis)
         if noise is not None:
             spectrum = spectrum + _both(rows.noise, noise, columns.noise)
         partial = random.random(count) < 0.5
-        window = np.where(random.random(count) < recipe.spectral_filtered, random.uniform(*_WINDOWS, count), 1.0)
-        along = [line.weights(np.where(partial, random.uniform(recipe.spectral_extent, 1.0, count), 1.0), window) for line in (rows, columns)]
+        along = [line.weights(np.where(partial, random.uniform(recipe.spectral_extent, 1.0, count), 1.0)) for line in (rows, columns)]
         weights = torch.from_numpy(along[0][:, None, :, None] * along[1][:, None, None, :]).to(spectrum)
         low = _both(rows.synthesis, spectrum * weights, columns.synthesis)
         return low.abs() if recipe.modality == "MR" else low

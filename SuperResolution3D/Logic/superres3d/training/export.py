@@ -70,7 +70,7 @@ def _schedule(recipe: AnyRecipe) -> dict[str, Any]:
     if isinstance(recipe, Recipe):
         idle |= set() if recipe.architecture.has_intermediate else {"intermediate_weight"}
         idle |= set() if recipe.shares else {"shares"}
-        idle |= set() if recipe.spectral_share else {"spectral_share", "spectral_extent", "spectral_filtered"}
+        idle |= set() if recipe.spectral_share else {"spectral_share", "spectral_extent"}
     if isinstance(recipe, VolumeRecipe):
         idle |= set() if recipe.degradation == "thick-slice" else set(_OF_THICK_SLICES)
         idle |= set() if recipe.adversarial else set(_OF_ADVERSARIAL)
@@ -109,8 +109,7 @@ def _others(recipe: Recipe | MultiTaskRecipe) -> str:
         return ""
     cut = "k-space truncated" if recipe.modality == "MR" else "spectrum cut, as by a sharp kernel"
     filled = f", half of them measured less far (at least {recipe.spectral_extent:.0%} in each direction) and zero-filled" if recipe.spectral_extent < 1.0 else ""
-    filtered = f", {recipe.spectral_filtered:.0%} of them filtered (Hann to Hamming)" if recipe.spectral_filtered else ""
-    return f"; {recipe.spectral_share:.0%} of the patches {cut} to the coarse matrix instead{filled}{filtered}"
+    return f"; {recipe.spectral_share:.0%} of the patches {cut} to the coarse matrix instead{filled}"
 
 
 def _thick_slices(recipe: VolumeRecipe) -> str:

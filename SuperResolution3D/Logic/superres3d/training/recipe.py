@@ -81,7 +81,6 @@ class Recipe(CommonRecipe):
     # share of the patches that lose their detail by a cut of the spectrum instead of antialiased bicubic: truncated k-space, for CT a sharp kernel
     spectral_share: float = 0.0
     spectral_extent: float = 1.0  # on half of those less than all of the coarse matrix was measured, at least this share in each direction
-    spectral_filtered: float = 0.0  # share of those that were filtered, by windows from Hann to Hamming and a little weaker
     noise: float = 0.0  # upper end of the standard deviation of Gaussian noise on the low-resolution patches, in network units
     noise_share: float = 0.5  # of the patches that have noise
     # the optimisation
@@ -92,7 +91,7 @@ class Recipe(CommonRecipe):
         _one_of("stage", self.stage, ("plane", "depth"))
         _one_of("scale", self.scale, (2, 4))
         _one_of("form", self.form, ARCHITECTURES)
-        for name, least in (("coarse_across", 0.0), ("spectral_share", 0.0), ("spectral_extent", 0.1), ("spectral_filtered", 0.0)):
+        for name, least in (("coarse_across", 0.0), ("spectral_share", 0.0), ("spectral_extent", 0.1)):
             if not least <= getattr(self, name) <= 1.0:
                 raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a number from {least:g} to 1.")
         for name, share in self.shares.items():
@@ -109,8 +108,8 @@ class Recipe(CommonRecipe):
         for switch in fields(self):
             if switch.name in others and getattr(self, switch.name) != switch.default:
                 raise InputError(f"The recipe's {switch.name} has no effect on this network of the form {self.form}; leave it out.")
-        if not self.spectral_share and (self.spectral_extent, self.spectral_filtered) != (1.0, 0.0):
-            raise InputError("The recipe's spectral_extent and spectral_filtered have no effect without spectral_share; give it a number above 0, or leave them out.")
+        if not self.spectral_share and self.spectral_extent != 1.0:
+            raise InputError("The recipe's spectral_extent has no effect without spectral_share; give that a number above 0, or leave it out.")
 
     @property
     def factors(self) -> tuple[int, int]:
