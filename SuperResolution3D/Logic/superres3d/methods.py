@@ -133,10 +133,10 @@ _TWO_STAGE = (
     Method(
         "two-stage-residual",
         "Two-stage CNN, residual",
-        "Depth CNN, then plane CNN: residual blocks over a cubic interpolation, at the published cost; trained with noise.",
-        "On scans that are already interpolated or strongly filtered there is no lost detail to bring back; on MR that rings from few phase encodings mdcsrn is closer to the truth.",
+        "Depth CNN, then plane CNN: residual blocks over a cubic interpolation, at the published cost; trained with noise and truncated k-space.",
+        "On scans that are already interpolated or strongly filtered it finds little to bring back.",
         kind="two-stage",
-        assumes=_BICUBIC,
+        assumes="Each voxel of the scan is a smooth mean of the finer ones along the refined axes, or the scan's spectrum ends where its matrix does (MR with few phase encodings).",
         paper=f"{_GEORGESCU}; the layers are those of EDSR (Lim, Son, Kim, Nah, Lee. CVPR workshops 2017), the order of the stages is this project's",
         order=("depth", "plane"),
     ),
