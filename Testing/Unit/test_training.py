@@ -90,6 +90,13 @@ def test_shipped_recipes_are_valid_and_keep_test_subjects_out(name, modality, st
     assert not [v for v in recipe.volumes + recipe.validation if any(word in v for word in held_out)]
 
 
+def test_a_table_of_an_included_recipe_is_added_to(tmp_path):
+    (tmp_path / "subjects.toml").write_text("steps = 7\n[MR-plane]\nvolumes = ['a', 'b']\nbatch = 3\n")
+    (tmp_path / "recipe.toml").write_text("include = 'subjects.toml'\n[MR-plane]\nbatch = 4\n")
+    recipe = load_recipe(tmp_path / "recipe.toml")
+    assert (recipe.steps, recipe.volumes, recipe.batch) == (7, ("a", "b"), 4)
+
+
 @pytest.mark.parametrize(
     "text, sentence",
     [

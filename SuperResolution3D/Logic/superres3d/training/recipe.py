@@ -272,7 +272,7 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> AnyRecip
 
     The file may hold tables named ``<modality>``, ``<stage>``, ``<modality>-<stage>`` and ``<stage>-x<scale>``
     (for volumetric networks ``<modality>-volume``) whose fields take the place of the general ones, so that one
-    file serves all networks of a method; ``include`` names a file beside it that is read first.
+    file serves all networks of a method; ``include`` names a file beside it that is read first, and whose tables may be added to.
 
     Args:
         path: a TOML file.
@@ -283,7 +283,7 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> AnyRecip
     """
     content = _read(Path(path))
     if "include" in content:
-        content = {**_read(Path(path).parent / content.pop("include")), **content}
+        content = _merged(_read(Path(path).parent / content.pop("include")), content)
     kind = Recipe if "family" not in content else MultiTaskRecipe if "tasks" in content else VolumeRecipe
     own_tables = {field.name for field in fields(kind) if field.type.startswith("dict")}
     general = {name: value for name, value in content.items() if not isinstance(value, dict) or name in own_tables}
@@ -298,6 +298,11 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> AnyRecip
     for table in tables:
         general.update(content.get(table, {}))
     return _build(kind, {**general, **given}, path)
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """``second`` over ``first``, field by field in tables that both have."""
+    return {**first, **{name: {**first.get(name, {}), **value} if isinstance(value, dict) else value for name, value in second.items()}}
 
 
 def _read(path: Path) -> dict[str, Any]:
