@@ -144,7 +144,7 @@ _TWO_STAGE = (
         "georgescu2020",
         "Two-stage CNN, as published",
         "Plane CNN, then depth CNN, as published: ReLU outputs, no global residual.",
-        "On noisy scans, which it was not trained for; the residual form takes less time, too.",
+        "On noisy scans and on MR with few phase encodings, which it was not trained for; the residual form takes less time, too.",
         kind="two-stage",
         assumes=_BICUBIC,
         paper=_GEORGESCU,
