@@ -22,12 +22,13 @@ from superres3d.degradation import antialiased_bicubic_matrix, cosine_matrices, 
 from superres3d.errors import InputError, SuperResolutionError
 from superres3d.evaluation.metrics import make_reference, measure
 from superres3d.evaluation.protocol import BASELINE, Subject, central_crop, read_subjects
-from superres3d.evaluation.tasks import PUBLISHED_TASKS, TASKS
+from superres3d.evaluation.tasks import TASKS, Task
 from superres3d.methods import MODALITIES
 from superres3d.upscaling import upscale
 from superres3d.volume import find_slice_axis, read_volume
 
 _SIGMA = 1 / (8 * np.log(2)) ** 0.5  # of a Gaussian, over its full width at half maximum
+_TASKS = {"in-plane": TASKS["in-plane"], "3-D": TASKS["3-D"], "through-plane": replace(TASKS["3-D"], name="through-plane", axes="through-plane")}
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def main(
     data: Path,
     split: Path,
     subset: Annotated[str, typer.Option()] = "val",
-    axes: Annotated[str, typer.Option(help="in-plane or 3-D")] = PUBLISHED_TASKS[0],
+    axes: Annotated[str, typer.Option(help="in-plane, 3-D or through-plane.")] = "in-plane",
     method: Annotated[str, typer.Option()] = "two-stage-residual",
     slices: Annotated[int, typer.Option(help="Central slices of each scan.")] = 48,
     preset: Annotated[str, typer.Option()] = "fast",
@@ -92,35 +93,35 @@ def main(
 ) -> None:
     """Print a table for each modality and factor."""
     try:
-        for name, given, known in (("axes", axes, PUBLISHED_TASKS), ("modality", modality, ("", *MODALITIES))):
+        for name, given, known in (("axes", axes, _TASKS), ("modality", modality, ("", *MODALITIES))):
             if given not in known:
                 raise InputError(f"The {name} {given!r} are not known; give one of {', '.join(filter(None, known))}.")
         for kind in (modality,) if modality else MODALITIES:
             subjects = [subject for subject in read_subjects(data, split, subset) if subject.modality == kind]
-            for scale in TASKS[axes].scales if subjects else ():
-                _table(subjects, scale, axes, method, slices, preset, noise)
+            for scale in _TASKS[axes].scales if subjects else ():
+                _table(subjects, scale, _TASKS[axes], method, slices, preset, noise)
     except SuperResolutionError as error:
         raise SystemExit(f"Error: {error}") from None
 
 
-def _table(subjects: list[Subject], scale: int, axes: str, method: str, slices: int, preset: str, noise: float) -> None:
+def _table(subjects: list[Subject], scale: int, task: Task, method: str, slices: int, preset: str, noise: float) -> None:
     gains: dict[str, list[list[float]]] = {name: [] for name in WAYS}
     for subject in subjects:
         volume = read_volume(subject.path)
         axis = find_slice_axis(volume.spacing)
-        factors = TASKS[axes].factors(scale, axis)
+        factors = task.factors(scale, axis)
         truth = central_crop(volume, axis, slices, factors)
         reference = make_reference(truth.voxels, subject.modality, axis)
-        geometry = TASKS[axes].low_resolution(truth, factors, axis)
+        geometry = task.low_resolution(truth, factors, axis)
         for name, way in WAYS.items():
             coarse = _along(truth.voxels.astype(np.float32), factors, way.matrix)
             white = np.float32(noise * reference.data_range) * np.random.default_rng(0).standard_normal(coarse.shape, dtype=np.float32)
             coarse = coarse + _along(white, factors, way.noise) if noise else coarse
             coarse = np.abs(coarse) if way.weights and subject.modality == "MR" else coarse
             low = replace(geometry, voxels=coarse)
-            values = [measure(reference, upscale(low, scale, axes=TASKS[axes].axes, method=by, modality=subject.modality, preset=preset, slice_axis="kji"[axis]).volume.voxels) for by in (BASELINE, method)]
+            values = [measure(reference, upscale(low, scale, axes=task.axes, method=by, modality=subject.modality, preset=preset, slice_axis="kji"[axis]).volume.voxels) for by in (BASELINE, method)]
             gains[name].append([values[1][metric] - values[0][metric] for metric in ("psnr", "ssim")])
-    print(f"\n{subjects[0].modality} ({len(subjects)}), {axes} {scale}x, {method}, noise {noise:.1%}\n\n| detail lost by | PSNR over Lanczos, dB | smallest, largest | SSIM |\n| --- | ---: | ---: | ---: |")
+    print(f"\n{subjects[0].modality} ({len(subjects)}), {task.name} {scale}x, {method}, noise {noise:.1%}\n\n| detail lost by | PSNR over Lanczos, dB | smallest, largest | SSIM |\n| --- | ---: | ---: | ---: |")
     for name, rows in gains.items():
         psnr, ssim = np.array(rows).T
         print(f"| {name} | {psnr.mean():+.2f} | {psnr.min():+.2f}, {psnr.max():+.2f} | {ssim.mean():+.4f} |", flush=True)

@@ -133,10 +133,10 @@ _TWO_STAGE = (
     Method(
         "two-stage-residual",
         "Two-stage CNN, residual",
-        "Depth CNN, then plane CNN: residual blocks over a cubic interpolation, at the published cost; trained with noise and truncated k-space.",
-        "On scans that are already interpolated or strongly filtered it finds little to bring back.",
+        "Depth CNN, then plane CNN: residual blocks over a cubic interpolation, at the published cost; trained with noise and cut spectra.",
+        "On scans that were strongly filtered, or interpolated after the measurement, it finds little to bring back; for 2x in-plane on MR with few phase encodings mdcsrn is a little closer to the truth.",
         kind="two-stage",
-        assumes="Each voxel of the scan is a smooth mean of the finer ones along the refined axes, or the scan's spectrum ends where its matrix does (MR with few phase encodings).",
+        assumes="Each voxel of the scan is a smooth mean of the finer ones along the refined axes, or the scan's spectrum ends where its matrix does (MR with few phase encodings; within the slices of CT a sharp kernel).",
         paper=f"{_GEORGESCU}; the layers are those of EDSR (Lim, Son, Kim, Nah, Lee. CVPR workshops 2017), the order of the stages is this project's",
         order=("depth", "plane"),
     ),
