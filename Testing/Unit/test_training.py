@@ -1,15 +1,20 @@
 """Training: recipes, a few real steps, and a resumed run that equals an uninterrupted one."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import mean_squared_error
 from superres3d.errors import InputError
+from superres3d.evaluation.cards import card_page
 from superres3d.networks.slices import build_network
 from superres3d.training import fit as fitting
+from superres3d.training.degrader import Degrader
 from superres3d.training.export import export_model
 from superres3d.training.recipe import load_recipe
+from superres3d.training.samples import PatchDataset, load_volumes
 
 from .conftest import small_recipe as small
 from .conftest import smooth_noise, write
@@ -107,6 +112,7 @@ def test_a_table_of_an_included_recipe_is_added_to(tmp_path):
         ("a = [", "cannot be read"),
         ("include = 'nothing.toml'", "cannot be read"),
         ("form = 'unet'", "form is 'unet'; give one of intermediate-loss, edsr"),
+        ("loss = 'l2'", "loss is 'l2'; give one of l1, rms"),
         ("form = 'edsr'\nblocks = 0", "blocks is 0"),
         ("blocks = 3", "blocks has no effect on this network of the form intermediate-loss"),
         ("form = 'edsr'\nsecond_block = false", "second_block has no effect on this network of the form edsr"),
@@ -129,6 +135,37 @@ def test_bad_recipes(tmp_path, text, sentence):
 def test_missing_training_scan_is_named(scans, tmp_path):
     with pytest.raises(InputError, match="No scan named z"):
         fitting.fit(small(volumes=("z",)), scans, tmp_path / "run", accelerator="cpu")
+
+
+def test_root_mean_square_is_that_of_each_patch():
+    random = np.random.default_rng(0)
+    given, truth = random.random((2, 5, 1, 6, 7), dtype=np.float32)
+    expected = np.mean([mean_squared_error(one, other) ** 0.5 for one, other in zip(given, truth)])
+    assert fitting.root_mean_square(torch.from_numpy(given), torch.from_numpy(truth)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_patch_that_is_met_exactly_has_a_gradient():
+    given = torch.zeros(2, 1, 4, 4, requires_grad=True)
+    fitting.root_mean_square(given, torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])).backward()
+    assert torch.isfinite(given.grad).all() and (given.grad[0] == 0).all() and (given.grad[1] < 0).all()
+
+
+@pytest.mark.parametrize("loss, told", [("l1", False), ("rms", True)])
+def test_the_loss_of_the_recipe_is_the_one_that_is_trained(scans, tmp_path, loss, told):
+    recipe = small(loss=loss)
+    samples = PatchDataset(recipe, load_volumes(recipe.volumes, scans, recipe.modality), 4)
+    patches = torch.stack([samples[index] for index in range(4)])
+    module = fitting.SliceModule(recipe)
+    module.log = lambda *_, **__: None
+    module._trainer = SimpleNamespace(global_step=0, global_rank=0)
+    seen = module.training_step(patches, 0)
+    low, high = Degrader(recipe)(patches, np.random.default_rng([recipe.seed, 1, 0]))
+    difference = (module.net(low).float() - high).detach().numpy()
+    expected = {"l1": np.abs(difference).mean(), "rms": np.mean(np.sqrt((difference**2).mean(axis=(1, 2, 3))))}[loss]
+    assert float(seen.detach()) == pytest.approx(expected, rel=1e-3)
+    model = export_model(module.net, recipe, scans, tmp_path / "models")
+    card = json.loads((model.folder / "card.json").read_text())
+    assert card["schedule"]["loss"] == loss and ("root mean square" in card_page(card)) == told
 
 
 def test_the_card_tells_of_the_spectrum(scans, tmp_path):

@@ -85,7 +85,7 @@ def card_page(card: dict[str, Any]) -> str:
 
 - Intensities: {card["intensity"]}.
 - Degradation in training: {card["degradation"]}; {degradation}intensity gain up to {schedule["gain"]}.
-{_shares_text(schedule)}{_noise_text(schedule)}{_coarse_text(schedule)}{_start_text(schedule)}- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} {size}, Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
+{_shares_text(schedule)}{_noise_text(schedule)}{_coarse_text(schedule)}{_loss_text(schedule)}{_start_text(schedule)}- Schedule as run: {schedule["steps"]:,} steps of {schedule["batch"]} {size}, Adam, learning rate {schedule["learning_rate"]:g}, {schedule["schedule"]}, {schedule["precision"]}, seed {schedule["seed"]}.
 - Validation subjects: {", ".join(card["validation_subjects"])}.
 - SHA-256 of `weights.safetensors`: `{card["sha256"]}`.
 
@@ -134,6 +134,10 @@ def _noise_text(schedule: dict[str, Any]) -> str:
     if not schedule.get("noise"):
         return ""
     return f"- White noise on {schedule['noise_share']:.0%} of the low-resolution patches, standard deviation up to {schedule['noise']:.1%} of the intensity scale.\n"
+
+
+def _loss_text(schedule: dict[str, Any]) -> str:
+    return "- Loss: the root mean square error of each patch.\n" if schedule.get("loss") == "rms" else ""
 
 
 def _start_text(schedule: dict[str, Any]) -> str:

@@ -30,14 +30,28 @@ from .volume_module import CropModule
 EPOCH_STEPS = 500
 _VALIDATION_PATCHES = 48
 _VALIDATION_PATCH = 48  # the same for every recipe, so that their curves can be compared
+_LEAST_SQUARE = 1e-6  # keeps the gradient finite where a patch is met exactly
+
+
+def root_mean_square(given: Tensor, truth: Tensor) -> Tensor:
+    """The root mean square error of each patch, in the mean over the patches: what PSNR, which is taken of each slice, depends on.
+
+    Args:
+        given, truth: patches x 1 x rows x columns.
+    """
+    return ((given - truth).square().mean(dim=(1, 2, 3)) + _LEAST_SQUARE).sqrt().mean()
+
+
+_LOSSES = {"l1": functional.l1_loss, "rms": root_mean_square}
 
 
 class SliceModule(lightning.LightningModule):
-    """L1 of the final output plus, where the network has one, L1 of the intermediate output (equation (5) of Georgescu 2020)."""
+    """The recipe's loss of the final output plus, where the network has one, that of the intermediate output (equation (5) of Georgescu 2020, with L1)."""
 
     def __init__(self, recipe: Recipe):
         super().__init__()
         self.recipe = recipe
+        self._loss = _LOSSES[recipe.loss]
         self.net = build_network(recipe.network).to(memory_format=torch.channels_last)
         if recipe.start:
             load_start(self.net, Path(recipe.start))
@@ -49,10 +63,10 @@ class SliceModule(lightning.LightningModule):
         random = np.random.default_rng([self.recipe.seed, 1 + self.global_rank, self.global_step])
         low, high = self._degrader(patches, random)
         final, *intermediate = self.net.outputs(low)
-        loss = functional.l1_loss(final.float(), high)
+        loss = self._loss(final.float(), high)
         self.log("loss", loss, prog_bar=True)
         if intermediate and self.recipe.intermediate_weight:
-            between = functional.l1_loss(intermediate[0].float(), high)
+            between = self._loss(intermediate[0].float(), high)
             self.log("intermediate_loss", between)
             loss = loss + self.recipe.intermediate_weight * between
         return loss
@@ -184,7 +198,7 @@ def draw_curves(metrics: Path, picture: Path, title: str) -> None:
         points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
         if points:
             axis.plot(*zip(*points), label=name, linewidth=1)
-    axes[0].set(xlabel="step", ylabel="mean absolute error", yscale="log", title=title)
+    axes[0].set(xlabel="step", ylabel="loss", yscale="log", title=title)
     axes[1].set(xlabel="step", ylabel="validation, PSNR in dB (peak 1.0) or gain over cubic")
     for axis in axes:
         if axis.lines:

@@ -85,12 +85,14 @@ class Recipe(CommonRecipe):
     noise_share: float = 0.5  # of the patches that have noise
     # the optimisation
     start: str = ""  # begins from the weights of this model folder
+    loss: str = "l1"  # l1 | rms: the root mean square of each patch's error
     intermediate_weight: float = 1.0  # of the loss of the intermediate output, where there is one
 
     def __post_init__(self) -> None:
         _one_of("stage", self.stage, ("plane", "depth"))
         _one_of("scale", self.scale, (2, 4))
         _one_of("form", self.form, ARCHITECTURES)
+        _one_of("loss", self.loss, ("l1", "rms"))
         for name, least in (("coarse_across", 0.0), ("spectral_share", 0.0), ("spectral_extent", 0.1)):
             if not least <= getattr(self, name) <= 1.0:
                 raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a number from {least:g} to 1.")
