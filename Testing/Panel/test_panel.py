@@ -326,7 +326,7 @@ def test_tab_goes_from_top_to_bottom(panel, make_volume):
     panel.choose_cubic()
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.wait(lambda: True)
-    names = ["modalityComboBox", "methodComboBox", "presetComboBox", "scaleComboBox", "axesComboBox", "compareCheckBox", "ensembleComboBox", "deviceComboBox", "memoryLimitSpinBox", "consistencyCheckBox", "applyButton"]
+    names = ["modalityComboBox", "scaleComboBox", "axesComboBox", "presetComboBox", "methodComboBox", "compareCheckBox", "ensembleComboBox", "deviceComboBox", "memoryLimitSpinBox", "consistencyCheckBox", "applyButton"]
     heights = [panel.raw.findChild(QtWidgets.QWidget, n).mapTo(panel.raw, QtCore.QPoint(0, 0)).y() for n in names]
     assert heights == sorted(heights)
     order, current = [], panel.raw.findChild(QtWidgets.QWidget, names[0])

@@ -60,10 +60,10 @@ def test_a_method_is_described_in_line_and_tip(panel, make_volume, install):
     panel.ui.inputSelector.setCurrentNode(make_volume())
     panel.parameters.axes = Axes.IN_PLANE
     choose(panel.ui.methodComboBox, "mdcsrn")
-    assert "Assumes: The scanner measured half of k-space" in panel.ui.methodSummaryLabel.text
-    assert "When not: " in panel.ui.methodSummaryLabel.text
+    assert "for MR scans with few phase encodings" in panel.ui.methodSummaryLabel.text and "When not: " in panel.ui.methodSummaryLabel.text
     assert not panel.ui.methodCautionLabel.isVisible()
     tip = panel.ui.methodComboBox.itemData(0, QtCore.Qt.ToolTipRole)
+    assert "Assumes: The scanner measured half of k-space" in tip and "Assumes: The scanner" in panel.ui.methodComboBox.toolTip
     assert "arXiv:2003.01217" in tip and "arXiv:2003.01217" in panel.ui.methodComboBox.toolTip
     assert [panel.ui.presetComboBox.itemText(2), panel.ui.ensembleComboBox.itemText(1)] == ["Fast (a quarter of the time)", "4 copies"]
     choose(panel.ui.methodComboBox, "cubic")

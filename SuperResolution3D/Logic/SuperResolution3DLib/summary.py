@@ -59,11 +59,10 @@ def missing_networks(modality: str) -> str:
 
 
 def method_text(method: Method) -> str:
-    """What a method does, what it assumes of the scan, and when not to use it, a line each."""
+    """What a method does, and when not to use it, a line each; what it assumes of the scan is in :func:`method_tip`."""
     if not method.networks:
         return f"{method.summary} {method.when_not}"
-    assumes, when_not = _("Assumes: {text}").format(text=method.assumes), _("When not: {text}").format(text=_without_caution(method.when_not))
-    return "\n".join((method.summary, assumes, when_not))
+    return "\n".join((method.summary, _("When not: {text}").format(text=_without_caution(method.when_not))))
 
 
 def method_caution(method: Method) -> str:
@@ -73,7 +72,8 @@ def method_caution(method: Method) -> str:
 
 def method_tip(method: Method) -> str:
     """All that the catalogue tells of a method."""
-    lines = [method.title, method_caution(method), method_text(method), _("Source: {text}.").format(text=method.paper) if method.paper else ""]
+    assumes = _("Assumes: {text}").format(text=method.assumes) if method.networks else ""
+    lines = [method.title, method_caution(method), method_text(method), assumes, _("Source: {text}.").format(text=method.paper) if method.paper else ""]
     return "\n".join(filter(None, lines))
 
 
