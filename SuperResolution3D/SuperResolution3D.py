@@ -453,6 +453,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         _show(self.ui.statusLabel, text)
 
     def _onSuccess(self, finished) -> None:
+        from SuperResolution3DLib.comparison import any_in_views
         from SuperResolution3DLib.summary import report_text
 
         self._run = None
@@ -460,12 +461,14 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         _show(self.ui.statusLabel, _("Done"))
         _show(self.ui.reportLabel, report_text(finished))
         parameters = self._parameterNode or self.logic.getParameterNode()
+        # Views that show the scan, or what was made of it, stay where they are; others may show another place.
+        fit = not any_in_views(finished.source, finished.result, parameters.lastResult, parameters.lastComparison)
         with slicer.util.NodeModify(parameters):
             parameters.lastSource, parameters.lastResult, parameters.lastComparison = finished.source, finished.result, finished.comparison
         if self.comparison.laid_out:
             self._showComparison(parameters)
         else:
-            slicer.util.setSliceViewerLayers(background=finished.result)
+            slicer.util.setSliceViewerLayers(background=finished.result, fit=fit)
         self._refresh()
 
     def _onFailure(self, error: Exception, log: str) -> None:

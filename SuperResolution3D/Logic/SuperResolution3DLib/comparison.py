@@ -187,6 +187,12 @@ def _is_ours(number: int) -> bool:
     return number in {_layout_number(count, orientation) for count in _COUNTS for orientation in Orientation}
 
 
+def any_in_views(*volumes: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
+    """True if one of the volumes is the background of a slice view."""
+    shown = {composite.GetBackgroundVolumeID() for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+    return any(volume is not None and volume.GetID() in shown for volume in volumes)
+
+
 def _centre(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:
     """RAS position of the middle of a volume, in mm."""
     bounds = [0.0] * 6
