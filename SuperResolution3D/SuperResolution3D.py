@@ -161,6 +161,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
+        self._resumeComparison()
 
     def exit(self) -> None:
         """Called each time the user opens another module; a run goes on."""
@@ -183,6 +184,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         """The scene was closed, or another one was loaded: its choices count now."""
         if self.parent.isEntered:
             self.initializeParameterNode()
+            qt.QTimer.singleShot(0, self._resumeComparison)  # when the views of the scene are there
 
     # ------------------------------------------------------------------ parameters
 
@@ -539,6 +541,13 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
         shown = panes(parameters.lastSource, parameters.lastComparison, parameters.lastResult)
         self.comparison.show(shown, parameters.orientation)
+
+    def _resumeComparison(self) -> None:
+        """Go on with a comparison during which the scene was saved: labels and links are not in the file."""
+        parameters = self._parameterNode
+        if parameters and self.comparison.interrupted and parameters.lastSource and parameters.lastResult:
+            self._showComparison(parameters)
+            self._refresh()
 
     def onLeaveComparisonButton(self) -> None:
         self.comparison.leave()

@@ -287,6 +287,11 @@ def test_consistency_is_off_and_reaches_the_request_where_it_makes_sense(panel, 
     assert panel.parameters.consistency is True
     assert panel.widget._request().consistency == CONSISTENCY
     assert f"--consistency {CONSISTENCY}" in " ".join(panel.widget._request().arguments())
+    panel.ui.applyButton.click()
+    panel.finish()
+    made = [panel.parameters.lastResult, panel.parameters.lastComparison]
+    assert [volume.GetAttribute("SuperResolution3D.BackProjections") for volume in made] == [str(CONSISTENCY), "0"]
+    assert f"Data consistency: {CONSISTENCY} back-projections." in panel.ui.reportLabel.text
     panel.parameters.scale = Scale.SLICES_1_MM
     panel.wait(lambda: not panel.ui.consistencyCheckBox.enabled)
     assert panel.widget._request().consistency == 0

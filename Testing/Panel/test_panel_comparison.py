@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from scipy.spatial.transform import Rotation
 from superres3d.weights import find_model
 from SuperResolution3DLib.choices import Axes, Ensemble, Orientation
+from SuperResolution3DLib.comparison import ComparisonView
 
 FOUR_UP = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
 
@@ -77,6 +79,39 @@ def test_window_and_level_are_linked_until_the_comparison_is_left(panel, finishe
     panel.ui.leaveComparisonButton.click()
     lanczos.SetWindowLevel(50.0, 40.0)
     assert (source.GetWindow(), source.GetLevel()) == (321.0, 123.0)
+
+
+def test_a_scene_saved_while_comparing_is_gone_on_with(panel, finished):
+    """Another session has the nodes, but neither labels nor links nor what the volumes looked like before."""
+    usual = [volume.GetDisplayNode().GetInterpolate() for volume in finished]
+    panel.ui.showComparisonButton.click()
+    panel.widget.comparison._link.close()
+    panel.widget.comparison = ComparisonView(slicer.mrmlScene, None)
+    panel.widget.enter()
+    source, lanczos, result = (volume.GetDisplayNode() for volume in finished)
+    source.SetAutoWindowLevel(False)
+    source.SetWindowLevel(77.0, 33.0)
+    assert [(d.GetWindow(), d.GetLevel()) for d in (lanczos, result)] == [(77.0, 33.0)] * 2
+    panel.ui.leaveComparisonButton.click()
+    assert layout().GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView  # what was before is not known
+    assert [volume.GetDisplayNode().GetInterpolate() for volume in finished] == usual == [1, 1, 1]
+
+
+def test_oblique_slices_lie_in_the_view_as_they_were_measured(panel, make_volume):
+    volume = make_volume()
+    turn = Rotation.from_euler("xyz", (20, 10, 15), degrees=True).as_matrix()
+    placed = np.diag([*volume.GetSpacing(), 1.0])
+    placed[:3, :3] = turn @ placed[:3, :3]
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(placed))
+    panel.parameters.inputVolume = volume
+    panel.choose_cubic()
+    panel.ui.applyButton.click()
+    panel.finish()
+    panel.ui.showComparisonButton.click()
+    columns = placed[:3, :3] / np.linalg.norm(placed[:3, :3], axis=0)
+    for number in (1, 2, 3):
+        normal = slicer.util.arrayFromVTKMatrix(slice_view(number).GetSliceToRAS())[:3, 2]
+        assert np.abs(columns.T @ normal).max() == pytest.approx(1.0, abs=1e-6)  # across it lies an axis of the scan
 
 
 def test_without_lanczos_there_are_two_views(panel, make_volume):

@@ -161,7 +161,7 @@ def test_slices_between_1_and_1_5_mm_get_an_interpolation_and_the_reason(panel, 
     install("virtual-thin-slice-ct")
     choose_slices(panel, make_ct(1.2))
     assert panel.parameters.method == "lanczos" and offered(panel.ui.methodComboBox) == INTERPOLATIONS
-    assert "too close for virtual-thin-slice" in panel.ui.axesHintLabel.text
+    assert 'too close for "Virtual Thin Slice, light"' in panel.ui.axesHintLabel.text
     assert panel.ui.applyButton.enabled
 
 

@@ -203,7 +203,7 @@ def test_memory_limit_too_small(panel, make_volume, snapshot):
     before = snapshot()
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.ui.memoryLimitSpinBox.value = 0.1
-    assert_apply_refused(panel, "of memory")
+    assert_apply_refused(panel, "of memory and the limit is 102 MiB; raise the limit, or use")
     assert snapshot() == before
     panel.picture("bad-memory-limit")
     panel.ui.memoryLimitSpinBox.value = 0.0

@@ -11,6 +11,7 @@ from superres3d.errors import InputError  # noqa: E402
 from SuperResolution3DLib import nodes  # noqa: E402
 from SuperResolution3DLib.checks import check_input, check_output, volume_facts  # noqa: E402
 from SuperResolution3DLib.choices import Axes, Modality  # noqa: E402
+from SuperResolution3DLib.comparison import any_in_views  # noqa: E402
 from SuperResolution3DLib.sequences import current_frame  # noqa: E402
 from SuperResolution3DLib.summary import axes_hint, facts_text, proposed_axes  # noqa: E402
 
@@ -271,3 +272,11 @@ def test_output_must_not_be_the_input_or_a_label_map(scene, make_volume):
         check_output(label_map(scene, make_volume), volume, "The upscaled volume")
     check_output(None, volume, "The upscaled volume")
     check_output(make_volume("Result"), volume, "The upscaled volume")
+
+
+def test_volumes_in_the_views_are_known(scene, make_volume):
+    shown, other = make_volume(), make_volume()
+    composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    assert not any_in_views(shown, other, None)
+    composite.SetBackgroundVolumeID(shown.GetID())
+    assert any_in_views(None, shown) and not any_in_views(other)

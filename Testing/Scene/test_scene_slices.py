@@ -182,8 +182,13 @@ def test_missing_networks_are_told(install):
 def test_hint_says_why_there_is_no_network_for_slices(make_ct, install):
     install("virtual-thin-slice-ct")
     assert slices_hint(volume_facts(make_ct(5.0)), "CT", 1.0) == "The slices are 5 mm apart in the scan. The pixels stay as they are."
-    assert "too close for virtual-thin-slice" in slices_hint(volume_facts(make_ct(1.2)), "CT", 1.0)
+    assert 'too close for "Virtual Thin Slice, light"' in slices_hint(volume_facts(make_ct(1.2)), "CT", 1.0)
     assert "too close" not in slices_hint(volume_facts(make_ct(0.9)), "CT", 1.0)  # nothing is offered, and the reason stands elsewhere
+
+
+def test_hint_says_how_far_the_networks_reach(make_ct):
+    """The shipped ones: to 1 mm from 5 mm for MR."""
+    assert slices_hint(volume_facts(make_ct(5.33)), "MR", 1.0).endswith("as they are. The networks for MR do that up to 5 mm; beyond, choose a factor.")
 
 
 def test_names_and_labels():

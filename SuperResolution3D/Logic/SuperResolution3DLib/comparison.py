@@ -20,7 +20,9 @@ from .nodes import SOURCE_ROLE
 #: any number from 100 on is free for modules; the layout node refuses one that is taken
 LAYOUT_ID = 8301
 _COUNTS = (2, 3)
+_WIDE = 10_000  # pixels, more than there are: they are shared alike
 _VIEW_GROUP = 8301
+_USUAL = "SuperResolution3D.Interpolate"  # attribute of a display node: as it was before the comparison; it is saved with the scene
 _VIEWS = ("SuperResolution3D-1", "SuperResolution3D-2", "SuperResolution3D-3")
 
 
@@ -62,7 +64,6 @@ class ComparisonView:
         self._scene = scene
         self._layouts = layout_manager
         self._before: int | None = None
-        self._interpolated: dict[str, int] = {}
         self._link: WindowLevelLink | None = None
 
     @property
@@ -70,6 +71,11 @@ class ComparisonView:
         """True while the comparison is what the user sees; a scene may have been saved so."""
         layout = self._layout_node()  # None without a main window
         return layout is not None and _is_ours(layout.GetViewArrangement())
+
+    @property
+    def interrupted(self) -> bool:
+        """True if the scene was saved during a comparison and only the layout came back with it."""
+        return self._link is None and self.laid_out
 
     @property
     def active(self) -> bool:
@@ -87,6 +93,7 @@ class ComparisonView:
         layout.SetViewArrangement(_layout_number(len(shown), orientation))
         if self._layouts:
             slicer.app.processEvents()  # Qt gives new views their size only now; a fit before that would be wrong
+            self._equal_widths()
         self._fill(shown, orientation)
         self._show_voxels([pane.volume for pane in shown])
         self._link = WindowLevelLink([pane.volume for pane in shown])
@@ -107,19 +114,20 @@ class ComparisonView:
                 continue
             # A result that was made while its input stood here has copied the input's display.
             source = volume.GetNodeReference(SOURCE_ROLE)
-            remembered = self._interpolated.get(source.GetID()) if source else None
-            self._interpolated[volume.GetID()] = display.GetInterpolate() if remembered is None else remembered
+            copied = source.GetDisplayNode() if source else None
+            usual = display.GetAttribute(_USUAL) or (copied and copied.GetAttribute(_USUAL)) or str(display.GetInterpolate())
+            display.SetAttribute(_USUAL, usual)
             display.SetInterpolate(0)
 
     def _release(self) -> None:
         if self._link:
             self._link.close()
             self._link = None
-        for node_id, interpolate in self._interpolated.items():
-            volume = self._scene.GetNodeByID(node_id)
-            if volume is not None and volume.GetDisplayNode() is not None:
-                volume.GetDisplayNode().SetInterpolate(interpolate)
-        self._interpolated = {}
+        for display in slicer.util.getNodesByClass("vtkMRMLScalarVolumeDisplayNode", scene=self._scene):
+            usual = display.GetAttribute(_USUAL)
+            if usual:
+                display.SetInterpolate(int(usual))
+                display.RemoveAttribute(_USUAL)
 
     def _fill(self, shown: Sequence[Pane], orientation: Orientation) -> None:
         """The volumes first, the links last: a linked view would pass its volume to the others."""
@@ -134,6 +142,7 @@ class ComparisonView:
             slice_node = self._slice_node(view)
             slice_node.SetViewGroup(_VIEW_GROUP)
             slice_node.SetOrientation(orientation.value)
+            slice_node.RotateToVolumePlane(shown[0].volume)  # oblique slices lie in a view as they were measured
             self._label(view, pane.label)
         for view in _VIEWS[: len(shown)]:
             logic = slicer.app.applicationLogic().GetSliceLogic(self._slice_node(view)) if self._layouts else None
@@ -145,6 +154,14 @@ class ComparisonView:
         for composite in composites:
             composite.SetHotLinkedControl(True)
             composite.SetLinkedControl(True)
+
+    def _equal_widths(self) -> None:
+        """A layout that gets another view leaves it the room that is left."""
+        widget = self._layouts.sliceWidget(_VIEWS[0])
+        row = widget.parent() if widget else None
+        if row and row.inherits("QSplitter"):
+            row.setSizes([_WIDE] * row.count())
+            slicer.app.processEvents()
 
     def _label(self, view: str, text: str) -> None:
         widget = self._layouts.sliceWidget(view) if self._layouts else None

@@ -144,6 +144,7 @@ def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float =
         "SuperResolution3D.Preset": report["preset"] or "none",
         "SuperResolution3D.Ensemble": report["ensemble"] or "none",
         "SuperResolution3D.Precision": report["precision"],
+        "SuperResolution3D.BackProjections": str(report["back_projections"]),
         "SuperResolution3D.Modality": report["modality"],
         "SuperResolution3D.Source": source.name,
         "SuperResolution3D.Caution": report["invents"] or "none",

@@ -28,8 +28,11 @@ def register_sample_data() -> None:
 
 
 def load_first_sample():
-    """Download (once) and load the first sample; returns its volume node."""
+    """Download (once) and load the first sample; returns its volume node (RuntimeError if that fails)."""
     import SampleData
 
     register_sample_data()
-    return SampleData.SampleDataLogic().downloadSample(FIRST_SAMPLE)
+    nodes = SampleData.SampleDataLogic().downloadSamples(FIRST_SAMPLE)
+    if not nodes:
+        raise RuntimeError(_("The download failed."))
+    return nodes[0]

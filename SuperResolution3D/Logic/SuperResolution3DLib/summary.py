@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from slicer.i18n import tr as _
-from superres3d.methods import INVENTS, METHODS, Method, fits_slices, is_installed
+from superres3d.methods import INVENTS, METHODS, Method, farthest_slices, fits_slices, is_installed
 
 from . import wording
 from .checks import VolumeFacts
@@ -47,8 +49,13 @@ def slices_hint(facts: VolumeFacts, modality: str, slice_spacing: float) -> str:
     fitting = fitting_slice_methods(modality, slice_spacing, facts.slice_distance)
     if not fitting or any(method.networks for method in fitting):
         return told  # without any the reason stands below Apply
-    refusals = (fits_slices(method, slice_spacing, facts.slice_distance) for method in fitting_slice_methods(modality, slice_spacing) if method.networks)
-    return " ".join([told, *list(filter(None, refusals))[:1]])
+    networks = [method for method in fitting_slice_methods(modality, slice_spacing) if method.networks]
+    farthest = max((farthest_slices(method, slice_spacing) for method in networks), default=0.0)
+    if networks and facts.slice_distance > farthest:
+        reason = _("The networks for {modality} do that up to {farthest} mm; beyond, choose a factor.").format(modality=modality, farthest=f"{farthest:g}")
+        return f"{told} {reason}"
+    refusals = (fits_slices(method, slice_spacing, facts.slice_distance) for method in networks)
+    return _with_titles(" ".join([told, *list(filter(None, refusals))[:1]]))
 
 
 def missing_networks(modality: str) -> str:
@@ -62,7 +69,7 @@ def method_text(method: Method) -> str:
     """What a method does, and when not to use it, a line each; what it assumes of the scan is in :func:`method_tip`."""
     if not method.networks:
         return f"{method.summary} {method.when_not}"
-    return "\n".join((method.summary, _("When not: {text}").format(text=_without_caution(method.when_not))))
+    return _with_titles("\n".join((method.summary, _("When not: {text}").format(text=_without_caution(method.when_not)))))
 
 
 def method_caution(method: Method) -> str:
@@ -75,6 +82,13 @@ def method_tip(method: Method) -> str:
     assumes = _("Assumes: {text}").format(text=method.assumes) if method.networks else ""
     lines = [method.title, method_caution(method), method_text(method), assumes, _("Source: {text}.").format(text=method.paper) if method.paper else ""]
     return "\n".join(filter(None, lines))
+
+
+def _with_titles(text: str) -> str:
+    """Networks by the titles that the panel's list shows, in place of the names of the command line."""
+    for name in sorted((name for name, method in METHODS.items() if method.networks), key=len, reverse=True):
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", f'"{METHODS[name].title}"', text)
+    return text
 
 
 def _without_caution(text: str) -> str:
@@ -94,6 +108,8 @@ def report_text(finished: Finished) -> str:
             device=_("{device} in half precision").format(device=report["device"]) if report["precision"] == "float16" else report["device"],
         )  # fmt: skip
     ]
+    if report["back_projections"]:
+        lines.append(_("Data consistency: {count} back-projections.").format(count=report["back_projections"]))
     if report["invents"]:
         lines.append(_("Caution: {text}").format(text=report["invents"]))
     if finished.comparison is not None:

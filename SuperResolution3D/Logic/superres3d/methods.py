@@ -276,6 +276,13 @@ def is_installed(method: Method, modality: str = "") -> bool:
     return any(has_model(method.model_name(kind, stage, scale)) for kind in kinds for stage in stages for scale in method.scales or (0,))
 
 
+def farthest_slices(method: Method, slice_spacing: float) -> float:
+    """Millimetres between a scan's slices up to which a method makes slices ``slice_spacing`` millimetres apart."""
+    if method.slice_spacing:
+        return method.slice_range[1]
+    return (FARTHEST_SLICES_BY_FACTOR if method.networks else FARTHEST_SLICES) * slice_spacing
+
+
 def fits_slices(method: Method, slice_spacing: float, distance: float) -> str:
     """Why a method cannot bring a scan's slices to a distance, as one sentence; empty if it can.
 
@@ -288,8 +295,7 @@ def fits_slices(method: Method, slice_spacing: float, distance: float) -> str:
         return f"The method {method.name} gives slices of {method.slice_spacing:g} mm, not of {slice_spacing:g} mm; leave the distance out, or use an interpolation."
     if method.kind == "volume" and not method.slice_spacing:
         return f"The method {method.name} refines in-plane and cannot give slices of {slice_spacing:g} mm; use virtual-thin-slice (CT) or an interpolation."
-    farthest = FARTHEST_SLICES_BY_FACTOR if method.networks else FARTHEST_SLICES
-    low, high = method.slice_range if method.slice_spacing else (slice_spacing, farthest * slice_spacing)
+    low, high = method.slice_range[0] if method.slice_spacing else slice_spacing, farthest_slices(method, slice_spacing)
     if distance < slice_spacing * (1 - _ROUNDING):
         instead = "leave them as they are" if method.slice_spacing else "ask for a smaller distance"
         return f"The slices are {distance:.4g} mm apart, closer than the {slice_spacing:g} mm of the result; {instead}."

@@ -219,7 +219,7 @@ def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensem
         raise ResourceError(
             f"The result ({size} voxels) needs {_in_words(fixed + least)} of memory and "
             f"{f'the limit is {_in_words(available)}' if limit else f'{_in_words(available)} are free'}; "
-            f"use {'' if refinement.slice_spacing else 'a smaller factor, fewer axes, or '}a part of the scan."
+            f"{'raise the limit, or ' if limit else ''}use {'' if refinement.slice_spacing else 'a smaller factor, fewer axes, or '}a part of the scan."
         )
     in_work = working if method.kind == "volume" else min(working, _largest_working_set(sizes.output_shape))
     return _Space(fixed + in_work, working, features)
@@ -235,7 +235,7 @@ def _network_slices(method: Method, refinement: Refinement) -> int:
 def _notes(method: Method, through_plane: int | float, network_slices: int) -> tuple[str, ...]:
     """What the user should know of a distance of slices, one sentence each."""
     if network_slices:
-        return (f"The network made {network_slices} slices of one; they were interpolated to the distance that was asked for.",)
+        return (f"The network makes {network_slices} slices of one; they are interpolated to the distance that was asked for.",)
     if method.kind != "volume" or not method.slice_spacing or NEAREST_TRAINED <= through_plane <= FARTHEST_TRAINED:
         return ()
     until = f"up to {FARTHEST_TRAINED:g} times" if through_plane > FARTHEST_TRAINED else f"from {NEAREST_TRAINED:g} times on"
