@@ -1,5 +1,8 @@
 """Volumes in and out of a real scene: geometry, voxels, attributes, refusals."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from SuperResolution3DLib import nodes  # noqa: E402
 from SuperResolution3DLib.checks import check_input, check_output, volume_facts  # noqa: E402
 from SuperResolution3DLib.choices import Axes, Modality  # noqa: E402
 from SuperResolution3DLib.comparison import any_in_views  # noqa: E402
+from SuperResolution3DLib.samples import load_first_sample  # noqa: E402
 from SuperResolution3DLib.sequences import current_frame  # noqa: E402
 from SuperResolution3DLib.summary import axes_hint, facts_text, proposed_axes  # noqa: E402
 
@@ -280,3 +284,10 @@ def test_volumes_in_the_views_are_known(scene, make_volume):
     assert not any_in_views(shown, other, None)
     composite.SetBackgroundVolumeID(shown.GetID())
     assert any_in_views(None, shown) and not any_in_views(other)
+
+
+def test_a_failed_download_of_the_sample_is_told(monkeypatch):
+    made = type("SampleDataLogic", (), {"registerCustomSampleDataSource": staticmethod(lambda **_: None), "downloadSamples": lambda self, name: []})
+    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=made))
+    with pytest.raises(RuntimeError, match="download failed"):
+        load_first_sample()
