@@ -137,7 +137,9 @@ def _noise_text(schedule: dict[str, Any]) -> str:
 
 
 def _loss_text(schedule: dict[str, Any]) -> str:
-    return "- Loss: the root mean square error of each patch.\n" if schedule.get("loss") == "rms" else ""
+    loss = schedule.get("loss", "l1")
+    told = {"l1": "", "rms": "the root mean square error of each patch"}.get(loss, loss)  # a card may tell of a change on the way
+    return f"- Loss: {told}.\n" if told else ""
 
 
 def _start_text(schedule: dict[str, Any]) -> str:
