@@ -161,7 +161,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
-        self._resumeComparison()
+        qt.QTimer.singleShot(0, self._resumeComparison)
 
     def exit(self) -> None:
         """Called each time the user opens another module; a run goes on."""
@@ -464,7 +464,8 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         _show(self.ui.reportLabel, report_text(finished))
         parameters = self._parameterNode or self.logic.getParameterNode()
         # Views that show the scan, or what was made of it, stay where they are; others may show another place.
-        fit = not any_in_views(finished.source, finished.result, parameters.lastResult, parameters.lastComparison)
+        earlier = (parameters.lastResult, parameters.lastComparison) if parameters.lastSource is finished.source else ()
+        fit = not any_in_views(finished.source, finished.result, *earlier)
         with slicer.util.NodeModify(parameters):
             parameters.lastSource, parameters.lastResult, parameters.lastComparison = finished.source, finished.result, finished.comparison
         if self.comparison.laid_out:
@@ -548,6 +549,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if parameters and self.comparison.interrupted and parameters.lastSource and parameters.lastResult:
             self._showComparison(parameters)
             self._refresh()
+        self.comparison.tidy()
 
     def onLeaveComparisonButton(self) -> None:
         self.comparison.leave()

@@ -83,18 +83,32 @@ def test_window_and_level_are_linked_until_the_comparison_is_left(panel, finishe
 
 def test_a_scene_saved_while_comparing_is_gone_on_with(panel, finished):
     """Another session has the nodes, but neither labels nor links nor what the volumes looked like before."""
+    finished[2].GetDisplayNode().SetInterpolate(0)
     usual = [volume.GetDisplayNode().GetInterpolate() for volume in finished]
     panel.ui.showComparisonButton.click()
     panel.widget.comparison._link.close()
     panel.widget.comparison = ComparisonView(slicer.mrmlScene, None)
     panel.widget.enter()
+    panel.widget.onSceneEnd(None, None)  # a scene that is opened has two such events
+    panel.wait(lambda: not panel.widget.comparison.interrupted)
     source, lanczos, result = (volume.GetDisplayNode() for volume in finished)
     source.SetAutoWindowLevel(False)
     source.SetWindowLevel(77.0, 33.0)
     assert [(d.GetWindow(), d.GetLevel()) for d in (lanczos, result)] == [(77.0, 33.0)] * 2
     panel.ui.leaveComparisonButton.click()
     assert layout().GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView  # what was before is not known
-    assert [volume.GetDisplayNode().GetInterpolate() for volume in finished] == usual == [1, 1, 1]
+    assert [volume.GetDisplayNode().GetInterpolate() for volume in finished] == usual == [1, 1, 0]
+
+
+def test_a_scene_saved_while_comparing_in_another_layout_looks_as_before(panel, finished):
+    panel.ui.showComparisonButton.click()
+    panel.widget.comparison._link.close()
+    panel.widget.comparison = ComparisonView(slicer.mrmlScene, None)
+    layout().SetViewArrangement(FOUR_UP)
+    finished[0].GetDisplayNode().SetAttribute("SuperResolution3D.Interpolate", "damaged")
+    panel.widget.enter()
+    panel.wait(lambda: finished[2].GetDisplayNode().GetInterpolate() == 1)
+    assert [volume.GetDisplayNode().GetAttribute("SuperResolution3D.Interpolate") for volume in finished] == [None] * 3
 
 
 def test_oblique_slices_lie_in_the_view_as_they_were_measured(panel, make_volume):

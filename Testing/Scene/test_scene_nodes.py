@@ -280,10 +280,16 @@ def test_output_must_not_be_the_input_or_a_label_map(scene, make_volume):
 
 def test_volumes_in_the_views_are_known(scene, make_volume):
     shown, other = make_volume(), make_volume()
-    composite = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
-    assert not any_in_views(shown, other, None)
+    view, composite = slicer.vtkMRMLSliceNode(), slicer.vtkMRMLSliceCompositeNode()
+    for node in (view, composite):
+        node.SetLayoutName("Red")
+        scene.AddNode(node)
     composite.SetBackgroundVolumeID(shown.GetID())
+    assert not any_in_views(shown, other, None)  # the view is not in the layout
+    view.SetMappedInLayout(1)
     assert any_in_views(None, shown) and not any_in_views(other)
+    composite.SetForegroundVolumeID(other.GetID())
+    assert any_in_views(other)
 
 
 def test_a_failed_download_of_the_sample_is_told(monkeypatch):

@@ -15,7 +15,6 @@ from slicer.i18n import tr as _
 from superres3d.methods import METHODS
 
 from .choices import Orientation
-from .nodes import SOURCE_ROLE
 
 #: any number from 100 on is free for modules; the layout node refuses one that is taken
 LAYOUT_ID = 8301
@@ -65,6 +64,7 @@ class ComparisonView:
         self._layouts = layout_manager
         self._before: int | None = None
         self._link: WindowLevelLink | None = None
+        self._busy = False
 
     @property
     def laid_out(self) -> bool:
@@ -75,7 +75,7 @@ class ComparisonView:
     @property
     def interrupted(self) -> bool:
         """True if the scene was saved during a comparison and only the layout came back with it."""
-        return self._link is None and self.laid_out
+        return self._link is None and not self._busy and self.laid_out
 
     @property
     def active(self) -> bool:
@@ -84,19 +84,17 @@ class ComparisonView:
 
     def show(self, shown: Sequence[Pane], orientation: Orientation) -> None:
         """Lay out two or three panes; may be called again with other panes."""
-        layout = self._layout_node()
-        now = layout.GetViewArrangement()
-        if not _is_ours(now):
-            self._before = now
-        self._release()
-        register_layouts(layout)
-        layout.SetViewArrangement(_layout_number(len(shown), orientation))
-        if self._layouts:
-            slicer.app.processEvents()  # Qt gives new views their size only now; a fit before that would be wrong
-            self._equal_widths()
-        self._fill(shown, orientation)
-        self._show_voxels([pane.volume for pane in shown])
-        self._link = WindowLevelLink([pane.volume for pane in shown])
+        if self._busy:  # called by an event that was waiting
+            return
+        self._busy = True
+        try:
+            self._release()
+            self._lay_out(len(shown), orientation)
+            self._fill(shown, orientation)
+            self._show_voxels([pane.volume for pane in shown])
+            self._link = WindowLevelLink([pane.volume for pane in shown])
+        finally:
+            self._busy = False
 
     def leave(self) -> None:
         """Back to the layout that was there before; also when the scene is about to close."""
@@ -106,28 +104,40 @@ class ComparisonView:
             layout.SetViewArrangement(layout.SlicerLayoutConventionalView if self._before is None else self._before)
         self._before = None
 
+    def tidy(self) -> None:
+        """A scene was saved during a comparison, but is not shown so: the volumes look as they did before it."""
+        if self._link is None and not self.laid_out:
+            self._release()
+
+    def _lay_out(self, count: int, orientation: Orientation) -> None:
+        layout = self._layout_node()
+        now, wanted = layout.GetViewArrangement(), _layout_number(count, orientation)
+        if not _is_ours(now):
+            self._before = now
+        register_layouts(layout)
+        layout.SetViewArrangement(wanted)
+        if self._layouts:
+            slicer.app.processEvents()  # Qt gives new views their size only now; a fit before that would be wrong
+            if now != wanted:
+                self._equal_widths()
+
     def _show_voxels(self, volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> None:
         """Voxels as they are; smoothing would be a fourth method."""
         for volume in volumes:
             display = volume.GetDisplayNode()
-            if display is None:
-                continue
-            # A result that was made while its input stood here has copied the input's display.
-            source = volume.GetNodeReference(SOURCE_ROLE)
-            copied = source.GetDisplayNode() if source else None
-            usual = display.GetAttribute(_USUAL) or (copied and copied.GetAttribute(_USUAL)) or str(display.GetInterpolate())
-            display.SetAttribute(_USUAL, usual)
-            display.SetInterpolate(0)
+            if display is not None:
+                display.SetAttribute(_USUAL, str(display.GetInterpolate()))
+                display.SetInterpolate(0)
 
     def _release(self) -> None:
         if self._link:
             self._link.close()
             self._link = None
         for display in slicer.util.getNodesByClass("vtkMRMLScalarVolumeDisplayNode", scene=self._scene):
-            usual = display.GetAttribute(_USUAL)
-            if usual:
+            usual = display.GetAttribute(_USUAL)  # a result that was made during the comparison has copied it
+            if usual in ("0", "1"):
                 display.SetInterpolate(int(usual))
-                display.RemoveAttribute(_USUAL)
+            display.RemoveAttribute(_USUAL)
 
     def _fill(self, shown: Sequence[Pane], orientation: Orientation) -> None:
         """The volumes first, the links last: a linked view would pass its volume to the others."""
@@ -205,8 +215,10 @@ def _is_ours(number: int) -> bool:
 
 
 def any_in_views(*volumes: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
-    """True if one of the volumes is the background of a slice view."""
-    shown = {composite.GetBackgroundVolumeID() for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+    """True if one of the volumes is in a slice view of the present layout."""
+    views = {node.GetLayoutName() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.IsMappedInLayout()}
+    composites = [node for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode") if node.GetLayoutName() in views]
+    shown = {layer for node in composites for layer in (node.GetBackgroundVolumeID(), node.GetForegroundVolumeID())}
     return any(volume is not None and volume.GetID() in shown for volume in volumes)
 
 

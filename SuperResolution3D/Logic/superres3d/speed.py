@@ -55,7 +55,7 @@ def is_known(half: bool, device: str = "auto", method: Method | None = None) -> 
 def remember_speed(runtime: Runtime, plan: Plan, seconds: float) -> None:
     """Keep what a finished run tells of the machine."""
     if seconds >= _ENOUGH_SECONDS:
-        _keep(_kind(runtime), plan.preset.half, plan.accumulates / (seconds - _START_SECONDS), work_of(plan.method, max(plan.factors)))
+        _keep(_kind(runtime), plan.preset.half, plan.accumulates / seconds, work_of(plan.method, max(plan.factors)))
 
 
 def calibrate(modality: str, preset_name: str) -> None:

@@ -30,11 +30,13 @@ from .volume_module import CropModule
 EPOCH_STEPS = 500
 _VALIDATION_PATCHES = 48
 _VALIDATION_PATCH = 48  # the same for every recipe, so that their curves can be compared
-_LEAST_SQUARE = 1e-6  # keeps the gradient finite where a patch is met exactly
+_LEAST_SQUARE = 1e-6  # of the intensity scale; see root_mean_square
 
 
 def root_mean_square(given: Tensor, truth: Tensor) -> Tensor:
-    """The root mean square error of each patch, in the mean over the patches: what PSNR, which is taken of each slice, depends on.
+    """The root mean square error of each patch, averaged over the patches: PSNR, which is taken of each slice, depends on it.
+
+    Below 0.001 of the intensity scale it levels off, so that the gradient stays finite where a patch is met exactly.
 
     Args:
         given, truth: patches x 1 x rows x columns.
