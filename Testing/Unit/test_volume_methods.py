@@ -315,7 +315,7 @@ def test_a_method_without_its_model(nothing_else, name):
 
 
 def test_a_result_larger_than_memory(volume_models):
-    with pytest.raises(ResourceError, match="the limit is 100 MiB; use a part of the scan") as refusal:
+    with pytest.raises(ResourceError, match="the limit is 100 MiB; raise the limit, or use a part of the scan") as refusal:
         upscale(ct(), method="virtual-thin-slice", memory_limit=100 << 20)
     assert whole_sentence(refusal.value)
 
