@@ -167,8 +167,7 @@ def test_methods_are_described_with_assumption_source_and_warning(install):
     plain, adversarial = (next(m for m in fitting_methods("MR", "in-plane", 2) if m.name == name) for name in ("mdcsrn", "mdcsrn-gan"))
     for method in (plain, adversarial):
         assert method.summary in method_text(method) and "When not:" in method_text(method)
-        assert method_text(method) in method_tip(method) and method.assumes in method_tip(method)
-        assert method_text(method) in method_tip(method) and method.paper in method_tip(method)
+        assert all(part in method_tip(method) for part in (method_text(method), method.assumes, method.paper))
         assert INVENTS not in method_text(method)
     assert method_caution(plain) == "" and method_caution(adversarial) == f"Caution: {INVENTS}"
     assert INVENTS in method_tip(adversarial)
