@@ -32,8 +32,8 @@ def install(tmp_path, monkeypatch):
 def save_untrained(folder: Path, *names: str) -> None:
     """Write models such as ``mdcsrn-mr`` into ``folder``."""
     import torch
-    from superres3d.networks.families import VolumeArchitecture
-    from superres3d.networks.volumetric import BlueprintNet, MultiTaskNet
+    from superres3d.networks.families import Architecture
+    from superres3d.networks.module import BlueprintNet
     from superres3d.weights import save_model
 
     for name in names:
@@ -41,10 +41,10 @@ def save_untrained(folder: Path, *names: str) -> None:
         network = {"family": family, "options": options, "residual": True}
         torch.manual_seed(0)
         if family == "mdsr":
-            net = MultiTaskNet([VolumeArchitecture.make(family, options, True, task) for task in TASKS]).eval()
+            net = BlueprintNet(*[Architecture.make(family, options, True, task) for task in TASKS]).eval()
             network["tasks"] = [list(task) for task in TASKS]
         else:
-            net = BlueprintNet(VolumeArchitecture.make(family, options, True)).eval()
+            net = BlueprintNet(Architecture.make(family, options, True)).eval()
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.02)  # the last convolution of a residual network is zero

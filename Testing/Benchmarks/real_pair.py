@@ -21,7 +21,7 @@ from superres3d.evaluation.tasks import SPLINE, SPLINE_MEANS
 from superres3d.interpolation import resize
 from superres3d.methods import METHODS, fits_slices, is_installed
 from superres3d.plan import guess_modality
-from superres3d.stages import with_means_of
+from superres3d.consistency import with_means_of
 from superres3d.upscaling import upscale
 from superres3d.volume import Volume, find_slice_axis, read_volume
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from superres3d import upscaling
+from superres3d import chain
 from superres3d.consistency import REACH, back_projected, grown
 from superres3d.degradation import antialiased_bicubic
 from superres3d.errors import InputError
@@ -46,7 +46,7 @@ def test_a_consistent_result_stays_as_it_is():
 def test_blocks_give_the_same_as_the_whole(scan: Volume, scale, monkeypatch):
     whole = upscale(scan, scale, method="lanczos", modality="MR", consistency=2)
     assert whole.report["blocks"] == 1 and whole.report["back_projections"] == 2
-    monkeypatch.setattr(upscaling, "choose_block", lambda *_: (13, 10, 16))
+    monkeypatch.setattr(chain, "choose_block", lambda *_: (13, 10, 16))
     cut = upscale(scan, scale, method="lanczos", modality="MR", consistency=2)
     assert cut.report["blocks"] > 4
     np.testing.assert_allclose(cut.volume.voxels, whole.volume.voxels, atol=1e-3)

@@ -6,13 +6,12 @@ A runtime turns a model into a :class:`Network`; the engine knows nothing else o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..ensemble import Turn
-from ..networks.architecture import Architecture
-from ..networks.families import VolumeArchitecture
+from ..networks.families import Architecture
 from ..tiling import Region
 from ..weights import Model
 
@@ -21,6 +20,10 @@ VOLUME_BYTES = 1 << 30  # what a window of a volumetric network may take unless 
 Alive = Callable[[], None]
 #: asked during a long piece whether to end it; a network that does raises :class:`PieceStopped`
 Stopped = Callable[[], bool]
+#: (what draws it, its inputs (N, channels, [D,] H, W) float32, asked whether to stop) -> (N, channels, [D,] H, W) float32, of its own memory
+Infer = Callable[[Callable[..., Any], Sequence[np.ndarray], Stopped], np.ndarray]
+#: (window (N, [D,] H, W) float32, members, called before each, asked whether to stop) -> their median, finer by the network's factors
+Median = Callable[[np.ndarray, Sequence[Turn], Alive, Stopped], np.ndarray]
 
 
 class PieceStopped(Exception):
@@ -28,39 +31,13 @@ class PieceStopped(Exception):
 
 
 class Network(Protocol):
-    """A trained network that is ready to run."""
+    """A trained network that is ready to run; see :class:`superres3d.runtimes.tiled.TiledNetwork`."""
 
     architecture: Architecture
 
-    def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int:
-        """How often :meth:`ensemble` will call ``alive`` for images of this shape."""
-        ...
-
-    def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive) -> np.ndarray:
-        """Median of the network over turned copies.
-
-        Args:
-            images: (N, H, W) float32 in network units.
-            turns: members of the ensemble.
-            alive: called before each piece of the work.
-
-        Returns:
-            (N, H * factors[0], W * factors[1]) float32.
-
-        Raises:
-            MemoryError: it did not fit; fewer or smaller images may.
-        """
-        ...
-
-
-class VolumeNetwork(Protocol):
-    """A trained volumetric network; see :class:`superres3d.runtimes.tiled_volume.TiledVolumeNetwork`."""
-
-    architecture: VolumeArchitecture
-
     def pieces(self, shape: Sequence[int], turns: Sequence[Turn], keep: Region | None = None) -> int: ...
 
-    def ensemble(self, volume: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray: ...
+    def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray: ...
 
 
 class Runtime(Protocol):
@@ -70,8 +47,8 @@ class Runtime(Protocol):
         name: for the report, such as "OpenVINO 2026.1 on cpu".
         device: "cpu", "cuda:0" ...
         precision: "float32" or "float16".
-        workers: how many threads may call a network at the same time.
-        map_floats: of the largest feature map of a call for slices: enough to be efficient, few enough for memory.
+        workers: how many threads may call a network for slices at the same time.
+        slice_bytes: that the feature maps of one of those calls may take: enough to be efficient, few enough for memory.
         volume_bytes: that the feature maps of a window of a volumetric network may take.
     """
 
@@ -79,15 +56,11 @@ class Runtime(Protocol):
     device: str
     precision: str
     workers: int
-    map_floats: int
+    slice_bytes: int
     volume_bytes: int
 
-    def load(self, model: Model) -> Network:
-        """The model's network (ModelError if its weights are damaged)."""
-        ...
-
-    def load_volume(self, model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeNetwork:
-        """The same for a volumetric model; ``factors`` (slices, rows, columns) for one that refines."""
+    def load(self, model: Model, factors: tuple[int, ...] | None = None) -> Network:
+        """The model's network (ModelError if its weights are damaged); ``factors`` name the task of one that has several."""
         ...
 
     def give_up_memory(self) -> str | None:

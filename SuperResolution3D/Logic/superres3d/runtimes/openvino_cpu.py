@@ -8,21 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError
 from ..memory import usable_cores
-from ..networks.architecture import Architecture
-from ..weights import Model, architecture_of, load_tensors, load_volume_tensors, volume_architecture_of
-from . import VOLUME_BYTES, PieceStopped, Stopped, VolumeNetwork
+from ..weights import Model, architecture_of, load_tensors
+from . import VOLUME_BYTES, Network, PieceStopped, Stopped
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
-from .openvino_volume import build_volume_graph
-from .parted_volume import volume_network
-from .tiled import TiledNetwork, memory_errors
+from .parted import tiled_network
+from .tiled import memory_errors
 
-_MAP_FLOATS = 1 << 23  # 32 MiB
-_SMALLEST_MAP_FLOATS = 1 << 18
-_PROBE = (1, 32, 32)
-_KEPT_SHAPES = 2  # a tile upright and on its side
+_SLICE_BYTES = 100 << 20  # for each core
+_SMALLEST_SLICE_BYTES = 3 << 20
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
 
 
@@ -46,40 +41,33 @@ class OpenVINORuntime:
         self.precision = "float16" if half else "float32"
         self.name = f"OpenVINO {ov.__version__.split('-')[0]}"
         self.workers = usable_cores()
-        self.map_floats = _MAP_FLOATS
+        self.slice_bytes = _SLICE_BYTES
         self.volume_bytes = VOLUME_BYTES
 
-    def load(self, model: Model) -> TiledNetwork:
-        architecture = architecture_of(model)
-        tensors = _fitting_tensors(model, architecture)
+    def load(self, model: Model, factors: tuple[int, ...] | None = None) -> Network:
+        architecture = architecture_of(model, factors)
+        graphs = _Graphs(self, load_tensors(model, architecture), architecture.axes)
         # A library that cannot compile fails here, before the work begins.
-        if not _has_matrix_units(self.compile(build_graph(architecture, tensors, _PROBE))):
+        if not _has_matrix_units(graphs.compiled(architecture.blueprint, ((1, 1, *graphs.probe(architecture.survey.step)),))):
             self.precision = "float32"
-        graphs = _Graphs(self, tensors, architecture)
-        return TiledNetwork(architecture, graphs, lambda: self.map_floats, correction_only=True)
+        graphs.forget()
+        budget = (lambda: self.slice_bytes) if architecture.axes == 2 else (lambda: self.volume_bytes)
+        return tiled_network(architecture, graphs, budget, 2 if self.precision == "float16" else 4)
 
-    def load_volume(self, model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeNetwork:
-        architecture = volume_architecture_of(model, factors)
-        tensors = load_volume_tensors(model, architecture)
-        probe = [(1, *[architecture.survey.step * 2] * 3)]
-        if not _has_matrix_units(self.compile(build_volume_graph(architecture.blueprint, tensors, probe), streams=1)):
-            self.precision = "float32"
-        return volume_network(architecture, _VolumeGraphs(self, tensors), lambda: self.volume_bytes, 2 if self.precision == "float16" else 4)
-
-    def compile(self, graph: ov.Model, streams: int = 0) -> ov.CompiledModel:
-        """Ready to run; by default a stream for each worker."""
+    def compile(self, graph: ov.Model, streams: int) -> ov.CompiledModel:
+        """Ready to run, for so many calls at a time."""
         settings = {
             "INFERENCE_PRECISION_HINT": "f16" if self.precision == "float16" else "f32",
-            "NUM_STREAMS": streams or self.workers,
+            "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": self.workers,
             "ENABLE_CPU_PINNING": False,
         }
         return self._core.compile_model(graph, "CPU", settings)
 
     def give_up_memory(self) -> str | None:
-        if self.map_floats <= _SMALLEST_MAP_FLOATS:
+        if self.slice_bytes <= _SMALLEST_SLICE_BYTES:
             return None
-        self.map_floats //= 2
+        self.slice_bytes //= 2
         self.volume_bytes //= 2
         return "Memory ran short; went on with smaller tiles."
 
@@ -96,44 +84,63 @@ def _has_matrix_units(compiled: ov.CompiledModel) -> bool:
     return any("primitiveType" in info and "amx_f16" in str(info["primitiveType"].value) for info in told)
 
 
-def _fitting_tensors(model: Model, architecture: Architecture) -> dict[str, np.ndarray]:
-    """The trained tensors (ModelError if they are damaged or of another network)."""
-    tensors = load_tensors(model)
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if found != architecture.tensor_shapes():
-        wrong = sorted(set(found.items()) ^ set(architecture.tensor_shapes().items()))[0][0]
-        raise ModelError(f"The weights of the model {model.name} do not fit its network ({wrong}); install the model again.")
-    return tensors
+class _Graphs:
+    """A network's graph for each shape of a window, and a request for each thread.
 
+    Slices go through it on many threads at a time, and their graphs for a tile upright and on its side are kept.  On a window of a
+    volume all cores work together, and only its latest graph, or that of its latest part, is kept: each holds the activations of a window.
+    """
 
-class _VolumeGraphs:
-    """The latest graph of a volumetric network or of a part of it; all cores work on one window."""
-
-    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray]):
+    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray], axes: int):
         self._runtime = runtime
         self._tensors = tensors
-        self._latest: tuple[Any, ...] = ()
-        self._request: ov.InferRequest | None = None
+        self._axes = axes
+        self._streams, self._kept = (runtime.workers, 2) if axes == 2 else (1, 1)
+        self._compiled: dict[Any, ov.CompiledModel] = {}
+        self._lock = threading.Lock()
+        self._requests = threading.local()
 
     def __call__(self, draw: Callable[..., Any], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
-        """Contiguous (channels, D, H, W) each to a new array (channels, D, H, W)."""
-        shapes = [array.shape for array in inputs]
+        """See :data:`superres3d.runtimes.Infer`."""
         with memory_errors():
-            if (draw, shapes) != self._latest:
-                self._request, self._latest = None, ()  # the old one's memory first
-                graph = build_volume_graph(draw, self._tensors, shapes)
-                self._request = self._runtime.compile(graph, streams=1).create_infer_request()
-                self._latest = (draw, shapes)
-            request = self._request
+            request = self._request(draw, tuple(array.shape for array in inputs))
             for number, array in enumerate(inputs):
-                request.set_input_tensor(number, ov.Tensor(array[None], shared_memory=True))
+                request.set_input_tensor(number, ov.Tensor(array, shared_memory=True))
             request.start_async()
             while not request.wait_for(_ASK_MILLISECONDS):
                 if stopped():
                     request.cancel()
                     _wait_for_the_end(request)
                     raise PieceStopped
-        return request.get_output_tensor().data[0].copy()
+        return request.get_output_tensor().data.copy()
+
+    def probe(self, step: int) -> tuple[int, ...]:
+        """Sides of a small window."""
+        return (32, 32) if self._axes == 2 else (2 * step,) * self._axes
+
+    def compiled(self, draw: Callable[..., Any], shapes: tuple[tuple[int, ...], ...]) -> ov.CompiledModel:
+        """A graph for inputs of these shapes; the oldest is let go first."""
+        with self._lock:
+            if (draw, shapes) not in self._compiled:
+                _make_room(self._compiled, self._kept)
+                self._compiled[draw, shapes] = self._runtime.compile(build_graph(draw, self._tensors, shapes), self._streams)
+            return self._compiled[draw, shapes]
+
+    def forget(self) -> None:
+        """Let the graphs go."""
+        self._compiled.clear()
+
+    def _request(self, draw: Callable[..., Any], shapes: tuple[tuple[int, ...], ...]) -> ov.InferRequest:
+        known = self._requests.__dict__.setdefault("known", {})
+        if (draw, shapes) not in known:
+            _make_room(known, self._kept)
+            known[draw, shapes] = self.compiled(draw, shapes).create_infer_request()
+        return known[draw, shapes]
+
+
+def _make_room(kept: dict, most: int) -> None:
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
 
 
 def _wait_for_the_end(request: ov.InferRequest) -> None:
@@ -142,36 +149,3 @@ def _wait_for_the_end(request: ov.InferRequest) -> None:
         request.wait()
     except RuntimeError:  # how it tells that it was cancelled
         pass
-
-
-class _Graphs:
-    """The network's graph for each shape of a tile, and a request for each thread."""
-
-    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray], architecture: Architecture):
-        self._runtime = runtime
-        self._tensors = tensors
-        self._architecture = architecture
-        self._compiled: dict[tuple[int, ...], ov.CompiledModel] = {}
-        self._lock = threading.Lock()
-        self._requests = threading.local()
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """A view of the request's output: valid until this thread's next call with the same shape."""
-        with memory_errors():
-            request = self._request(images.shape)
-            request.set_input_tensor(ov.Tensor(images[:, None], shared_memory=True))
-            request.infer()
-        return request.get_output_tensor().data[:, 0]
-
-    def _request(self, shape: tuple[int, ...]) -> ov.InferRequest:
-        known = self._requests.__dict__.setdefault("known", {})
-        if shape not in known:
-            while len(known) >= _KEPT_SHAPES:
-                del known[next(iter(known))]
-            with self._lock:
-                if shape not in self._compiled:
-                    while len(self._compiled) >= _KEPT_SHAPES:  # each holds the activations of a tile for each thread
-                        del self._compiled[next(iter(self._compiled))]
-                    self._compiled[shape] = self._runtime.compile(build_graph(self._architecture, self._tensors, shape))
-            known[shape] = self._compiled[shape].create_infer_request()
-        return known[shape]

@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..ensemble import Turn, exact_median
-from ..weights import Model, load_network, load_volume_network
-from . import VOLUME_BYTES, Alive, Stopped, VolumeNetwork
-from .parted_volume import volume_network
-from .tiled import TiledNetwork, memory_errors
+from ..networks.module import BlueprintNet
+from ..weights import Model, load_network
+from . import VOLUME_BYTES, Alive, Network, Stopped
+from .parted import tiled_network
+from .tiled import memory_errors
 
-_MAP_FLOATS = {"cpu": 1 << 22, "mps": 1 << 25, "cuda": 1 << 27}
-_SMALLEST_MAP_FLOATS = 1 << 18
+_SLICE_BYTES = {"cpu": 50 << 20, "mps": 400 << 20, "cuda": 1600 << 20}
+_SMALLEST_SLICE_BYTES = 3 << 20
 _SMALL_BYTES = 1 << 28
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class PyTorchRuntime:
@@ -34,35 +36,24 @@ class PyTorchRuntime:
         self.name = f"PyTorch {torch.__version__.split('+')[0]}"
         # On a CPU one call a core, each on one thread, is faster than all cores in one call.
         self.workers = torch.get_num_threads() if self.kind == "cpu" else 1
-        self.map_floats = _MAP_FLOATS[self.kind]
+        self.slice_bytes = _SLICE_BYTES[self.kind]
         self.volume_bytes = VOLUME_BYTES
 
-    def load(self, model: Model):
-        net = load_network(model).to(self.device, memory_format=torch.channels_last)
-        if self.kind == "cpu":
-            return TiledNetwork(net.architecture, _on_this_thread(net), lambda: self.map_floats, correction_only=False)
-        return DeviceNetwork(net, self)
+    def load(self, model: Model, factors: tuple[int, ...] | None = None) -> Network:
+        net = load_network(model, factors)
+        compute = _Compute(net, self)
+        return tiled_network(net.architecture, compute, self._budget(net.architecture.axes), 2 if self.precision == "float16" else 4, compute.median)
 
-    def load_volume(self, model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeNetwork:
-        net = load_volume_network(model, factors).to(self.device, memory_format=torch.channels_last_3d)
-        half = self.precision == "float16"
-
-        @torch.inference_mode()
-        def infer(draw: Callable[..., Tensor], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
-            with memory_errors(), torch.autocast(self.kind, torch.float16, enabled=half):
-                windows = [torch.from_numpy(array)[None].to(self.device) for array in inputs]
-                return net.part(draw, *windows)[0].float().cpu().numpy()
-
-        def budget() -> int:
-            # PyTorch keeps what a layer read until the next has written; eager joins are copies.  A plan for a small scan allows for just its feature maps.
-            return max(self.volume_bytes // 2, min(self.volume_bytes, _SMALL_BYTES))
-
-        return volume_network(net.architecture, infer, budget, 2 if half else 4)
+    def _budget(self, axes: int) -> Callable[[], int]:
+        if axes == 2:
+            return lambda: self.slice_bytes
+        # PyTorch keeps what a layer read until the next has written; eager joins are copies.  A plan for a small scan allows for just its feature maps.
+        return lambda: max(self.volume_bytes // 2, min(self.volume_bytes, _SMALL_BYTES))
 
     def give_up_memory(self) -> str | None:
-        if self.map_floats <= _SMALLEST_MAP_FLOATS:
+        if self.slice_bytes <= _SMALLEST_SLICE_BYTES:
             return None
-        self.map_floats //= 2
+        self.slice_bytes //= 2
         self.volume_bytes //= 2
         self.close()
         return f"{self.device} ran out of memory; went on with smaller tiles."
@@ -72,46 +63,42 @@ class PyTorchRuntime:
             torch.cuda.empty_cache()
 
 
-def _on_this_thread(net: nn.Module):
-    def infer(images: np.ndarray) -> np.ndarray:
-        if torch.get_num_threads() != 1:
-            torch.set_num_threads(1)  # of this worker; the others are at work as well
-        with torch.inference_mode(), memory_errors():
-            return net(torch.from_numpy(images)[:, None].contiguous(memory_format=torch.channels_last))[:, 0].numpy()
+class _Compute:
+    """A network on its device."""
 
-    return infer
-
-
-class DeviceNetwork:
-    """A network whose ensemble stays on the device: one transfer each way."""
-
-    def __init__(self, net: nn.Module, runtime: PyTorchRuntime):
-        self.architecture = net.architecture
-        self._net = net
+    def __init__(self, net: BlueprintNet, runtime: PyTorchRuntime):
+        axes = net.architecture.axes
+        self._layout = _CHANNELS_LAST[axes]
+        self._net = net.to(runtime.device, memory_format=self._layout)
         self._runtime = runtime
-
-    def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int:
-        return len(turns)
+        self._threads = 1 if axes == 2 else runtime.workers  # with slices the other workers are at work as well
 
     @torch.inference_mode()
-    def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive) -> np.ndarray:
+    def __call__(self, draw: Callable[..., Tensor], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
+        """See :data:`superres3d.runtimes.Infer`."""
         with memory_errors():
-            source = self._upload(images)
+            return self._run(draw, *map(self._upload, inputs)).cpu().numpy()
+
+    @torch.inference_mode()
+    def median(self, window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
+        """See :data:`superres3d.runtimes.Median`; the members stay on the device: one transfer each way."""
+        with memory_errors():
+            source, draw = self._upload(window[:, None]), self._net.architecture.blueprint
             members = []
             for turn in turns:
                 alive()
-                members.append(_undo_turn(self._run(_apply_turn(source, turn)), turn))
-            median = exact_median(members, torch.minimum, torch.maximum)
-            return median[:, 0].float().cpu().numpy()
+                members.append(_undo_turn(self._run(draw, _apply_turn(source, turn)), turn))
+            return exact_median(members, torch.minimum, torch.maximum)[:, 0].cpu().numpy()
 
-    def _upload(self, images: np.ndarray) -> Tensor:
-        host = torch.from_numpy(images)[:, None]
+    def _upload(self, array: np.ndarray) -> Tensor:
+        host = torch.from_numpy(array)
         return (host.pin_memory() if self._runtime.kind == "cuda" else host).to(self._runtime.device, non_blocking=True)
 
-    def _run(self, images: Tensor) -> Tensor:
-        half = self._runtime.precision == "float16"
-        with torch.autocast(self._runtime.kind, torch.float16, enabled=half):
-            return self._net(images.contiguous(memory_format=torch.channels_last)).float()
+    def _run(self, draw: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        if self._runtime.kind == "cpu" and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        with torch.autocast(self._runtime.kind, torch.float16, enabled=self._runtime.precision == "float16"):
+            return self._net.part(draw, *(tensor.contiguous(memory_format=self._layout) for tensor in inputs)).float()
 
 
 def _apply_turn(images: Tensor, turn: Turn) -> Tensor:

@@ -1,97 +1,183 @@
-"""A network on a CPU: turned copies, tiles that fit the memory, and constant tiles only once."""
+"""A network on slices or on a volume: turned copies, and tiles that fit the memory and give exactly the result of the whole."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 
 from ..ensemble import Turn, apply_turn, exact_median, undo_turn
-from ..interpolation import resize
-from ..networks.architecture import Architecture
-from ..tiling import blocks
-from . import Alive
+from ..interpolation import KERNELS, resize
+from ..networks.blueprint import Survey
+from ..networks.families import BASE, Architecture
+from ..tiling import Region, blocks, cut, extent, scaled, whole, within
+from . import Alive, Median, Stopped
 
-_SMALLEST_TILE = 32
+_SPARE = 1.6  # what a library needs over the largest layer's maps (measured: 1.0 to 1.5)
 _KEPT_CONSTANTS = 64
+_MOST_CUTS = 64  # of an axis
 
 
 class TiledNetwork:
-    """Runs a function on tiles; may be called from several threads.
+    """Runs a function on windows; may be called from several threads.
 
     Args:
         architecture: of the network.
-        infer: (N, H, W) float32 to (N, H * factors[0], W * factors[1]) float32; of a residual
-            network only what is to be added to the cubic interpolation, if ``correction_only``.
-        map_floats: gives the most floats that the largest feature map of a call may have.
+        median: of the network over turned copies of a window (N, [D,] H, W) float32, the sides multiples of the network's step; of a residual
+            network what is to be added to the input, or to an interpolation of it.
+        budget: gives the bytes that a window's feature maps may take.
+        float_bytes: of one number of a feature map.
     """
 
-    def __init__(self, architecture: Architecture, infer: Callable[[np.ndarray], np.ndarray], map_floats: Callable[[], int], correction_only: bool):
+    def __init__(self, architecture: Architecture, median: Median, budget: Callable[[], int], float_bytes: int = 4):
         self.architecture = architecture
-        self._infer = infer
-        self._map_floats = map_floats
-        self._adds_base = correction_only and architecture.residual
+        self._median = median
+        self._budget = budget
+        self._voxel_bytes = voxel_bytes(architecture.survey, float_bytes)
         self._constants: dict[tuple, np.ndarray] = {}
 
-    def pieces(self, shape: Sequence[int], turns: Sequence[Turn]) -> int:
-        count, *size = shape
-        return len(turns) * len(list(blocks(size, self._tile(count, size))))
+    def pieces(self, shape: Sequence[int], turns: Sequence[Turn], keep: Region | None = None) -> int:
+        """How often :meth:`ensemble` will call ``alive`` for images of this shape."""
+        survey = self.architecture.survey
+        return len(turns) * len(list(windows(padded_shape(shape[1:], survey.step), survey, self._most_voxels(shape[0]), keep)))
 
-    def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive) -> np.ndarray:
-        """The median is taken tile by tile, so that the members of a whole slice never lie in memory together."""
-        count, *size = images.shape
-        factors = self.architecture.factors
-        output = np.empty((count, size[0] * factors[0], size[1] * factors[1]), np.float32)
-        largest = self._tile(count, size)
-        window = [min(length, edge + 2 * halo) for length, edge, halo in zip(size, largest, self.architecture.halo)]
-        for tile in blocks(size, largest):
-            starts = [
-                min(max(0, begin - halo), length - edge)
-                for (begin, _), halo, length, edge in zip(tile, self.architecture.halo, size, window)
-            ]
-            refined = self._refine_window(images, starts, window, turns, alive)
-            inner = (slice((a - start) * f, (b - start) * f) for (a, b), start, f in zip(tile, starts, factors))
-            place = (slice(a * f, b * f) for (a, b), f in zip(tile, factors))
-            output[(slice(None), *place)] = refined[(slice(None), *inner)]
-        if self._adds_base:
-            output += resize(images, (1, *factors), "cubic")
+    def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray:
+        """Median of the network over copies turned in their slices; it is taken tile by tile, so that whole members never lie in memory together.
+
+        Args:
+            images: (N, [D,] H, W) float32 in network units.
+            turns: members of the ensemble.
+            alive: called before each piece of the work.
+            stopped: asked while a piece is at work.
+            keep: the region of each image (in input voxels) that is wanted; None: all.
+
+        Returns:
+            (N, [D,] H, W) float32: the wanted region, larger by the network's factors.
+
+        Raises:
+            MemoryError: it did not fit; smaller windows may.
+        """
+        survey, factors = self.architecture.survey, self.architecture.factors
+        padded = padded_to(images, survey.step)
+        kept = keep or whole(padded.shape[1:])
+        output = np.empty((len(images), *extent(scaled(kept, factors))), np.float32)
+        for inner, window in windows(padded.shape[1:], survey, self._most_voxels(len(images)), kept):
+            refined = self._refine_window(cut(padded, window), turns, alive, stopped)
+            cut(output, scaled(within(inner, kept), factors))[...] = cut(refined, scaled(within(inner, window), factors))
+        if keep is None:
+            output = cut(output, scaled(whole(images.shape[1:]), factors))
+        if self.architecture.residual:
+            output += interpolated(images, factors, keep)
         return output
 
-    def _tile(self, count: int, size: Sequence[int]) -> tuple[int, int]:
-        return best_grid((size[0], size[1]), self.architecture.halo, self._map_floats() // (count * self.architecture.widest))
+    def _most_voxels(self, count: int) -> int:
+        return int(self._budget() / self._voxel_bytes / count)
 
-    def _refine_window(self, images: np.ndarray, starts: Sequence[int], window: Sequence[int], turns: Sequence[Turn], alive: Alive) -> np.ndarray:
-        """The ensemble's median on a window that holds a tile's halo wherever the slice goes on.
-
-        All windows of a slice have one size: at a border a window reaches further inwards instead.
-        Air and padding are the same everywhere: a constant window is computed once for each kind of place.
-        """
-        (top, left), (high, wide) = starts, window
-        cut = images[:, top : top + high, left : left + wide]
-        value = cut.flat[0]
-        if (cut != value).any():
-            return self._median(cut, turns, alive)
-        borders = (top == 0, left == 0, top + high == images.shape[1], left + wide == images.shape[2])
-        key = (float(value), cut.shape, borders, tuple(turns))
+    def _refine_window(self, given: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
+        """The ensemble's median; a constant window (air, padding) is computed once."""
+        value = given.flat[0]
+        if (given != value).any():
+            return self._median(given, turns, alive, stopped)
+        key = (float(value), given.shape, tuple(turns))
         known = self._constants.get(key)
-        if known is None:
-            if len(self._constants) >= _KEPT_CONSTANTS:
-                self._constants.clear()
-            known = self._constants[key] = self._median(cut, turns, alive)
-        else:
+        if known is not None:
             for _ in turns:
                 alive()
+            return known
+        if len(self._constants) >= _KEPT_CONSTANTS:
+            self._constants.clear()
+        known = self._constants[key] = self._median(given, turns, alive, stopped)
         return known
 
-    def _median(self, cut: np.ndarray, turns: Sequence[Turn], alive: Alive) -> np.ndarray:
+
+def median_of(infer: Callable[[np.ndarray, Stopped], np.ndarray]) -> Median:
+    """The median over turned copies of a function of one window."""
+
+    def median(window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
         members = []
         for turn in turns:
             alive()
-            # Copies: the runtime wants its input in one piece, and gives a view of a buffer that it will use again.
-            members.append(undo_turn(self._infer(apply_turn(cut, turn).copy()).copy(), turn))
+            members.append(undo_turn(infer(np.ascontiguousarray(apply_turn(window, turn)), stopped), turn))
         return exact_median(members)
+
+    return median
+
+
+def interpolated(images: np.ndarray, factors: Sequence[int], keep: Region | None) -> np.ndarray:
+    """The wanted region of images (N, [D,] H, W), interpolated from what the kernel reaches around it."""
+    keep = keep or whole(images.shape[1:])
+    reach = [KERNELS[BASE][1] if factor > 1 else 0 for factor in factors]
+    near = tuple((max(0, a - r), min(n, b + r)) for (a, b), r, n in zip(keep, reach, images.shape[1:]))
+    return cut(resize(cut(images, near), (1, *factors), BASE), scaled(within(keep, near), factors))
+
+
+def windows(shape: Sequence[int], survey: Survey, most_voxels: int, keep: Region | None = None) -> Iterator[tuple[Region, Region]]:
+    """Tiles that fill an image, each with the window that it is computed from.
+
+    Args:
+        shape: of the image, multiples of the survey's step.
+        survey: of the network or of a part of it.
+        most_voxels: of a window.
+        keep: the region that the tiles fill, multiples of the step; None: the image.
+    """
+    step, halo = survey.step, halo_of(survey)
+    keep = keep or whole(shape)
+    tile = best_tile(extent(keep), tuple(shape), halo, step, most_voxels)
+    window = _window(tile, shape, halo)
+    for inner in blocks([n // step for n in extent(keep)], [edge // step for edge in tile]):
+        inner = tuple((first + a * step, first + b * step) for (a, b), (first, _) in zip(inner, keep))
+        # All windows have one size: at a border a window reaches further inwards instead.
+        starts = [min(max(0, a - reach), length - edge) for (a, _), reach, length, edge in zip(inner, halo, shape, window)]
+        yield inner, tuple((start, start + edge) for start, edge in zip(starts, window))
+
+
+def padded_to(images: np.ndarray, step: int) -> np.ndarray:
+    """Images (N, [D,] H, W), their last planes repeated until the sides are multiples of ``step``."""
+    missing = [-n % step for n in images.shape[1:]]
+    return np.pad(images, [(0, 0), *((0, n) for n in missing)], mode="edge") if any(missing) else images
+
+
+def padded_shape(shape: Sequence[int], step: int) -> tuple[int, ...]:
+    """Of an image that :func:`padded_to` has filled up."""
+    return tuple(-(-n // step) * step for n in shape)
+
+
+def halo_of(survey: Survey) -> tuple[int, ...]:
+    """The receptive radius along each axis, in whole steps."""
+    return padded_shape(survey.radius, survey.step)
+
+
+def voxel_bytes(survey: Survey, float_bytes: int = 4) -> float:
+    """Of the feature maps, per sample."""
+    return survey.live_floats * _SPARE * float_bytes
+
+
+def _window(tile: Sequence[int], shape: Sequence[int], halo: Sequence[int]) -> list[int]:
+    """Sides of a tile's window."""
+    return [min(length, edge + 2 * reach) for edge, length, reach in zip(tile, shape, halo)]
+
+
+@lru_cache(maxsize=1024)
+def best_tile(kept: tuple[int, ...], shape: tuple[int, ...], halo: tuple[int, ...], step: int, most_voxels: int) -> tuple[int, ...]:
+    """Tile ([D,] H, W), without halo, that computes the fewest voxels, halos included.
+
+    Args:
+        kept: shape of what the tiles fill, multiples of ``step``.
+        shape: of the image that it is a part of, multiples of ``step``.
+        halo: of the network along each axis, multiples of ``step``.
+        step: tiles begin and end at multiples of it.
+        most_voxels: that a tile with halo may have (exceeded only by the smallest tile).
+    """
+
+    def cost(tile: tuple[int, ...]) -> float:
+        voxels = prod(_window(tile, shape, halo))
+        return voxels * prod(-(-length // edge) for length, edge in zip(kept, tile)) if voxels <= most_voxels else 1e12 * voxels
+
+    sizes = [sorted({-(-n // step // count) * step for count in range(1, min(n // step, _MOST_CUTS) + 1)}) for n in kept]
+    return min(itertools.product(*sizes), key=cost)
 
 
 class memory_errors:
@@ -105,25 +191,3 @@ class memory_errors:
     def __exit__(self, kind, error, trace) -> None:
         if isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in self._SIGNS):
             raise MemoryError(str(error).splitlines()[0]) from None
-
-
-@lru_cache(maxsize=1024)
-def best_grid(shape: tuple[int, int], halo: tuple[int, int], most_pixels: int) -> tuple[int, int]:
-    """Tile size (rows, columns), without halo, that computes the fewest pixels, halos included.
-
-    Args:
-        shape: of the slice.
-        halo: of the network.
-        most_pixels: that a tile with halo may have at most (kept if a 32 x 32 tile allows it).
-    """
-    best: tuple[float, tuple[int, int]] | None = None
-    cuts = [[n for n in range(1, 129) if n == 1 or length // n >= _SMALLEST_TILE] for length in shape]
-    for counts in itertools.product(*cuts):
-        size = [-(-length // n) for length, n in zip(shape, counts)]
-        full = [min(length, s + 2 * h) for length, s, h in zip(shape, size, halo)]
-        pixels = full[0] * full[1]
-        cost = pixels * counts[0] * counts[1] * (1.0 if pixels <= most_pixels else 1e9 * pixels)
-        if best is None or cost < best[0]:
-            best = cost, (size[0], size[1])
-    assert best is not None
-    return best[1]
