@@ -1,0 +1,91 @@
+#!/usr/bin/env python
+"""Everything that is done while a graphics card is at hand, step by step, each within its own number of seconds.
+
+    python Testing/Benchmarks/gpu/run.py --out OUT --budget 520 right:70 fast:90 train=mr.pack:300
+
+A step that fails or takes too long is ended and the next one begins; what a step has written by then is kept.  At the end OUT holds a folder of small files
+and ``trained.tar`` with the weights and states of all trainings, cut into parts of at most 15 MiB.  ``--device cpu --tiny`` rehearses all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_HERE = Path(__file__).parent
+_PART_BYTES = 15 << 20
+_TINY = ["--features", "8", "--blocks", "1", "--batch", "2", "--side", "8", "--depth", "8"]
+
+
+def command(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> list[str]:
+    """What a step runs: "right", "fast" or "train=<pack>"."""
+    name, _, pack = step.partition("=")
+    if name == "train":
+        sizes = _TINY if tiny else options
+        return [sys.executable, str(_HERE / "train.py"), pack, str(out / Path(pack).stem), "--seconds", f"{seconds:.0f}", "--device", device, *sizes]
+    return [sys.executable, str(_HERE / f"{name}.py"), "--out", str(out), "--seconds", f"{seconds:.0f}", "--device", device, *(["--tiny"] if tiny else []), *options]
+
+
+def run(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> dict[str, object]:
+    """Runs one step; how it ended."""
+    began = time.perf_counter()
+    log = out / f"{step.partition('=')[0]}-{Path(step.partition('=')[2]).stem or 'log'}.txt"
+    with open(log, "ab") as stream:
+        process = subprocess.Popen(command(step, seconds, out, device, tiny, options), stdout=stream, stderr=subprocess.STDOUT)
+        try:
+            ended: object = process.wait(timeout=seconds + 15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            ended = "took too long"
+    return {"step": step, "seconds": round(time.perf_counter() - began, 1), "of": seconds, "ended": ended, "log": log.name}
+
+
+def collect(work: Path, out: Path) -> None:
+    """The trainings' weights and states as parts of one archive."""
+    archive = work / "trained.tar"
+    with tarfile.open(archive, "w") as tar:
+        for path in sorted(work.glob("*/*")):
+            tar.add(path, path.relative_to(work))
+    content = archive.read_bytes()
+    for number, first in enumerate(range(0, len(content), _PART_BYTES)):
+        (out / f"trained.tar.{number}").write_bytes(content[first : first + _PART_BYTES])
+
+
+def main(
+    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right, fast or train=<pack>; options after a comma, such as train=ct.pack:200,--batch,8")],
+    out: Annotated[Path, typer.Option()],
+    budget: Annotated[float, typer.Option(help="Seconds for all steps; later ones get what is left.")] = 540.0,
+    device: str = "cuda",
+    tiny: bool = False,
+) -> None:
+    """See above."""
+    began = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    work = Path("work-gpu")
+    work.mkdir(exist_ok=True)
+    for entry in steps:
+        head, *options = entry.split(",")
+        name, _, wanted = head.rpartition(":")
+        left = budget - (time.perf_counter() - began) - 5.0
+        seconds = min(float(wanted), left)
+        if seconds < 5.0:
+            print(json.dumps({"step": name, "ended": "no time was left"}), flush=True)
+            continue
+        print(json.dumps(run(name, seconds, work, device, tiny, options)), flush=True)
+    for path in sorted(work.iterdir()):
+        if path.is_file() and path.stat().st_size < 1 << 20:
+            (out / path.name).write_bytes(path.read_bytes())
+            print(f"--- {path.name}\n" + path.read_text(errors="replace")[-5000:], flush=True)
+    collect(work, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
