@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "Benchmarks" / "gpu"))
 
 import pack  # noqa: E402
 import samples  # noqa: E402
+import told  # noqa: E402
 import train  # noqa: E402
 
 
@@ -89,7 +90,7 @@ def test_clean_degradation_is_antialiased_bicubic(factors):
     degrader = samples.Degrader(low_shape, factors, train._CLEAN, "cpu")
     volume = np.random.default_rng(1).random([n + 2 * m for n, m in zip(degrader.inner, degrader.margins)], dtype=np.float32)
     torch.manual_seed(2)
-    low, high = degrader(torch.from_numpy(volume)[None])
+    low, high, noise, transfer, sigma = degrader(torch.from_numpy(volume)[None])
     blurs = [samples._Line(n, f, "cpu") for n, f in zip(low_shape, factors) if f > 1]
     expected = antialiased_bicubic(volume, factors)
     inner = tuple(slice(samples.MARGIN, -samples.MARGIN) if f > 1 else slice(None) for f in factors)
@@ -101,6 +102,24 @@ def test_clean_degradation_is_antialiased_bicubic(factors):
     np.testing.assert_allclose(unblurred[0], expected[inner], atol=2e-6)
     np.testing.assert_array_equal(high[0, 0], volume[tuple(slice(m, m + n) for m, n in zip(degrader.margins, degrader.inner))])
     assert low.shape == (1, 1, *low_shape)
+    assert float(noise.abs().max()) == float(sigma.max()) == 0.0
+    assert transfer.shape == (1, len(axis_of), 4)
+
+
+def test_transfer_is_what_is_left_of_a_wave():
+    """Against the formulas: a mean over r samples leaves a Dirichlet kernel, a Gaussian a Gaussian, a cut spectrum all."""
+    line = samples._Line(16, 2, "cpu", 12)
+    yes, no = torch.tensor([True]), torch.tensor([False])
+    frequencies = np.array(samples.FREQUENCIES) * np.pi / 2  # radians a fine sample
+
+    def transfer(cut, averaged, chance: float, width: float = 0.5) -> np.ndarray:
+        matrix, _ = line.matrices(cut, averaged, torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([width]), torch.tensor([chance]), False)
+        return line.transfer(matrix)[0].numpy()
+
+    np.testing.assert_allclose(transfer(no, yes, 0.1), np.abs(np.cos(frequencies / 2)), atol=1e-3)
+    sigma = 2 * (0.6 + 1.4) / 2 / 2.355
+    np.testing.assert_allclose(transfer(no, yes, 0.9), np.exp(-0.5 * (sigma * frequencies) ** 2), atol=5e-3)
+    assert transfer(yes, no, 0.9)[:3] == pytest.approx(1.0, abs=0.1)
 
 
 def test_spectral_and_averaging_lines_are_those_of_the_degradations():
@@ -159,3 +178,54 @@ def test_a_step_that_is_not_finite_is_left_out():
     training._limit_gradients()
     assert float(training._norm) == usual
     assert all(float(parameter.grad.abs().max()) == 0.0 for parameter in training.net.parameters())
+
+
+@pytest.mark.parametrize("stage", ["plane", "depth"])
+def test_what_is_told_folds_into_the_weights(stage):
+    from superres3d.networks.edsr import EDSR
+
+    torch.manual_seed(3)
+    net = told.Told((2, 2), 8, 2, told.conditions_of(stage))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    vector, image = torch.rand(net.conditions), torch.rand(1, 1, 9, 11)
+    plain = EDSR((2, 2), 8, 2)
+    plain.load_state_dict(net.folded(vector))
+    features = plain.head(image)
+    for first, second in plain.blocks:
+        features = features + second(torch.relu(first(features)))
+    np.testing.assert_allclose(net.correction(image, vector[None]).detach(), plain.tail(features).detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["plane", "depth"])
+def test_told_networks_begin_as_the_default(stage):
+    """Before it has learned anything a told network gives the default's result, whatever it is told."""
+    from superres3d.networks.edsr import EDSR
+
+    training = told.Training([_scan("a", "train"), _scan("b", "val")], "MR", stage, 2, 8, 2, "cpu")
+    plain = EDSR(training.factors, *told.SIZES[stage, 2])
+    torch.nn.init.normal_(plain.tail.weight, std=0.1)
+    told.begin_as(training.net, plain.state_dict())
+    image = torch.rand(2, 1, 8, 8)
+    np.testing.assert_allclose(training.refined(image, torch.rand(2, training.net.conditions)).detach(), plain(image).detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["plane", "depth"])
+def test_a_told_training_writes_weights(tmp_path, stage):
+    pack.write_pack(tmp_path / "x.pack", "MR", [_scan("a", "train", any_axis=True), _scan("b", "val")])
+    told.main(tmp_path / "x.pack", tmp_path / "out", stage=stage, scale=2, seconds=5.0, side=8, batch=2, device="cpu", start=None)
+    from safetensors.torch import load_file
+
+    net = told.Told((2, 2 if stage == "plane" else 1), *told.SIZES[stage, 2], told.conditions_of(stage))
+    net.load_state_dict(load_file(tmp_path / "out" / f"told-mr-{stage}-x2.safetensors"))
+    assert float(net.modulation[-1].weight.detach().abs().max()) > 0.0
+
+
+def test_kept_noise_is_in_what_is_wanted():
+    """Where noise is kept, interpolating it is right: a network that adds nothing has no error on a scan that is nothing but noise."""
+    flat = np.full((20, 24, 28), 100, np.uint8)
+    training = told.Training([(pack.Scan("a", "train", flat.shape, True, False), flat), _scan("b", "val")], "MR", "plane", 2, 8, 4, "cpu")
+    training.losses = training.degrader.losses = samples.Losses(gaussian=0.0, spectral=0.0, noise=0.1, noise_share=1.0, magnitude=False, gain=1.0, gamma=1.0)
+    pairs, _ = training.pairs()
+    low, high, noise = (told._slices(image) for image in pairs[:3])
+    np.testing.assert_allclose(training.base(low), high + training.base(noise), atol=1e-5)

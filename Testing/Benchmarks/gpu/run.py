@@ -24,13 +24,18 @@ _PART_BYTES = 15 << 20
 _TINY = ["--features", "8", "--blocks", "1", "--batch", "2", "--side", "8", "--depth", "8"]
 
 
-def command(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> list[str]:
-    """What a step runs: "right", "fast" or "train=<pack>"."""
+def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> list[list[str]]:
+    """What a step runs, at the same time: "right", "fast", "train=<pack>" or "told=<pack>" (the default's four networks)."""
     name, _, pack = step.partition("=")
+    common = ["--seconds", f"{seconds:.0f}", "--device", device]
     if name == "train":
-        sizes = _TINY if tiny else options
-        return [sys.executable, str(_HERE / "train.py"), pack, str(out / Path(pack).stem), "--seconds", f"{seconds:.0f}", "--device", device, *sizes]
-    return [sys.executable, str(_HERE / f"{name}.py"), "--out", str(out), "--seconds", f"{seconds:.0f}", "--device", device, *(["--tiny"] if tiny else []), *options]
+        return [[sys.executable, str(_HERE / "train.py"), pack, str(out / Path(pack).stem), *common, *(_TINY if tiny else options)]]
+    if name == "told":
+        sizes = ["--side", "8", "--batch", "2"] if tiny else options
+        start = ["--start", str(_HERE.parents[2] / "models")]
+        networks = [["--stage", stage, "--scale", scale] for stage in ("plane", "depth") for scale in ("2", "4")]
+        return [[sys.executable, str(_HERE / "told.py"), pack, str(out / f"{Path(pack).stem}-told"), *common, *start, *network, *sizes] for network in networks]
+    return [[sys.executable, str(_HERE / f"{name}.py"), "--out", str(out), *common, *(["--tiny"] if tiny else []), *options]]
 
 
 def run(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> dict[str, object]:
@@ -38,14 +43,19 @@ def run(step: str, seconds: float, out: Path, device: str, tiny: bool, options: 
     began = time.perf_counter()
     log = out / f"{step.partition('=')[0]}-{Path(step.partition('=')[2]).stem or 'log'}.txt"
     with open(log, "ab") as stream:
-        process = subprocess.Popen(command(step, seconds, out, device, tiny, options), stdout=stream, stderr=subprocess.STDOUT)
-        try:
-            ended: object = process.wait(timeout=seconds + 15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            ended = "took too long"
+        processes = [subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT) for line in commands(step, seconds, out, device, tiny, options)]
+        ended = [_ended(process, seconds + 15 - (time.perf_counter() - began)) for process in processes]
     return {"step": step, "seconds": round(time.perf_counter() - began, 1), "of": seconds, "ended": ended, "log": log.name}
+
+
+def _ended(process: subprocess.Popen, timeout: float) -> int | str:
+    """Its exit code; it is killed after ``timeout`` seconds."""
+    try:
+        return process.wait(timeout=max(0.1, timeout))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return "took too long"
 
 
 def collect(work: Path, out: Path) -> None:
@@ -60,7 +70,7 @@ def collect(work: Path, out: Path) -> None:
 
 
 def main(
-    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right, fast or train=<pack>; options after a comma, such as train=ct.pack:200,--batch,8")],
+    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right, fast, train=<pack> or told=<pack>; options after a comma, such as train=ct.pack:200,--batch,8")],
     out: Annotated[Path, typer.Option()],
     budget: Annotated[float, typer.Option(help="Seconds for all steps; later ones get what is left.")] = 540.0,
     device: str = "cuda",

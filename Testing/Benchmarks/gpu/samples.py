@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from superres3d.degradation import antialiased_bicubic_matrix, cosine_matrices, 
 from torch import Tensor
 
 MARGIN = 6  # coarse voxels around a crop: two for the cubic kernel and one for the blur; a cut spectrum rings as far as there is room
+FREQUENCIES = (0.3, 0.55, 0.8, 0.95)  # of the coarse Nyquist frequency, at which a loss of detail is told
 _PROBES = 5  # points a side at which a crop is looked at before it is taken
 _CANDIDATES = 3  # for each crop
 _FLAT = 0.02  # standard deviation, in network units, below which a crop is mostly air
@@ -115,12 +117,38 @@ class DeviceScans:
         return self._flat[index].float() / self.span
 
 
-class Degrader:
-    """Coarse twins of fine crops: each sample, along each axis, by a matrix of its own."""
+class Pairs(NamedTuple):
+    """A batch.
 
-    def __init__(self, low_shape: Factors, factors: Factors, losses: Losses, device: str):
-        self.low_shape, self.factors, self.losses, self.device = low_shape, factors, losses, device
-        self._lines = [_Line(length, factor, device) if factor > 1 else None for length, factor in zip(low_shape, factors)]
+    Attributes:
+        low: (N, 1, D, H, W) float32 in network units.
+        high: (N, 1, D * f0, H * f1, W * f2).
+        noise: what of ``low`` is noise.
+        transfer: (N, refined axes, 4): share of the scan's own detail that is left at :data:`FREQUENCIES`.
+        sigma: (N,) standard deviation of the noise before the scanner's filter.
+    """
+
+    low: Tensor
+    high: Tensor
+    noise: Tensor
+    transfer: Tensor
+    sigma: Tensor
+
+
+class Degrader:
+    """Coarse twins of fine crops: each sample, along each axis, by a matrix of its own.
+
+    Args:
+        low_shape: coarse voxels (D, H, W) of a sample.
+        factors: along (slices, rows, columns).
+        losses: how detail is lost.
+        device: of the tensors.
+        margin: coarse voxels around a sample along the refined axes.
+    """
+
+    def __init__(self, low_shape: Factors, factors: Factors, losses: Losses, device: str, margin: int = MARGIN):
+        self.low_shape, self.factors, self.losses, self.device, self.margin = low_shape, factors, losses, device, margin
+        self._lines = [_Line(length, factor, device, margin) if factor > 1 else None for length, factor in zip(low_shape, factors)]
 
     @property
     def inner(self) -> Factors:
@@ -130,10 +158,10 @@ class Degrader:
     @property
     def margins(self) -> Factors:
         """Fine voxels around it."""
-        return tuple(MARGIN * f if f > 1 else 0 for f in self.factors)  # type: ignore[return-value]
+        return tuple(self.margin * f if f > 1 else 0 for f in self.factors)  # type: ignore[return-value]
 
-    def __call__(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """(low, high), each (N, 1, D, H, W), of crops with :attr:`margins`; intensities varied, detail lost, noise added."""
+    def __call__(self, crops: Tensor) -> Pairs:
+        """Of crops with :attr:`margins`: intensities varied, detail lost, noise added."""
         crops = self._varied(crops)
         count, losses = len(crops), self.losses
         kind = self._uniform(count)
@@ -141,10 +169,9 @@ class Degrader:
         extent = torch.where(self._uniform(count) < losses.zero_filled, 0.55 + 0.45 * self._uniform(count), 1.0)
         window = torch.where(self._uniform(count) < losses.filtered, 0.5 + 0.5 * self._uniform(count), 1.0)
         sigma = losses.noise * self._uniform(count) * (self._uniform(count) < losses.noise_share)
-        low, noise = crops, None
-        shape = [n + 2 * MARGIN if f > 1 else n for n, f in zip(self.low_shape, self.factors)]
-        if losses.noise:
-            noise = torch.randn(count, *shape, device=self.device) * sigma[:, None, None, None]
+        low, transfers = crops, []
+        shape = [n + 2 * self.margin if f > 1 else n for n, f in zip(self.low_shape, self.factors)]
+        noise = torch.randn(count, *shape, device=self.device) * sigma[:, None, None, None]
         for axis, line in enumerate(self._lines):
             if line is None:
                 continue
@@ -152,14 +179,13 @@ class Degrader:
             # Each direction is measured as far as it is; slices are partitions without a filter, or means.
             along = extent if axis == 1 else torch.where(self._uniform(count) < losses.zero_filled, 0.55 + 0.45 * self._uniform(count), 1.0)
             matrix, passed = line.matrices(cut, averaged, along, window if axis > 0 else torch.ones_like(window), self._uniform(count), self._uniform(count), axis == 0)
-            low = _along(matrix, low, axis)
-            noise = None if noise is None else _along(passed, noise, axis)
-        if noise is not None:
-            low = low + noise
+            low, noise = _along(matrix, low, axis), _along(passed, noise, axis)
+            transfers.append(line.transfer(matrix))
+        low = low + noise
         if losses.magnitude:
             low = torch.where(spectral[:, None, None, None], low.abs(), low)
         high = crops[(slice(None), *(slice(m, m + n) for m, n in zip(self.margins, self.inner)))]
-        return low[:, None], high[:, None]
+        return Pairs(low[:, None], high[:, None], noise[:, None], torch.stack(transfers, 1), sigma)
 
     def _varied(self, crops: Tensor) -> Tensor:
         losses = self.losses
@@ -175,10 +201,12 @@ class Degrader:
 class _Line:
     """The ways of losing detail along one axis, as matrices (length, padded fine length) for the inner coarse samples."""
 
-    def __init__(self, length: int, factor: int, device: str):
-        self._length, self._factor, self._device = length, factor, device
-        self._padded = length + 2 * MARGIN
-        inner = slice(MARGIN, MARGIN + length)
+    def __init__(self, length: int, factor: int, device: str, margin: int = MARGIN):
+        self._length, self._factor, self._device, self._margin = length, factor, device, margin
+        self._padded = length + 2 * margin
+        inner = slice(margin, margin + length)
+        angles = torch.tensor(FREQUENCIES)[:, None] * (math.pi / factor) * torch.arange(self._padded * factor)
+        self._waves = torch.stack([torch.cos(angles), torch.sin(angles)]).to(device)
         synthesis, analysis = cosine_matrices(self._padded * factor, factor)
         self._cubic = self._tensor(antialiased_bicubic_matrix(self._padded * factor, factor)[inner])
         self._means = self._tensor(interval_means(self._padded * factor, self._padded)[inner])
@@ -201,7 +229,12 @@ class _Line:
         spectral = (self._synthesis * weights[:, None, :]) @ self._analysis
         matrix = torch.where(cut[:, None, None], spectral, torch.where(averaged[:, None, None], profile, blurred))
         passed = (self._synthesis * weights[:, None, :]) @ self._noise
-        return matrix, torch.where(cut[:, None, None], passed, torch.eye(self._padded, device=self._device)[MARGIN : MARGIN + self._length])
+        return matrix, torch.where(cut[:, None, None], passed, torch.eye(self._padded, device=self._device)[self._margin : self._margin + self._length])
+
+    def transfer(self, matrix: Tensor) -> Tensor:
+        """(N, 4): what the matrices' middle rows leave of waves of :data:`FREQUENCIES`."""
+        cosine, sine = (matrix[:, self._length // 2] @ wave.T for wave in self._waves)
+        return torch.hypot(cosine, sine)
 
     def _blurred(self, sigma: Tensor) -> Tensor:
         """Antialiased bicubic after the three-tap Gaussian of Georgescu 2020, section III-C."""
@@ -211,7 +244,7 @@ class _Line:
 
     def _gaussian(self, sigma: Tensor) -> Tensor:
         """Means under a Gaussian of ``sigma`` fine voxels."""
-        centres = (torch.arange(self._length, device=self._device) + MARGIN + 0.5) * self._factor - 0.5
+        centres = (torch.arange(self._length, device=self._device) + self._margin + 0.5) * self._factor - 0.5
         distance = torch.arange(self._padded * self._factor, device=self._device)[None, :] - centres[:, None]
         weights = torch.exp(-0.5 * (distance / sigma[:, None, None].clamp(min=0.3)) ** 2)
         return weights / weights.sum(2, keepdim=True)

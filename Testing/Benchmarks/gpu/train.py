@@ -84,7 +84,7 @@ class Training:
         task = tasks[self._random.choice(len(tasks), p=np.array(list(TASKS.values())) / sum(TASKS.values()))]
         degrader = self.degraders[task]
         with torch.no_grad():
-            low, high = degrader(self.scans.crops(self.batch, degrader.inner, degrader.margins, task[0] > 1))
+            low, high, *_ = degrader(self.scans.crops(self.batch, degrader.inner, degrader.margins, task[0] > 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = (self.refined(low, task) - high).square().flatten(1).mean(1).add(1e-10).sqrt().mean()
@@ -131,11 +131,20 @@ class Training:
             for scans in self.held:
                 with torch.random.fork_rng([self.device] if self.kind == "cuda" else []):
                     torch.manual_seed(0)
-                    low, high = degrader(scans.crops(crops, degrader.inner, degrader.margins, task[0] > 1, turn=False))
+                    low, high, *_ = degrader(scans.crops(crops, degrader.inner, degrader.margins, task[0] > 1, turn=False))
                 inner = (slice(None), slice(None), *(slice(4 * f if f > 1 else 2, -4 * f if f > 1 else -2) for f in task))
                 errors += [float((image - high)[inner].square().mean()) for image in (self.refined(low, task), self.base(low, task))]
             found[task_name(task)] = 10 * math.log10(max(errors[1], 1e-20) / max(errors[0], 1e-20))
         return found
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Copies of the weights."""
+        return {name: value.detach().clone() for name, value in self.net.state_dict().items()}
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Weights of a :meth:`snapshot`; the optimiser forgets what led away from them."""
+        self.net.load_state_dict(weights)
+        self.optimizer.state.clear()
 
     def save(self, path: Path) -> None:
         torch.save({"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step_number, "norm": self._norm}, path.with_suffix(".new"))
@@ -180,7 +189,7 @@ def main(
     batch: int = 10,
     side: Annotated[int, typer.Option(help="Coarse pixels of a crop's rows and columns.")] = 32,
     depth: int = 16,
-    rate: float = 5e-4,
+    rate: float = 4e-4,
     warm_up: float = 400,
     device: str = "cuda",
     start: Annotated[Path | None, typer.Option(help="state.pt of another training to go on from; OUT/state.pt goes first.")] = None,
@@ -214,7 +223,7 @@ def main(
     operations = 2.0 * accumulates_a_step(training)
     tell(parameters=sum(p.numel() for p in training.net.parameters()), tera_operations_a_step=round(operations / 1e12, 3), predicted_steps_a_second_at_200_tflops=round(2e14 / operations, 1))
     loss_sum, counted, saved, measured = torch.zeros((), device=device), 0, time.perf_counter(), False
-    first_timed, timed_from = None, 0
+    first_timed, timed_from, best = None, 0, None
     reserve = 8.0 if training.kind == "cuda" else 0.1 * seconds
     loop_began = time.perf_counter()
     while True:
@@ -236,12 +245,16 @@ def main(
                 if training.kind == "cuda":
                     tell(kernels=_profiled(training))
         if counted == (500 if training.kind == "cuda" else 50):
-            tell(step=training.step_number, loss=round(float(loss_sum) / counted, 6), norm=round(float(training._norm), 4))
+            mean = float(loss_sum) / counted
+            tell(step=training.step_number, loss=round(mean, 6), norm=round(float(training._norm), 4))
             loss_sum.zero_()
             counted = 0
-            if not all(torch.isfinite(p).all() for p in training.net.parameters()):
-                tell(error="weights are not finite")
-                raise SystemExit(1)
+            if best is not None and not mean < 1.5 * best[0]:  # also where it is not a number
+                training.restore(best[1])
+                rate *= 0.5
+                tell(went_back_with_rate=rate)
+            elif best is None or mean < best[0]:
+                best = mean, training.snapshot()
         if time.perf_counter() - saved > 40.0:
             training.save(out / _STATE)
             saved = time.perf_counter()
