@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Everything that is done while a graphics card is at hand, step by step, each within its own number of seconds.
 
-    python Testing/Benchmarks/gpu/run.py --out OUT --budget 520 right:70 fast:90 train=mr.pack:300
+    python Testing/Benchmarks/gpu/run.py --out OUT --budget 520 fast:90 train=mr.pack:300,--batch,8+right:70 told=mr.pack:90
 
 A step that fails or takes too long is ended and the next one begins; what a step has written by then is kept.  At the end OUT holds a folder of small files
 and ``trained.tar`` with the weights and states of all trainings, cut into parts of at most 15 MiB.  ``--device cpu --tiny`` rehearses all of it.
@@ -38,14 +38,23 @@ def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, opti
     return [[sys.executable, str(_HERE / f"{name}.py"), "--out", str(out), *common, *(["--tiny"] if tiny else []), *options]]
 
 
-def run(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> dict[str, object]:
-    """Runs one step; how it ended."""
+def run(entry: str, left: float, out: Path, device: str, tiny: bool) -> list[dict[str, object]]:
+    """Runs the steps that an entry joins by "+" at the same time; how each ended."""
     began = time.perf_counter()
-    log = out / f"{step.partition('=')[0]}-{Path(step.partition('=')[2]).stem or 'log'}.txt"
-    with open(log, "ab") as stream:
-        processes = [subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT) for line in commands(step, seconds, out, device, tiny, options)]
-        ended = [_ended(process, seconds + 15 - (time.perf_counter() - began)) for process in processes]
-    return {"step": step, "seconds": round(time.perf_counter() - began, 1), "of": seconds, "ended": ended, "log": log.name}
+    running = []
+    for part in entry.split("+"):
+        head, *options = part.split(",")
+        step, _, wanted = head.rpartition(":")
+        seconds = min(float(wanted), left)
+        log = out / f"{step.partition('=')[0]}-{Path(step.partition('=')[2]).stem or 'log'}.txt"
+        with open(log, "ab") as stream:
+            processes = [subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT) for line in commands(step, seconds, out, device, tiny, options)]
+        running.append((step, seconds, processes))
+    ended = []
+    for step, seconds, processes in sorted(running, key=lambda item: item[1]):
+        codes = [_ended(process, seconds + 15 - (time.perf_counter() - began)) for process in processes]
+        ended.append({"step": step, "seconds": round(time.perf_counter() - began, 1), "of": seconds, "ended": codes})
+    return ended
 
 
 def _ended(process: subprocess.Popen, timeout: float) -> int | str:
@@ -70,7 +79,7 @@ def collect(work: Path, out: Path) -> None:
 
 
 def main(
-    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right, fast, train=<pack> or told=<pack>; options after a comma, such as train=ct.pack:200,--batch,8")],
+    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right, fast, train=<pack> or told=<pack>; options after a comma; + for at the same time")],
     out: Annotated[Path, typer.Option()],
     budget: Annotated[float, typer.Option(help="Seconds for all steps; later ones get what is left.")] = 540.0,
     device: str = "cuda",
@@ -82,14 +91,12 @@ def main(
     work = Path("work-gpu")
     work.mkdir(exist_ok=True)
     for entry in steps:
-        head, *options = entry.split(",")
-        name, _, wanted = head.rpartition(":")
         left = budget - (time.perf_counter() - began) - 5.0
-        seconds = min(float(wanted), left)
-        if seconds < 5.0:
-            print(json.dumps({"step": name, "ended": "no time was left"}), flush=True)
+        if left < 5.0:
+            print(json.dumps({"step": entry, "ended": "no time was left"}), flush=True)
             continue
-        print(json.dumps(run(name, seconds, work, device, tiny, options)), flush=True)
+        for ended in run(entry, left, work, device, tiny):
+            print(json.dumps(ended), flush=True)
     for path in sorted(work.iterdir()):
         if path.is_file() and path.stat().st_size < 1 << 20:
             (out / path.name).write_bytes(path.read_bytes())

@@ -210,7 +210,8 @@ def main(
     torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(2026)
     modality, scans = pack.read_pack(data)
-    tell(read=len(scans), modality=modality)
+    name = torch.cuda.get_device_name() if torch.device(device).type == "cuda" else device
+    tell(read=len(scans), modality=modality, features=features, blocks=blocks, batch=batch, side=side, depth=depth, rate=rate, device=name, torch=torch.__version__)
     training = Training(scans, modality, features, blocks, (depth, side, side), batch, device)
     begun_at = 0
     for path in (out / _STATE, start):
