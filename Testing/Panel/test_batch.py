@@ -110,7 +110,7 @@ def test_a_network_that_may_invent_is_told(batch, scans, tmp_path, capsys, insta
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    "arguments,told",
     [
         ([], "Two to six arguments"),
         (["{missing}", "{out}"], "does not exist"),

@@ -264,7 +264,7 @@ def test_generator_steps_leave_the_discriminator_alone(scans, start):
     module = adversarial.WassersteinModule(recipe)
     module.improve = lambda number, loss: loss.backward()
     module.log = lambda *_, **__: None
-    module.lr_schedulers = lambda: []
+    module.lr_schedulers = list
     sample = crops(recipe, scans)
     module.update_generator(sample, module.net(sample.given))
     assert all(parameter.grad is None and parameter.requires_grad for parameter in module.discriminator.parameters())

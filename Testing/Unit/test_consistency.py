@@ -68,7 +68,7 @@ def test_integers_stay_integers_and_values_keep_their_scale(scan: Volume):
 
 
 @pytest.mark.parametrize(
-    ("choices", "word"),
+    "choices,word",
     [({"consistency": 11}, "0 to 10"), ({"consistency": -1}, "0 to 10"), ({"consistency": 1, "slice_spacing": 0.5, "scale": None}, "leave the consistency out")],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(scan: Volume, choices, word):

@@ -109,7 +109,7 @@ def test_waves_below_the_cut_survive_and_those_above_vanish(length, factor, phas
 
 
 def test_kspace_keeps_the_mean_and_does_not_shift():
-    k, j, i = np.mgrid[:8, :64, :48]
+    _k, j, i = np.mgrid[:8, :64, :48]
     blob = 100 * np.exp(-((j - 25.3) ** 2 + (i - 20.8) ** 2) / 40.0) + 7
     short = kspace_truncation(blob, (1, 2, 2))
     np.testing.assert_allclose(short.mean(), blob.mean(), rtol=1e-6)

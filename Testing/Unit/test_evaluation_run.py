@@ -145,7 +145,7 @@ def test_an_interruption_keeps_what_is_finished(data, tmp_path, monkeypatch, no_
 
 
 def test_a_missing_model_ends_it_before_any_work(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [])
+    monkeypatch.setattr("superres3d.weights.model_folders", list)
     with pytest.raises(ModelError, match="georgescu2020-ct-plane-x2"):
         _evaluate(data, tmp_path / "out", Protocol(methods=("lanczos", "georgescu2020"), scales=(2,)))
     assert not (tmp_path / "out").exists()

@@ -389,7 +389,7 @@ def test_an_upscaling_with_a_card_whose_tasks_are_none(installed, tmp_path, task
 
 
 def test_a_model_that_is_not_there(installed, monkeypatch):
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [])
+    monkeypatch.setattr("superres3d.weights.model_folders", list)
     with pytest.raises(ModelError, match="The model mdsr-3d-ct is not installed"):
         upscale(ct(), **ALONE)
 

@@ -67,8 +67,7 @@ def test_missing_models_are_named(models):
 
 
 def shipped() -> list[str]:
-    names = [m.model_name(modality, stage, scale) for m in METHODS.values() if m.kind == "two-stage" for modality in m.modalities for stage in ("plane", "depth") for scale in m.scales]
-    return names
+    return [m.model_name(modality, stage, scale) for m in METHODS.values() if m.kind == "two-stage" for modality in m.modalities for stage in ("plane", "depth") for scale in m.scales]
 
 
 @pytest.mark.parametrize("name", ["mdcsrn-mr", "virtual-thin-slice-ct", "fsrcnn-3d-mr", "srdensenet-3d-mr", "srcnn-3d-ct"])

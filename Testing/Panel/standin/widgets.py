@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from typing import ClassVar
 
 import slicer
 from PySide6 import QtCore, QtUiTools, QtWidgets
@@ -159,7 +160,7 @@ CUSTOM = {kind.__name__: kind for kind in (qMRMLWidget, ctkCollapsibleButton, qM
 class UiLoader(QtUiTools.QUiLoader):
     """Qt's own loader, with the custom widgets and the connections that need their C++ signals."""
 
-    _kept: list = []  # PySide6 would drop the Python half of a custom widget as soon as it is made
+    _kept: ClassVar[list] = []  # PySide6 would drop the Python half of a custom widget as soon as it is made
 
     @classmethod
     def forget(cls) -> None:

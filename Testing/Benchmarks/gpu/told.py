@@ -1,0 +1,235 @@
+#!/usr/bin/env python
+"""Train a network of the default method that is told how the scan lost its detail, on a graphics card within a number of seconds.
+
+    python Testing/Benchmarks/gpu/told.py mr.pack OUT --stage plane --scale 2 --seconds 100
+
+The network is the default's; what it is told (the transfer function along each refined axis at four frequencies, the noise, whether noise is to be
+kept) modulates its features: each block's inner channels are shifted before the ReLU and scaled after it (FiLM: Perez, Strub, de Vries, Dumoulin,
+Courville. AAAI 2018).  For a scan the conditions are constants, so that both fold into the convolutions: told networks cost nothing when they run.
+On a share of the samples it is told nothing, and has to do as the default does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pack
+from samples import FREQUENCIES, Degrader, DeviceScans, Factors, Losses
+from superres3d.networks.edsr import EDSR
+from train import _cubic, _with_reduced
+
+_MARGIN = 12
+_HIDDEN = 64
+_UNKNOWN = 0.15  # share of the samples that are told nothing
+_UNSURE = 0.1  # standard deviation of the error of what is told, as a share of it
+LOSSES = {
+    "MR": Losses(gaussian=0.2, spectral=0.4, zero_filled=0.5, filtered=0.4, noise=0.025, noise_share=0.6),
+    "CT": Losses(gaussian=0.3, spectral=0.3, zero_filled=0.4, filtered=0.4, noise=0.02, noise_share=0.6, spectral_slices=False, magnitude=False, gamma=1.0),
+}
+#: filters and blocks of the default's networks
+SIZES = {("plane", 2): (32, 6), ("plane", 4): (48, 8), ("depth", 2): (32, 4), ("depth", 4): (32, 6)}
+_COARSE_ACROSS = {2: 0.5, 4: 0.35}
+
+
+class Told(nn.Module):
+    """The default's network with modulated blocks.
+
+    Args:
+        factors: along (rows, columns).
+        filters, blocks: see :class:`superres3d.networks.edsr.EDSR`.
+        conditions: how many numbers it is told.
+    """
+
+    def __init__(self, factors: tuple[int, int], filters: int, blocks: int, conditions: int):
+        super().__init__()
+        self.net = EDSR(factors, filters, blocks)
+        self.conditions = conditions
+        self.modulation = nn.Sequential(nn.Linear(conditions, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 2 * filters * blocks))
+        nn.init.zeros_(self.modulation[-1].weight)
+        nn.init.zeros_(self.modulation[-1].bias)
+
+    def correction(self, image: Tensor, told: Tensor) -> Tensor:
+        """Phases (N, r * s, H, W) that are to be added to the interpolation; ``told`` is (N, conditions)."""
+        shifts, scales = self.modulation(told).reshape(len(told), 2, len(self.net.blocks), -1, 1, 1).unbind(1)
+        features = self.net.head(image)
+        for number, (first, second) in enumerate(self.net.blocks):
+            inner = torch.relu(first(features) + shifts[:, number].to(features)) * (1.0 + scales[:, number].to(features))
+            features = features + second(inner)
+        return self.net.tail(features)
+
+    @torch.no_grad()
+    def folded(self, told: Tensor) -> dict[str, Tensor]:
+        """Weights of a plain :class:`EDSR` that does the same for one scan; ``told`` is (conditions,)."""
+        shifts, scales = self.modulation(told[None]).reshape(2, len(self.net.blocks), -1)
+        weights = {name: value.clone() for name, value in self.net.state_dict().items()}
+        for number in range(len(self.net.blocks)):
+            weights[f"blocks.{number}.0.bias"] += shifts[number]
+            weights[f"blocks.{number}.1.weight"] *= (1.0 + scales[number])[None, :, None, None]
+        return weights
+
+
+def conditions_of(stage: str) -> int:
+    """Transfer function along the refined axes, noise, noise kept, told or not; between slices also whether the slices are coarse within."""
+    return (2 if stage == "plane" else 1) * len(FREQUENCIES) + (3 if stage == "plane" else 4)
+
+
+def told_vector(transfer: Tensor, sigma: Tensor, keep: Tensor, known: Tensor, coarse: Tensor | None, noise_unit: float) -> Tensor:
+    """(N, conditions).
+
+    Args:
+        transfer: (N, refined axes, 4), 0 to 1.
+        sigma: (N,) standard deviation of the noise, in network units.
+        keep: (N,) 1 where noise is to stay.
+        known: (N,) 0 where nothing is told of the loss of detail and of the noise.
+        coarse: (N,) 1 where the slices are coarse within; between slices alone.
+        noise_unit: that is told as 1.
+    """
+    loss = torch.cat([transfer.flatten(1) - 0.5, (sigma / noise_unit)[:, None]], 1) * known[:, None]
+    rest = [keep, known] if coarse is None else [keep, known, coarse]
+    return torch.cat([loss, torch.stack(rest, 1)], 1)
+
+
+class Training:
+    """A told network, its optimiser, and the scans on the device."""
+
+    def __init__(self, scans: list[tuple[pack.Scan, np.ndarray]], modality: str, stage: str, scale: int, side: int, batch: int, device: str):
+        self.device, self.stage, self.scale, self.batch, self.kind = device, stage, scale, batch, torch.device(device).type
+        self.losses = LOSSES[modality]
+        trained = [entry for entry in scans if entry[0].subset == "train"]
+        self.scans = DeviceScans([volume for scan, values in trained for volume in _with_reduced(scan, values)], pack.span(modality), device)
+        filters, blocks = SIZES[stage, scale]
+        self.factors = (scale, scale if stage == "plane" else 1)
+        self.net = Told(self.factors, filters, blocks, conditions_of(stage)).to(device, memory_format=torch.channels_last)
+        low_shape, factors = ((1, side, side), (1, scale, scale)) if stage == "plane" else ((side, 1, side), (scale, 1, 1))
+        self.degrader = Degrader(low_shape, factors, self.losses, device, _MARGIN)
+        depth = self.degrader.inner[0] + 2 * self.degrader.margins[0]
+        self.across = Degrader((depth, 1, side), (1, scale, scale), Losses(gaussian=0.3, spectral=0.0, noise=0.0, magnitude=False, gain=1.0, gamma=1.0), device, 3)
+        self.bases = [_cubic(side, f, device) if f > 1 else None for f in self.factors]
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.0, betas=(0.9, 0.99), fused=self.kind == "cuda")
+        self._random = np.random.default_rng(2026)
+
+    def pairs(self):
+        """A batch, and whether its slices are coarse within."""
+        degrader = self.degrader
+        if self.stage == "depth" and self._random.random() < _COARSE_ACROSS[self.scale]:
+            inner = (degrader.inner[0], self.scale, degrader.inner[2] * self.scale)
+            margins = (degrader.margins[0], *self.across.margins[1:])
+            crops = self.scans.crops(self.batch, inner, margins, True)
+            return degrader(self.across(crops).low[:, 0]), 1.0
+        return degrader(self.scans.crops(self.batch, degrader.inner, degrader.margins, self.stage == "depth")), 0.0
+
+    def step(self, rate: float) -> Tensor:
+        """One batch; the loss, still on the device."""
+        with torch.no_grad():
+            pairs, coarse = self.pairs()
+            low, high, noise = (_slices(image) for image in pairs[:3])
+            keep, known = (self._uniform() < 0.5).float(), (self._uniform() >= _UNKNOWN).float()
+            unsure = torch.exp(_UNSURE * torch.randn_like(pairs.transfer))
+            sigma = pairs.sigma * torch.exp(2 * _UNSURE * torch.randn_like(pairs.sigma))
+            told = told_vector(
+                (pairs.transfer * unsure).clamp(max=1.1), sigma, keep, known, None if self.stage == "plane" else torch.full_like(keep, coarse), self.losses.noise
+            )
+            wanted = high + keep[:, None, None, None] * self.base(noise)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = (self.refined(low, told) - wanted).square().flatten(1).mean(1).add(1e-10).sqrt().mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 0.5, foreach=True)
+        self.optimizer.step()
+        return loss.detach()
+
+    def refined(self, low: Tensor, told: Tensor) -> Tensor:
+        """(N, 1, rows, columns), finer."""
+        from superres3d.networks.georgescu import sub_pixel
+
+        with torch.autocast(self.kind, torch.bfloat16, enabled=self.kind == "cuda"):
+            phases = self.net.correction(low.contiguous(memory_format=torch.channels_last), told)
+        return self.base(low) + sub_pixel(phases.float(), self.factors)
+
+    @torch.no_grad()
+    def base(self, low: Tensor) -> Tensor:
+        """Cubic interpolation, single precision."""
+        rows, columns = self.bases
+        low = rows @ low
+        return low if columns is None else low @ columns.T
+
+    def _uniform(self) -> Tensor:
+        return torch.rand(self.batch, device=self.device)
+
+
+def _slices(image: Tensor) -> Tensor:
+    """(N, 1, D, H, W) with one axis of length 1 to (N, 1, rows, columns)."""
+    return image.squeeze(2) if image.shape[2] == 1 else image.squeeze(3)
+
+
+def begin_as(net: Told, weights: Mapping[str, Tensor]) -> None:
+    """The default's weights; what is told has no effect yet."""
+    net.net.load_state_dict(weights)
+
+
+def main(
+    data: Path,
+    out: Path,
+    stage: str = "plane",
+    scale: int = 2,
+    seconds: float = 100.0,
+    side: int = 32,
+    batch: int = 48,
+    rate: float = 1e-3,
+    device: str = "cuda",
+    start: Annotated[Path | None, typer.Option(help="Folder of the models; the default's weights are taken from it.")] = None,
+) -> None:
+    """See above."""
+    began = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(2026)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = False
+    modality, scans = pack.read_pack(data)
+    training = Training(scans, modality, stage, scale, side, batch, device)
+    name = f"{modality.lower()}-{stage}-x{scale}"
+    if start:
+        begin_as(training.net, load_file(start / f"two-stage-residual-{name}" / "weights.safetensors"))
+    results = open(out / f"{name}.jsonl", "a", encoding="utf-8")
+
+    def tell(**what) -> None:
+        line = json.dumps({"at": round(time.perf_counter() - began, 1), "network": name, **what})
+        print(line, flush=True)
+        results.write(line + "\n")
+        results.flush()
+
+    sync = torch.cuda.synchronize if training.kind == "cuda" else lambda: None
+    loop, step, total = time.perf_counter(), 0, torch.zeros((), device=device)
+    while True:
+        share = (time.perf_counter() - loop) / max(1e-6, seconds - 3.0 - (loop - began))
+        if share >= 1.0:
+            break
+        total += training.step(rate * min(1.0, (step + 1) / 200) * 0.5 * (1.0 + math.cos(math.pi * share)))
+        step += 1
+        if step % 20 == 0:
+            sync()
+        if step % (1000 if training.kind == "cuda" else 20) == 0:
+            tell(step=step, loss=round(float(total) / (1000 if training.kind == "cuda" else 20), 6))
+            total.zero_()
+    sync()
+    tell(steps=step, seconds=round(time.perf_counter() - began, 1), samples=step * batch)
+    save_file({key: value.detach().float().cpu().contiguous() for key, value in training.net.state_dict().items()}, out / f"told-{name}.safetensors")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,231 @@
+"""The scripts that train on a graphics card, on the processor: packs, samples on the device, a short training that goes on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from superres3d.degradation import antialiased_bicubic, cosine_matrices, slice_profile_matrix, spectral_window
+from superres3d.networks.families import VolumeArchitecture
+from superres3d.networks.volumetric import MultiTaskNet
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "Benchmarks" / "gpu"))
+
+import pack  # noqa: E402
+import samples  # noqa: E402
+import told  # noqa: E402
+import train  # noqa: E402
+
+
+def _scan(name: str, subset: str, shape=(20, 24, 28), any_axis: bool = False) -> tuple[pack.Scan, np.ndarray]:
+    random = np.random.default_rng(len(name))
+    values = random.integers(0, 200, shape).astype(np.uint8)
+    return pack.Scan(name, subset, shape, True, any_axis), values
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint8, 255), (np.uint16, 4095)])
+def test_pack_is_lossless(tmp_path, dtype, most):
+    values = np.random.default_rng(0).integers(0, most + 1, (3, 17, 21)).astype(dtype)
+    scan = pack.Scan("a", "train", (3, 17, 21), True, False)
+    pack.write_pack(tmp_path / "x.pack", "CT", [(scan, values)])
+    modality, [(found, read)] = pack.read_pack(tmp_path / "x.pack")
+    assert (modality, found) == ("CT", scan)
+    assert read.dtype == dtype
+    np.testing.assert_array_equal(read, values)
+
+
+def test_body_is_kept():
+    values = np.zeros((40, 50, 60), np.uint8)
+    values[10:30, 20:40, 15:45] = 100
+    box = pack.body(values, 12)
+    assert [(part.start, part.stop) for part in box] == [(4, 36), (14, 46), (9, 51)]
+
+
+def test_crops_are_regions_of_a_scan():
+    """Values tell where a voxel lies: steps along each axis of a crop are steps along one axis of the scan, either way."""
+    shape = (12, 13, 14)
+    values = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    scans = samples.DeviceScans([(values, True, True, 1.0)], 1, "cpu")
+    torch.manual_seed(0)
+    crops = scans.crops(40, (5, 6, 7), (0, 0, 0), True).numpy()
+    seen = set()
+    for crop in crops:
+        steps = [np.unique(np.diff(crop, axis=axis)) for axis in range(3)]
+        assert all(len(step) == 1 for step in steps)
+        found = tuple(int(step[0]) for step in steps)
+        assert sorted(map(abs, found)) == [1, 14, 13 * 14]
+        seen.add(found)
+    assert len(seen) > 20  # flips and orders of the axes
+
+
+def test_crops_of_thick_scans_keep_their_slice_axis():
+    shape = (12, 13, 14)
+    values = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    scans = samples.DeviceScans([(values, True, False, 1.0)], 1, "cpu")
+    for crop in scans.crops(20, (5, 6, 7), (0, 0, 0), True).numpy():
+        assert abs(crop[1, 0, 0] - crop[0, 0, 0]) == 13 * 14
+
+
+def test_crops_go_on_mirrored():
+    values = np.arange(4 * 5 * 6, dtype=np.uint16).reshape(4, 5, 6)
+    scans = samples.DeviceScans([(values, True, False, 1.0)], 1, "cpu")
+    crop = scans.crops(1, (4, 5, 6), (2, 3, 0), True, turn=False)[0].numpy()
+    np.testing.assert_array_equal(crop, np.pad(values, ((2, 2), (3, 3), (0, 0)), mode="symmetric"))
+
+
+def test_scans_without_sharp_slices_do_not_teach_slices():
+    dull, sharp = np.full((9, 9, 9), 10, np.uint8), np.full((9, 9, 9), 20, np.uint8)
+    scans = samples.DeviceScans([(dull, False, False, 1.0), (sharp, True, False, 1.0)], 1, "cpu")
+    assert set(np.unique(scans.crops(30, (4, 4, 4), (0, 0, 0), True))) == {20.0}
+    assert set(np.unique(scans.crops(30, (4, 4, 4), (0, 0, 0), False))) == {10.0, 20.0}
+
+
+@pytest.mark.parametrize("factors", [(1, 2, 2), (2, 1, 1), (4, 4, 4), (4, 2, 2)])
+def test_clean_degradation_is_antialiased_bicubic(factors):
+    low_shape = (5, 6, 7)
+    degrader = samples.Degrader(low_shape, factors, train._CLEAN, "cpu")
+    volume = np.random.default_rng(1).random([n + 2 * m for n, m in zip(degrader.inner, degrader.margins)], dtype=np.float32)
+    torch.manual_seed(2)
+    low, high, noise, transfer, sigma = degrader(torch.from_numpy(volume)[None])
+    blurs = [samples._Line(n, f, "cpu") for n, f in zip(low_shape, factors) if f > 1]
+    expected = antialiased_bicubic(volume, factors)
+    inner = tuple(slice(samples.MARGIN, -samples.MARGIN) if f > 1 else slice(None) for f in factors)
+    # The three-tap blur of half of the samples is the only other thing that happens; without it the two agree.
+    unblurred = torch.from_numpy(volume)[None]
+    axis_of = [axis for axis, f in enumerate(factors) if f > 1]
+    for axis, line in zip(axis_of, blurs):
+        unblurred = samples._along(line._blurred(torch.zeros(1)), unblurred, axis)
+    np.testing.assert_allclose(unblurred[0], expected[inner], atol=2e-6)
+    np.testing.assert_array_equal(high[0, 0], volume[tuple(slice(m, m + n) for m, n in zip(degrader.margins, degrader.inner))])
+    assert low.shape == (1, 1, *low_shape)
+    assert float(noise.abs().max()) == float(sigma.max()) == 0.0
+    assert transfer.shape == (1, len(axis_of), 4)
+
+
+def test_transfer_is_what_is_left_of_a_wave():
+    """Against the formulas: a mean over r samples leaves a Dirichlet kernel, a Gaussian a Gaussian, a cut spectrum all."""
+    line = samples._Line(16, 2, "cpu", 12)
+    yes, no = torch.tensor([True]), torch.tensor([False])
+    frequencies = np.array(samples.FREQUENCIES) * np.pi / 2  # radians a fine sample
+
+    def transfer(cut, averaged, chance: float, width: float = 0.5) -> np.ndarray:
+        matrix, _ = line.matrices(cut, averaged, torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([width]), torch.tensor([chance]), False)
+        return line.transfer(matrix)[0].numpy()
+
+    np.testing.assert_allclose(transfer(no, yes, 0.1), np.abs(np.cos(frequencies / 2)), atol=1e-3)
+    sigma = 2 * (0.6 + 1.4) / 2 / 2.355
+    np.testing.assert_allclose(transfer(no, yes, 0.9), np.exp(-0.5 * (sigma * frequencies) ** 2), atol=5e-3)
+    assert transfer(yes, no, 0.9)[:3] == pytest.approx(1.0, abs=0.1)
+
+
+def test_spectral_and_averaging_lines_are_those_of_the_degradations():
+    line = samples._Line(8, 2, "cpu")
+    padded = 8 + 2 * samples.MARGIN
+    inner = slice(samples.MARGIN, samples.MARGIN + 8)
+    extent, window = torch.tensor([0.7]), torch.tensor([0.6])
+    matrix, noise = line.matrices(torch.tensor([True]), torch.tensor([False]), extent, window, torch.tensor([0.3]), torch.tensor([0.9]), False)
+    synthesis, analysis = cosine_matrices(padded * 2, 2)
+    weights = spectral_window(padded, np.array(0.7), np.array(0.6))
+    np.testing.assert_allclose(matrix[0], (synthesis * weights @ analysis)[inner], atol=1e-6)
+    np.testing.assert_allclose(noise[0], (synthesis * weights @ cosine_matrices(padded, 1)[1])[inner], atol=1e-6)
+    matrix, noise = line.matrices(torch.tensor([False]), torch.tensor([True]), extent, window, torch.tensor([0.5]), torch.tensor([0.9]), True)
+    sigma = sum(samples._PROFILE) / 2 * 2
+    np.testing.assert_allclose(matrix[0], slice_profile_matrix(padded * 2, 2, sigma)[inner], atol=1e-6)
+    np.testing.assert_array_equal(noise[0], np.eye(padded)[inner])
+
+
+def test_training_goes_on_and_its_weights_load(tmp_path):
+    pack.write_pack(tmp_path / "x.pack", "MR", [_scan("a", "train", any_axis=True), _scan("b", "val")])
+    sizes = {"features": 8, "blocks": 1, "batch": 2, "side": 10, "depth": 10, "warm_up": 5.0, "device": "cpu"}
+    for _ in range(2):
+        train.main(tmp_path / "x.pack", tmp_path / "out", seconds=4.0, rate=5e-4, start=None, **sizes)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    first, second = (line["step"] for line in lines if "steps" in line)
+    assert second > first > 0
+    assert any("goes_on_from" in line and line["goes_on_from"] == first for line in lines)
+    from safetensors.torch import load_file
+
+    net = MultiTaskNet([VolumeArchitecture.make("mdsr", {"features": 8, "blocks": 1}, True, task) for task in train.TASKS])
+    net.load_tensors(load_file(tmp_path / "out" / "weights.safetensors"))
+    assert float(net.layers["last-2x2x2"].weight.detach().abs().max()) > 0.0
+
+
+def test_refining_while_training_is_what_the_network_does(tmp_path):
+    training = train.Training([_scan("a", "train"), _scan("b", "val")], "MR", 8, 1, (8, 10, 12), 2, "cpu")
+    low = torch.rand(1, 1, 8, 10, 12)
+    for task in train.TASKS:
+        torch.nn.init.normal_(training.net.layers[f"last-{'x'.join(map(str, task))}"].weight, std=0.01)
+        np.testing.assert_allclose(training.refined(low, task).detach(), training.net(low, task).detach(), atol=5e-3)
+        np.testing.assert_allclose(training.base(low, task), samples_base(low, task), atol=1e-5)
+
+
+def samples_base(low: torch.Tensor, task: tuple[int, int, int]) -> np.ndarray:
+    from superres3d.interpolation import resize
+
+    return resize(low[0, 0].numpy(), task, "cubic")[None, None]
+
+
+def test_a_step_that_is_not_finite_is_left_out():
+    training = train.Training([_scan("a", "train"), _scan("b", "val")], "MR", 8, 1, (8, 10, 12), 2, "cpu")
+    training.step(1e-3)
+    for parameter in training.net.parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    usual = float(training._norm)
+    training._limit_gradients()
+    assert float(training._norm) == usual
+    assert all(float(parameter.grad.abs().max()) == 0.0 for parameter in training.net.parameters())
+
+
+@pytest.mark.parametrize("stage", ["plane", "depth"])
+def test_what_is_told_folds_into_the_weights(stage):
+    from superres3d.networks.edsr import EDSR
+
+    torch.manual_seed(3)
+    net = told.Told((2, 2), 8, 2, told.conditions_of(stage))
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    vector, image = torch.rand(net.conditions), torch.rand(1, 1, 9, 11)
+    plain = EDSR((2, 2), 8, 2)
+    plain.load_state_dict(net.folded(vector))
+    features = plain.head(image)
+    for first, second in plain.blocks:
+        features = features + second(torch.relu(first(features)))
+    np.testing.assert_allclose(net.correction(image, vector[None]).detach(), plain.tail(features).detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["plane", "depth"])
+def test_told_networks_begin_as_the_default(stage):
+    """Before it has learned anything a told network gives the default's result, whatever it is told."""
+    from superres3d.networks.edsr import EDSR
+
+    training = told.Training([_scan("a", "train"), _scan("b", "val")], "MR", stage, 2, 8, 2, "cpu")
+    plain = EDSR(training.factors, *told.SIZES[stage, 2])
+    torch.nn.init.normal_(plain.tail.weight, std=0.1)
+    told.begin_as(training.net, plain.state_dict())
+    image = torch.rand(2, 1, 8, 8)
+    np.testing.assert_allclose(training.refined(image, torch.rand(2, training.net.conditions)).detach(), plain(image).detach(), atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["plane", "depth"])
+def test_a_told_training_writes_weights(tmp_path, stage):
+    pack.write_pack(tmp_path / "x.pack", "MR", [_scan("a", "train", any_axis=True), _scan("b", "val")])
+    told.main(tmp_path / "x.pack", tmp_path / "out", stage=stage, scale=2, seconds=5.0, side=8, batch=2, device="cpu", start=None)
+    from safetensors.torch import load_file
+
+    net = told.Told((2, 2 if stage == "plane" else 1), *told.SIZES[stage, 2], told.conditions_of(stage))
+    net.load_state_dict(load_file(tmp_path / "out" / f"told-mr-{stage}-x2.safetensors"))
+    assert float(net.modulation[-1].weight.detach().abs().max()) > 0.0
+
+
+def test_kept_noise_is_in_what_is_wanted():
+    """Where noise is kept, interpolating it is right: a network that adds nothing has no error on a scan that is nothing but noise."""
+    flat = np.full((20, 24, 28), 100, np.uint8)
+    training = told.Training([(pack.Scan("a", "train", flat.shape, True, False), flat), _scan("b", "val")], "MR", "plane", 2, 8, 4, "cpu")
+    training.losses = training.degrader.losses = samples.Losses(gaussian=0.0, spectral=0.0, noise=0.1, noise_share=1.0, magnitude=False, gain=1.0, gamma=1.0)
+    pairs, _ = training.pairs()
+    low, high, noise = (told._slices(image) for image in pairs[:3])
+    np.testing.assert_allclose(training.base(low), high + training.base(noise), atol=1e-5)
