@@ -20,7 +20,7 @@ TASKS = ((1, 2, 2), (2, 1, 1), (2, 2, 2), (1, 4, 4), (4, 1, 1), (4, 4, 4), (2, 4
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """Makes untrained models of the given names; they are the only ones that are installed."""
-    from superres3d import weights
+    from superres3d.networks import weights
 
     folder = tmp_path / "installed"
     folder.mkdir()
@@ -34,7 +34,7 @@ def save_untrained(folder: Path, *names: str) -> None:
     import torch
     from superres3d.networks.families import Architecture
     from superres3d.networks.module import BlueprintNet
-    from superres3d.weights import save_model
+    from superres3d.networks.weights import save_model
 
     for name in names:
         family, options = _NETWORKS[name.rsplit("-", 1)[0]]

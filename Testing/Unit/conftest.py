@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from superres3d import Volume, read_volume
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet
+from superres3d.networks.weights import save_model
 from superres3d.training.recipe import Recipe
-from superres3d.volume import Volume, read_volume
-from superres3d.weights import save_model
 
 #: every volumetric family, as small as it is still itself
 SMALL_OPTIONS = {
@@ -125,7 +125,7 @@ def volume_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ensemble(network, volume: np.ndarray, *given) -> np.ndarray:
-    """Of one volume (D, H, W); see :meth:`superres3d.runtimes.tiled.TiledNetwork.ensemble`."""
+    """Of one volume (D, H, W); see :meth:`superres3d.engine.tiled.TiledNetwork.ensemble`."""
     return network.ensemble(volume[None], *given)[0]
 
 

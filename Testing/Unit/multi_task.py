@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import map_coordinates
-from superres3d.interpolation import resize
+from superres3d import Volume
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.pytorch import PyTorchRuntime
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet
+from superres3d.networks.weights import save_model
 from superres3d.plan import plan_upscaling
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.runtimes.pytorch import PyTorchRuntime
-from superres3d.volume import Volume
-from superres3d.weights import save_model
+from superres3d.resampling.interpolation import resize
 from torch.nn import functional
 
 from ..untrained_models import TASKS
@@ -65,14 +65,14 @@ def installed_tasks(tmp_path, monkeypatch) -> BlueprintNet:
     folder = tmp_path / "models"
     for modality in ("mr", "ct"):
         save_tasks(random_tasks(), f"mdsr-3d-{modality}", folder)
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [folder])
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [folder])
     return random_tasks()
 
 
 @pytest.fixture(params=RUNTIMES, name="engine")
 def each_engine(request, monkeypatch):
     """Each library on the processor in turn, with room for a small scan in one piece."""
-    monkeypatch.setattr("superres3d.engine.choose_runtime", lambda device, half: (RUNTIMES[request.param](), []))
+    monkeypatch.setattr("superres3d.engine.engine.choose_runtime", lambda device, half: (RUNTIMES[request.param](), []))
     monkeypatch.setattr("superres3d.upscaling.plan_upscaling", lambda *args, **kwargs: replace(plan_upscaling(*args, **kwargs), feature_bytes=1 << 28))
     return request.param
 

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from superres3d.volume import read_volume, write_volume
+from superres3d import read_volume, write_volume
 
 from .conftest import run_cli, smooth_noise, write
 

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import typer
-from superres3d import errors
+from superres3d import errors, read_volume
 from superres3d.cli import app
-from superres3d.volume import read_volume
 
 from .conftest import smooth_noise, write
 

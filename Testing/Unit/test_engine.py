@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from superres3d.engine import Engine
-from superres3d.ensemble import IDENTITY, MEMBERS
+from superres3d.engine import openvino_cpu
+from superres3d.engine.engine import Engine
+from superres3d.engine.ensemble import IDENTITY, MEMBERS
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.pytorch import PyTorchRuntime
+from superres3d.engine.tiled import windows
+from superres3d.engine.tiling import extent
 from superres3d.errors import Cancelled, DeviceError, ResourceError
-from superres3d.runtimes import openvino_cpu
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.runtimes.pytorch import PyTorchRuntime
-from superres3d.runtimes.tiled import windows
-from superres3d.tiling import extent
-from superres3d.weights import find_model, load_network, model_folders
+from superres3d.networks.weights import find_model, load_network, model_folders
 
 from .conftest import random_network, slice_network, smooth_noise
 
@@ -81,7 +81,7 @@ def test_half_precision_stays_close(name):
     + [("intermediate-loss", {"filters": 48}), ("edsr", {"filters": 8, "blocks": 1})],
 )
 def test_the_graph_of_every_ablation(tmp_path, monkeypatch, form, switches):
-    from superres3d.weights import save_model
+    from superres3d.networks.weights import save_model
 
     net = random_network(form, (2, 2), seed=1, **switches)
     save_model(net, "a", tmp_path, {"network": slice_network(form, (2, 2), **switches)})
@@ -208,7 +208,7 @@ def test_memory_running_out_on_the_cpu_is_said_plainly(models):
 
 
 def test_torchs_errors_on_memory_are_memory_errors():
-    from superres3d.runtimes.tiled import memory_errors
+    from superres3d.engine.tiled import memory_errors
 
     with pytest.raises(MemoryError, match="Tried to allocate"), memory_errors():
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -239,7 +239,7 @@ def test_no_engine_that_works_is_one_sentence(models, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(OpenVINORuntime, "compile", fails)
-    monkeypatch.setitem(sys.modules, "superres3d.runtimes.pytorch", None)
+    monkeypatch.setitem(sys.modules, "superres3d.engine.pytorch", None)
     with pytest.raises(DeviceError, match="failed .* no other engine; install OpenVINO"):
         Engine("cpu").run(find_model(NAME), smooth_noise((1, 24, 24)), (IDENTITY,), quiet)
 
@@ -261,9 +261,9 @@ def test_memory_stays_within_the_plan():
 import json, numpy as np
 from superres3d.plan import plan_upscaling
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
+from superres3d import Volume
 texture = (np.random.default_rng(0).random((6, 640, 640)) * 900).astype(np.int16)
-import superres3d.runtimes.openvino_cpu as runtime, superres3d.plan as planning
+import superres3d.engine.openvino_cpu as runtime, superres3d.plan as planning
 runtime.usable_cores = planning.usable_cores = lambda: 4
 planned = plan_upscaling(texture.shape, (1, 1, 1), "int16", (2, 1), inputs_in_memory=1).memory_bytes
 report = upscale(Volume(texture, modality="MR"), (2, 1), device="cpu").report
@@ -276,7 +276,7 @@ print(json.dumps([planned, report["peak_memory_bytes"]]))
 
 def test_without_openvino_torch_computes_and_it_is_said(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
-    for name in [name for name in sys.modules if name.startswith("superres3d.runtimes.openvino")]:
+    for name in [name for name in sys.modules if name.startswith("superres3d.engine.runtime.openvino")]:
         monkeypatch.delitem(sys.modules, name)
     engine = Engine("cpu")
     images = smooth_noise((1, 24, 24))
@@ -285,7 +285,7 @@ def test_without_openvino_torch_computes_and_it_is_said(models, monkeypatch):
 
 
 def test_an_openvino_that_is_too_old_is_not_used(monkeypatch):
-    monkeypatch.setattr("superres3d.runtimes.openvino_cpu.MINIMUM", (9999, 0))
+    monkeypatch.setattr("superres3d.engine.openvino_cpu.MINIMUM", (9999, 0))
     engine = Engine("cpu")
     assert engine.runtime.name.startswith("PyTorch") and "older than 9999.0" in engine.notes[0]
 
@@ -304,7 +304,7 @@ def test_an_openvino_that_fails_at_work_is_left(models, monkeypatch):
 def test_without_any_engine_there_is_one_sentence(monkeypatch):
     for name in ("openvino", "torch"):
         monkeypatch.setitem(sys.modules, name, None)
-    for name in [name for name in sys.modules if name.startswith(("superres3d.runtimes.openvino", "superres3d.runtimes.pytorch"))]:
+    for name in [name for name in sys.modules if name.startswith(("superres3d.engine.runtime.openvino", "superres3d.engine.pytorch"))]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(DeviceError, match="No engine .*pip install openvino"):
         Engine("cpu")
@@ -319,7 +319,7 @@ import sys
 sys.addaudithook(lambda event, details: event in ("socket.connect", "socket.getaddrinfo") and sys.exit(f"{event} {details}"))
 import numpy as np
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
+from superres3d import Volume
 texture = np.random.default_rng(0).random((8, 16, 16), dtype=np.float32)
 assert upscale(Volume(texture, modality="MR"), 2, device="cpu").report["engine"].startswith("OpenVINO")
 assert not [name for name in sys.modules if "telemetry" in name and "stub" not in name and "ovc" not in name]
@@ -331,5 +331,5 @@ assert not [name for name in sys.modules if "telemetry" in name and "stub" not i
 def test_peak_memory_is_this_process_own():
     """A small program that a large one started is small."""
     ballast = np.ones(1 << 27, np.uint8)
-    told = subprocess.run([sys.executable, "-c", "from superres3d.memory import peak_bytes; print(peak_bytes())"], capture_output=True, text=True, check=True)
+    told = subprocess.run([sys.executable, "-c", "from superres3d.engine.memory import peak_bytes; print(peak_bytes())"], capture_output=True, text=True, check=True)
     assert int(told.stdout) < ballast.nbytes + (40 << 20)

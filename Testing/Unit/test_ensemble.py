@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from superres3d.ensemble import ALL_TURNS, FLIPS, MEMBERS, apply_turn, exact_median, undo_turn
+from superres3d.engine.ensemble import ALL_TURNS, FLIPS, MEMBERS, apply_turn, exact_median, undo_turn
+from superres3d.engine.openvino_cpu import OpenVINORuntime
 from superres3d.methods import ENSEMBLES
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.weights import find_model
+from superres3d.networks.weights import find_model
 
 from .conftest import smooth_noise
 
@@ -41,7 +41,7 @@ def test_all_turns_are_the_eight_of_the_square():
 @pytest.mark.parametrize("turn", ALL_TURNS)
 def test_turns_are_the_same_on_a_graphics_card(turn):
     """The two spellings of a turn, numpy's and torch's, agree."""
-    from superres3d.runtimes import pytorch
+    from superres3d.engine import pytorch
 
     images = np.random.default_rng(0).random((2, 1, 5, 7))
     turned = pytorch._apply_turn(torch.from_numpy(images), turn)

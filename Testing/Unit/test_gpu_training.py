@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from superres3d.degradation import antialiased_bicubic, cosine_matrices, slice_profile_matrix, spectral_window
-from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.volumetric import MultiTaskNet
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet, sub_pixel
+from superres3d.resampling.degradation import antialiased_bicubic, cosine_matrices, slice_profile_matrix, spectral_window
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "Benchmarks" / "gpu"))
 
@@ -149,7 +149,7 @@ def test_training_goes_on_and_its_weights_load(tmp_path):
     assert any("goes_on_from" in line and line["goes_on_from"] == first for line in lines)
     from safetensors.torch import load_file
 
-    net = MultiTaskNet([VolumeArchitecture.make("mdsr", {"features": 8, "blocks": 1}, True, task) for task in train.TASKS])
+    net = BlueprintNet(*[Architecture.make("mdsr", {"features": 8, "blocks": 1}, True, task) for task in train.TASKS])
     net.load_tensors(load_file(tmp_path / "out" / "weights.safetensors"))
     assert float(net.layers["last-2x2x2"].weight.detach().abs().max()) > 0.0
 
@@ -164,7 +164,7 @@ def test_refining_while_training_is_what_the_network_does(tmp_path):
 
 
 def samples_base(low: torch.Tensor, task: tuple[int, int, int]) -> np.ndarray:
-    from superres3d.interpolation import resize
+    from superres3d.resampling.interpolation import resize
 
     return resize(low[0, 0].numpy(), task, "cubic")[None, None]
 
@@ -182,30 +182,24 @@ def test_a_step_that_is_not_finite_is_left_out():
 
 @pytest.mark.parametrize("stage", ["plane", "depth"])
 def test_what_is_told_folds_into_the_weights(stage):
-    from superres3d.networks.edsr import EDSR
-
     torch.manual_seed(3)
     net = told.Told((2, 2), 8, 2, told.conditions_of(stage))
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     vector, image = torch.rand(net.conditions), torch.rand(1, 1, 9, 11)
-    plain = EDSR((2, 2), 8, 2)
-    plain.load_state_dict(net.folded(vector))
-    features = plain.head(image)
-    for first, second in plain.blocks:
-        features = features + second(torch.relu(first(features)))
-    np.testing.assert_allclose(net.correction(image, vector[None]).detach(), plain.tail(features).detach(), rtol=1e-4, atol=1e-4)
+    plain = BlueprintNet(net.net.architecture)
+    plain.load_tensors(net.folded(vector))
+    refined = sub_pixel(net.correction(image, vector[None]), (2, 2))
+    np.testing.assert_allclose(refined.detach(), plain.correction(image).detach(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("stage", ["plane", "depth"])
 def test_told_networks_begin_as_the_default(stage):
     """Before it has learned anything a told network gives the default's result, whatever it is told."""
-    from superres3d.networks.edsr import EDSR
-
     training = told.Training([_scan("a", "train"), _scan("b", "val")], "MR", stage, 2, 8, 2, "cpu")
-    plain = EDSR(training.factors, *told.SIZES[stage, 2])
-    torch.nn.init.normal_(plain.tail.weight, std=0.1)
-    told.begin_as(training.net, plain.state_dict())
+    plain = BlueprintNet(training.net.net.architecture)
+    torch.nn.init.normal_(plain.layers["tail"].weight, std=0.1)
+    told.begin_as(training.net, plain.stored_tensors())
     image = torch.rand(2, 1, 8, 8)
     np.testing.assert_allclose(training.refined(image, torch.rand(2, training.net.conditions)).detach(), plain(image).detach(), atol=1e-5)
 
@@ -217,7 +211,7 @@ def test_a_told_training_writes_weights(tmp_path, stage):
     from safetensors.torch import load_file
 
     net = told.Told((2, 2 if stage == "plane" else 1), *told.SIZES[stage, 2], told.conditions_of(stage))
-    net.load_state_dict(load_file(tmp_path / "out" / f"told-mr-{stage}-x2.safetensors"))
+    net.load_tensors(load_file(tmp_path / "out" / f"told-mr-{stage}-x2.safetensors"))
     assert float(net.modulation[-1].weight.detach().abs().max()) > 0.0
 
 

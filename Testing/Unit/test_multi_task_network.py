@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from superres3d.interpolation import resize
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.openvino_graph import build_graph
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, interpolated, sub_pixel
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.runtimes.openvino_graph import build_graph
+from superres3d.resampling.interpolation import resize
 from superres3d.upscaling import upscale
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -91,7 +91,7 @@ def test_size_and_arithmetic(factors, options):
     assert made.multiply_accumulates == kernels
     assert made.survey.trained == kernels + features * (2 + 2 * blocks) + phases
     assert sum(parameter.numel() for parameter in net.parameters()) == made.survey.trained
-    assert {name: tuple(tensor.shape) for name, tensor in net.stored_tensors().items()} == made.tensor_shapes
+    assert {name: tuple(tensor.shape) for name, tensor in net.stored_tensors().items()} == made.survey.shapes
     assert (made.survey.step, made.survey.radius) == (1, (2 * blocks + 3,) * 3)
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         net.correction(torch.zeros(1, 1, 8, 8, 8))

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import correlate1d
-from superres3d.degradation import antialiased_bicubic
+from superres3d import Volume
 from superres3d.errors import InputError
 from superres3d.evaluation.cards import update_cards
-from superres3d.intensity import intensity_scale
-from superres3d.interpolation import resize
 from superres3d.methods import METHODS
 from superres3d.networks.families import Architecture
-from superres3d.networks.module import BlueprintNet, interpolated, sub_pixel
+from superres3d.networks.module import BlueprintNet, interpolated
+from superres3d.networks.weights import find_model, load_network
+from superres3d.resampling.degradation import antialiased_bicubic
+from superres3d.resampling.interpolation import resize
+from superres3d.scan.intensity import intensity_scale
 from superres3d.training import fit as fitting
 from superres3d.training import task_module
 from superres3d.training.export import export_model
@@ -26,8 +28,6 @@ from superres3d.training.schedules import make_optimizer, make_scheduler
 from superres3d.training.task_module import MultiTaskModule, TaskData, validation_batches
 from superres3d.training.task_samples import Source, TaskBatches, load_sources
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
-from superres3d.weights import find_model, load_network
 
 from ..untrained_models import TASKS
 from .conftest import smooth_noise, write
@@ -392,7 +392,7 @@ def test_an_exported_network_gives_what_was_trained(scans, tmp_path, monkeypatch
     net = fitting.fit(recipe, scans, tmp_path / "run", accelerator="cpu")
     assert not net.training
     folder = export_model(net, recipe, scans, tmp_path / "models").folder
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [tmp_path / "models"])
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [tmp_path / "models"])
     card = json.loads((folder / "card.json").read_text())
     assert (card["name"], card["method"], card["modality"], card["stage"]) == ("mdsr-3d-mr", "mdsr-3d", "MR", "volume")
     assert card["network"] == {"family": "mdsr", "options": {"features": 4, "blocks": 1}, "residual": True, "tasks": [[1, 2, 2], [2, 1, 1]]}

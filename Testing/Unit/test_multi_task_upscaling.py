@@ -7,20 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from superres3d.ensemble import FLIPS, IDENTITY
+from superres3d import Volume
+from superres3d.engine import tiled as tiles
+from superres3d.engine.ensemble import FLIPS, IDENTITY
+from superres3d.engine.parted import working_bytes
+from superres3d.engine.tiled import TiledNetwork, median_of
 from superres3d.errors import Cancelled, InputError, ModelError
-from superres3d.intensity import intensity_scale
-from superres3d.interpolation import resize
 from superres3d.methods import METHODS, find_method, is_installed
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, interpolated
+from superres3d.networks.weights import find_model
 from superres3d.plan import plan_upscaling
-from superres3d.runtimes import tiled as tiles
-from superres3d.runtimes.parted import working_bytes
-from superres3d.runtimes.tiled import TiledNetwork, median_of
+from superres3d.resampling.interpolation import resize
+from superres3d.scan.images import to_image
+from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume, to_image
-from superres3d.weights import find_model
 
 from ..untrained_models import TASKS, save_untrained
 from .conftest import ensemble, pieces, random_blueprint, save_blueprint, smooth_noise
@@ -29,7 +30,6 @@ from .multi_task import (
     OPTIONS,
     REFINEMENTS,
     RUNTIMES,
-    added_by_hand,
     architecture,
     ct,
     each_engine,  # noqa: F401  # a fixture
@@ -169,7 +169,7 @@ def test_the_scan_is_not_changed(installed):
 
 def test_the_untrained_model_of_the_panels_tests(tmp_path, monkeypatch):
     save_untrained(tmp_path, "mdsr-3d-ct", "mdcsrn-mr")
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [tmp_path])
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [tmp_path])
     scan = ct()
     for refinement, factors in REFINEMENTS:
         result = upscale(scan, **refinement, **ALONE).volume.voxels
@@ -294,7 +294,7 @@ def test_the_most_that_a_volume_takes_is_enough_for_one_window():
 def test_the_plan_of_a_chest_is_bounded(tmp_path, monkeypatch, limit):
     """512 x 512 x 200 voxels, all axes doubled, by a network of the recipe's size."""
     folder = save_tasks(BlueprintNet(*[Architecture.make("mdsr", {"features": 32, "blocks": 8}, True, task) for task in TASKS]), "mdsr-3d-ct", tmp_path)
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [folder.parent])
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [folder.parent])
     shape = (200, 512, 512)
     plan = plan_upscaling(shape, (0.7, 0.7, 1.5), "int16", 2, method="mdsr-3d", modality="CT", memory_limit=limit)
     assert plan.output_shape == (400, 1024, 1024) and plan.memory_bytes <= limit
@@ -389,7 +389,7 @@ def test_an_upscaling_with_a_card_whose_tasks_are_none(installed, tmp_path, task
 
 
 def test_a_model_that_is_not_there(installed, monkeypatch):
-    monkeypatch.setattr("superres3d.weights.model_folders", list)
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", list)
     with pytest.raises(ModelError, match="The model mdsr-3d-ct is not installed"):
         upscale(ct(), **ALONE)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import correlate, correlate2d
-from superres3d.interpolation import resize
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.openvino_graph import build_graph
 from superres3d.networks.families import FAMILIES, Architecture, Family
 from superres3d.networks.module import BlueprintNet, sub_pixel
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.runtimes.openvino_graph import build_graph
+from superres3d.resampling.interpolation import resize
 from superres3d.training.start import grow_from
 from torch.utils.flop_counter import FlopCounterMode
 

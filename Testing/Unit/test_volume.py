@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from superres3d import Volume, read_volume, write_volume
 from superres3d.errors import InputError, ResourceError
-from superres3d.volume import Volume, accepted, read_volume, write_volume
+from superres3d.scan.volume import accepted
 
 from .conftest import smooth_noise, write
 
@@ -171,7 +172,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, scan, suffix, monkeypatch):
         raise RuntimeError("No space left on device")
 
     for writer in (half, failing):
-        monkeypatch.setattr("superres3d.volume.sitk.WriteImage", writer)
+        monkeypatch.setattr("superres3d.scan.images.sitk.WriteImage", writer)
         with pytest.raises(ResourceError, match="could not be written"):
             write_volume(scan, path)
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -8,15 +8,16 @@ import pytest
 import SimpleITK as sitk
 import torch
 from scipy.ndimage import map_coordinates
+from superres3d import Volume
 from superres3d.errors import InputError, ModelError, ResourceError
-from superres3d.intensity import intensity_scale
 from superres3d.methods import FARTHEST_SLICES, INVENTS, METHODS, find_method, fits_slices, is_installed
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet
+from superres3d.networks.weights import find_model, load_network
 from superres3d.plan import plan_upscaling
+from superres3d.scan.images import to_image
+from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume, to_image
-from superres3d.weights import find_model, load_network
 
 from .conftest import SMALL_OPTIONS, random_blueprint, save_blueprint, smooth_noise
 
@@ -47,7 +48,7 @@ def interpolating(tmp_path, monkeypatch):
 @pytest.fixture
 def nothing_else(volume_models, monkeypatch):
     """As if no model were installed but two."""
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [volume_models])
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [volume_models])
 
 
 def spline(voxels: np.ndarray, count: int) -> np.ndarray:

@@ -91,7 +91,7 @@ def test_parameters_are_the_papers(family, options, size):
     with torch.device("meta"):
         net = BlueprintNet(architecture)
     assert sum(parameter.numel() for parameter in net.parameters()) == size
-    assert {name: tuple(tensor.shape) for name, tensor in net.stored_tensors().items()} == architecture.tensor_shapes
+    assert {name: tuple(tensor.shape) for name, tensor in net.stored_tensors().items()} == architecture.survey.shapes
 
 
 def test_the_sizes_by_hand_are_those_of_the_paper():

@@ -9,21 +9,21 @@ import time
 import numpy as np
 import pytest
 import torch
-from superres3d.engine import Engine
-from superres3d.ensemble import FLIPS, IDENTITY
+from superres3d import Volume
+from superres3d.engine import tiled as tiles
+from superres3d.engine.engine import Engine
+from superres3d.engine.ensemble import FLIPS, IDENTITY
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.parted import PartedNetwork, computed_accumulates
+from superres3d.engine.pytorch import PyTorchRuntime
+from superres3d.engine.runtime import PieceStopped
+from superres3d.engine.tiled import TiledNetwork, best_tile, median_of, voxel_bytes, windows
+from superres3d.engine.tiling import blocks, extent
 from superres3d.errors import Cancelled
 from superres3d.networks.families import Architecture
+from superres3d.networks.weights import find_model
 from superres3d.plan import plan_upscaling
-from superres3d.runtimes import PieceStopped
-from superres3d.runtimes import tiled as tiles
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.runtimes.parted import PartedNetwork, computed_accumulates
-from superres3d.runtimes.pytorch import PyTorchRuntime
-from superres3d.runtimes.tiled import TiledNetwork, best_tile, median_of, voxel_bytes, windows
-from superres3d.tiling import blocks, extent
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
-from superres3d.weights import find_model
 
 from .conftest import SMALL_OPTIONS, ensemble, pieces, random_blueprint, save_blueprint, smooth_noise
 
@@ -253,7 +253,7 @@ def test_memory_stays_within_the_plan(tmp_path):
 import json, numpy as np, psutil
 from superres3d import plan as planning
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
+from superres3d import Volume
 texture = (np.random.default_rng(0).random((24, 96, 96)) * 900).astype(np.int16)
 choices = {"method": "mdcsrn", "ensemble": "none", "precision": "single"}
 limit = (300 << 20) + planning._ENGINE_BYTES + planning.usable_cores() * planning._WORKER_BYTES

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import map_coordinates
+from superres3d import Volume
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.pytorch import PyTorchRuntime
 from superres3d.errors import InputError, ModelError
 from superres3d.methods import INVENTS, METHODS
 from superres3d.networks.module import BlueprintNet
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.runtimes.pytorch import PyTorchRuntime
+from superres3d.networks.weights import find_model, load_network
 from superres3d.training import fit as fitting
 from superres3d.training.export import export_model
 from superres3d.training.recipe import VolumeRecipe, load_recipe
 from superres3d.training.volume_module import CropModule, VolumeModule
 from superres3d.training.volume_samples import Crops, Scan, load_scans, make_dataset
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
-from superres3d.weights import find_model, load_network
 
 from .conftest import SMALL_OPTIONS, random_blueprint, slice_network, smooth_noise
 

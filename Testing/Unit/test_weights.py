@@ -7,7 +7,7 @@ import pytest
 import torch
 from superres3d.errors import ModelError
 from superres3d.methods import METHODS
-from superres3d.weights import architecture_of, find_model, load_network, save_model, verified_weights
+from superres3d.networks.weights import architecture_of, find_model, load_network, save_model, verified_weights
 
 from .conftest import random_network, slice_network
 

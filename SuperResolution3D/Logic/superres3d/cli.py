@@ -80,9 +80,9 @@ def upscale(
 
 
 def _upscale_file(source: Path, target: Path, compare: Path | None, report: Path | None, reporter: Reporter, **choices: Any) -> None:
+    from .scan.images import check_writable, read_volume, write_volume
     from .upscaling import plan_for
     from .upscaling import upscale as upscale_volume
-    from .volume import check_writable, read_volume, write_volume
 
     outputs = [path for path in (target, compare, report) if path]
     resolved = [path.resolve() for path in (*outputs, source)]
@@ -208,8 +208,8 @@ def info(
 
 def _describe(source: Path) -> dict[str, Any]:
     from .plan import guess_modality, plan_upscaling
+    from .scan.images import read_volume
     from .speed import calibrate
-    from .volume import read_volume
 
     volume = read_volume(source)
     modality = volume.modality or guess_modality(volume.voxels)

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import psutil
 
-from .consistency import MOST
+from .engine.memory import usable_cores
+from .engine.parted import computed_accumulates, kept_bytes, working_bytes
 from .errors import InputError, ResourceError
-from .memory import usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset, fits_slices
-from .runtimes.parted import computed_accumulates, kept_bytes, working_bytes
+from .networks.weights import Model, architecture_of, check_kind, find_model, tasks_of
+from .resampling.consistency import MOST
+from .scan.volume import find_slice_axis
 from .speed import expected_seconds, work_of
-from .volume import find_slice_axis
-from .weights import Model, architecture_of, check_kind, find_model, tasks_of
 
 MINIMUM_SLICES = 4
 NEAREST_TRAINED, FARTHEST_TRAINED = 2.0, 8.0  # times the distance of the result's slices

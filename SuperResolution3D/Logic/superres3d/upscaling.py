@@ -1,7 +1,7 @@
 """The one public entry: :func:`upscale`.
 
 >>> import numpy as np
->>> from superres3d.volume import Volume
+>>> from superres3d import Volume
 >>> scan = Volume(np.arange(64, dtype=np.int16).reshape(4, 4, 4), spacing=(1.0, 1.0, 5.0))
 >>> result = upscale(scan, 2, axes="through-plane", method="linear", modality="MR")
 >>> result.volume.voxels.shape, result.volume.spacing
@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .chain import Chain, blocks_of, refine_block
+from .engine.chain import Chain, blocks_of, refine_block
+from .engine.memory import kept_heap, peak_bytes, usable_cores
+from .engine.progress import Progress, Watch
+from .engine.stages import NetworkStage, Resampling
 from .errors import InputError
-from .intensity import intensity_scale
-from .memory import kept_heap, peak_bytes, usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS
+from .networks.weights import verified_weights
 from .plan import Plan, guess_modality, plan_upscaling
-from .progress import Progress, Watch
-from .speed import remember_speed
-from .stages import NetworkStage, Resampling
-from .volume import Volume, accepted
-from .weights import verified_weights
+from .scan.intensity import intensity_scale
+from .scan.volume import Volume, accepted
+from .speed import remember_speed, work_of
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .engine.engine import Engine
 
 _INTERPOLATION_BYTES = 64 << 20  # of a block: larger ones are no faster
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
@@ -79,7 +79,7 @@ def upscale(
             in single: less than 0.04 of 255, or 0.2 HU, RMSE away), or "single".
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
-        consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.consistency`.
+        consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
         memory_limit: bytes for the whole process; None: what is free.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
@@ -109,7 +109,8 @@ def upscale(
         if engine:
             engine.close()
     if engine and not engine.notes:  # a run that changed engines tells of neither
-        remember_speed(engine.runtime, plan, sum(watch.seconds.values()))
+        work = work_of(plan.method, max(plan.factors))
+        remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
     notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
     return Result(volume.refined(voxels, plan.factors), report)
@@ -138,8 +139,8 @@ def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watc
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
     chain = chain_of(plan, source, engine)
     pieces = blocks_of(chain, source.shape, plan.working_bytes if engine else min(plan.working_bytes, _INTERPOLATION_BYTES))
-    for block in pieces:
-        watch.begin(block, chain.all_stages)
+    for number, block in enumerate(pieces):
+        watch.begin_block(number, len(pieces), chain.all_stages, block.regions)
         refine_block(chain, source, block, target, watch.tick)
     return result, len(pieces)
 
@@ -172,7 +173,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None) -> Chain:
 
 
 def _engine(plan: Plan, device: str) -> Engine:
-    from .engine import Engine
+    from .engine.engine import Engine
 
     engine = Engine(device, plan.preset.half)
     for model in plan.models.values():  # before the first stage has taken its time

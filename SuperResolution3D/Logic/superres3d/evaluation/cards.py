@@ -8,8 +8,8 @@ from typing import Any
 
 from ..files import replace_text
 from ..methods import METHODS
+from ..networks.weights import CARD
 from ..upscaling import NOT_FOR_DIAGNOSIS
-from ..weights import CARD
 from .tables import gain_of
 
 Row = dict[str, Any]

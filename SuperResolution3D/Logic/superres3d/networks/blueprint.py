@@ -3,7 +3,7 @@
 A blueprint is a function that draws a network with the layers of a :class:`Drawing`, for slices (two axes) or
 volumes (three).  Three drawings exist: :class:`Survey` (here; no library: shapes of the trained tensors, arithmetic, receptive
 field), :class:`superres3d.networks.module.BlueprintNet` (PyTorch, for training and graphics
-cards) and :func:`superres3d.runtimes.openvino_graph.build_graph` (OpenVINO on the processor).
+cards) and :func:`superres3d.engine.openvino_graph.build_graph` (OpenVINO on the processor).
 What a card says of a network and what computes it can therefore not drift apart.
 
 All layers work on channel-first maps; convolutions keep the size (zero padding, one voxel more at
@@ -97,17 +97,45 @@ class Parts:
     tail: Callable[[Drawing, Any, Any], Any]
 
 
-def sides(kernel: Kernel, axes: int) -> tuple[int, ...]:
-    """Voxels of a kernel along each axis."""
-    return (kernel,) * axes if isinstance(kernel, int) else kernel
-
-
 def padding(side: int, stride: int) -> tuple[int, int]:
     """Zeros (before, after) an axis of a convolution."""
     if stride == 1:
         return (side - 1) // 2, side // 2
     before = (side - stride) // 2
     return before, side - stride - before
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with tensors of its own.
+
+    Attributes:
+        kind: "conv", "transposed", "norm" or "prelu".
+        inputs, outputs: channels.
+        sides: of a kernel, along each axis.
+        stride, bias, gain, zero_sum: as :meth:`Drawing.conv` takes them.
+    """
+
+    kind: str
+    inputs: int
+    outputs: int
+    sides: tuple[int, ...] = ()
+    stride: int = 1
+    bias: bool = True
+    gain: float = 1.0
+    zero_sum: bool = False
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Part of the name -> shape of the trained tensors."""
+        channels = (self.inputs, self.outputs) if self.kind == "transposed" else (self.outputs, self.inputs)
+        weight = (*channels, *self.sides) if self.sides else (self.outputs,)
+        return {"weight": weight, "bias": (self.outputs,)} if self.bias else {"weight": weight}
+
+    @property
+    def statistics(self) -> dict[str, tuple[int, ...]]:
+        """Part of the name -> shape of the others."""
+        return {"running_mean": (self.outputs,), "running_var": (self.outputs,)} if self.kind == "norm" else {}
 
 
 @dataclass(frozen=True)
@@ -129,10 +157,6 @@ class _Map:
         """Per voxel of the input."""
         return self.channels / prod(self.step)
 
-    def reaching(self, channels: int, step: Sequence[Fraction], before: Sequence[Any], after: Sequence[Any]) -> _Map:
-        """A map whose samples depend on ``before`` and ``after`` voxels of the input around this one's."""
-        return _Map(channels, tuple(step), tuple(a + b for a, b in zip(self.before, before)), tuple(a + b for a, b in zip(self.after, after)))
-
 
 @dataclass
 class Survey:
@@ -140,8 +164,7 @@ class Survey:
 
     Attributes:
         axes: 2 for slices, 3 for volumes.
-        shapes: name -> shape of the tensors of ``weights.safetensors``.
-        trained: how many numbers of them are trained (statistics of a normalisation are not).
+        layers: name -> layer, in the order in which they are drawn.
         multiply_accumulates: per voxel of the input, of the convolutions with trained weights.
         live_floats: per voxel of the input, that the largest convolution reads and writes.
         step: voxels of the input a sample of the coarsest map; tiles begin at multiples of it.
@@ -150,8 +173,7 @@ class Survey:
     """
 
     axes: int = 3
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    trained: int = 0
+    layers: dict[str, Layer] = field(default_factory=dict)
     multiply_accumulates: int = 0
     live_floats: float = 0.0
     step: int = 1
@@ -183,44 +205,42 @@ class Survey:
         survey.multiply_accumulates = round(survey._accumulates)
         return survey, output
 
-    def conv(self, name: str, features: _Map, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any) -> _Map:
-        size = sides(kernel, self.axes)
-        self._tensor(f"{name}.weight", (outputs, features.channels, *size))
-        if bias:
-            self._tensor(f"{name}.bias", (outputs,))
-        step = [old * stride for old in features.step]
-        self.step = max(self.step, ceil(max(step)))
-        self._accumulates += prod(size) * features.channels * outputs / prod(step)
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of the tensors of ``weights.safetensors``."""
+        return {f"{name}.{part}": shape for name, layer in self.layers.items() for part, shape in (layer.shapes | layer.statistics).items()}
+
+    @property
+    def trained(self) -> int:
+        """How many numbers are trained; statistics of a normalisation are not."""
+        return sum(prod(shape) for layer in self.layers.values() for shape in layer.shapes.values())
+
+    def conv(self, name: str, features: _Map, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **training: Any) -> _Map:
+        size = (kernel,) * self.axes if isinstance(kernel, int) else kernel
+        self._add(name, Layer("conv", features.channels, outputs, size, stride, bias, **training))
         before = [padding(side, stride)[0] for side in size]
         # A strided window counts from its first sample's own place.
         after = [side - 1 - first for side, first in zip(size, before)]
-        return self._written(features, features.reaching(outputs, step, *([n * old for n, old in zip(reach, features.step)] for reach in (before, after))))
+        step = [old * stride for old in features.step]
+        self._accumulates += prod(size) * features.channels * outputs / prod(step)
+        reach = ([n * old for n, old in zip(reach, features.step)] for reach in (before, after))
+        return self._written(features, outputs, step, *reach)
 
     def transposed(self, name: str, features: _Map, outputs: int) -> _Map:
-        self._tensor(f"{name}.weight", (features.channels, outputs, *(4,) * self.axes))
-        self._tensor(f"{name}.bias", (outputs,))
+        self._add(name, Layer("transposed", features.channels, outputs, (4,) * self.axes, 2))
         self._accumulates += 4**self.axes * features.channels * outputs / prod(features.step)
         return self._doubled(features, outputs)
 
     def norm(self, name: str, features: _Map) -> _Map:
-        for part in ("weight", "bias"):
-            self._tensor(f"{name}.{part}", (features.channels,))
-        for part in ("running_mean", "running_var"):
-            self.shapes[f"{name}.{part}"] = (features.channels,)
-        return features
-
-    def relu(self, features: _Map) -> _Map:
-        return features
-
-    def leaky_relu(self, features: _Map, slope: float) -> _Map:
-        return features
-
-    def elu(self, features: _Map) -> _Map:
-        return features
+        return self._add(name, Layer("norm", features.channels, features.channels)) or features
 
     def prelu(self, name: str, features: _Map) -> _Map:
-        self._tensor(f"{name}.weight", (features.channels,))
+        return self._add(name, Layer("prelu", features.channels, features.channels, bias=False)) or features
+
+    def relu(self, features: _Map, *_: float) -> _Map:
         return features
+
+    elu = leaky_relu = relu
 
     def concat(self, maps: Sequence[_Map]) -> _Map:
         return _joined(sum(m.channels for m in maps), maps)
@@ -240,17 +260,20 @@ class Survey:
         self.intermediates += 1
         return features
 
+    def _add(self, name: str, layer: Layer) -> None:
+        assert name not in self.layers, name
+        self.layers[name] = layer
+
     def _doubled(self, features: _Map, channels: int) -> _Map:
         """A fine sample at an even place uses the coarse one at its place and the one before; at an odd one, the one after."""
         finer = [step / 2 for step in features.step]
-        return self._written(features, features.reaching(channels, finer, features.step, finer))
+        return self._written(features, channels, finer, features.step, finer)
 
-    def _tensor(self, name: str, shape: tuple[int, ...]) -> None:
-        assert name not in self.shapes, name
-        self.shapes[name] = shape
-        self.trained += prod(shape)
-
-    def _written(self, read: _Map, written: _Map) -> _Map:
+    def _written(self, read: _Map, channels: int, step: Sequence[Fraction], *reach: Sequence[Fraction]) -> _Map:
+        """A map whose samples depend on so much before and after those of the map that was read."""
+        before, after = (tuple(a + b for a, b in zip(old, more)) for old, more in zip((read.before, read.after), reach))
+        written = _Map(channels, tuple(step), before, after)
+        self.step = max(self.step, ceil(max(step)))
         self.live_floats = max(self.live_floats, float(read.floats + written.floats))
         return written
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from ..interpolation import KERNELS
+from ..resampling.interpolation import KERNELS
 from .blueprint import Blueprint, Parts, Survey
 from .edsr import edsr
 from .fsrcnn import fsrcnn
@@ -149,11 +149,6 @@ class Architecture:
     @cached_property
     def survey(self) -> Survey:
         return Survey.of(self.blueprint, self.axes, self.factors)
-
-    @property
-    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of the stored tensors."""
-        return self.survey.shapes
 
     @property
     def multiply_accumulates(self) -> int:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..interpolation import sampling_matrix
-from .blueprint import Kernel, padding, sides
+from ..resampling.interpolation import sampling_matrix
+from .blueprint import Kernel, Layer, padding
 from .families import BASE, Architecture
 
 # Batches are small: statistics are gathered over more of them than PyTorch's default of ten.
 _MOMENTUM = 0.02
-_CONVOLUTIONS = {2: (nn.Conv2d, functional.conv2d), 3: (nn.Conv3d, functional.conv3d)}
-_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_LINEAR = {2: "bilinear", 3: "trilinear"}
 _DOT = "/"  # what a module's name has for the dot in the name of a tensor
+
+
+class _Kinds(NamedTuple):
+    """PyTorch's names for a number of axes."""
+
+    conv: type[nn.Module]
+    transposed: type[nn.Module]
+    norm: type[nn.Module]
+    convolve: Callable[..., Tensor]
+    linear: str
+
+
+_KINDS = {
+    2: _Kinds(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, functional.conv2d, "bilinear"),
+    3: _Kinds(nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, functional.conv3d, "trilinear"),
+}
 
 
 class BlueprintNet(nn.Module):
@@ -39,9 +51,11 @@ class BlueprintNet(nn.Module):
         self.tasks = {architecture.factors: architecture for architecture in architectures}
         self.layers = nn.ModuleDict()
         for architecture in architectures:
-            maker = _Maker(self.layers, architecture)
-            architecture.blueprint(maker, 1)
-            self.last = maker.last
+            layers = {name.replace(".", _DOT): layer for name, layer in architecture.survey.layers.items()}
+            for name, layer in layers.items():
+                if name not in self.layers:  # else another task has it as well
+                    self.layers[name] = _made(layer, architecture)
+            self.last = [name for name, layer in layers.items() if layer.sides][-1]
             if architecture.residual:
                 nn.init.zeros_(self.layers[self.last].weight)
                 nn.init.zeros_(self.layers[self.last].bias)
@@ -58,7 +72,7 @@ class BlueprintNet(nn.Module):
     def outputs(self, image: Tensor, factors: tuple[int, ...] | None = None) -> tuple[Tensor, ...]:
         """The final output, and intermediate ones where the network has them."""
         architecture = self.tasks[factors] if factors else self.architecture
-        runner = _Runner(self.layers)
+        runner = Runner(self.layers)
         made = (architecture.blueprint(runner, image), *runner.between)
         if not architecture.residual:
             return made
@@ -71,7 +85,7 @@ class BlueprintNet(nn.Module):
 
     def part(self, draw: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """A part of the network (see :class:`~superres3d.networks.blueprint.Parts`), or its blueprint."""
-        return draw(_Runner(self.layers), *inputs)
+        return draw(Runner(self.layers), *inputs)
 
     def parameter_groups(self, rate: float, last_share: float) -> list[dict[str, Any]]:
         """For an optimiser: all layers, and the last convolution with a learning rate of its own.
@@ -86,7 +100,7 @@ class BlueprintNet(nn.Module):
     def freeze_norm(self) -> None:
         """Normalisations keep their statistics from now on (until ``train()`` is called)."""
         for layer in self.layers.values():
-            if isinstance(layer, tuple(_NORMS.values())):
+            if isinstance(layer, _KINDS[self.architecture.axes].norm):
                 layer.eval()
 
     def stored_tensors(self) -> dict[str, Tensor]:
@@ -95,7 +109,7 @@ class BlueprintNet(nn.Module):
         for layer, module in self.layers.items():
             for part, tensor in module.state_dict().items():
                 if part != "num_batches_tracked":
-                    tensors[f"{layer.replace(_DOT, '.')}.{part}"] = _weight(module).detach() if part == "weight" else tensor
+                    tensors[f"{layer.replace(_DOT, '.')}.{part}"] = used_weight(module).detach() if part == "weight" else tensor
         return tensors
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
@@ -130,7 +144,7 @@ def _interpolated(low: Tensor, factors: tuple[int, ...]) -> Tensor:
 
 
 def interpolated(low: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """Cubic interpolation of (N, 1, *shape) in single precision, as :func:`superres3d.interpolation.resize` does it; as it is for factors of 1."""
+    """Cubic interpolation of (N, 1, *shape) in single precision, as :func:`superres3d.resampling.interpolation.resize` does it; as it is for factors of 1."""
     return _interpolated(low, factors) if max(factors) > 1 else low
 
 
@@ -139,72 +153,35 @@ def _matrix(length: int, factor: int) -> Tensor:
     return torch.from_numpy(sampling_matrix(length, length * factor, BASE))
 
 
-class _Maker:
-    """Makes the layers; a feature map is its number of channels.  A layer that is there already is shared."""
-
-    def __init__(self, layers: nn.ModuleDict, architecture: Architecture):
-        self._layers = layers
-        self._axes = architecture.axes
-        self._xavier = architecture.family.xavier
-        self.last = ""  # convolution
-
-    def conv(
-        self, name: str, features: int, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, *, gain: float = 1.0, zero_sum: bool = False
-    ) -> int:  # fmt: skip
-        self.last = name.replace(".", _DOT)
-        if self.last not in self._layers:
-            layer = _CONVOLUTIONS[self._axes][0](features, outputs, sides(kernel, self._axes), stride, bias=bias)
-            if self._xavier:
-                nn.init.xavier_uniform_(layer.weight)
-            else:
-                nn.init.kaiming_normal_(layer.weight, a=0.2)
-            if bias:
-                nn.init.zeros_(layer.bias)
-            layer.weight.data.mul_(gain)
-            layer.zero_sum = zero_sum
-            self._layers[self.last] = layer
-        return outputs
-
-    def transposed(self, name: str, features: int, outputs: int) -> int:
-        self.last = name
-        self._layers[name] = _TRANSPOSED[self._axes](features, outputs, 4, 2, padding=1)
-        return outputs
-
-    def norm(self, name: str, features: int) -> int:
-        self._layers[name] = _NORMS[self._axes](features, momentum=_MOMENTUM)
-        return features
-
-    def prelu(self, name: str, features: int) -> int:
-        self._layers[name] = nn.PReLU(features)
-        return features
-
-    def relu(self, features: int) -> int:
-        return features
-
-    def leaky_relu(self, features: int, slope: float) -> int:
-        return features
-
-    def elu(self, features: int) -> int:
-        return features
-
-    def concat(self, maps: Sequence[int]) -> int:
-        return sum(maps)
-
-    def add(self, first: int, second: int) -> int:
-        return max(first, second)
-
-    def upsample(self, features: int) -> int:
-        return features
-
-    def sub_pixel(self, phases: int, factors: tuple[int, ...]) -> int:
-        return phases // torch.Size(factors).numel()
-
-    def intermediate(self, features: int) -> int:
-        return features
+def _made(layer: Layer, architecture: Architecture) -> nn.Module:
+    """Before its training."""
+    kinds = _KINDS[architecture.axes]
+    if layer.kind == "norm":
+        return kinds.norm(layer.outputs, momentum=_MOMENTUM)
+    if layer.kind == "prelu":
+        return nn.PReLU(layer.outputs)
+    if layer.kind == "transposed":
+        return kinds.transposed(layer.inputs, layer.outputs, layer.sides, layer.stride, padding=1)
+    made = kinds.conv(layer.inputs, layer.outputs, layer.sides, layer.stride, bias=layer.bias)
+    if architecture.family.xavier:
+        nn.init.xavier_uniform_(made.weight)
+    else:
+        nn.init.kaiming_normal_(made.weight, a=0.2)
+    if layer.bias:
+        nn.init.zeros_(made.bias)
+    made.weight.data.mul_(layer.gain)
+    made.zero_sum = layer.zero_sum
+    return made
 
 
-class _Runner:
+class Runner:
     """Computes with the layers; a feature map is a tensor."""
+
+    relu = staticmethod(torch.relu)
+    leaky_relu = staticmethod(functional.leaky_relu)
+    elu = staticmethod(functional.elu)
+    add = staticmethod(torch.add)
+    sub_pixel = staticmethod(sub_pixel)
 
     def __init__(self, layers: nn.ModuleDict):
         self._layers = layers
@@ -212,49 +189,29 @@ class _Runner:
 
     def conv(self, name: str, features: Tensor, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any) -> Tensor:
         layer = self._layers[name.replace(".", _DOT)]
-        axes = features.ndim - 2
-        pads = [padding(side, stride) for side in sides(kernel, axes)]
+        pads = [padding(side, stride) for side in layer.kernel_size]
         if any(before != after for before, after in pads):
             features = functional.pad(features, [pad for pair in reversed(pads) for pad in pair])
-            pads = [(0, 0)] * axes
-        return _CONVOLUTIONS[axes][1](features, _weight(layer), layer.bias, stride, [before for before, _ in pads])
+            pads = [(0, 0)] * len(pads)
+        return _KINDS[len(pads)].convolve(features, used_weight(layer), layer.bias, stride, [before for before, _ in pads])
 
-    def transposed(self, name: str, features: Tensor, outputs: int) -> Tensor:
+    def norm(self, name: str, features: Tensor, *_: int) -> Tensor:
         return self._layers[name](features)
 
-    def norm(self, name: str, features: Tensor) -> Tensor:
-        return self._layers[name](features)
-
-    def prelu(self, name: str, features: Tensor) -> Tensor:
-        return self._layers[name](features)
-
-    def relu(self, features: Tensor) -> Tensor:
-        return torch.relu(features)
-
-    def leaky_relu(self, features: Tensor, slope: float) -> Tensor:
-        return functional.leaky_relu(features, slope)
-
-    def elu(self, features: Tensor) -> Tensor:
-        return functional.elu(features)
+    prelu = transposed = norm
 
     def concat(self, maps: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(maps), dim=1)
 
-    def add(self, first: Tensor, second: Tensor) -> Tensor:
-        return first + second
-
     def upsample(self, features: Tensor) -> Tensor:
-        return functional.interpolate(features, scale_factor=2, mode=_LINEAR[features.ndim - 2], align_corners=False)
-
-    def sub_pixel(self, phases: Tensor, factors: tuple[int, ...]) -> Tensor:
-        return sub_pixel(phases, factors)
+        return functional.interpolate(features, scale_factor=2, mode=_KINDS[features.ndim - 2].linear, align_corners=False)
 
     def intermediate(self, features: Tensor) -> Tensor:
         self.between.append(features)
         return features
 
 
-def _weight(layer: nn.Module) -> Tensor:
+def used_weight(layer: nn.Module) -> Tensor:
     """As it is used: less the mean of each kernel where they sum to zero."""
     weight = layer.weight
     return weight - weight.mean(dim=tuple(range(2, weight.ndim)), keepdim=True) if getattr(layer, "zero_sum", False) else weight

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..intensity import CT_RANGE_HU, MR_PERCENTILES
 from ..methods import INVENTS
 from ..networks.families import FORMS
 from ..networks.module import BlueprintNet
-from ..weights import CARD, Model, save_model
+from ..networks.weights import CARD, Model, save_model
+from ..scan.intensity import CT_RANGE_HU, MR_PERCENTILES
 from .recipe import AnyRecipe, MultiTaskRecipe, Recipe, VolumeRecipe
 
 CATALOGUE = "catalogue.csv"

@@ -71,4 +71,4 @@ def _is_smaller(larger: Architecture, tensors: Mapping[str, Tensor]) -> bool:
     if not 0 < width <= sizes["filters"] or not 0 < depth <= sizes["blocks"]:
         return False
     smaller = Architecture.make("edsr", {"filters": width, "blocks": depth}, True, larger.factors)
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()} == smaller.tensor_shapes
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()} == smaller.survey.shapes

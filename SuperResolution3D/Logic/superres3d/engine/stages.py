@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .degradation import reduction_matrix
+from ..networks.weights import Model, architecture_of
+from ..resampling.degradation import reduction_matrix
+from ..resampling.interpolation import KERNELS, resize
 from .engine import Engine
 from .ensemble import MEMBERS
-from .interpolation import KERNELS, resize
 from .tiling import WHOLE, Region, Tick, cut, scaled
-from .weights import Model, architecture_of
 
 #: how a block (k, j, i) meets a network: the axis along which its slices follow each other, then the axes of a slice; a volume has three
 _SLICINGS = {"plane": ((0, 1, 2),), "depth": ((1, 0, 2), (2, 0, 1)), "volume": ((0, 1, 2),)}
@@ -27,7 +27,7 @@ class NetworkStage:
         engine: runs it.
         model: found.
         name: "plane", "depth" or "volume".
-        ensemble: a key of :data:`superres3d.ensemble.MEMBERS`.
+        ensemble: a key of :data:`superres3d.engine.ensemble.MEMBERS`.
         factors: along (slices, rows, columns), the task of a model that has several.
         working_bytes: that the feature maps of a volume may take.
         whole: it takes its input in one piece, and cuts it by itself.
@@ -81,7 +81,7 @@ class Resampling:
     """An interpolation; an axis that becomes coarser is averaged (antialiased bicubic).
 
     Args:
-        kernel: a key of :data:`superres3d.interpolation.KERNELS`, or "spline".
+        kernel: a key of :data:`superres3d.resampling.interpolation.KERNELS`, or "spline".
         factors: along (k, j, i).
     """
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..memory import usable_cores
-from ..weights import Model, architecture_of, load_tensors
-from . import VOLUME_BYTES, Network, PieceStopped, Stopped
+from ..networks.weights import Model, architecture_of, load_tensors
+from .memory import usable_cores
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
 from .parted import tiled_network
+from .runtime import VOLUME_BYTES, Network, PieceStopped, Stopped
 from .tiled import memory_errors
 
 _SLICE_BYTES = 100 << 20  # for each core
@@ -22,7 +22,7 @@ _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
 
 
 class OpenVINORuntime:
-    """See :class:`superres3d.runtimes.Runtime`.
+    """See :class:`superres3d.engine.runtime.Runtime`.
 
     Args:
         half: use float16 where the processor has matrix units for it (AMX-FP16), four times as fast; results
@@ -46,13 +46,13 @@ class OpenVINORuntime:
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> Network:
         architecture = architecture_of(model, factors)
-        graphs = _Graphs(self, load_tensors(model, architecture), architecture.axes)
+        axes, tensors = architecture.axes, load_tensors(model, architecture)
+        probe = (1, 1, *(32 if axes == 2 else 2 * architecture.survey.step,) * axes)
         # A library that cannot compile fails here, before the work begins.
-        if not _has_matrix_units(graphs.compiled(architecture.blueprint, ((1, 1, *graphs.probe(architecture.survey.step)),))):
+        if not _has_matrix_units(self.compile(build_graph(architecture.blueprint, tensors, [probe]), 1)):
             self.precision = "float32"
-        graphs.forget()
-        budget = (lambda: self.slice_bytes) if architecture.axes == 2 else (lambda: self.volume_bytes)
-        return tiled_network(architecture, graphs, budget, 2 if self.precision == "float16" else 4)
+        budget = (lambda: self.slice_bytes) if axes == 2 else (lambda: self.volume_bytes)
+        return tiled_network(architecture, _Graphs(self, tensors, axes), budget, 2 if self.precision == "float16" else 4)
 
     def compile(self, graph: ov.Model, streams: int) -> ov.CompiledModel:
         """Ready to run, for so many calls at a time."""
@@ -94,14 +94,13 @@ class _Graphs:
     def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray], axes: int):
         self._runtime = runtime
         self._tensors = tensors
-        self._axes = axes
         self._streams, self._kept = (runtime.workers, 2) if axes == 2 else (1, 1)
         self._compiled: dict[Any, ov.CompiledModel] = {}
         self._lock = threading.Lock()
         self._requests = threading.local()
 
     def __call__(self, draw: Callable[..., Any], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
-        """See :data:`superres3d.runtimes.Infer`."""
+        """See :data:`superres3d.engine.runtime.Infer`."""
         with memory_errors():
             request = self._request(draw, tuple(array.shape for array in inputs))
             for number, array in enumerate(inputs):
@@ -114,31 +113,20 @@ class _Graphs:
                     raise PieceStopped
         return request.get_output_tensor().data.copy()
 
-    def probe(self, step: int) -> tuple[int, ...]:
-        """Sides of a small window."""
-        return (32, 32) if self._axes == 2 else (2 * step,) * self._axes
-
-    def compiled(self, draw: Callable[..., Any], shapes: tuple[tuple[int, ...], ...]) -> ov.CompiledModel:
-        """A graph for inputs of these shapes; the oldest is let go first."""
-        with self._lock:
-            if (draw, shapes) not in self._compiled:
-                _make_room(self._compiled, self._kept)
-                self._compiled[draw, shapes] = self._runtime.compile(build_graph(draw, self._tensors, shapes), self._streams)
-            return self._compiled[draw, shapes]
-
-    def forget(self) -> None:
-        """Let the graphs go."""
-        self._compiled.clear()
-
     def _request(self, draw: Callable[..., Any], shapes: tuple[tuple[int, ...], ...]) -> ov.InferRequest:
         known = self._requests.__dict__.setdefault("known", {})
         if (draw, shapes) not in known:
             _make_room(known, self._kept)
-            known[draw, shapes] = self.compiled(draw, shapes).create_infer_request()
+            with self._lock:
+                if (draw, shapes) not in self._compiled:
+                    _make_room(self._compiled, self._kept)
+                    self._compiled[draw, shapes] = self._runtime.compile(build_graph(draw, self._tensors, shapes), self._streams)
+                known[draw, shapes] = self._compiled[draw, shapes].create_infer_request()
         return known[draw, shapes]
 
 
 def _make_room(kept: dict, most: int) -> None:
+    """The oldest is let go."""
     while len(kept) >= most:
         del kept[next(iter(kept))]
 

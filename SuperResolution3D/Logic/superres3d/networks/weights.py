@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import ModelError
-from .networks.families import Architecture
+from ..errors import ModelError
+from .families import Architecture
 
 if TYPE_CHECKING:
-    from .networks.module import BlueprintNet
+    from .module import BlueprintNet
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
-_HERE = Path(__file__).resolve().parent
+_HERE = Path(__file__).resolve().parents[1]  # the package
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def load_tensors(model: Model, architecture: Architecture) -> dict[str, np.ndarr
         tensors = load(content)
     except Exception as error:  # safetensors' own kind has no stable name
         raise ModelError(f"The weights of the model {model.name} cannot be read ({error}); install the model again.") from None
-    wanted = architecture.tensor_shapes
+    wanted = architecture.survey.shapes
     if architecture.family.tasks:
         tensors = {name: tensor for name, tensor in tensors.items() if name in wanted}
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -173,7 +173,7 @@ def load_network(model: Model, factors: tuple[int, ...] | None = None) -> Bluepr
     """
     import torch
 
-    from .networks.module import BlueprintNet
+    from .module import BlueprintNet
 
     architecture = architecture_of(model, factors)
     net = BlueprintNet(architecture)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import DeviceError, ResourceError, SuperResolutionError
+from ..networks.weights import Model
+from .choose import NO_ENGINE, choose_runtime, cpu_runtime
 from .ensemble import Turn
-from .errors import DeviceError, ResourceError, SuperResolutionError
-from .runtimes import VOLUME_BYTES, Network, PieceStopped, Runtime
-from .runtimes.choose import NO_ENGINE, choose_runtime, cpu_runtime
-from .runtimes.tiled import voxel_bytes
+from .runtime import VOLUME_BYTES, Network, PieceStopped, Runtime
+from .tiled import voxel_bytes
 from .tiling import Region, Tick, extent, scaled, whole
-from .weights import Model
 
 # Small slices go through a network together: on a CPU a call with so many bytes of feature maps is large enough to be efficient.
 _ENOUGH_BYTES = 6 << 20
@@ -131,7 +131,7 @@ class Engine:
             try:
                 if failed.name.startswith("PyTorch"):
                     raise ImportError("it failed itself")
-                from .runtimes.pytorch import PyTorchRuntime
+                from .pytorch import PyTorchRuntime
 
                 self._use(PyTorchRuntime("cpu"))
             except Exception:  # missing, or half-installed

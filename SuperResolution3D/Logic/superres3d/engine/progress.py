@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from .chain import Block
-from .errors import Cancelled
-from .tiling import Stage, extent
+from ..errors import Cancelled
+from .tiling import Stage, StageRegion, extent
 
 Progress = Callable[[str, float], None]  # (stage, finished share of the whole)
 
@@ -30,13 +29,13 @@ class Watch:
         self._names: list[str] = []
         self._last = time.perf_counter()
 
-    def begin(self, block: Block, stages: Sequence[Stage]) -> None:
+    def begin_block(self, number: int, count: int, stages: Sequence[Stage], regions: Sequence[StageRegion]) -> None:
         """Blocks are of even size, so each has the same share of the whole."""
-        self._before, self._span = block.number / block.count, 1 / block.count
-        costs = [stage.cost(extent(region.needed)) for stage, region in zip(stages, block.regions)]
+        self._before, self._span = number / count, 1 / count
+        costs = [stage.cost(extent(region.needed)) for stage, region in zip(stages, regions)]
         self._starts = [sum(costs[:n]) / sum(costs) for n in range(len(costs) + 1)]
         self._names = [stage.name for stage in stages]
-        if block.number == 0:
+        if number == 0:
             self._last = time.perf_counter()
             self._say(self._names[0], 0.0)
 

@@ -9,12 +9,12 @@ from math import prod
 
 import numpy as np
 
-from ..ensemble import Turn, apply_turn, exact_median, undo_turn
-from ..interpolation import KERNELS, resize
 from ..networks.blueprint import Survey
 from ..networks.families import BASE, Architecture
-from ..tiling import Region, blocks, cut, extent, scaled, whole, within
-from . import Alive, Median, Stopped
+from ..resampling.interpolation import KERNELS, resize
+from .ensemble import Turn, apply_turn, exact_median, undo_turn
+from .runtime import Alive, Median, Stopped
+from .tiling import Region, blocks, cut, extent, scaled, whole, within
 
 _SPARE = 1.6  # what a library needs over the largest layer's maps (measured: 1.0 to 1.5)
 _KEPT_CONSTANTS = 64

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..networks.blueprint import Kernel, padding, sides
+from ..networks.blueprint import Kernel, padding
 from .openvino_import import op, ov
 
 _EPSILON = 1e-5  # PyTorch's, of a normalisation
@@ -50,7 +50,7 @@ class _Graph:
 
     def conv(self, name: str, features, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any):
         weight = self._tensors[f"{name}.weight"]
-        size = sides(kernel, self._axes)
+        size = weight.shape[2:]
         if outputs == stride == 1 and self._axes == 2 and prod(size) > 1:
             return self._by_blocks(_whole(features), weight, self._tensors[f"{name}.bias"] if bias else np.zeros(1, np.float32), size)
         if isinstance(features, _Joined) and prod(size) == 1:

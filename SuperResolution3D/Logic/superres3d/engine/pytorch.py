@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..ensemble import Turn, exact_median
 from ..networks.module import BlueprintNet
-from ..weights import Model, load_network
-from . import VOLUME_BYTES, Alive, Network, Stopped
+from ..networks.weights import Model, load_network
+from .ensemble import Turn, exact_median
 from .parted import tiled_network
+from .runtime import VOLUME_BYTES, Alive, Network, Stopped
 from .tiled import memory_errors
 
 _SLICE_BYTES = {"cpu": 50 << 20, "mps": 400 << 20, "cuda": 1600 << 20}
@@ -22,7 +22,7 @@ _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class PyTorchRuntime:
-    """See :class:`superres3d.runtimes.Runtime`.
+    """See :class:`superres3d.engine.runtime.Runtime`.
 
     Args:
         device: "cpu", "cuda:<n>" or "mps".
@@ -75,13 +75,13 @@ class _Compute:
 
     @torch.inference_mode()
     def __call__(self, draw: Callable[..., Tensor], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
-        """See :data:`superres3d.runtimes.Infer`."""
+        """See :data:`superres3d.engine.runtime.Infer`."""
         with memory_errors():
             return self._run(draw, *map(self._upload, inputs)).cpu().numpy()
 
     @torch.inference_mode()
     def median(self, window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
-        """See :data:`superres3d.runtimes.Median`; the members stay on the device: one transfer each way."""
+        """See :data:`superres3d.engine.runtime.Median`; the members stay on the device: one transfer each way."""
         with memory_errors():
             source, draw = self._upload(window[:, None]), self._net.architecture.blueprint
             members = []

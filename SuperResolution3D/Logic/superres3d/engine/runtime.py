@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..ensemble import Turn
 from ..networks.families import Architecture
-from ..tiling import Region
-from ..weights import Model
+from ..networks.weights import Model
+from .ensemble import Turn
+from .tiling import Region
 
 VOLUME_BYTES = 1 << 30  # what a window of a volumetric network may take unless a plan says otherwise
 #: called between the pieces of a network's work; may raise to stop it
@@ -31,7 +31,7 @@ class PieceStopped(Exception):
 
 
 class Network(Protocol):
-    """A trained network that is ready to run; see :class:`superres3d.runtimes.tiled.TiledNetwork`."""
+    """A trained network that is ready to run; see :class:`superres3d.engine.tiled.TiledNetwork`."""
 
     architecture: Architecture
 

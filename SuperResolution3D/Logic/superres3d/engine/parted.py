@@ -12,12 +12,12 @@ from math import prod
 
 import numpy as np
 
-from ..ensemble import Turn
 from ..networks.blueprint import Survey
 from ..networks.families import Architecture
-from ..tiling import Region, cut, extent, within
-from . import Alive, Infer, Median, Network, Stopped
+from .ensemble import Turn
+from .runtime import Alive, Infer, Median, Network, Stopped
 from .tiled import TiledNetwork, halo_of, median_of, padded_shape, padded_to, voxel_bytes, windows
+from .tiling import Region, cut, extent, within
 
 
 def tiled_network(architecture: Architecture, infer: Infer, budget: Callable[[], int], float_bytes: int = 4, median: Median | None = None) -> Network:

@@ -12,9 +12,9 @@ from math import prod
 
 import numpy as np
 
-from .consistency import back_projected, grown, with_means_of
-from .intensity import IntensityScale
-from .interpolation import resize
+from ..resampling.consistency import back_projected, grown, with_means_of
+from ..resampling.interpolation import resize
+from ..scan.intensity import IntensityScale
 from .tiling import Region, Stage, StageRegion, blocks, choose_block, cut, run_chain, scaled, stage_regions, within
 
 
@@ -26,8 +26,8 @@ class Chain:
         stages: in order of application.
         intensities: of the scan, for stages in network units; None for stages that take it as it is.
         resampling: the last step, in the scan's own intensities; None where the stages give the wanted grid.
-        back_projections: after the stages; see :mod:`superres3d.consistency`.
-        keeps_means: after the stages; see :func:`superres3d.consistency.with_means_of`.
+        back_projections: after the stages; see :mod:`superres3d.resampling.consistency`.
+        keeps_means: after the stages; see :func:`superres3d.resampling.consistency.with_means_of`.
     """
 
     stages: Sequence[Stage]
@@ -47,14 +47,11 @@ class Block:
     """A piece of the result, in voxels of the scan.
 
     Attributes:
-        number, count: of the blocks.
         inner: the region that it is for.
         wanted: the region that is computed: as far around ``inner`` as back-projections look.
         regions: what each stage reads and gives.
     """
 
-    number: int
-    count: int
     inner: Region
     wanted: Region
     regions: list[StageRegion]
@@ -66,7 +63,7 @@ def blocks_of(chain: Chain, shape: Sequence[int], budget: int) -> list[Block]:
     factors = _factors(stages)
     regions = list(blocks(shape, choose_block(stages, shape, budget)))
     wanted = [grown(inner, shape, factors, chain.back_projections) for inner in regions]
-    return [Block(n, len(regions), inner, around, stage_regions(stages, shape, around)) for n, (inner, around) in enumerate(zip(regions, wanted))]
+    return [Block(inner, around, stage_regions(stages, shape, around)) for inner, around in zip(regions, wanted)]
 
 
 def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndarray, tick: Callable[[int, float], None]) -> None:
