@@ -109,7 +109,7 @@ def test_margins_of_tiles_are_little_work(name, make):
     """Of a whole slice of a usual scan each pixel is computed less than one and a half times."""
     network = make().load(find_model(name))
     for length in (256, 512):
-        computed = [np.prod(extent(window)) for _, window in windows((length, length), network.architecture.survey, network._most_voxels(1))]
+        computed = [np.prod(extent(window)) for _, window in windows((length, length), network.architecture.survey, network._most_voxels(network.architecture.survey, 1))]
         assert network.pieces((1, length, length), (IDENTITY,)) == len(computed) and sum(computed) < 1.5 * length**2
 
 
@@ -276,7 +276,7 @@ print(json.dumps([planned, report["peak_memory_bytes"]]))
 
 def test_without_openvino_torch_computes_and_it_is_said(models, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
-    for name in [name for name in sys.modules if name.startswith("superres3d.engine.runtime.openvino")]:
+    for name in [name for name in sys.modules if name.startswith("superres3d.engine.openvino")]:
         monkeypatch.delitem(sys.modules, name)
     engine = Engine("cpu")
     images = smooth_noise((1, 24, 24))
@@ -304,7 +304,7 @@ def test_an_openvino_that_fails_at_work_is_left(models, monkeypatch):
 def test_without_any_engine_there_is_one_sentence(monkeypatch):
     for name in ("openvino", "torch"):
         monkeypatch.setitem(sys.modules, name, None)
-    for name in [name for name in sys.modules if name.startswith(("superres3d.engine.runtime.openvino", "superres3d.engine.pytorch"))]:
+    for name in [name for name in sys.modules if name.startswith(("superres3d.engine.openvino", "superres3d.engine.pytorch"))]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(DeviceError, match="No engine .*pip install openvino"):
         Engine("cpu")

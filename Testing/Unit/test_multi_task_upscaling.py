@@ -196,7 +196,7 @@ def tiled(net: BlueprintNet, factors: tuple[int, int, int], voxels: int) -> Tile
         return (net(low, factors) - interpolated(low, factors))[:, 0].numpy()
 
     network = TiledNetwork(net.tasks[factors], median_of(infer), lambda: 0)
-    network._budget = lambda: int(voxels * network._voxel_bytes) + 1
+    network._budget = lambda: int(voxels * tiles.voxel_bytes(network.architecture.survey)) + 1
     return network
 
 
@@ -244,7 +244,7 @@ def test_a_runtime_in_tiles(installed, make):
     network = runtime.load(find_model("mdsr-3d-mr"), factors)
     whole = ensemble(network, volume, (IDENTITY,), *NEVER)
     np.testing.assert_allclose(whole, refined_by_hand(installed, volume, factors), atol=1e-5)
-    runtime.volume_bytes = int(5_000 * network._voxel_bytes)
+    runtime.volume_bytes = int(5_000 * tiles.voxel_bytes(network.architecture.survey))
     keep = ((1, 9), (3, 26), (0, 20))
     assert pieces(network, volume.shape, (IDENTITY,)) >= 4 and pieces(network, volume.shape, (IDENTITY,), keep) >= 2
     np.testing.assert_allclose(ensemble(network, volume, (IDENTITY,), *NEVER), whole, atol=2e-6, rtol=0)

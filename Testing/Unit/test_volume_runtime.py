@@ -16,8 +16,7 @@ from superres3d.engine.ensemble import FLIPS, IDENTITY
 from superres3d.engine.openvino_cpu import OpenVINORuntime
 from superres3d.engine.parted import PartedNetwork, computed_accumulates
 from superres3d.engine.pytorch import PyTorchRuntime
-from superres3d.engine.runtime import PieceStopped
-from superres3d.engine.tiled import TiledNetwork, best_tile, median_of, voxel_bytes, windows
+from superres3d.engine.tiled import PieceStopped, TiledNetwork, best_tile, median_of, voxel_bytes, windows
 from superres3d.engine.tiling import blocks, extent
 from superres3d.errors import Cancelled
 from superres3d.networks.families import Architecture
@@ -47,7 +46,7 @@ def by_torch(net):
 def tiled(net, voxels: int, infer=None) -> TiledNetwork:
     """A network whose windows may have so many voxels."""
     network = TiledNetwork(net.architecture, median_of(infer or by_torch(net)), lambda: 0)
-    network._budget = lambda: int(voxels * network._voxel_bytes) + 1
+    network._budget = lambda: int(voxels * voxel_bytes(net.architecture.survey)) + 1
     return network
 
 
@@ -177,7 +176,7 @@ def test_openvino_in_tiles(volume_models):
     runtime, volume = OpenVINORuntime(half=False), smooth_noise((23, 29, 38))
     network = runtime.load(find_model("mdcsrn-mr"))
     expected = ensemble(network, volume, (IDENTITY,), *NEVER)
-    runtime.volume_bytes = int(9_000 * network._voxel_bytes)
+    runtime.volume_bytes = int(9_000 * voxel_bytes(network.architecture.survey))
     assert pieces(network, volume.shape, (IDENTITY,)) > 4
     np.testing.assert_allclose(ensemble(network, volume, (IDENTITY,), *NEVER), expected, atol=2e-6, rtol=0)
 

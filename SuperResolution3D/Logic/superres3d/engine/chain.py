@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from ..resampling.consistency import back_projected, grown, with_means_of
 from ..resampling.interpolation import resize
 from ..scan.intensity import IntensityScale
-from .tiling import Region, Stage, StageRegion, blocks, choose_block, cut, run_chain, scaled, stage_regions, within
+from .tiling import Region, Stage, StageRegion, blocks, choose_block, cut, scaled, stage_regions, within
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndar
     values = _through_stages(chain, given, block, tick)
     if chain.resampling:
         last = block.regions[-1]
-        values = chain.resampling(values, within(last.kept, last.needed), lambda share: tick(len(chain.stages), share))
+        values = chain.resampling(values, within(last.kept, last.needed), partial(tick, len(chain.stages)))
     factors = _factors(chain.all_stages)
     values = cut(values, scaled(within(block.inner, block.wanted), factors))
     for written, plane in zip(cut(target, scaled(block.inner, factors)), values):  # one at a time: a rounded copy of all would be another block
@@ -95,7 +96,9 @@ def _through_stages(chain: Chain, given: np.ndarray, block: Block, tick: Callabl
         covered = tuple((a // f, b // f) for (a, b), f in zip(block.regions[-1].needed, factors))
     keep = within(covered, needed)
     inside, outside = chain.intensities.split(chain.intensities.normalise(given)) if chain.intensities else (given, None)
-    refined = run_chain(chain.stages, np.ascontiguousarray(inside), block.regions, tick)
+    refined = np.ascontiguousarray(inside)
+    for number, (stage, region) in enumerate(zip(chain.stages, block.regions)):
+        refined = stage(refined, within(region.kept, region.needed), partial(tick, number))
     if chain.keeps_means:
         refined = with_means_of(inside, refined)
     refined = back_projected(refined, cut(inside, keep), factors, chain.back_projections)

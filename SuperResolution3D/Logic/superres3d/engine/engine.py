@@ -14,12 +14,12 @@ from ..errors import DeviceError, ResourceError, SuperResolutionError
 from ..networks.weights import Model
 from .choose import NO_ENGINE, choose_runtime, cpu_runtime
 from .ensemble import Turn
-from .runtime import VOLUME_BYTES, Network, PieceStopped, Runtime
-from .tiled import voxel_bytes
+from .runtime import VOLUME_BYTES, Runtime
+from .tiled import PieceStopped, TiledNetwork, voxel_bytes
 from .tiling import Region, Tick, extent, scaled, whole
 
 # Small slices go through a network together: on a CPU a call with so many bytes of feature maps is large enough to be efficient.
-_ENOUGH_BYTES = 6 << 20
+_ENOUGH_BYTES = 7_000_000
 _HEARTBEAT_SECONDS = 0.1
 _logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Engine:
     def __init__(self, device: str = "auto", half: bool = False):
         self._half = half
         self.runtime, self.notes = choose_runtime(device, half)
-        self._networks: dict[tuple, Network] = {}
+        self._networks: dict[tuple, TiledNetwork] = {}
         self._volume_bytes = VOLUME_BYTES
 
     def run(
@@ -80,13 +80,13 @@ class Engine:
         self._networks.clear()
         self.runtime.close()
 
-    def _network(self, model: Model, factors: tuple[int, ...] | None) -> Network:
+    def _network(self, model: Model, factors: tuple[int, ...] | None) -> TiledNetwork:
         if (model.name, factors) not in self._networks:
             with _engine_errors():
                 self._networks[model.name, factors] = self.runtime.load(model, factors)
         return self._networks[model.name, factors]
 
-    def _run(self, network: Network, images: np.ndarray, turns: Sequence[Turn], tick: Tick, keep: Region | None) -> np.ndarray:
+    def _run(self, network: TiledNetwork, images: np.ndarray, turns: Sequence[Turn], tick: Tick, keep: Region | None) -> np.ndarray:
         groups = self._groups(network, images)
         work = _Work(sum(network.pieces(images[group].shape, turns, keep) for group in groups))
         shape = extent(scaled(keep or whole(images.shape[1:]), network.architecture.factors))
@@ -105,10 +105,11 @@ class Engine:
             tick(share)
         return result[0]
 
-    def _groups(self, network: Network, images: np.ndarray) -> list[slice]:
-        """Images that go through the network together."""
+    def _groups(self, network: TiledNetwork, images: np.ndarray) -> list[slice]:
+        """Images that go through the network together; groups of one size, if possible: each size is compiled anew."""
         enough = self.runtime.slice_bytes if self.runtime.device != "cpu" else min(self.runtime.slice_bytes, _ENOUGH_BYTES)
-        together = max(1, int(enough / (images[0].size * voxel_bytes(network.architecture.survey))))
+        most = max(1, int(enough / (images[0].size * voxel_bytes(network.architecture.survey))))
+        together = next((size for size in range(most, most // 2, -1) if len(images) % size == 0), most)
         return [slice(start, start + together) for start in range(0, len(images), together)]
 
     def _give_up_memory(self, error: _OutOfMemory) -> None:

@@ -13,10 +13,10 @@ from .memory import usable_cores
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
 from .parted import tiled_network
-from .runtime import VOLUME_BYTES, Network, PieceStopped, Stopped
-from .tiled import memory_errors
+from .runtime import VOLUME_BYTES
+from .tiled import PieceStopped, Stopped, TiledNetwork, memory_errors
 
-_SLICE_BYTES = 100 << 20  # for each core
+_SLICE_BYTES = 104 << 20  # for each core
 _SMALLEST_SLICE_BYTES = 3 << 20
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
 
@@ -44,7 +44,7 @@ class OpenVINORuntime:
         self.slice_bytes = _SLICE_BYTES
         self.volume_bytes = VOLUME_BYTES
 
-    def load(self, model: Model, factors: tuple[int, ...] | None = None) -> Network:
+    def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         architecture = architecture_of(model, factors)
         axes, tensors = architecture.axes, load_tensors(model, architecture)
         probe = (1, 1, *(32 if axes == 2 else 2 * architecture.survey.step,) * axes)
@@ -100,7 +100,7 @@ class _Graphs:
         self._requests = threading.local()
 
     def __call__(self, draw: Callable[..., Any], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
-        """See :data:`superres3d.engine.runtime.Infer`."""
+        """See :data:`superres3d.engine.tiled.Infer`."""
         with memory_errors():
             request = self._request(draw, tuple(array.shape for array in inputs))
             for number, array in enumerate(inputs):

@@ -7,7 +7,7 @@ the whole volume in tiles with small margins, then the inner part, mostly in one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 
 import numpy as np
@@ -15,12 +15,11 @@ import numpy as np
 from ..networks.blueprint import Survey
 from ..networks.families import Architecture
 from .ensemble import Turn
-from .runtime import Alive, Infer, Median, Network, Stopped
-from .tiled import TiledNetwork, halo_of, median_of, padded_shape, padded_to, voxel_bytes, windows
+from .tiled import Alive, Infer, Median, Stopped, TiledNetwork, halo_of, median_of, padded_shape, padded_to, voxel_bytes, windows
 from .tiling import Region, cut, extent, within
 
 
-def tiled_network(architecture: Architecture, infer: Infer, budget: Callable[[], int], float_bytes: int = 4, median: Median | None = None) -> Network:
+def tiled_network(architecture: Architecture, infer: Infer, budget: Callable[[], int], float_bytes: int = 4, median: Median | None = None) -> TiledNetwork:
     """A network in the form that it is best computed in.
 
     Args:
@@ -37,19 +36,12 @@ def tiled_network(architecture: Architecture, infer: Infer, budget: Callable[[],
     return TiledNetwork(architecture, median or median_of(plain), budget, float_bytes)
 
 
-class PartedNetwork:
-    """As :class:`TiledNetwork`, for an architecture with parts."""
+class PartedNetwork(TiledNetwork):
+    """For an architecture with parts; arguments as :func:`tiled_network` takes them."""
 
     def __init__(self, architecture: Architecture, infer: Infer, budget: Callable[[], int], float_bytes: int = 4):
-        self.architecture = architecture
+        super().__init__(architecture, median_of(infer), budget, float_bytes)
         self._infer = infer
-        self._budget = budget
-        self._float_bytes = float_bytes
-
-    def pieces(self, shape: Sequence[int], turns: Sequence[Turn], keep: Region | None = None) -> int:
-        """How often :meth:`ensemble` will call ``alive`` for images of this shape."""
-        sizes = _part_shapes(self.architecture, shape[1:])
-        return len(turns) * sum(len(list(windows(size, survey, self._most(survey)))) for size, survey in zip(sizes, self.architecture.part_surveys))
 
     def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray:
         """As :meth:`TiledNetwork.ensemble`; all is computed whatever is wanted of it."""
@@ -60,6 +52,9 @@ class PartedNetwork:
             result = images + result
         return cut(result, keep) if keep else result
 
+    def _passes(self, shape: Sequence[int]) -> Iterable[tuple[Survey, Sequence[int]]]:
+        return zip(self.architecture.part_surveys, _part_shapes(self.architecture, shape))
+
     def _correction(self, image: np.ndarray, alive: Alive, stopped: Stopped) -> np.ndarray:
         parts = self.architecture.parts
         assert parts
@@ -69,7 +64,7 @@ class PartedNetwork:
 
         def computed(draw, survey: Survey, output: np.ndarray, scale: int, *inputs: tuple[np.ndarray, int]) -> np.ndarray:
             """Tile by tile; maps coarser than the survey's voxels have a scale of 2."""
-            for tile, window in windows([n * scale for n in output.shape[2:]], survey, self._most(survey)):
+            for tile, window in windows([n * scale for n in output.shape[2:]], survey, self._most_voxels(survey, count)):
                 alive()
                 given = [np.ascontiguousarray(cut(maps, _coarser(window, coarse))) for maps, coarse in inputs]
                 made = self._infer(draw, given, stopped)
@@ -80,10 +75,6 @@ class PartedNetwork:
         refined = computed(parts.inner, inner, np.empty_like(halved), 1, (halved, 1))
         del halved
         return computed(parts.tail, tail, np.empty((count, 1, *shape), np.float32), 1, (image[:, None], 1), (refined, 2))[:, 0]
-
-    def _most(self, survey: Survey) -> int:
-        """Voxels of a window, in the part's own samples."""
-        return int(self._budget() / voxel_bytes(survey, self._float_bytes))
 
 
 def computed_accumulates(architecture: Architecture, shape: Sequence[int], budget: float) -> float:

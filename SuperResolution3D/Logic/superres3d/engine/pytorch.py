@@ -12,10 +12,10 @@ from ..networks.module import BlueprintNet
 from ..networks.weights import Model, load_network
 from .ensemble import Turn, exact_median
 from .parted import tiled_network
-from .runtime import VOLUME_BYTES, Alive, Network, Stopped
-from .tiled import memory_errors
+from .runtime import VOLUME_BYTES
+from .tiled import Alive, Stopped, TiledNetwork, memory_errors
 
-_SLICE_BYTES = {"cpu": 50 << 20, "mps": 400 << 20, "cuda": 1600 << 20}
+_SLICE_BYTES = {"cpu": 52 << 20, "mps": 412 << 20, "cuda": 1640 << 20}
 _SMALLEST_SLICE_BYTES = 3 << 20
 _SMALL_BYTES = 1 << 28
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -39,7 +39,7 @@ class PyTorchRuntime:
         self.slice_bytes = _SLICE_BYTES[self.kind]
         self.volume_bytes = VOLUME_BYTES
 
-    def load(self, model: Model, factors: tuple[int, ...] | None = None) -> Network:
+    def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         net = load_network(model, factors)
         compute = _Compute(net, self)
         return tiled_network(net.architecture, compute, self._budget(net.architecture.axes), 2 if self.precision == "float16" else 4, compute.median)
@@ -75,13 +75,13 @@ class _Compute:
 
     @torch.inference_mode()
     def __call__(self, draw: Callable[..., Tensor], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
-        """See :data:`superres3d.engine.runtime.Infer`."""
+        """See :data:`superres3d.engine.tiled.Infer`."""
         with memory_errors():
             return self._run(draw, *map(self._upload, inputs)).cpu().numpy()
 
     @torch.inference_mode()
     def median(self, window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
-        """See :data:`superres3d.engine.runtime.Median`; the members stay on the device: one transfer each way."""
+        """See :data:`superres3d.engine.tiled.Median`; the members stay on the device: one transfer each way."""
         with memory_errors():
             source, draw = self._upload(window[:, None]), self._net.architecture.blueprint
             members = []

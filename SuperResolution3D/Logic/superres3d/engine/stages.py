@@ -43,10 +43,12 @@ class NetworkStage:
         self._choices = {"factors": factors, "working_bytes": working_bytes}
         architecture = architecture_of(model, factors)
         self._accumulates = architecture.multiply_accumulates * len(self._turns) * len(_SLICINGS[name])
-        axes = [order[3 - architecture.axes :] for order in _SLICINGS[name]]
-        # The turned members look as far along the columns as along the rows.
-        self.factors, self.halo = (_by_axis(axes, values, least) for values, least in ((architecture.factors, 1), (architecture.halo, 0)))
-        self.halo = (WHOLE,) * 3 if whole else self.halo
+        factors, halo = [1, 1, 1], [0, 0, 0]  # along an axis of the block, the most of any slicing
+        for order in _SLICINGS[name]:
+            for axis, factor, reach in zip(order[3 - architecture.axes :], architecture.factors, architecture.halo):
+                # The turned members look as far along the columns as along the rows.
+                factors[axis], halo[axis] = max(factors[axis], factor), max(halo[axis], reach)
+        self.factors, self.halo = tuple(factors), (WHOLE,) * 3 if whole else tuple(halo)
 
     def cost(self, shape: Sequence[int]) -> float:
         return float(np.prod(shape)) * self._accumulates
@@ -66,15 +68,6 @@ class NetworkStage:
         (first, last), *within = (keep[axis] for axis in order)
         images = np.ascontiguousarray(array.transpose(order)[first:last])
         return self._engine.run(self._model, images, self._turns, tick, keep=tuple(within)).transpose(np.argsort(order))
-
-
-def _by_axis(slicings: Sequence[tuple[int, ...]], values: tuple[int, ...], least: int) -> tuple[int, int, int]:
-    """Of a block's axes, from those of the network's images: the largest of any slicing."""
-    found = [least] * 3
-    for axes in slicings:
-        for axis, value in zip(axes, values):
-            found[axis] = max(found[axis], value)
-    return tuple(found)
 
 
 class Resampling:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,24 @@ from ..networks.blueprint import Survey
 from ..networks.families import BASE, Architecture
 from ..resampling.interpolation import KERNELS, resize
 from .ensemble import Turn, apply_turn, exact_median, undo_turn
-from .runtime import Alive, Median, Stopped
 from .tiling import Region, blocks, cut, extent, scaled, whole, within
+
+#: called between the pieces of a network's work; may raise to stop it
+Alive = Callable[[], None]
+#: asked during a long piece whether to end it; a network that does raises :class:`PieceStopped`
+Stopped = Callable[[], bool]
+#: (what draws it, its inputs (N, channels, [D,] H, W) float32, asked whether to stop) -> (N, channels, [D,] H, W) float32, of its own memory
+Infer = Callable[[Callable[..., Any], Sequence[np.ndarray], Stopped], np.ndarray]
+#: (window (N, [D,] H, W) float32, members, called before each, asked whether to stop) -> their median, finer by the network's factors
+Median = Callable[[np.ndarray, Sequence[Turn], Alive, Stopped], np.ndarray]
 
 _SPARE = 1.6  # what a library needs over the largest layer's maps (measured: 1.0 to 1.5)
 _KEPT_CONSTANTS = 64
 _MOST_CUTS = 64  # of an axis
+
+
+class PieceStopped(Exception):
+    """A piece of work was ended before it was done."""
 
 
 class TiledNetwork:
@@ -36,13 +49,13 @@ class TiledNetwork:
         self.architecture = architecture
         self._median = median
         self._budget = budget
-        self._voxel_bytes = voxel_bytes(architecture.survey, float_bytes)
+        self._float_bytes = float_bytes
         self._constants: dict[tuple, np.ndarray] = {}
 
     def pieces(self, shape: Sequence[int], turns: Sequence[Turn], keep: Region | None = None) -> int:
         """How often :meth:`ensemble` will call ``alive`` for images of this shape."""
-        survey = self.architecture.survey
-        return len(turns) * len(list(windows(padded_shape(shape[1:], survey.step), survey, self._most_voxels(shape[0]), keep)))
+        tiles = (windows(size, survey, self._most_voxels(survey, shape[0]), keep) for survey, size in self._passes(shape[1:]))
+        return len(turns) * sum(len(list(cut)) for cut in tiles)
 
     def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray:
         """Median of the network over copies turned in their slices; it is taken tile by tile, so that whole members never lie in memory together.
@@ -64,7 +77,7 @@ class TiledNetwork:
         padded = padded_to(images, survey.step)
         kept = keep or whole(padded.shape[1:])
         output = np.empty((len(images), *extent(scaled(kept, factors))), np.float32)
-        for inner, window in windows(padded.shape[1:], survey, self._most_voxels(len(images)), kept):
+        for inner, window in windows(padded.shape[1:], survey, self._most_voxels(survey, len(images)), kept):
             refined = self._refine_window(cut(padded, window), turns, alive, stopped)
             cut(output, scaled(within(inner, kept), factors))[...] = cut(refined, scaled(within(inner, window), factors))
         if keep is None:
@@ -73,8 +86,13 @@ class TiledNetwork:
             output += interpolated(images, factors, keep)
         return output
 
-    def _most_voxels(self, count: int) -> int:
-        return int(self._budget() / self._voxel_bytes / count)
+    def _passes(self, shape: Sequence[int]) -> Iterable[tuple[Survey, Sequence[int]]]:
+        """What is computed of an image of this shape, one after the other: each in samples of its own."""
+        return [(self.architecture.survey, padded_shape(shape, self.architecture.survey.step))]
+
+    def _most_voxels(self, survey: Survey, count: int) -> int:
+        """Of a window of ``count`` images, in the samples of the network or of a part of it."""
+        return int(self._budget() / voxel_bytes(survey, self._float_bytes) / count)
 
     def _refine_window(self, given: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
         """The ensemble's median; a constant window (air, padding) is computed once."""

@@ -74,20 +74,6 @@ def _axis_region(wanted: tuple[int, int], factor: int | float, halo: int, length
     return (max(0, (first - halo) // unit * unit), min(length, -(-(last + halo) // unit) * unit)), (first, last)
 
 
-def run_chain(stages: Sequence[Stage], array: np.ndarray, regions: Sequence[StageRegion], tick: Callable[[int, float], None]) -> np.ndarray:
-    """Run a chain on one block.
-
-    Args:
-        stages: in order of application.
-        array: the first stage's ``needed`` region of the volume.
-        regions: from :func:`stage_regions`.
-        tick: called with (stage number, finished share).
-    """
-    for number, (stage, region) in enumerate(zip(stages, regions)):
-        array = stage(array, within(region.kept, region.needed), lambda share, number=number: tick(number, share))
-    return array
-
-
 def blocks(shape: Sequence[int], block: Sequence[int]) -> Iterator[Region]:
     """Regions of at most ``block`` voxels an axis that cover ``shape`` once, evenly sized."""
     cuts = []
