@@ -229,3 +229,32 @@ def test_kept_noise_is_in_what_is_wanted():
     pairs, _ = training.pairs()
     low, high, noise = (told._slices(image) for image in pairs[:3])
     np.testing.assert_allclose(training.base(low), high + training.base(noise), atol=1e-5)
+
+
+def test_all_steps_run_and_what_they_trained_comes_back(tmp_path, monkeypatch):
+    import tarfile
+
+    import run
+
+    monkeypatch.chdir(tmp_path)
+    pack.write_pack(tmp_path / "x.pack", "MR", [_scan("a", "train", any_axis=True), _scan("b", "val")])
+    run.main(["train=x.pack:12", "right=none:5"], tmp_path / "out", budget=60.0, device="cpu", tiny=True)
+    with tarfile.open(tmp_path / "out" / "trained.tar.0") as tar:
+        assert {"x/weights.safetensors", "x/state.pt", "x/results.jsonl"} <= set(tar.getnames())
+    assert "gains" in (tmp_path / "out" / "train-x.txt").read_text()
+
+
+def test_a_step_that_hangs_is_ended(tmp_path, monkeypatch):
+    import run
+
+    monkeypatch.setattr(run, "commands", lambda *_: [[sys.executable, "-c", "import time; time.sleep(60)"], [sys.executable, "-c", ""]])
+    monkeypatch.setattr(run, "_GRACE", 0.5)
+    [ended] = run.run("right=x:1", 30.0, tmp_path, "cpu", True)
+    assert ended["ended"] == ["took too long", 0]
+
+
+def test_a_step_that_is_not_known_is_refused(tmp_path):
+    import run
+
+    with pytest.raises(SystemExit, match="does not exist"):
+        run.commands("bake=x", 5.0, tmp_path, "cpu", True, [])

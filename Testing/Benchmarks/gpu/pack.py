@@ -110,7 +110,7 @@ def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0) -> 
         scans: folder of the scans.
         out: the file to write.
         modality: MR or CT.
-        most_slices: central slices that are kept of a scan that only teaches refinement within slices (0: all); of validation scans at most 40.
+        most_slices: central slices that are kept of a scan that only teaches refinement within slices (0: all); of validation scans at most 32.
     """
     from superres3d.intensity import intensity_scale
     from superres3d.training.recipe import load_recipe
@@ -126,7 +126,7 @@ def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0) -> 
             values = quantised(np.moveaxis(inside, find_slice_axis(volume.spacing), 0), modality)
             values = values[body(values, _AIR[modality])]
             sharp = name in recipe.all_axes or name in recipe.through_plane or subset == "val"
-            most = 40 if subset == "val" else most_slices if not sharp else 0
+            most = 32 if subset == "val" else most_slices if not sharp else 0
             values = np.ascontiguousarray(_central(values, most) if most else values)
             shape = (int(values.shape[0]), int(values.shape[1]), int(values.shape[2]))
             packed.append((Scan(name, subset, shape, sharp, name in recipe.all_axes), values))
