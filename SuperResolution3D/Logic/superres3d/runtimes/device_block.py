@@ -85,7 +85,7 @@ class DeviceChain:
                 refined: list[Tensor] = []
                 last = number == len(chain) - 1
                 for share, place, made in self._stage(name, volume, within(region.kept, region.needed), pixels, last):
-                    if last and place and made is not None:
+                    if last and place is not None and made is not None:
                         receiver.take(finish(made, place), target[place])
                     elif made is not None:
                         refined.append(made)
@@ -162,11 +162,13 @@ def _across_slices(network: TurnedNetwork, volume: Tensor, keep: Region, pixels:
         refined = volume.new_zeros((depth.stop - depth.start, *kept.shape[1:]))
     whole, done = (bottom - top) * width + (right - left) * height, 0
     for start, stop, new in _chunks(top, bottom, network.together(length, width, pixels)):
+        yield from _prepared(network, volume[:, start:stop].transpose(0, 1), done / whole)
         made = network(volume[:, start:stop].transpose(0, 1))[new - start :, depth, left:right]
         refined[:, new - top : stop - top].add_(made.transpose(0, 1), alpha=0.5)
         done += (stop - new) * width
         yield done / whole, None, None
     for start, stop, new in _chunks(left, right, network.together(length, height, pixels)):
+        yield from _prepared(network, volume[:, :, start:stop].permute(2, 0, 1), done / whole)
         made = network(volume[:, :, start:stop].permute(2, 0, 1))[new - start :, depth, top:bottom]
         refined[:, :, new - left : stop - left].add_(made.permute(1, 2, 0), alpha=0.5)
         done += (stop - new) * height
@@ -180,10 +182,17 @@ def _in_slices(network: TurnedNetwork, volume: Tensor, keep: Region, pixels: int
     rows, columns = (slice(a * factor, b * factor) for (a, b), factor in zip(plane, factors))
     down, along = (_matrix(length, factor, _BASE, volume) for length, factor in zip(size, factors))
     for start, stop, new in _chunks(first, last, network.together(*size, pixels)):
+        yield from _prepared(network, volume[start:stop], (start - first) / (last - first))
         made = network(volume[start:stop])[new - start :, rows, columns]
         if network.architecture.residual:
             made = (down[rows] @ volume[new:stop] @ along[columns].T).add_(made)
         yield (stop - first) / (last - first), slice(new - first, stop - first), made
+
+
+def _prepared(network: TurnedNetwork, images: Tensor, share: float) -> Iterator[Chunk]:
+    """The network gets ready for slices of this shape."""
+    for _ in network.prepare(images):
+        yield share, None, None
 
 
 def _gathered(chunks: Iterator[Chunk], keep: Region, network: TurnedNetwork, volume: Tensor) -> Iterator[Chunk]:
@@ -191,8 +200,9 @@ def _gathered(chunks: Iterator[Chunk], keep: Region, network: TurnedNetwork, vol
     (first, last), *plane = keep
     refined = volume.new_empty([last - first] + [(b - a) * factor for (a, b), factor in zip(plane, network.architecture.factors)])
     for share, place, made in chunks:
-        refined[place] = made
-        yield share, None, None if place and place.stop < last - first else refined
+        if place is not None:
+            refined[place] = made
+        yield share, None, refined if place is not None and place.stop == last - first else None
 
 
 def _given(chunks: Iterator[Chunk], pixels: int) -> Iterator[Chunk]:

@@ -26,6 +26,7 @@ from ..weights import Model, load_network
 _FILTERS = 32  # what `pixels` is counted for
 _ALIGNED = 8  # channels of half precision come in eights
 _RACE_ROUNDS = 3
+_KEPT_GRAPHS = 12
 _AGREEMENT = {torch.float16: 2e-2, torch.float32: 1e-4}  # of a candidate with the plain form, of the largest value
 
 
@@ -115,6 +116,10 @@ CONVOLUTIONS: dict[str, type[PlainConvolution]] = {
 }  # fmt: skip
 
 
+#: of the races so far: (device, dtype, channels last, architecture) -> form
+_WINNERS: dict[tuple[Any, ...], type[PlainConvolution]] = {}
+
+
 class TurnedNetwork:
     """Median of a network over the members of its self-ensemble.
 
@@ -150,18 +155,22 @@ class TurnedNetwork:
         Returns:
             (N, H * factors[0], W * factors[1]) float32; the next call with this shape may write over it.
         """
-        if self.convolution is None:
-            self.convolution = self._fastest(images)
-        if not self._replays:
-            return self._median(images)
-        if tuple(images.shape) not in self._graphs:
-            self._record(images)
+        for _ in self.prepare(images):
+            pass
         if not self._replays:
             return self._median(images)
         graph, given, made = self._graphs[tuple(images.shape)]
         given.copy_(images)
         graph.replay()
         return made
+
+    def prepare(self, images: Tensor) -> Iterator[None]:
+        """Get ready for slices of this shape, which can take seconds at first; steps, so that a stop comes through."""
+        if self.convolution is None:
+            yield from self._race(images)
+        if self._replays and tuple(images.shape) not in self._graphs:
+            self._record(images)
+            yield
 
     def _median(self, images: Tensor) -> Tensor:
         prepared = self._prepared(images)
@@ -223,30 +232,31 @@ class TurnedNetwork:
             layers[name] = (weight.to(self._device, dtype).contiguous(memory_format=self._format), bias.to(self._device, dtype))
         return layers
 
-    def _fastest(self, images: Tensor) -> PlainConvolution:
-        """The form that is right and fastest on these slices; what fails or differs is out."""
-        if self._device.type != "cuda":
-            return PlainConvolution()
-        prepared, layers = self._prepared(images), self._members[0]
-        expected = self._member(prepared, layers, PlainConvolution())
-        best: tuple[float, PlainConvolution] | None = None
-        for name, kind in CONVOLUTIONS.items():
+    def _race(self, images: Tensor) -> Iterator[None]:
+        """Choose the form that is right and fastest on these slices; what fails or differs is out.  Once for each kind of network and device."""
+        kind_of_work = (self._device, self.style.dtype, self.style.channels_last, self.architecture)
+        if kind_of_work in _WINNERS:
+            self.convolution = _WINNERS[kind_of_work]()
+            return
+        best, prepared, layers = (float("inf"), PlainConvolution()), self._prepared(images), self._members[0]
+        expected = self._member(prepared, layers, best[1])
+        for name, kind in CONVOLUTIONS.items() if self._device.type == "cuda" else ():
             by = kind()
             try:
                 difference = (self._member(prepared, layers, by).float() - expected.float()).abs().max()
                 if not bool(difference <= _AGREEMENT[self.style.dtype] * expected.abs().max()):
-                    self.raced[name] = f"differs by {float(difference):.3g}"
-                    continue
-                seconds = self._seconds(lambda by=by: self._member(prepared, layers, by))
+                    raise ArithmeticError(f"differs by {float(difference):.3g}")
+                self.raced[name] = seconds = self._seconds(lambda by=by: self._member(prepared, layers, by))
             except torch.cuda.OutOfMemoryError:
                 raise
             except Exception as error:  # a library that is missing, or fails on this card
                 self.raced[name] = f"{type(error).__name__}: {str(error)[:200]}"
-                continue
-            self.raced[name] = seconds
-            if best is None or seconds < best[0]:
-                best = seconds, by
-        return best[1] if best else PlainConvolution()
+            else:
+                best = min(best, (seconds, by), key=lambda timed: timed[0])
+            yield
+        self.convolution = best[1]
+        if self._device.type == "cuda":
+            _WINNERS[kind_of_work] = type(best[1])
 
     def _seconds(self, work: Callable[[], Any]) -> float:
         work()
@@ -261,16 +271,15 @@ class TurnedNetwork:
         """A graph for the shape; where that fails, no graphs from now on."""
         try:
             given = images.clone(memory_format=torch.contiguous_format)
-            stream = torch.cuda.Stream(self._device)
-            stream.wait_stream(torch.cuda.current_stream(self._device))
-            with torch.cuda.stream(stream):  # what is chosen on first use must be chosen before
-                self._median(given)
-            torch.cuda.current_stream(self._device).wait_stream(stream)
+            self._median(given)  # what is chosen on first use must be chosen before
             torch.cuda.synchronize(self._device)
+            torch.cuda.empty_cache()  # while a graph is recorded nothing can be given back
             graph = torch.cuda.CUDAGraph()
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             with torch.cuda.graph(graph, pool=self._pool):
                 made = self._median(given)
+            while len(self._graphs) >= _KEPT_GRAPHS:
+                del self._graphs[next(iter(self._graphs))]
             self._graphs[tuple(images.shape)] = graph, given, made
         except torch.cuda.OutOfMemoryError:
             raise
