@@ -1,5 +1,9 @@
 """Blocks that stay on a device: computed on the device "cpu" in single precision, they must be what the processor's engine gives."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -206,3 +210,32 @@ def test_every_form_of_convolution_has_its_steps():
     by = CONVOLUTIONS["plain"]()
     torch.testing.assert_close(by.relu(features, weight, bias), plain.relu())
     torch.testing.assert_close(by.add(features.clone(), features, weight, bias), plain + features)
+
+
+def test_layers_in_triton_compute_what_the_layers_compute():
+    """In Triton's interpreter, which needs no card; against double precision."""
+    pytest.importorskip("triton")
+    done = subprocess.run([sys.executable, "-c", _IN_TRITON], capture_output=True, text=True, timeout=120, env={**os.environ, "TRITON_INTERPRET": "1"})
+    assert done.returncode == 0, done.stderr
+
+
+_IN_TRITON = """
+import torch
+from superres3d.runtimes.triton_layers import Tile, add_with_bias, convolve, fits
+
+torch.manual_seed(0)
+last = torch.channels_last
+for count, inputs, outputs, height, width, tile in (
+    (2, 32, 32, 9, 13, Tile(4, 16, 4, 1)), (1, 16, 32, 16, 8, Tile(1, 32, 4, 4)), (2, 48, 48, 5, 30, Tile(2, 16, 4, 3)), (1, 32, 8, 7, 50, Tile(1, 64, 4, 4))
+):
+    features, skip, more = (torch.randn(count, channels, height, width).half().contiguous(memory_format=last) for channels in (inputs, outputs, outputs))
+    weight, bias = (torch.randn(outputs, inputs, 3, 3) / 10).half().contiguous(memory_format=last), torch.randn(outputs).half()
+    assert fits(features, weight)
+    exact = torch.nn.functional.conv2d(features.double(), weight.double(), bias.double(), padding=1)
+    torch.testing.assert_close(convolve(features, weight, bias, tile).double(), exact, atol=5e-3, rtol=2e-3)
+    torch.testing.assert_close(convolve(features, weight, bias, tile, relu=True).double(), exact.relu(), atol=5e-3, rtol=2e-3)
+    expected = skip.double() + exact
+    torch.testing.assert_close(convolve(features, weight, bias, tile, skip=skip).double(), expected, atol=5e-3, rtol=2e-3)
+    expected = skip.double() + more.double() + bias.double()[:, None, None]
+    torch.testing.assert_close(add_with_bias(skip, more, bias).double(), expected, atol=5e-3, rtol=2e-3)
+"""

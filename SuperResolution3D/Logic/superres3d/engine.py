@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,7 @@ class Engine:
 
         return self._until_done(work)
 
-    def follow(self, begin: Callable[[], Iterator[Any]], tell: Callable[[Any], None]) -> None:
+    def follow(self, begin: Callable[[], Generator[Any]], tell: Callable[[Any], None]) -> None:
         """Work that tells its steps, begun again with less memory or on another engine where this one gives out.
 
         Args:
@@ -99,14 +100,13 @@ class Engine:
         """
 
         def work() -> None:
-            with _engine_errors():
-                steps = begin()
-            while True:
-                with _engine_errors():
-                    step = next(steps, None)
-                if step is None:
-                    return
-                tell(step)
+            with contextlib.closing(begin()) as steps:
+                while True:
+                    with _engine_errors():
+                        step = next(steps, None)
+                    if step is None:
+                        return
+                    tell(step)
 
         self._until_done(work)
 

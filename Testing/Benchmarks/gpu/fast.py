@@ -30,7 +30,7 @@ from superres3d.networks.architecture import Architecture, EDSRArchitecture
 from superres3d.runtimes import turned_network
 from superres3d.runtimes.device_block import run_on_device
 from superres3d.runtimes.pytorch import PyTorchRuntime
-from superres3d.runtimes.turned_network import CONVOLUTIONS, Style, TurnedNetwork
+from superres3d.runtimes.turned_network import CONVOLUTIONS, Style, TritonConvolution, TurnedNetwork
 from superres3d.stages import make_stages
 from superres3d.upscaling import upscale
 from superres3d.volume import Volume
@@ -38,6 +38,8 @@ from superres3d.weights import Model, architecture_of, find_model, load_network
 
 TFLOP = 1e12
 TINY = (4, 10, 12)
+#: rows, columns, warps and stages of a program of the convolution in Triton
+TILES = ((1, 128, 4, 4), (1, 128, 4, 3), (4, 32, 4, 3), (8, 32, 8, 3), (4, 32, 4, 1), (8, 32, 8, 1), (8, 16, 4, 1), (8, 32, 4, 1), (16, 16, 8, 1))
 GOALS = {"2x best": 0.25, "4x best": 1.3, "CT file to file": 5.0}  # seconds
 
 
@@ -213,7 +215,7 @@ class Bench:
 
             def work(style: Style = style, tile: dict[str, int] | None = tile, name: str = name) -> dict[str, Any]:
                 content = self.chunk("plane", 2, style, tile)
-                if tile is None or tile == self._tile():
+                if tile is None:
                     tried.append((content["seconds_a_pixel"], style))
                 self.table.append((f"variant {name}", f"{content['TFLOPs']:.4g} TFLOPs"))
                 return content
@@ -232,35 +234,28 @@ class Bench:
         yield "fused, graph, search", replace(base, search=True), None
         yield "fused-add, graph", replace(base, convolution="fused-add"), None
         yield "fused-add, graph, search", replace(base, convolution="fused-add", search=True), None
-        for block, warps, stages in ((128, 4, 4), (128, 4, 3), (256, 8, 3), (128, 8, 4), (64, 4, 4)):
-            yield f"triton {block} pixels {warps} warps {stages} stages, graph", replace(base, convolution="triton"), {"BLOCK": block, "num_warps": warps, "num_stages": stages}
+        for rows, columns, warps, stages in TILES:
+            tile = {"rows": rows, "columns": columns, "warps": warps, "stages": stages}
+            yield f"triton {rows} x {columns}, {warps} warps, {stages} stages, graph", replace(base, convolution="triton"), tile
         for bits in (16, 17, 18, 20, 21):
-            for convolution in ("fused-add", "triton"):
+            for convolution in ("fused-add", "triton", "triton-cached"):
                 yield f"{convolution}, graph, 2^{bits} pixels", replace(base, convolution=convolution, pixels=1 << bits), None
         yield "float32, graph", replace(base, half=False, convolution="fused"), None
-
-    @staticmethod
-    def _tile() -> dict[str, int]:
-        from superres3d.runtimes import triton_layers
-
-        return triton_layers.TILE
 
     def chunk(self, stage: str, scale: int, style: Style, tile: dict[str, int] | None = None) -> dict[str, Any]:
         """One chunk with all members."""
         model = find_model(f"{DEFAULT_METHOD}-mr-{stage}-x{scale}")
         turns = (PLANE_MEMBERS if stage == "plane" else DEPTH_MEMBERS)["8"]
         side = 12 if self.tiny else 256
-        before = dict(self._tile()) if tile else {}
-        if tile:
-            self._tile().update(tile)
+        before = TritonConvolution.tile
+        TritonConvolution.tile = tile or before
         try:
             with torch.inference_mode(), turned_network.full_float32(style.search):
                 network = TurnedNetwork(model, turns, self.device, style)
                 images = torch.rand(network.together(side, side, style.pixels), side, side, device=self.device)
                 seconds = self.median(lambda: network(images), 5, 0.3)
         finally:
-            if tile:
-                self._tile().update(before)
+            TritonConvolution.tile = before
         operations = 2 * images.numel() * network.architecture.multiply_accumulates * len(turns)
         content = {"seconds": seconds, "seconds_a_pixel": seconds / images.numel(), "TFLOPs": operations / seconds / TFLOP, "slices": len(images), "raced": network.raced}
         if self.cuda and style.graphs and not network._graphs:

@@ -6,9 +6,10 @@ slices at a time while the next is computed.  What is added to a network's corre
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -29,7 +30,7 @@ from .turned_network import Style, TurnedNetwork, full_float32
 
 _BASE, _OUTSIDE = "cubic", "linear"
 _MEMBERS = {"plane": PLANE_MEMBERS, "depth": DEPTH_MEMBERS}
-_STAGING_BYTES = 1 << 25
+_STAGING_BYTES = 1 << 23
 _MOST_QUEUED = 3
 _SLOW_CHUNK_SECONDS = 0.2  # then only one chunk waits for another, so that a stop comes soon
 _PIXEL_BYTES = 2048  # of a chunk, generously: maps of 32 channels, the members, the library's own space
@@ -74,7 +75,7 @@ class DeviceChain:
         Raises:
             MemoryError: it did not fit.
         """
-        with memory_errors(), full_float32(self.style.search):
+        with memory_errors(), full_float32(self.style.search), _working_on(self.device):
             normalised = _normalised(_sent(cut(source, chain[0].needed), self.device), intensities)
             volume = normalised.clamp(0.0, intensities.ceiling)
             outside = normalised.sub_(volume)
@@ -129,7 +130,7 @@ def run_on_device(
     """
     count = 0
 
-    def begin() -> Iterator[tuple[Any, ...]]:
+    def begin() -> Generator[tuple[Any, ...]]:
         nonlocal count
         runtime, count = engine.runtime, 0
         if not getattr(runtime, "block_share", 0):
@@ -230,6 +231,19 @@ def _matrix(length: int, factor: int, kernel: str, like: Tensor) -> Tensor:
     return torch.from_numpy(sampling_matrix(length, length * factor, kernel).astype(np.float32)).to(like.device)
 
 
+@contextlib.contextmanager
+def _working_on(device: torch.device) -> Iterator[None]:
+    """Of several cards this one; afterwards, also after a stop, nothing of the work is still on its way."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device):
+        try:
+            yield
+        finally:
+            torch.cuda.synchronize(device)
+
+
 class _Finish:
     """From network units to the result's numbers, what lay outside the trained range added.
 
@@ -286,7 +300,7 @@ def _sent(block: np.ndarray, device: torch.device) -> tuple[Tensor, str]:
     if device.type != "cuda":
         return torch.from_numpy(np.ascontiguousarray(bits)).to(device), block.dtype.name
     count = max(1, min(len(bits), _STAGING_BYTES // max(1, bits[0].nbytes)))
-    staging = [torch.from_numpy(np.empty((count, *bits.shape[1:]), bits.dtype)).pin_memory() for _ in range(2)]
+    staging = [torch.from_numpy(np.empty((count, *bits.shape[1:]), bits.dtype)).pin_memory() for _ in range(1 if count == len(bits) else 2)]
     sent = torch.empty(bits.shape, dtype=staging[0].dtype, device=device)
     events = [torch.cuda.Event(), torch.cuda.Event()]
     for number, start in enumerate(range(0, len(bits), count)):

@@ -5,15 +5,32 @@ Used only where a race on the card shows that they are right and faster (:class:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 _BLOCK = 4096
-#: pixels, warps and stages of a program of the convolution
-TILE = {"BLOCK": 128, "num_warps": 4, "num_stages": 4}
 _MOST_NUMBERS = 1 << 31
+_WIDE_CHUNK, _NARROW_CHUNK = 32, 16  # input channels of a product
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What a program of the convolution computes, and how.
+
+    Attributes:
+        rows, columns: pixels, powers of two.
+        warps: of the program.
+        stages: loads are so many products ahead, past the first cache; 1: through it, where neighbouring taps find each other's pixels.
+    """
+
+    rows: int = 1
+    columns: int = 128
+    warps: int = 4
+    stages: int = 4
 
 
 def add_with_bias(skip: Tensor, features: Tensor, bias: Tensor) -> Tensor:
@@ -31,10 +48,11 @@ def add_with_bias(skip: Tensor, features: Tensor, bias: Tensor) -> Tensor:
 
 
 def fits(features: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`convolve` takes the layer: widths that are powers of two from 16 on."""
+    """Whether :func:`convolve` takes the layer."""
     outputs, inputs = weight.shape[:2]
     return (
-        all(count >= 16 and count & (count - 1) == 0 for count in (inputs, outputs))
+        inputs % _NARROW_CHUNK == 0
+        and outputs % 8 == 0
         and features.dtype == weight.dtype == torch.float16
         and features.is_contiguous(memory_format=torch.channels_last)
         and weight.is_contiguous(memory_format=torch.channels_last)
@@ -42,24 +60,29 @@ def fits(features: Tensor, weight: Tensor) -> bool:
     )
 
 
-def convolve(features: Tensor, weight: Tensor, bias: Tensor, relu: bool = False, skip: Tensor | None = None) -> Tensor:
+def convolve(features: Tensor, weight: Tensor, bias: Tensor, tile: Tile, relu: bool = False, skip: Tensor | None = None) -> Tensor:
     """3x3 convolution with zero padding and bias, then ReLU or a sum with ``skip``, in float32 until the end.
 
     Args:
         features: (N, C, H, W) float16, channels last; see :func:`fits`.
         weight: (outputs, C, 3, 3) float16, channels last.
         bias: (outputs,) float16.
+        tile: see :class:`Tile`.
         relu: negative results become zero.
         skip: (N, outputs, H, W); the result is written into it.
     """
     count, inputs, height, width = features.shape
     outputs = weight.shape[0]
-    result = skip if skip is not None else torch.empty((count, outputs, height, width), dtype=features.dtype, device=features.device, memory_format=torch.channels_last)
+    result = skip
+    if result is None:
+        result = torch.empty((count, outputs, height, width), dtype=features.dtype, device=features.device, memory_format=torch.channels_last)
     if not result.is_contiguous(memory_format=torch.channels_last):
         raise ValueError("the channels of the skip do not lie together")
-    pixels = count * height * width
-    _convolution[(triton.cdiv(pixels, TILE["BLOCK"]),)](
-        features, weight, bias, result, height, width, pixels, INPUTS=inputs, OUTPUTS=outputs, RELU=relu, SKIP=skip is not None, **TILE
+    grid = (count * triton.cdiv(height, tile.rows) * triton.cdiv(width, tile.columns),)
+    _convolution[grid](
+        features, weight, bias, result, height, width,
+        INPUTS=inputs, CHUNK=_WIDE_CHUNK if inputs % _WIDE_CHUNK == 0 else _NARROW_CHUNK, OUTPUTS=outputs, WIDE=triton.next_power_of_2(max(16, outputs)),
+        RELU=relu, SKIP=skip is not None, ROWS=tile.rows, COLUMNS=tile.columns, num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
     return result
 
@@ -75,28 +98,38 @@ def _add(skip, features, bias, count, CHANNELS: tl.constexpr, BLOCK: tl.constexp
 
 @triton.jit
 def _convolution(
-    features, weight, bias, result, height, width, pixels,
-    INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, RELU: tl.constexpr, SKIP: tl.constexpr, BLOCK: tl.constexpr,
+    features, weight, bias, result, height, width,
+    INPUTS: tl.constexpr, CHUNK: tl.constexpr, OUTPUTS: tl.constexpr, WIDE: tl.constexpr,
+    RELU: tl.constexpr, SKIP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """A program computes BLOCK pixels that follow each other in memory, a product a tap."""
-    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = place < pixels
-    column = place % width
-    row = (place // width) % height
-    inputs = tl.arange(0, INPUTS)
-    outputs = tl.arange(0, OUTPUTS)
-    total = tl.zeros((BLOCK, OUTPUTS), dtype=tl.float32)
-    for tap in range(9):
-        down = tap // 3 - 1
-        along = tap % 3 - 1
-        valid = inside & (row + down >= 0) & (row + down < height) & (column + along >= 0) & (column + along < width)
-        near = tl.load(features + (place + down * width + along)[:, None] * INPUTS + inputs[None, :], mask=valid[:, None], other=0.0)
-        kernel = tl.load(weight + outputs[None, :] * (9 * INPUTS) + tap * INPUTS + inputs[:, None])
+    """A program computes ROWS x COLUMNS pixels of an image, a product for each tap and chunk of input channels."""
+    across = tl.cdiv(width, COLUMNS)
+    down = tl.cdiv(height, ROWS)
+    program = tl.program_id(0)
+    image = program // (across * down)
+    pixel = tl.arange(0, ROWS * COLUMNS)
+    row = program // across % down * ROWS + pixel // COLUMNS
+    column = program % across * COLUMNS + pixel % COLUMNS
+    inside = (row < height) & (column < width)
+    place = (image * height + row) * width + column
+    inputs = tl.arange(0, CHUNK)
+    outputs = tl.arange(0, WIDE)
+    total = tl.zeros((ROWS * COLUMNS, WIDE), dtype=tl.float32)
+    CHUNKS: tl.constexpr = INPUTS // CHUNK
+    for number in range(9 * CHUNKS):
+        tap = number // CHUNKS
+        channels = number % CHUNKS * CHUNK + inputs
+        dy = tap // 3 - 1
+        dx = tap % 3 - 1
+        valid = inside & (row + dy >= 0) & (row + dy < height) & (column + dx >= 0) & (column + dx < width)
+        near = tl.load(features + (place + dy * width + dx)[:, None] * INPUTS + channels[None, :], mask=valid[:, None], other=0.0)
+        kernel = tl.load(weight + outputs[None, :] * (9 * INPUTS) + tap * INPUTS + channels[:, None], mask=outputs[None, :] < OUTPUTS, other=0.0)
         total = tl.dot(near, kernel, total)
-    total += tl.load(bias + outputs).to(tl.float32)[None, :]
+    total += tl.load(bias + outputs, mask=outputs < OUTPUTS, other=0.0).to(tl.float32)[None, :]
     where = place[:, None] * OUTPUTS + outputs[None, :]
+    mask = inside[:, None] & (outputs[None, :] < OUTPUTS)
     if RELU:
         total = tl.maximum(total, 0.0)
     if SKIP:
-        total += tl.load(result + where, mask=inside[:, None]).to(tl.float32)
-    tl.store(result + where, total.to(result.dtype.element_ty), mask=inside[:, None])
+        total += tl.load(result + where, mask=mask, other=0.0).to(tl.float32)
+    tl.store(result + where, total.to(result.dtype.element_ty), mask=mask)

@@ -24,7 +24,7 @@ from ..networks.georgescu import sub_pixel
 from ..weights import Model, load_network
 
 _FILTERS = 32  # what `pixels` is counted for
-_ALIGNED = 8  # channels of half precision come in eights
+_INPUTS, _OUTPUTS = 16, 8  # channels of half precision come in multiples of these
 _RACE_ROUNDS = 3
 _KEPT_GRAPHS = 12
 _AGREEMENT = {torch.float16: 2e-2, torch.float32: 1e-4}  # of a candidate with the plain form, of the largest value
@@ -98,21 +98,37 @@ class FusedAddConvolution(FusedConvolution):
 
 
 class TritonConvolution(FusedAddConvolution):
-    """Wide layers whole in Triton: the convolution, bias, ReLU or skip."""
+    """Layers whole in Triton: the convolution, bias, ReLU or skip; loads run ahead of the products."""
+
+    tile: dict[str, int] = {"rows": 1, "columns": 128, "warps": 4, "stages": 4}
 
     def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        from .triton_layers import convolve, fits
+        made = self._convolved(features, weight, bias, relu=True)
+        return super().relu(features, weight, bias) if made is None else made
 
-        return convolve(features, weight, bias, relu=True) if fits(features, weight) else super().relu(features, weight, bias)
+    def linear(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        made = self._convolved(features, weight, bias)
+        return super().linear(features, weight, bias) if made is None else made
 
     def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        from .triton_layers import convolve, fits
+        made = self._convolved(features, weight, bias, skip=skip)
+        return super().add(skip, features, weight, bias) if made is None else made
 
-        return convolve(features, weight, bias, skip=skip) if fits(features, weight) else super().add(skip, features, weight, bias)
+    def _convolved(self, features: Tensor, weight: Tensor, bias: Tensor, **end: Any) -> Tensor | None:
+        from .triton_layers import Tile, convolve, fits
+
+        return convolve(features, weight, bias, Tile(**self.tile), **end) if fits(features, weight) else None
+
+
+class CachedTritonConvolution(TritonConvolution):
+    """The same over patches of an image, through the cache that lies beside the arithmetic."""
+
+    tile = {"rows": 8, "columns": 32, "warps": 8, "stages": 1}
 
 
 CONVOLUTIONS: dict[str, type[PlainConvolution]] = {
-    "plain": PlainConvolution, "fused": FusedConvolution, "fused-add": FusedAddConvolution, "triton": TritonConvolution,
+    "plain": PlainConvolution, "fused": FusedConvolution, "fused-add": FusedAddConvolution,
+    "triton": TritonConvolution, "triton-cached": CachedTritonConvolution,
 }  # fmt: skip
 
 
@@ -176,16 +192,14 @@ class TurnedNetwork:
         prepared = self._prepared(images)
         members = [self._member(prepared, layers, self.convolution or PlainConvolution()) for layers in self._members]
         median = _median_in_float(members)
-        if isinstance(self.architecture, EDSRArchitecture):
-            return sub_pixel(median[:, : self.architecture.phases].float(), self.architecture.factors)[:, 0]
-        return median[:, 0].float()
+        return sub_pixel(median, self.architecture.factors)[:, 0] if isinstance(self.architecture, EDSRArchitecture) else median[:, 0]
 
     def _prepared(self, images: Tensor) -> Tensor:
         """(N, channels, H, W): in single precision the slices; in half their nearest float16, the rest, and zeros."""
         if not self.style.half:
             return images[:, None].contiguous(memory_format=self._format)
         nearest = images.half()
-        prepared = torch.zeros((len(images), _ALIGNED, *images.shape[1:]), dtype=torch.float16, device=images.device).contiguous(memory_format=self._format)
+        prepared = torch.empty((len(images), _INPUTS, *images.shape[1:]), dtype=torch.float16, device=images.device, memory_format=self._format).zero_()
         prepared[:, 0] = nearest
         prepared[:, 1] = images - nearest.float()
         return prepared
@@ -200,7 +214,7 @@ class TurnedNetwork:
             for block in range(self.architecture.blocks):
                 inner = by.relu(features, *layers[f"blocks.{block}.0"])
                 features = by.add(features, inner, *layers[f"blocks.{block}.1"])
-            return by.linear(features, *layers["tail"])
+            return by.linear(features, *layers["tail"])[:, : self.architecture.phases]
         phases = self._trunk(prepared, layers, "low", 5, by)
         intermediate = sub_pixel(torch.relu_(functional.conv2d(phases.float(), *layers["low.5"], padding=1)), self.architecture.factors)
         if not self.architecture.has_intermediate:
@@ -227,7 +241,7 @@ class TurnedNetwork:
                 weight, bias = _turned_phases(weight, bias, self.architecture.factors, turn)
             image_valued = name == "low.5" or name == "high.3"
             if self.style.half:
-                weight, bias = _in_eights(weight if image_valued else _rounded(weight), bias, outputs=not image_valued)
+                weight, bias = _filled(weight if image_valued else _rounded(weight), bias, outputs=not image_valued)
             dtype = torch.float32 if image_valued else self.style.dtype
             layers[name] = (weight.to(self._device, dtype).contiguous(memory_format=self._format), bias.to(self._device, dtype))
         return layers
@@ -339,9 +353,9 @@ def _rounded(weight: Tensor) -> Tensor:
     return torch.zeros_like(taps).scatter_(2, order, rounded).reshape(weight.shape)
 
 
-def _in_eights(weight: Tensor, bias: Tensor, outputs: bool) -> tuple[Tensor, Tensor]:
-    """Channels filled with zeros to a multiple of eight; an only input channel is there twice, for the slices and what float16 leaves out."""
+def _filled(weight: Tensor, bias: Tensor, outputs: bool) -> tuple[Tensor, Tensor]:
+    """Channels filled with zeros to what a card multiplies together; an only input channel is there twice, for the slices and what float16 leaves out."""
     if weight.shape[1] == 1:
         weight = weight.repeat(1, 2, 1, 1)
-    inputs, more = -weight.shape[1] % _ALIGNED, -weight.shape[0] % _ALIGNED if outputs else 0
+    inputs, more = -weight.shape[1] % _INPUTS, -weight.shape[0] % _OUTPUTS if outputs else 0
     return functional.pad(weight, (0, 0, 0, 0, 0, inputs, 0, more)), functional.pad(bias, (0, more))
