@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import struct
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from lines import Lines, rehearse_on_the_processor, texture
-
 from superres3d.engine import Engine
 from superres3d.ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, Turn
 from superres3d.intensity import intensity_scale
@@ -357,7 +357,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/gpu/out"))
-    parser.add_argument("--work", type=Path, help="folder for the files of the CT; none: beside the results, removed afterwards")
+    parser.add_argument("--work", type=Path, help="folder for the files of the CT; none: a temporary one")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--budget", type=float, default=100.0, help="seconds")
@@ -369,7 +369,7 @@ def main() -> None:
     lines.step("ceilings", bench.ceilings)
     lines.step("2x best", lambda: bench.whole("2x best", 2, "best"))
     lines.step("4x best", lambda: bench.whole("4x best", 4, "best"))
-    lines.step("CT file to file", lambda: bench.file_to_file(given.work or given.out))
+    lines.step("CT file to file", lambda: bench.file_to_file(given.work or Path(tempfile.mkdtemp())))
     lines.step("2x fast", lambda: bench.whole("2x fast", 2, "fast"), needs=30)
     lines.step("4x fast", lambda: bench.whole("4x fast", 4, "fast"), needs=30)
     best = bench.variants(lines)

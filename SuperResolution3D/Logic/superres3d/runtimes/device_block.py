@@ -208,7 +208,7 @@ def _gathered(chunks: Iterator[Chunk], keep: Region, network: TurnedNetwork, vol
 
 def _given(chunks: Iterator[Chunk], pixels: int) -> Iterator[Chunk]:
     """A volume that comes as a whole in the end, some slices at a time."""
-    for share, place, whole in chunks:
+    for share, _, whole in chunks:
         yield share, None, None
         if whole is not None:
             count = max(1, 4 * pixels // prod(whole.shape[1:]))
