@@ -10,11 +10,13 @@ slices with the same networks, and the forms of the convolution.  Results are JS
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from superres3d.volume import Volume
 from superres3d.weights import Model, architecture_of, find_model, load_network
 
 TFLOP = 1e12
+_WRITERS, _PIECE = 8, 32 << 20
 TINY = (4, 10, 12)
 #: rows, columns, warps and stages of a program of the convolution in Triton
 TILES = ((1, 128, 4, 4), (1, 128, 4, 3), (4, 32, 4, 3), (8, 32, 8, 3), (4, 32, 4, 1), (8, 32, 8, 1), (8, 16, 4, 1), (8, 32, 4, 1), (16, 16, 8, 1))
@@ -341,9 +344,11 @@ def write_nifti(path: Path, voxels: np.ndarray, spacing: Sequence[float]) -> Non
     struct.pack_into("<8f", header, 76, 1.0, *spacing, 0, 0, 0, 0)
     struct.pack_into("<3f", header, 108, 352.0, 1.0, 0.0)  # offset of the voxels, slope, intercept
     header[344:348] = b"n+1\0"
-    with path.open("wb") as file:
-        file.write(header)
-        voxels.tofile(file)
+    path.write_bytes(header)
+    content = memoryview(np.ascontiguousarray(voxels)).cast("B")
+    with path.open("r+b") as file, ThreadPoolExecutor(_WRITERS) as pool:
+        starts = range(0, len(content), _PIECE)
+        list(pool.map(lambda start: os.pwrite(file.fileno(), content[start : start + _PIECE], len(header) + start), starts))
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
