@@ -148,7 +148,7 @@ def _compute(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watc
         stages = [SubPixelStage(engine, plan.models["volume"], plan.preset.ensemble, factors, plan.feature_bytes)]
     else:
         stages = make_stages(plan.models, plan.preset.ensemble, engine)
-    return _run(voxels, plan, stages, intensity_scale(voxels, plan.modality), watch)
+    return _run(voxels, plan, stages, intensity_scale(voxels, plan.modality), watch, engine)
 
 
 def _run_whole(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watch) -> np.ndarray:
@@ -194,12 +194,18 @@ def _run_to_distance(voxels: np.ndarray, plan: Plan, engine: Engine | None, watc
 
 
 def _run(
-    voxels: np.ndarray, plan: Plan, stages: Sequence[Stage], intensities: IntensityScale | None, watch: _Watch
+    voxels: np.ndarray, plan: Plan, stages: Sequence[Stage], intensities: IntensityScale | None, watch: _Watch, engine: Engine | None = None
 ) -> tuple[np.ndarray, int]:
     """Run the chain block by block into an array of the result's size and dtype."""
     result = np.empty(plan.output_shape, voxels.dtype)
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
+    if engine and plan.method.kind == "two-stage" and not plan.consistency and getattr(engine.runtime, "block_share", 0):
+        from .runtimes.device_block import run_on_device
+
+        count = run_on_device(plan.models, plan.preset.ensemble, stages, source, target, intensities, engine, watch)
+        if count:
+            return result, count
     factors = (plan.through_plane, plan.in_plane, plan.in_plane)
     size = choose_block(stages, source.shape, plan.working_bytes)
     regions = list(blocks(source.shape, size))

@@ -14,13 +14,15 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 
-from .dicom import read_dicom_series
 from .errors import InputError, ResourceError
 from .files import check_output_folder
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _MOST_LABELS, _LABEL_EQUALITY = 256, 0.8
@@ -78,6 +80,8 @@ def read_volume(path: str | os.PathLike) -> Volume:
     if not path.exists():
         raise InputError(f"{path} does not exist; give a NIfTI, NRRD or MetaImage file or a DICOM folder.")
     if path.is_dir():
+        from .dicom import read_dicom_series
+
         image, modality = read_dicom_series(path)
     else:
         image, modality = _read_file(path)
@@ -100,6 +104,8 @@ def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
     if "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{name} holds complex numbers; give its magnitude.")
     direction = np.asarray(image.GetDirection()).reshape(3, 3)
+    import SimpleITK as sitk
+
     volume = Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), direction, modality)
     return accepted(volume, name)
 
@@ -198,6 +204,8 @@ def write_volume(volume: Volume, path: str | os.PathLike, metadata: dict[str, st
         InputError: see :func:`check_writable`.
         ResourceError: the disk is full or the write failed.
     """
+    import SimpleITK as sitk
+
     path = check_writable(path)
     image = to_image(volume)
     for key, value in (metadata or {}).items():
@@ -218,6 +226,8 @@ def write_volume(volume: Volume, path: str | os.PathLike, metadata: dict[str, st
 
 def to_image(volume: Volume) -> sitk.Image:
     """The volume as a SimpleITK image (shares no memory)."""
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(volume.voxels)
     image.SetSpacing(volume.spacing)
     image.SetOrigin(volume.origin)
@@ -239,6 +249,8 @@ def _check_complete(path: Path, voxel_bytes: int, compressed: bool) -> None:
 
 
 def _read_file(path: Path) -> tuple[sitk.Image, str]:
+    import SimpleITK as sitk
+
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:

@@ -13,10 +13,12 @@ from ..weights import Model, load_network, load_volume_network
 from . import VOLUME_BYTES, Alive, Stopped, VolumeNetwork
 from .parted_volume import volume_network
 from .tiled import TiledNetwork, memory_errors
+from .turned_network import Style, full_float32
 
 _MAP_FLOATS = {"cpu": 1 << 22, "mps": 1 << 25, "cuda": 1 << 27}
 _SMALLEST_MAP_FLOATS = 1 << 18
 _SMALL_BYTES = 1 << 28
+_BLOCK_SHARE = 0.5
 
 
 class PyTorchRuntime:
@@ -25,6 +27,11 @@ class PyTorchRuntime:
     Args:
         device: "cpu", "cuda:<n>" or "mps".
         half: use float16 on a CUDA device; the scan itself stays float32, only the networks' correction is rounded.
+
+    Attributes:
+        block_share: of the free memory that a block on the device may take (see :mod:`.device_block`); 0: stages come and go one by one.
+        style: how a block is computed.
+        chunk_pixels: how much of it at once.
     """
 
     def __init__(self, device: str, half: bool = False):
@@ -36,6 +43,9 @@ class PyTorchRuntime:
         self.workers = torch.get_num_threads() if self.kind == "cpu" else 1
         self.map_floats = _MAP_FLOATS[self.kind]
         self.volume_bytes = VOLUME_BYTES
+        self.style = Style(half=self.precision == "float16")
+        self.block_share = _BLOCK_SHARE if self.kind == "cuda" else 0.0
+        self.chunk_pixels = self.style.pixels
 
     def load(self, model: Model):
         net = load_network(model).to(self.device, memory_format=torch.channels_last)
@@ -49,7 +59,7 @@ class PyTorchRuntime:
 
         @torch.inference_mode()
         def infer(draw: Callable[..., Tensor], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
-            with memory_errors(), torch.autocast(self.kind, torch.float16, enabled=half):
+            with memory_errors(), full_float32(), torch.autocast(self.kind, torch.float16, enabled=half):
                 windows = [torch.from_numpy(array)[None].to(self.device) for array in inputs]
                 return net.part(draw, *windows)[0].float().cpu().numpy()
 
@@ -64,6 +74,8 @@ class PyTorchRuntime:
             return None
         self.map_floats //= 2
         self.volume_bytes //= 2
+        self.block_share /= 2
+        self.chunk_pixels //= 2
         self.close()
         return f"{self.device} ran out of memory; went on with smaller tiles."
 
@@ -95,7 +107,7 @@ class DeviceNetwork:
 
     @torch.inference_mode()
     def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive) -> np.ndarray:
-        with memory_errors():
+        with memory_errors(), full_float32():
             source = self._upload(images)
             members = []
             for turn in turns:
