@@ -3,8 +3,8 @@
 
     python Testing/Benchmarks/gpu/run.py --out OUT --budget 520 fast:90 train=mr.pack:300,--batch,8+right=references:70 told=mr.pack:90
 
-A step that fails or takes too long is ended and the next one begins; what a step has written by then is kept.  At the end OUT holds a folder of small files
-and ``trained.tar`` with the weights and states of all trainings, cut into parts of at most 15 MiB.  ``--device cpu --tiny`` rehearses all of it.
+A step that fails or takes too long is ended and the next one begins; what a step has written by then is kept.  At the end OUT holds
+``logs.tar`` and ``trained.tar``, the weights and states of all trainings, cut into parts of at most 15 MiB.  ``--device cpu --tiny`` rehearses all of it.
 """
 
 from __future__ import annotations
@@ -101,10 +101,12 @@ def main(
             continue
         for ended in run(entry, left, work, device, tiny):
             print(json.dumps(ended), flush=True)
-    for path in sorted(work.iterdir()):
-        if path.is_file() and path.stat().st_size < 1 << 20:
-            (out / path.name).write_bytes(path.read_bytes())
-            print(f"--- {path.name}\n" + path.read_text(errors="replace")[-5000:], flush=True)
+    logs = [path for path in sorted(work.iterdir()) if path.is_file() and path.suffix in (".txt", ".jsonl")]
+    with tarfile.open(out / "logs.tar", "w") as tar:
+        for path in logs:
+            tar.add(path, path.name)
+    for path in logs:
+        print(f"--- {path.name}\n" + path.read_text(errors="replace")[-2500:], flush=True)
     collect(work, out)
 
 

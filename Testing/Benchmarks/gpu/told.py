@@ -28,7 +28,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pack
-from samples import FREQUENCIES, Degrader, DeviceScans, Factors, Losses
+from samples import FREQUENCIES, Degrader, DeviceScans, Losses
 from superres3d.networks.edsr import EDSR
 from train import _cubic, _with_reduced
 
