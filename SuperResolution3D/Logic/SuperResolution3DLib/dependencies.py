@@ -18,6 +18,8 @@ from typing import Protocol
 from slicer.i18n import tr as _
 from superres3d.errors import DeviceError
 
+from .request import Request
+
 REQUESTER = "SuperResolution3D"
 MINIMUM_TORCH = "2.2"
 
@@ -27,6 +29,19 @@ class Installer(Protocol):
 
     def ensure_packages(self, requirements: Path) -> None: ...
     def ensure_torch(self, minimum: str) -> None: ...
+
+
+def ensure_packages_for(request: Request, resources: Path, installer: Installer) -> None:
+    """What a run needs (DeviceError with what to do).
+
+    Args:
+        request: the run.
+        resources: folder of the requirements files.
+        installer: installs, or refuses.
+    """
+    installer.ensure_packages(resources / ("requirements-networks.txt" if request.catalogued.networks else "requirements.txt"))
+    if request.needs_torch:
+        installer.ensure_torch(MINIMUM_TORCH)
 
 
 def missing_packages(requirements: Path) -> list[str]:

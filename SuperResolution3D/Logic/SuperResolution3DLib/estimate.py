@@ -78,6 +78,14 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     )  # fmt: skip
 
 
+def estimate_text(facts: VolumeFacts, request: Request, temporary_folder: str | None = None) -> str:
+    """:func:`estimate` in words, or that it must wait for a package (the same errors but ImportError)."""
+    try:
+        return estimate(facts, request, temporary_folder).text()
+    except ImportError as error:
+        return _("The estimate needs the Python package {name}, which is installed with the first Apply.").format(name=error.name)
+
+
 def _check_memory(needed: int) -> None:
     import psutil
 
