@@ -378,6 +378,7 @@ def test_reload_replaces_the_helper_packages(panel, monkeypatch):
     try:
         panel.widget.onReload()
         assert reloaded == ["SuperResolution3D"]
+        assert "SuperResolution3DLib.sections.run" in known and not known.keys() & sys.modules.keys()
         import SuperResolution3DLib.worker as after
 
         assert after is not before
