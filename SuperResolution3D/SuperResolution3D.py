@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import qt
 import slicer
@@ -32,6 +32,12 @@ if _LOGIC_FOLDER not in sys.path:
 
 from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Orientation, Preset, Scale  # noqa: E402
 
+if TYPE_CHECKING:
+    from SuperResolution3DLib.dependencies import Installer
+    from SuperResolution3DLib.job import Finished, Job, Outputs
+    from SuperResolution3DLib.request import Request
+    from SuperResolution3DLib.run import PanelRun
+
 _HOMEPAGE = "https://github.com/SuperResolution3D/SlicerSuperResolution3D"
 _CITATION = (
     "Georgescu M-I, Ionescu RT, Verga N. Convolutional Neural Networks with Intermediate Loss for 3D Super-Resolution "
@@ -42,7 +48,7 @@ _CITATION = (
 class SuperResolution3D(ScriptedLoadableModule):
     """Registration of the module."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("Super-Resolution 3D")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering")]
@@ -105,10 +111,10 @@ class SuperResolution3DParameterNode:
 class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Life cycle of the panel; what it shows and does is in SuperResolution3DLib.panel."""
 
-    def __init__(self, parent=None) -> None:
+    def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self._parameterNode = None
+        self._parameterNode: Any = None
         self._parameterNodeGuiTag = None
 
     def setup(self) -> None:
@@ -153,12 +159,12 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
-    def onSceneStartClose(self, caller, event) -> None:
+    def onSceneStartClose(self, caller: Any, event: str) -> None:
         """The volumes are about to go."""
         self.panel.close_scene()
         self.setParameterNode(None)
 
-    def onSceneEnd(self, caller, event) -> None:
+    def onSceneEnd(self, caller: Any, event: str) -> None:
         """The scene was closed, or another one was loaded: its choices count now."""
         if self.parent.isEntered:
             self.initializeParameterNode()
@@ -198,8 +204,10 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
     >>> finished.result.GetName(), finished.report["seconds"]["total"]
     """
 
-    def getParameterNode(self) -> SuperResolution3DParameterNode:
-        return SuperResolution3DParameterNode(super().getParameterNode())
+    def getParameterNode(self) -> Any:
+        """The :class:`SuperResolution3DParameterNode` of the scene; made where there is none."""
+        wrapper: Any = SuperResolution3DParameterNode  # the decorator gives it a constructor
+        return wrapper(super().getParameterNode())
 
     def upscale(
         self, inputVolume: vtkMRMLScalarVolumeNode, scale: int | None = None, axes: str | None = None,
@@ -207,7 +215,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         memoryLimit: float | None = None, compare: bool = False,
         outputVolume: vtkMRMLScalarVolumeNode | None = None, comparisonVolume: vtkMRMLScalarVolumeNode | None = None,
         progress: Callable[[str, float, float | None], None] | None = None, sliceSpacing: float | None = None, consistency: int = 0,
-    ):  # fmt: skip
+    ) -> "Finished":  # fmt: skip
         """Upscale a volume and wait for the result.
 
         :param inputVolume: scalar volume; of a sequence, the current frame.
@@ -245,26 +253,28 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         tell = progress or (lambda stage, share, secondsLeft: None)
         return run_and_wait(self._job(inputVolume, request, outputs), lambda event: tell(event.stage, event.share, event.seconds_left))
 
-    def check(self, inputVolume, request, outputs) -> None:
+    def check(self, inputVolume: vtkMRMLScalarVolumeNode | None, request: "Request", outputs: "Outputs") -> None:
         """Refuse choices that cannot be run (InputError)."""
         from SuperResolution3DLib.job import check_choices
 
         check_choices(inputVolume, request, outputs)
 
-    def estimate(self, inputVolume, request) -> str:
+    def estimate(self, inputVolume: vtkMRMLScalarVolumeNode, request: "Request") -> str:
         """What a run takes, in words (a SuperResolutionError says why it does not fit)."""
         from SuperResolution3DLib.checks import volume_facts
         from SuperResolution3DLib.estimate import estimate_text
 
         return estimate_text(volume_facts(inputVolume), request, self._temporaryFolder())
 
-    def ensureDependencies(self, request, installer) -> None:
+    def ensureDependencies(self, request: "Request", installer: "Installer") -> None:
         """The Python packages that a run needs (DeviceError with what to do)."""
         from SuperResolution3DLib.dependencies import ensure_packages_for
 
         ensure_packages_for(request, Path(_LOGIC_FOLDER).parent / "Resources", installer)
 
-    def start(self, inputVolume, request, outputs, onProgress, onSuccess, onFailure):
+    def start(
+        self, inputVolume: vtkMRMLScalarVolumeNode | None, request: "Request", outputs: "Outputs", onProgress: Callable, onSuccess: Callable, onFailure: Callable
+    ) -> "PanelRun":
         """Start a run under the event loop; returns an object with ``cancel()`` and ``abort()``."""
         from SuperResolution3DLib.qtrunner import QtRunner
         from SuperResolution3DLib.run import PanelRun
@@ -275,7 +285,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         run.start()
         return run
 
-    def _job(self, inputVolume, request, outputs):
+    def _job(self, inputVolume: vtkMRMLScalarVolumeNode | None, request: "Request", outputs: "Outputs") -> "Job":
         from SuperResolution3DLib.job import Job
 
         return Job(slicer.mrmlScene, inputVolume, request, outputs, self._temporaryFolder())
@@ -290,9 +300,11 @@ class SuperResolution3DTest(ScriptedLoadableModuleTest):
     """Reload and Test: a tiny volume end to end, by interpolation, and by the networks where their packages are installed."""
 
     def setUp(self) -> None:
+        """Start from an empty scene."""
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
+        """All steps; the first that fails ends the test."""
         from SuperResolution3DLib.selftest import SelfTest
 
         steps = SelfTest(self, SuperResolution3DLogic())

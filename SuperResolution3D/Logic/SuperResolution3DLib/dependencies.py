@@ -79,6 +79,7 @@ class NoInstaller:
     """For scripts: says what is missing and changes nothing."""
 
     def ensure_packages(self, requirements: Path) -> None:
+        """Refuse if one of the small packages is missing or too old (DeviceError)."""
         missing = missing_packages(requirements)
         if missing:
             raise DeviceError(
@@ -87,6 +88,7 @@ class NoInstaller:
             )  # fmt: skip
 
     def ensure_torch(self, minimum: str) -> None:
+        """Refuse if torch is missing or too old (DeviceError)."""
         if not torch_is_usable(installed_version("torch")):
             raise DeviceError(_("A graphics card needs PyTorch {minimum} or newer, which is not installed; install it with the module PyTorch Util, or use the device auto or cpu.").format(minimum=minimum))
 

@@ -71,9 +71,8 @@ class MethodSection:
             for control in (f"{name}Label", f"{name}ComboBox"):
                 getattr(self._ui, control).enabled = method.networks
         self._ui.consistencyCheckBox.enabled = self._state.can_be_consistent
-        for box, choices in ((self._ui.presetComboBox, Preset), (self._ui.ensembleComboBox, Ensemble)):
-            for index in range(box.count):
-                box.setItemText(index, list(choices)[index].label(method.volumetric))
+        _name_items(self._ui.presetComboBox, [preset.label(method.volumetric) for preset in Preset])
+        _name_items(self._ui.ensembleComboBox, [ensemble.label(method.volumetric) for ensemble in Ensemble])
 
     def _show_device(self) -> None:
         box, device = self._ui.deviceComboBox, self._state.parameters.device
@@ -89,3 +88,8 @@ class MethodSection:
         parameters = self._state.editable
         if parameters:
             parameters.device = text.strip() or "auto"
+
+
+def _name_items(box: Any, labels: list[str]) -> None:
+    for index in range(box.count):
+        box.setItemText(index, labels[index])
