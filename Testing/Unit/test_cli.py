@@ -168,6 +168,16 @@ def test_info_tells_what_it_would_take(source, models):
     assert "guessed" in run_cli("info", source).stdout
 
 
+def test_help_names_every_command_and_option():
+    text = run_cli("--help").stdout
+    places = [text.index(f"{command}  ") for command in ("upscale", "methods", "info", "train", "evaluate", "demo")]
+    assert places == sorted(places)
+    text = run_cli("upscale", "--help", COLUMNS="200").stdout
+    for words in ("best|balanced|fast", "default: best]", "all|in-plane|through-plane", "default: two-stage-residual]", "(2, or what the method is made for)"):
+        assert words in text
+    assert "--stop-with-parent" not in text  # the panel's
+
+
 def test_methods_lists_the_catalogue():
     listed = json.loads(run_cli("methods", "--json").stdout)
     assert {"two-stage-residual", "georgescu2020", "lanczos"} <= {method["name"] for method in listed["methods"]}
