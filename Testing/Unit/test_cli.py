@@ -111,9 +111,13 @@ def test_a_defect_of_a_command_shows_its_traceback(capsys):
 def test_a_failure_removes_what_was_begun_and_nothing_else(tmp_path):
     outputs = Outputs(tmp_path / "new.nii", tmp_path / "old.nii", tmp_path / "never.json")
     outputs.comparison.write_text("from yesterday")
-    with pytest.raises(KeyboardInterrupt), outputs.all_or_none():
+
+    def interrupted():
         outputs.result.touch()
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), outputs.all_or_none():
+        interrupted()
     assert names(tmp_path) == ["old.nii"]
     with outputs.all_or_none():
         outputs.result.touch()
