@@ -89,6 +89,15 @@ class Panel:
     def parameters(self):
         return self.widget._parameterNode
 
+    @property
+    def run(self):
+        """The run under way, or None."""
+        return self.widget.panel.run.current
+
+    def request(self):
+        """What Apply would ask for."""
+        return self.widget.panel.state.request()
+
     def wait(self, until, seconds: float = 120.0) -> None:
         """Let Qt work until a condition holds; fails after ``seconds``."""
         end = time.monotonic() + seconds
@@ -101,7 +110,7 @@ class Panel:
             time.sleep(0.005)
 
     def finish(self) -> None:
-        self.wait(lambda: self.widget._run is None)
+        self.wait(lambda: self.run is None)
 
     @property
     def status(self) -> str:

@@ -173,10 +173,10 @@ def test_apply_clicked_twice_starts_one_run(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
     panel.choose_cubic()
     panel.ui.applyButton.click()
-    first = panel.widget._run
+    first = panel.run
     panel.ui.applyButton.click()
     panel.widget._applyShortcut.activated()
-    assert panel.widget._run is first
+    assert panel.run is first
     panel.finish()
     assert len(volumes()) == 3
 
@@ -215,7 +215,7 @@ def test_interpreter_that_cannot_be_started(panel, make_volume, monkeypatch):
 def test_scene_closed_during_a_run(panel, make_volume):
     start_large_run(panel, make_volume)
     slicer.mrmlScene.Clear(False)
-    assert panel.widget._run is None and worker_pids() == []
+    assert panel.run is None and worker_pids() == []
     assert "scene was closed" in panel.status
     panel.picture("6-scene-closed")
     panel.widget.enter()
@@ -258,14 +258,14 @@ def test_ctrl_return_applies(panel, make_volume):
     target.setFocus()
     panel.wait(lambda: True)
     QtTest.QTest.keyClick(target, QtCore.Qt.Key_Return, QtCore.Qt.ControlModifier)
-    assert panel.widget._run is not None
+    assert panel.run is not None
     panel.finish()
     assert panel.status == "Done"
 
 
 def test_shortcut_does_nothing_while_apply_is_disabled(panel):
     panel.widget._applyShortcut.activated()
-    assert panel.widget._run is None
+    assert panel.run is None
 
 
 def test_device_and_limits_reach_the_request(panel, make_volume):
@@ -274,19 +274,19 @@ def test_device_and_limits_reach_the_request(panel, make_volume):
     panel.ui.memoryLimitSpinBox.value = 3.0
     panel.ui.ensembleComboBox.currentIndex = 3
     panel.ui.presetComboBox.currentIndex = 2
-    request = panel.widget._request()
+    request = panel.request()
     assert (request.device, request.memory_limit_gib, request.ensemble, request.preset) == ("cuda:1", 3.0, "none", "fast")
     assert panel.parameters.ensemble is Ensemble.NONE
 
 
 def test_consistency_is_off_and_reaches_the_request_where_it_makes_sense(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
-    assert panel.widget._request().consistency == 0
+    assert panel.request().consistency == 0
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.ui.consistencyCheckBox.click()
     assert panel.parameters.consistency is True
-    assert panel.widget._request().consistency == CONSISTENCY
-    assert f"--consistency {CONSISTENCY}" in " ".join(panel.widget._request().arguments())
+    assert panel.request().consistency == CONSISTENCY
+    assert f"--consistency {CONSISTENCY}" in " ".join(panel.request().arguments())
     panel.ui.applyButton.click()
     panel.finish()
     made = [panel.parameters.lastResult, panel.parameters.lastComparison]
@@ -294,7 +294,7 @@ def test_consistency_is_off_and_reaches_the_request_where_it_makes_sense(panel, 
     assert f"Data consistency: {CONSISTENCY} back-projections." in panel.ui.reportLabel.text
     panel.parameters.scale = Scale.SLICES_1_MM
     panel.wait(lambda: not panel.ui.consistencyCheckBox.enabled)
-    assert panel.widget._request().consistency == 0
+    assert panel.request().consistency == 0
 
 
 def test_method_of_an_older_scene_falls_back_to_the_default(panel, make_volume):
@@ -378,6 +378,7 @@ def test_reload_replaces_the_helper_packages(panel, monkeypatch):
     try:
         panel.widget.onReload()
         assert reloaded == ["SuperResolution3D"]
+        assert "SuperResolution3DLib.sections.run" in known and not known.keys() & sys.modules.keys()
         import SuperResolution3DLib.worker as after
 
         assert after is not before

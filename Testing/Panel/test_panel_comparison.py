@@ -86,11 +86,11 @@ def test_a_scene_saved_while_comparing_is_gone_on_with(panel, finished):
     finished[2].GetDisplayNode().SetInterpolate(0)
     usual = [volume.GetDisplayNode().GetInterpolate() for volume in finished]
     panel.ui.showComparisonButton.click()
-    panel.widget.comparison._link.close()
-    panel.widget.comparison = ComparisonView(slicer.mrmlScene, None)
+    panel.widget.panel.comparison.view._link.close()
+    panel.widget.panel.comparison.view = ComparisonView(slicer.mrmlScene, None)
     panel.widget.enter()
     panel.widget.onSceneEnd(None, None)  # a scene that is opened has two such events
-    panel.wait(lambda: not panel.widget.comparison.interrupted)
+    panel.wait(lambda: not panel.widget.panel.comparison.view.interrupted)
     source, lanczos, result = (volume.GetDisplayNode() for volume in finished)
     source.SetAutoWindowLevel(False)
     source.SetWindowLevel(77.0, 33.0)
@@ -102,8 +102,8 @@ def test_a_scene_saved_while_comparing_is_gone_on_with(panel, finished):
 
 def test_a_scene_saved_while_comparing_in_another_layout_looks_as_before(panel, finished):
     panel.ui.showComparisonButton.click()
-    panel.widget.comparison._link.close()
-    panel.widget.comparison = ComparisonView(slicer.mrmlScene, None)
+    panel.widget.panel.comparison.view._link.close()
+    panel.widget.panel.comparison.view = ComparisonView(slicer.mrmlScene, None)
     layout().SetViewArrangement(FOUR_UP)
     finished[0].GetDisplayNode().SetAttribute("SuperResolution3D.Interpolate", "damaged")
     panel.widget.enter()

@@ -102,8 +102,9 @@ def test_slices_of_1_mm_from_choice_to_comparison(panel, make_ct, install):
     assert "36 \u00d7 40 \u00d7 40 voxels of 0.8 \u00d7 0.8 \u00d7 1 mm" in told and "of memory" in told and "on this machine" in told
     panel.picture("11-slices-of-1-mm")
     stages = []
-    show = panel.widget._onProgress
-    panel.widget._onProgress = lambda progress: (show(progress), stages.append(panel.status))
+    run = panel.widget.panel.run
+    show = run._show_progress
+    run._show_progress = lambda progress: (show(progress), stages.append(panel.status))
     panel.ui.applyButton.click()
     panel.finish()
     assert panel.status == "Done" and any(text.startswith("Volumetric network") for text in stages), stages
@@ -153,7 +154,7 @@ def test_a_stored_choice_that_does_not_fit_is_refused_with_the_reason(panel, mak
     assert panel.reason.endswith(".") and "\n" not in panel.reason
     assert not panel.ui.estimateLabel.isVisible()
     panel.widget._applyShortcut.activated()
-    assert panel.widget._run is None
+    assert panel.run is None
     panel.picture("12-slices-refused")
 
 

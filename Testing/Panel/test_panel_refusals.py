@@ -30,7 +30,7 @@ def assert_apply_refused(panel, words: str) -> None:
     assert panel.ui.applyButton.toolTip == panel.reason
     assert not panel.ui.estimateLabel.isVisible()
     panel.widget._applyShortcut.activated()
-    assert panel.widget._run is None and worker_pids() == []
+    assert panel.run is None and worker_pids() == []
 
 
 def assert_run_refused(panel, words: str) -> None:
@@ -143,7 +143,7 @@ def test_voxels_that_became_nan_unnoticed_are_refused_at_apply(panel, make_volum
     before = snapshot()
     assert panel.ui.applyButton.enabled
     panel.ui.applyButton.click()
-    assert panel.widget._run is None and "NaN" in panel.status
+    assert panel.run is None and "NaN" in panel.status
     assert snapshot() == before
     assert_apply_refused(panel, "NaN or infinite")  # and now the panel knows
 
@@ -234,7 +234,7 @@ def test_temporary_folder_that_is_gone(panel, make_volume, monkeypatch):
     panel.choose_cubic()
     monkeypatch.setattr(slicer.app, "temporaryPath", "/nowhere/tmp")
     with pytest.raises(ResourceError, match="/nowhere/tmp"):
-        panel.widget.logic.estimate(volume, panel.widget._request())
+        panel.widget.logic.estimate(volume, panel.request())
 
 
 # ---------------------------------------------------------------------- models
@@ -392,5 +392,5 @@ def test_other_packages_missing_are_named(panel, make_volume, snapshot, monkeypa
     before = snapshot()
     assert panel.ui.applyButton.enabled
     panel.ui.applyButton.click()
-    assert panel.widget._run is None and "packages rich are missing" in panel.status
+    assert panel.run is None and "packages rich are missing" in panel.status
     assert snapshot() == before

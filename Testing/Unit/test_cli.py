@@ -9,7 +9,12 @@ import time
 
 import numpy as np
 import pytest
+import typer
 from superres3d import read_volume, write_volume
+from superres3d.cli.common import needs, reporting
+from superres3d.cli.outputs import Outputs
+from superres3d.errors import InputError, ResourceError
+from superres3d.upscaling import plan_for
 
 from .conftest import run_cli, smooth_noise, write
 
@@ -82,14 +87,46 @@ def test_refusals_are_one_sentence_and_write_nothing(tmp_path, source, models, c
 def test_a_full_disk_is_refused_before_work(tmp_path, source, monkeypatch):
     from collections import namedtuple
 
-    from superres3d import cli
-    from superres3d.errors import ResourceError
-    from superres3d.upscaling import plan_for
-
     usage = namedtuple("usage", "total used free")(10, 10, 1000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(ResourceError, match="GiB are free; choose another disk"):
-        cli._check_disk(plan_for(read_volume(source), 2, axes="all")[0], [tmp_path / "out.nii"])
+        Outputs(tmp_path / "out.nii").check_disk(plan_for(read_volume(source), 2, axes="all")[0].result_bytes)
+
+
+@pytest.mark.parametrize("error, code, words", [(MemoryError(), 5, "Memory ran out"), (KeyboardInterrupt(), 130, "Cancelled"), (InputError("Not so."), 2, "Not so.")])
+def test_errors_of_a_command_are_one_sentence_and_a_code(capsys, error, code, words):
+    with pytest.raises(typer.Exit) as ended, reporting("none"):
+        raise error
+    assert ended.value.exit_code == code
+    told = capsys.readouterr().err.strip()
+    assert words in told and len(told.splitlines()) == 1
+
+
+def test_a_defect_of_a_command_shows_its_traceback(capsys):
+    with pytest.raises(ZeroDivisionError), reporting("none"):
+        print(1 / 0)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_failure_removes_what_was_begun_and_nothing_else(tmp_path):
+    outputs = Outputs(tmp_path / "new.nii", tmp_path / "old.nii", tmp_path / "never.json")
+    outputs.comparison.write_text("from yesterday")
+
+    def interrupted():
+        outputs.result.touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), outputs.all_or_none():
+        interrupted()
+    assert names(tmp_path) == ["old.nii"]
+    with outputs.all_or_none():
+        outputs.result.touch()
+    assert names(tmp_path) == ["new.nii", "old.nii"]
+
+
+def test_a_command_without_its_packages_says_how_to_install_them():
+    with pytest.raises(InputError, match=r"needs nowhere_to_be_found, not installed here; run: pip install 'superres3d\[demo\]'"):
+        needs("demo", "json", "nowhere_to_be_found")
 
 
 def test_damaged_weights_end_with_their_own_code(tmp_path, source, models):
@@ -133,6 +170,16 @@ def test_info_tells_what_it_would_take(source, models):
     row = next(row for row in content["upscaling"] if row["axes"] == "all" and row["scale"] == 2)
     assert row["result_bytes"] == 9 * 18 * 22 * 8 * 2
     assert "guessed" in run_cli("info", source).stdout
+
+
+def test_help_names_every_command_and_option():
+    text = run_cli("--help").stdout
+    places = [text.index(f"{command}  ") for command in ("upscale", "methods", "info", "train", "evaluate", "demo")]
+    assert places == sorted(places)
+    text = run_cli("upscale", "--help", COLUMNS="200").stdout
+    for words in ("best|balanced|fast", "default: best]", "all|in-plane|through-plane", "default: two-stage-residual]", "(2, or what the method is made for)"):
+        assert words in text
+    assert "--stop-with-parent" not in text  # the panel's
 
 
 def test_methods_lists_the_catalogue():

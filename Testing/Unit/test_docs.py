@@ -28,7 +28,7 @@ LONGEST_SENTENCE = 320
 #: of the made-up scans: slices, rows, columns
 SHAPE = (6, 12, 14)
 #: Languages of code blocks; "python slicer" needs Slicer: it is compiled here, and run by Testing/Panel/test_scripting_page.py.
-LANGUAGES = {"python", "python slicer", "sh", "text", "toml", "json"}
+LANGUAGES = {"python", "python slicer", "sh", "text", "toml", "json", "mermaid"}
 #: Programs that these tests cannot ask what they take.
 FOREIGN = {"git", "cd", "cmake", "ctest", "PythonSlicer", "Slicer", "gh"}
 

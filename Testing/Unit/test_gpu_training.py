@@ -27,7 +27,7 @@ def _scan(name: str, subset: str, shape=(20, 24, 28), any_axis: bool = False) ->
     return pack.Scan(name, subset, shape, True, any_axis), values
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(np.uint8, 255), (np.uint16, 4095)])
+@pytest.mark.parametrize("dtype, most", [(np.uint8, 255), (np.uint16, 4095)])
 def test_pack_is_lossless(tmp_path, dtype, most):
     values = np.random.default_rng(0).integers(0, most + 1, (3, 17, 21)).astype(dtype)
     scan = pack.Scan("a", "train", (3, 17, 21), True, False)
@@ -171,7 +171,8 @@ def samples_base(low: torch.Tensor, task: tuple[int, int, int]) -> np.ndarray:
 
 def test_a_step_that_is_not_finite_is_left_out():
     training = train.Training([_scan("a", "train"), _scan("b", "val")], "MR", 8, 1, (8, 10, 12), 2, "cpu")
-    training.step(1e-3)
+    training.optimizer.set_rate(1e-3)
+    training.step((2, 2, 2))
     for parameter in training.net.parameters():
         parameter.grad = torch.full_like(parameter, float("nan"))
     usual = float(training._norm)
@@ -220,6 +221,36 @@ def test_kept_noise_is_in_what_is_wanted():
     flat = np.full((20, 24, 28), 100, np.uint8)
     training = told.Training([(pack.Scan("a", "train", flat.shape, True, False), flat), _scan("b", "val")], "MR", "plane", 2, 8, 4, "cpu")
     training.losses = training.degrader.losses = samples.Losses(gaussian=0.0, spectral=0.0, noise=0.1, noise_share=1.0, magnitude=False, gain=1.0, gamma=1.0)
-    pairs, _ = training.pairs()
+    pairs = training.pairs(False)
     low, high, noise = (told._slices(image) for image in pairs[:3])
     np.testing.assert_allclose(training.base(low), high + training.base(noise), atol=1e-5)
+
+
+def test_all_steps_run_and_what_they_trained_comes_back(tmp_path, monkeypatch):
+    import tarfile
+
+    import run
+
+    monkeypatch.chdir(tmp_path)
+    pack.write_pack(tmp_path / "x.pack", "MR", [_scan("a", "train", any_axis=True), _scan("b", "val")])
+    run.main(["train=x.pack:12", "right=none:5"], tmp_path / "out", budget=60.0, device="cpu", tiny=True)
+    with tarfile.open(tmp_path / "out" / "trained.tar.0") as tar:
+        assert {"x/weights.safetensors", "x/state.pt", "x/results.jsonl"} <= set(tar.getnames())
+    with tarfile.open(tmp_path / "out" / "logs.tar") as tar:
+        assert b"gains" in tar.extractfile("train-x.txt").read()
+
+
+def test_a_step_that_hangs_is_ended(tmp_path, monkeypatch):
+    import run
+
+    monkeypatch.setattr(run, "commands", lambda *_: [[sys.executable, "-c", "import time; time.sleep(60)"], [sys.executable, "-c", ""]])
+    monkeypatch.setattr(run, "_GRACE", 0.5)
+    [ended] = run.run("right=x:1", 30.0, tmp_path, "cpu", True)
+    assert ended["ended"] == ["took too long", 0]
+
+
+def test_a_step_that_is_not_known_is_refused(tmp_path):
+    import run
+
+    with pytest.raises(SystemExit, match="does not exist"):
+        run.commands("bake=x", 5.0, tmp_path, "cpu", True, [])

@@ -172,7 +172,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, scan, suffix, monkeypatch):
         raise RuntimeError("No space left on device")
 
     for writer in (half, failing):
-        monkeypatch.setattr("superres3d.scan.images.sitk.WriteImage", writer)
+        monkeypatch.setattr("SimpleITK.WriteImage", writer)
         with pytest.raises(ResourceError, match="could not be written"):
             write_volume(scan, path)
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

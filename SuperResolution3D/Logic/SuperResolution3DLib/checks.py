@@ -47,7 +47,8 @@ class VolumeFacts:
 
 def volume_facts(node: slicer.vtkMRMLScalarVolumeNode) -> VolumeFacts:
     """The facts of a volume that passed :func:`check_input`."""
-    spacing = tuple(float(s) for s in node.GetSpacing())
+    i, j, k = node.GetSpacing()
+    spacing = (float(i), float(j), float(k))
     array = slicer.util.arrayFromVolume(node)
     slices = 2 - find_slice_axis(spacing)
     pixels = max(length for axis, length in enumerate(spacing) if axis != slices)

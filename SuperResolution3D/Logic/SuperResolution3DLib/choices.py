@@ -19,6 +19,7 @@ class Modality(Enum):
     CT = "CT"
 
     def label(self) -> str:
+        """What the panel shows."""
         return self.value
 
 
@@ -40,6 +41,7 @@ class Scale(Enum):
         return 1.0 if self is Scale.SLICES_1_MM else None
 
     def label(self) -> str:
+        """What the panel shows."""
         return _("Slices of {distance} mm").format(distance=f"{self.slice_spacing:g}") if self.slice_spacing else f"{self.value}x"
 
 
@@ -51,6 +53,7 @@ class Axes(Enum):
     THROUGH_PLANE = "through-plane"
 
     def label(self) -> str:
+        """What the panel shows."""
         return {
             Axes.ALL: _("All axes"),
             Axes.IN_PLANE: _("In-plane (rows and columns)"),
@@ -99,6 +102,7 @@ class Orientation(Enum):
     SAGITTAL = "Sagittal"
 
     def label(self) -> str:
+        """What the panel shows."""
         return {
             Orientation.AXIAL: _("Axial"),
             Orientation.CORONAL: _("Coronal"),

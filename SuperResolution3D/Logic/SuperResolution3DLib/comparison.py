@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import slicer
 import vtk
@@ -33,7 +34,9 @@ class Pane:
     label: str
 
 
-def panes(source, comparison, result) -> list[Pane]:
+def panes(
+    source: slicer.vtkMRMLScalarVolumeNode, comparison: slicer.vtkMRMLScalarVolumeNode | None, result: slicer.vtkMRMLScalarVolumeNode
+) -> list[Pane]:
     """Input, Lanczos (where there is one) and the upscaled volume."""
     shown = [Pane(source, _("Input (voxels as they are)"))]
     if comparison is not None:
@@ -42,7 +45,7 @@ def panes(source, comparison, result) -> list[Pane]:
     return shown
 
 
-def _result_label(result) -> str:
+def _result_label(result: slicer.vtkMRMLScalarVolumeNode) -> str:
     """The method's title; below it a warning if it may invent."""
     name = result.GetAttribute("SuperResolution3D.Method") or ""
     method = METHODS.get(name)
@@ -59,7 +62,7 @@ class ComparisonView:
         layout_manager: the application's, or None; needed for the labels and for fitting.
     """
 
-    def __init__(self, scene: slicer.vtkMRMLScene, layout_manager):
+    def __init__(self, scene: slicer.vtkMRMLScene, layout_manager: Any):
         self._scene = scene
         self._layouts = layout_manager
         self._before: int | None = None
@@ -240,11 +243,12 @@ class WindowLevelLink:
             self._copy(self._displays[0], "")
 
     def close(self) -> None:
+        """From now on each has its own again."""
         for display, tag in self._tags:
             display.RemoveObserver(tag)
         self._tags, self._displays = [], []
 
-    def _copy(self, changed, _event) -> None:
+    def _copy(self, changed: Any, _event: str) -> None:
         if self._busy:
             return
         self._busy = True

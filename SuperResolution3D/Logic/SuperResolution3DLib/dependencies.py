@@ -18,6 +18,8 @@ from typing import Protocol
 from slicer.i18n import tr as _
 from superres3d.errors import DeviceError
 
+from .request import Request
+
 REQUESTER = "SuperResolution3D"
 MINIMUM_TORCH = "2.2"
 
@@ -27,6 +29,19 @@ class Installer(Protocol):
 
     def ensure_packages(self, requirements: Path) -> None: ...
     def ensure_torch(self, minimum: str) -> None: ...
+
+
+def ensure_packages_for(request: Request, resources: Path, installer: Installer) -> None:
+    """What a run needs (DeviceError with what to do).
+
+    Args:
+        request: the run.
+        resources: folder of the requirements files.
+        installer: installs, or refuses.
+    """
+    installer.ensure_packages(resources / ("requirements-networks.txt" if request.catalogued.networks else "requirements.txt"))
+    if request.needs_torch:
+        installer.ensure_torch(MINIMUM_TORCH)
 
 
 def missing_packages(requirements: Path) -> list[str]:
@@ -64,6 +79,7 @@ class NoInstaller:
     """For scripts: says what is missing and changes nothing."""
 
     def ensure_packages(self, requirements: Path) -> None:
+        """Refuse if one of the small packages is missing or too old (DeviceError)."""
         missing = missing_packages(requirements)
         if missing:
             raise DeviceError(
@@ -72,6 +88,7 @@ class NoInstaller:
             )  # fmt: skip
 
     def ensure_torch(self, minimum: str) -> None:
+        """Refuse if torch is missing or too old (DeviceError)."""
         if not torch_is_usable(installed_version("torch")):
             raise DeviceError(_("A graphics card needs PyTorch {minimum} or newer, which is not installed; install it with the module PyTorch Util, or use the device auto or cpu.").format(minimum=minimum))
 

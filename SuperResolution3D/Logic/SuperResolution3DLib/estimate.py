@@ -70,12 +70,20 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     disk = plan.result_bytes * volumes + given
     _check_memory(loading)
     _check_disk(disk, temporary_folder or tempfile.gettempdir())
-    factors = plan.factors[::-1]
+    i, j, k = (distance / factor for distance, factor in zip(facts.spacing, plan.factors[::-1]))
     guessed = (_("The time is a first guess; longer runs teach this module how fast the machine is."),) if plan.models and not is_known(plan.preset.half, request.device, plan.method) else ()
     return Estimate(
-        plan.output_shape[::-1], tuple(s / f for s, f in zip(facts.spacing, factors)), plan.result_bytes,
+        plan.output_shape[::-1], (i, j, k), plan.result_bytes,
         max(plan.memory_bytes, loading), disk, plan.seconds, (*plan.notes, *guessed),
     )  # fmt: skip
+
+
+def estimate_text(facts: VolumeFacts, request: Request, temporary_folder: str | None = None) -> str:
+    """:func:`estimate` in words, or that it must wait for a package (the same errors but ImportError)."""
+    try:
+        return estimate(facts, request, temporary_folder).text()
+    except ImportError as error:
+        return _("The estimate needs the Python package {name}, which is installed with the first Apply.").format(name=error.name)
 
 
 def _check_memory(needed: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -90,7 +92,7 @@ class Job:
         """Remove the files."""
         self.workspace.close()
 
-    def _product(self, path, kind: str, factors: tuple[float, float, float], told: dict[str, str]) -> Product:
+    def _product(self, path: Path, kind: str, factors: tuple[float, float, float], told: dict[str, str]) -> Product:
         name = result_name(self._source.name, kind, *self.request.refined)
         return Product(image_from_voxels(read_volume(path).voxels), name, factors, told)
 
@@ -118,7 +120,7 @@ def check_choices(node: slicer.vtkMRMLNode | None, request: Request, outputs: Ou
         raise InputError(_('The upscaled and the Lanczos volume are the same; choose another one, or "Create new volume on Apply".'))
 
 
-def _check_still_there(scene: slicer.vtkMRMLScene, targets) -> None:
+def _check_still_there(scene: slicer.vtkMRMLScene, targets: Sequence[slicer.vtkMRMLScalarVolumeNode | None]) -> None:
     """An output that the user removed meanwhile must not fail after another one was filled."""
     for target in targets:
         if target is not None and not scene.IsNodePresent(target):

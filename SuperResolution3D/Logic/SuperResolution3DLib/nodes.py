@@ -31,19 +31,21 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASDirectionMatrix(matrix)
     direction = slicer.util.arrayFromVTKMatrix(matrix)[:3, :3]
+    i, j, k = node.GetSpacing()
+    left, posterior, superior = _RAS_TO_LPS @ np.asarray(node.GetOrigin())
     return Volume(
         slicer.util.arrayFromVolume(node),
-        spacing=tuple(float(s) for s in node.GetSpacing()),
-        origin=tuple(float(p) for p in _RAS_TO_LPS @ np.asarray(node.GetOrigin())),
+        spacing=(float(i), float(j), float(k)),
+        origin=(float(left), float(posterior), float(superior)),
         direction=_RAS_TO_LPS @ direction,
     )
 
 
 def refined_ijk_to_ras(ijk_to_ras: np.ndarray, factors: Sequence[float]) -> np.ndarray:
     """The (4, 4) matrix of the grid that is finer by ``factors`` over the same RAS bounds."""
-    factors = np.asarray(factors, dtype=float)
-    finer = np.diag([*(1.0 / factors), 1.0])
-    finer[:3, 3] = (1.0 / factors - 1.0) / 2.0
+    shrunk = 1.0 / np.asarray(factors, dtype=float)
+    finer = np.diag([*shrunk, 1.0])
+    finer[:3, 3] = (shrunk - 1.0) / 2.0
     return ijk_to_ras @ finer
 
 
@@ -76,6 +78,7 @@ class Source:
 
     @classmethod
     def of(cls, node: slicer.vtkMRMLScalarVolumeNode, frame: tuple[int, int] | None) -> Source:
+        """What is to be known of a volume later; ``frame`` as in the attributes."""
         matrix = vtk.vtkMatrix4x4()
         node.GetIJKToRASMatrix(matrix)
         return cls(node.GetID(), node.GetName(), slicer.util.arrayFromVTKMatrix(matrix), node.GetTransformNodeID(), frame)
@@ -159,7 +162,7 @@ def result_name(source: str, kind: str, scale: int, axes: str, slice_spacing: fl
     return f"{source} {kind} x{scale}" + ("" if axes == "all" else f" {axes}")
 
 
-def _fill(node, origin, source: Source, product: Product) -> None:
+def _fill(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolumeNode, source: Source, product: Product) -> None:
     node.RemoveAttribute("DICOM.instanceUIDs")
     node.SetAndObserveImageData(product.image)
     matrix = slicer.util.vtkMatrixFromArray(refined_ijk_to_ras(source.ijk_to_ras, product.factors))
@@ -172,7 +175,7 @@ def _fill(node, origin, source: Source, product: Product) -> None:
     node.SetNodeReferenceID(SOURCE_ROLE, origin.GetID())
 
 
-def _copy_display(node, origin) -> None:
+def _copy_display(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Window/level, colour table and threshold of the source, on the node's own display node."""
     if origin.GetDisplayNode() is None:
         return
@@ -183,7 +186,7 @@ def _copy_display(node, origin) -> None:
     node.GetDisplayNode().SetName(name)
 
 
-def _place_beside(scene, node, origin) -> None:
+def _place_beside(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolumeNode) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     beside = hierarchy.GetItemByDataNode(origin)
     parent = hierarchy.GetItemParent(beside) if beside else hierarchy.GetSceneItemID()

@@ -50,6 +50,7 @@ class Request:
 
     @property
     def catalogued(self) -> Method:
+        """The method's entry in the catalogue."""
         return METHODS[self.method]
 
     @property

@@ -61,6 +61,7 @@ class PanelRun:
         self._runner = make_runner(on_progress, self._succeeded, self._failed)
 
     def start(self) -> None:
+        """Start the worker; what becomes of it the callbacks tell."""
         self._runner.start(command(self._job.request, self._job.workspace), self._job.workspace)
 
     def cancel(self) -> None:

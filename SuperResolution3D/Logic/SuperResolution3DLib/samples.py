@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import slicer
 from slicer.i18n import tr as _
 
 CATEGORY = "SuperResolution3D"
@@ -27,7 +28,7 @@ def register_sample_data() -> None:
         )
 
 
-def load_first_sample():
+def load_first_sample() -> slicer.vtkMRMLScalarVolumeNode:
     """Download (once) and load the first sample; returns its volume node (RuntimeError if that fails)."""
     import SampleData
 

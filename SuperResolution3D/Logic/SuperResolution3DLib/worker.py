@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from slicer.i18n import tr as _
 from superres3d.errors import Cancelled, DeviceError, InputError, ModelError, ResourceError, SuperResolutionError
@@ -207,7 +207,7 @@ class BlockingRunner:
         with open(workspace.log, "wb") as log:
             process = _start(arguments, log)
             try:
-                for line in process.stdout:
+                for line in process.stdout or ():  # a pipe
                     for event in parser.feed(line):
                         if isinstance(event, Progress):
                             on_progress(event)
@@ -219,7 +219,7 @@ class BlockingRunner:
         return outcome(last, process.returncode, process.returncode < 0, workspace.log_text())
 
 
-def _start(arguments: list[str], log) -> subprocess.Popen:
+def _start(arguments: list[str], log: IO[bytes]) -> subprocess.Popen:
     try:
         return subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **environment()},
@@ -236,6 +236,7 @@ def cannot_start(program: str, reason: str) -> DeviceError:
 
 def _end(process: subprocess.Popen) -> None:
     """Close the worker's standard input; kill what is left after the grace period."""
+    assert process.stdin and process.stdout
     if process.poll() is None:
         killer = threading.Timer(GRACE_SECONDS, kill_tree, args=(process.pid,))
         killer.start()

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,8 +84,8 @@ def read_pack(path: Path) -> tuple[str, list[tuple[Scan, np.ndarray]]]:
         index = json.loads(archive.read(_INDEX))
         scans = [Scan(**{**entry, "shape": tuple(entry["shape"])}) for entry in index["scans"]]
         streams = {scan.name: [archive.read(f"{scan.name}/{number}.j2k") for number in range(scan.shape[0])] for scan in scans}
-    with ThreadPoolExecutor() as pool:
-        volumes = [np.stack(list(pool.map(_decoded, streams[scan.name]))) for scan in scans]
+    with ProcessPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # a decoder holds Python's lock
+        volumes = [np.stack(list(pool.map(_decoded, streams[scan.name], chunksize=16))) for scan in scans]
     return index["modality"], list(zip(scans, volumes))
 
 
@@ -110,7 +111,7 @@ def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0) -> 
         scans: folder of the scans.
         out: the file to write.
         modality: MR or CT.
-        most_slices: central slices that are kept of a scan that only teaches refinement within slices (0: all); of validation scans at most 40.
+        most_slices: central slices that are kept of a scan that only teaches refinement within slices (0: all); of validation scans at most 32.
     """
     from superres3d import read_volume
     from superres3d.scan.images import find_volume
@@ -128,7 +129,7 @@ def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0) -> 
             values = quantised(np.moveaxis(inside, find_slice_axis(volume.spacing), 0), modality)
             values = values[body(values, _AIR[modality])]
             sharp = name in recipe.all_axes or name in recipe.through_plane or subset == "val"
-            most = 40 if subset == "val" else most_slices if not sharp else 0
+            most = 32 if subset == "val" else most_slices if not sharp else 0
             values = np.ascontiguousarray(_central(values, most) if most else values)
             shape = (int(values.shape[0]), int(values.shape[1]), int(values.shape[2]))
             packed.append((Scan(name, subset, shape, sharp, name in recipe.all_axes), values))

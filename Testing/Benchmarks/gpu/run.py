@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Everything that is done while a graphics card is at hand, step by step, each within its own number of seconds.
 
-    python Testing/Benchmarks/gpu/run.py --out OUT --budget 520 fast:90 train=mr.pack:300,--batch,8+right:70 told=mr.pack:90
+    python Testing/Benchmarks/gpu/run.py --out OUT --budget 520 fast:90 train=mr.pack:300,--batch,8+right=references:70 told=mr.pack:90
 
-A step that fails or takes too long is ended and the next one begins; what a step has written by then is kept.  At the end OUT holds a folder of small files
-and ``trained.tar`` with the weights and states of all trainings, cut into parts of at most 15 MiB.  ``--device cpu --tiny`` rehearses all of it.
+A step that fails or takes too long is ended and the next one begins; what a step has written by then is kept.  At the end OUT holds
+``logs.tar`` and ``trained.tar``, the weights and states of all trainings, cut into parts of at most 15 MiB.  ``--device cpu --tiny`` rehearses all of it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ import typer
 
 _HERE = Path(__file__).parent
 _PART_BYTES = 15 << 20
+_GRACE = 15.0  # seconds over its budget after which a step is ended
 _TINY = ["--features", "8", "--blocks", "1", "--batch", "2", "--side", "8", "--depth", "8"]
 
 
 def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> list[list[str]]:
-    """What a step runs, at the same time: "right", "fast", "train=<pack>" or "told=<pack>" (the default's four networks)."""
+    """What a step runs, at the same time: "right=<references>", "fast", "train=<pack>" or "told=<pack>" (the default's four networks)."""
     name, _, pack = step.partition("=")
     common = ["--seconds", f"{seconds:.0f}", "--device", device]
+    if name in ("right", "fast"):
+        verb = ["check", "--data", pack] if name == "right" else []
+        return [[sys.executable, str(_HERE / f"{name}.py"), *verb, "--out", str(out), "--budget", f"{seconds:.0f}", "--device", device, *(["--tiny"] if tiny else []), *options]]
     if name == "train":
         return [[sys.executable, str(_HERE / "train.py"), pack, str(out / Path(pack).stem), *common, *(_TINY if tiny else options)]]
     if name == "told":
@@ -35,7 +39,7 @@ def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, opti
         start = ["--start", str(_HERE.parents[2] / "models")]
         networks = [["--stage", stage, "--scale", scale] for stage in ("plane", "depth") for scale in ("2", "4")]
         return [[sys.executable, str(_HERE / "told.py"), pack, str(out / f"{Path(pack).stem}-told"), *common, *start, *network, *sizes] for network in networks]
-    return [[sys.executable, str(_HERE / f"{name}.py"), "--out", str(out), *common, *(["--tiny"] if tiny else []), *options]]
+    raise SystemExit(f"The step {step!r} does not exist; use right=<folder of references>, fast, train=<pack> or told=<pack>.")
 
 
 def run(entry: str, left: float, out: Path, device: str, tiny: bool) -> list[dict[str, object]]:
@@ -52,7 +56,7 @@ def run(entry: str, left: float, out: Path, device: str, tiny: bool) -> list[dic
         running.append((step, seconds, processes))
     ended = []
     for step, seconds, processes in sorted(running, key=lambda item: item[1]):
-        codes = [_ended(process, seconds + 15 - (time.perf_counter() - began)) for process in processes]
+        codes = [_ended(process, seconds + _GRACE - (time.perf_counter() - began)) for process in processes]
         ended.append({"step": step, "seconds": round(time.perf_counter() - began, 1), "of": seconds, "ended": codes})
     return ended
 
@@ -79,7 +83,7 @@ def collect(work: Path, out: Path) -> None:
 
 
 def main(
-    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right, fast, train=<pack> or told=<pack>; options after a comma; + for at the same time")],
+    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right=<folder>, fast, train=<pack> or told=<pack>; options after a comma; + for at the same time")],
     out: Annotated[Path, typer.Option()],
     budget: Annotated[float, typer.Option(help="Seconds for all steps; later ones get what is left.")] = 540.0,
     device: str = "cuda",
@@ -97,10 +101,12 @@ def main(
             continue
         for ended in run(entry, left, work, device, tiny):
             print(json.dumps(ended), flush=True)
-    for path in sorted(work.iterdir()):
-        if path.is_file() and path.stat().st_size < 1 << 20:
-            (out / path.name).write_bytes(path.read_bytes())
-            print(f"--- {path.name}\n" + path.read_text(errors="replace")[-5000:], flush=True)
+    logs = [path for path in sorted(work.iterdir()) if path.is_file() and path.suffix in (".txt", ".jsonl")]
+    with tarfile.open(out / "logs.tar", "w") as tar:
+        for path in logs:
+            tar.add(path, path.name)
+    for path in logs:
+        print(f"--- {path.name}\n" + path.read_text(errors="replace")[-2500:], flush=True)
     collect(work, out)
 
 

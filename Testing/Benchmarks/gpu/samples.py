@@ -57,7 +57,7 @@ LOSSES = {"MR": Losses(), "CT": Losses(spectral=0.15, filtered=0.1, noise=0.012,
 
 
 class DeviceScans:
-    """Scans in one flat tensor on the device.
+    """Scans in one flat tensor on the device.  Drawing from it copies nothing to the device and waits for nothing, so it can be captured.
 
     Args:
         volumes: whole numbers (slices, rows, columns), each with (sharp slices, any axis, share).
@@ -76,7 +76,8 @@ class DeviceScans:
         self._any_axis = torch.tensor([any_axis for *_, any_axis, _ in volumes], device=device)
         shares = torch.tensor([share for *_, share in volumes], dtype=torch.float64)
         sharp = torch.tensor([sharp for _, sharp, *_ in volumes], dtype=torch.float64)
-        self._shares = {False: shares.to(device), True: (shares * sharp).to(device)}
+        self._bounds = {alone: (kept.cumsum(0) / kept.sum().clamp(min=1e-9)).float().to(device) for alone, kept in ((False, shares), (True, shares * sharp))}
+        self._last = len(volumes) - 1
         # slice axis first: as it is; rows and columns exchanged; with each other axis in its place
         self._orders = torch.tensor([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)], device=device)
 
@@ -91,12 +92,12 @@ class DeviceScans:
             turn: flips and exchanged axes.
         """
         tried = count * _CANDIDATES
-        scan = torch.multinomial(self._shares[refines_slices], tried, replacement=True)
-        most = torch.where(self._any_axis[scan], 6, 2) if turn else torch.ones_like(scan)
+        scan = torch.searchsorted(self._bounds[refines_slices], torch.rand(tried, device=self.device), right=True).clamp(max=self._last)
+        most = 2 + 4 * self._any_axis[scan] if turn else torch.ones_like(scan)
         order = self._orders[(torch.rand(tried, device=self.device) * most).long()]
         shape, stride = self._shapes[scan].gather(1, order), self._strides[scan].gather(1, order)
-        length = torch.tensor(inner, device=self.device)
-        start = (torch.rand(tried, 3, device=self.device) * ((shape - length).clamp(min=0) + 1)).long()
+        room = torch.stack([(shape[:, axis] - length).clamp(min=0) + 1 for axis, length in enumerate(inner)], 1)
+        start = (torch.rand(tried, 3, device=self.device) * room).long()
         flip = torch.rand(tried, 3, device=self.device) < (0.5 if turn else 0.0)
         probes = [(torch.linspace(0.1, 0.9, _PROBES, device=self.device) * n).long() for n in inner]
         flat = self._gather(scan, shape, stride, start, flip, probes).flatten(1).std(1) < _FLAT
@@ -166,8 +167,8 @@ class Degrader:
         count, losses = len(crops), self.losses
         kind = self._uniform(count)
         spectral, averaged = kind < losses.spectral, kind > 1.0 - losses.gaussian
-        extent = torch.where(self._uniform(count) < losses.zero_filled, 0.55 + 0.45 * self._uniform(count), 1.0)
-        window = torch.where(self._uniform(count) < losses.filtered, 0.5 + 0.5 * self._uniform(count), 1.0)
+        extent = self._extent(count)
+        window = 1.0 - 0.5 * self._uniform(count) * (self._uniform(count) < losses.filtered)
         sigma = losses.noise * self._uniform(count) * (self._uniform(count) < losses.noise_share)
         low, transfers = crops, []
         shape = [n + 2 * self.margin if f > 1 else n for n, f in zip(self.low_shape, self.factors)]
@@ -177,7 +178,7 @@ class Degrader:
                 continue
             cut = spectral if axis > 0 or losses.spectral_slices else torch.zeros_like(spectral)
             # Each direction is measured as far as it is; slices are partitions without a filter, or means.
-            along = extent if axis == 1 else torch.where(self._uniform(count) < losses.zero_filled, 0.55 + 0.45 * self._uniform(count), 1.0)
+            along = extent if axis == 1 else self._extent(count)
             matrix, passed = line.matrices(cut, averaged, along, window if axis > 0 else torch.ones_like(window), self._uniform(count), self._uniform(count), axis == 0)
             low, noise = _along(matrix, low, axis), _along(passed, noise, axis)
             transfers.append(line.transfer(matrix))
@@ -193,6 +194,10 @@ class Degrader:
             power = torch.exp(math.log(losses.gamma) * (2 * self._uniform(len(crops)) - 1) * (self._uniform(len(crops)) < 0.5))
             crops = crops.clamp(min=0.0) ** power[:, None, None, None]
         return crops * torch.exp(math.log(losses.gain) * (2 * self._uniform(len(crops)) - 1))[:, None, None, None] if losses.gain > 1.0 else crops
+
+    def _extent(self, count: int) -> Tensor:
+        """Share of the frequencies that was measured."""
+        return 1.0 - 0.45 * self._uniform(count) * (self._uniform(count) < self.losses.zero_filled)
 
     def _uniform(self, count: int) -> Tensor:
         return torch.rand(count, device=self.device)
@@ -212,6 +217,7 @@ class _Line:
         self._means = self._tensor(interval_means(self._padded * factor, self._padded)[inner])
         self._synthesis, self._analysis = self._tensor(synthesis[inner]), self._tensor(analysis)
         self._noise = self._tensor(cosine_matrices(self._padded, 1)[1])
+        self._white = self._tensor(np.eye(self._padded)[inner])
 
     def matrices(self, cut: Tensor, averaged: Tensor, extent: Tensor, window: Tensor, width: Tensor, chance: Tensor, slices: bool) -> tuple[Tensor, Tensor]:
         """For the scan (N, length, padded fine length) and for noise on its coarse voxels (N, length, padded length).
@@ -222,14 +228,14 @@ class _Line:
             width, chance: random, 0 to 1.
             slices: a slice profile, else the profile of a pixel.
         """
-        blurred = self._blurred(torch.where(chance < 0.5, 0.0, 0.5 * width))
+        blurred = self._blurred(0.5 * width * (chance >= 0.5))
         low, high = _PROFILE if slices else (0.6 / 2.355, 1.4 / 2.355)
         profile = torch.where((chance < 0.25)[:, None, None], self._means, self._gaussian((low + (high - low) * width) * self._factor))
         weights = self._weights(extent, window)
         spectral = (self._synthesis * weights[:, None, :]) @ self._analysis
         matrix = torch.where(cut[:, None, None], spectral, torch.where(averaged[:, None, None], profile, blurred))
         passed = (self._synthesis * weights[:, None, :]) @ self._noise
-        return matrix, torch.where(cut[:, None, None], passed, torch.eye(self._padded, device=self._device)[self._margin : self._margin + self._length])
+        return matrix, torch.where(cut[:, None, None], passed, self._white)
 
     def transfer(self, matrix: Tensor) -> Tensor:
         """(N, 4): what the matrices' middle rows leave of waves of :data:`FREQUENCIES`."""
@@ -238,7 +244,7 @@ class _Line:
 
     def _blurred(self, sigma: Tensor) -> Tensor:
         """Antialiased bicubic after the three-tap Gaussian of Georgescu 2020, section III-C."""
-        side = torch.where(sigma > 0.01, torch.exp(-0.5 / sigma.clamp(min=0.01) ** 2), 0.0)[:, None, None]
+        side = (torch.exp(-0.5 / sigma.clamp(min=0.01) ** 2) * (sigma > 0.01))[:, None, None]
         padded = torch.nn.functional.pad(self._cubic, (1, 1))
         return (self._cubic + side * (padded[:, :-2] + padded[:, 2:])) / (1.0 + 2.0 * side)
 

@@ -11,8 +11,6 @@ On a share of the samples it is told nothing, and has to do as the default does.
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -28,10 +26,11 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pack
-from samples import FREQUENCIES, Degrader, DeviceScans, Losses
+from loop import Optimizer, Steps, cosine, telling, within
+from samples import FREQUENCIES, Degrader, DeviceScans, Losses, Pairs
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, Runner, sub_pixel
-from train import _cubic, _with_reduced
+from train import cubic, with_reduced
 
 _MARGIN = 12
 _HIDDEN = 64
@@ -123,7 +122,7 @@ class Training:
         self.device, self.stage, self.scale, self.batch, self.kind = device, stage, scale, batch, torch.device(device).type
         self.losses = LOSSES[modality]
         trained = [entry for entry in scans if entry[0].subset == "train"]
-        self.scans = DeviceScans([volume for scan, values in trained for volume in _with_reduced(scan, values)], pack.span(modality), device)
+        self.scans = DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], pack.span(modality), device)
         filters, blocks = SIZES[stage, scale]
         self.factors = (scale, scale if stage == "plane" else 1)
         self.net = Told(self.factors, filters, blocks, conditions_of(stage)).to(device, memory_format=torch.channels_last)
@@ -131,44 +130,46 @@ class Training:
         self.degrader = Degrader(low_shape, factors, self.losses, device, _MARGIN)
         depth = self.degrader.inner[0] + 2 * self.degrader.margins[0]
         self.across = Degrader((depth, 1, side), (1, scale, scale), Losses(gaussian=0.3, spectral=0.0, noise=0.0, magnitude=False, gain=1.0, gamma=1.0), device, 3)
-        self.bases = [_cubic(side, f, device) if f > 1 else None for f in self.factors]
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.0, betas=(0.9, 0.99), fused=self.kind == "cuda")
+        self.bases = [cubic(side, f, device) if f > 1 else None for f in self.factors]
+        self.optimizer = Optimizer(self.net)
         self._random = np.random.default_rng(2026)
 
-    def pairs(self):
-        """A batch, and whether its slices are coarse within."""
+    def next_kind(self) -> bool:
+        """Whether the slices of the next batch are coarse within."""
+        return self.stage == "depth" and bool(self._random.random() < _COARSE_ACROSS[self.scale])
+
+    def pairs(self, coarse: bool) -> Pairs:
+        """A batch."""
         degrader = self.degrader
-        if self.stage == "depth" and self._random.random() < _COARSE_ACROSS[self.scale]:
+        if coarse:
             inner = (degrader.inner[0], self.scale, degrader.inner[2] * self.scale)
             margins = (degrader.margins[0], *self.across.margins[1:])
             crops = self.scans.crops(self.batch, inner, margins, True)
-            return degrader(self.across(crops).low[:, 0]), 1.0
-        return degrader(self.scans.crops(self.batch, degrader.inner, degrader.margins, self.stage == "depth")), 0.0
+            return degrader(self.across(crops).low[:, 0])
+        return degrader(self.scans.crops(self.batch, degrader.inner, degrader.margins, self.stage == "depth"))
 
-    def step(self, rate: float) -> Tensor:
+    def step(self, coarse: bool) -> Tensor:
         """One batch; the loss, still on the device."""
         with torch.no_grad():
-            pairs, coarse = self.pairs()
+            pairs = self.pairs(coarse)
             low, high, noise = (_slices(image) for image in pairs[:3])
             keep, known = (self._uniform() < 0.5).float(), (self._uniform() >= _UNKNOWN).float()
             unsure = torch.exp(_UNSURE * torch.randn_like(pairs.transfer))
             sigma = pairs.sigma * torch.exp(2 * _UNSURE * torch.randn_like(pairs.sigma))
             told = told_vector(
-                (pairs.transfer * unsure).clamp(max=1.1), sigma, keep, known, None if self.stage == "plane" else torch.full_like(keep, coarse), self.losses.noise
+                (pairs.transfer * unsure).clamp(max=1.1), sigma, keep, known, None if self.stage == "plane" else torch.full_like(keep, float(coarse)), self.losses.noise
             )
             wanted = high + keep[:, None, None, None] * self.base(noise)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         loss = (self.refined(low, told) - wanted).square().flatten(1).mean(1).add(1e-10).sqrt().mean()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.adam.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 0.5, foreach=True)
-        self.optimizer.step()
+        self.optimizer.adam.step()
         return loss.detach()
 
     def refined(self, low: Tensor, told: Tensor) -> Tensor:
         """(N, 1, rows, columns), finer."""
-        with torch.autocast(self.kind, torch.bfloat16, enabled=self.kind == "cuda"):
+        with torch.autocast(self.kind, torch.bfloat16, enabled=self.kind == "cuda", cache_enabled=False):
             phases = self.net.correction(low.contiguous(memory_format=torch.channels_last), told)
         return self.base(low) + sub_pixel(phases.float(), self.factors)
 
@@ -216,29 +217,18 @@ def main(
     name = f"{modality.lower()}-{stage}-x{scale}"
     if start:
         begin_as(training.net, load_file(start / f"two-stage-residual-{name}" / "weights.safetensors"))
-    results = open(out / f"{name}.jsonl", "a", encoding="utf-8")
-
-    def tell(**what) -> None:
-        line = json.dumps({"at": round(time.perf_counter() - began, 1), "network": name, **what})
-        print(line, flush=True)
-        results.write(line + "\n")
-        results.flush()
-
-    sync = torch.cuda.synchronize if training.kind == "cuda" else lambda: None
-    loop, step, total = time.perf_counter(), 0, torch.zeros((), device=device)
-    while True:
-        share = (time.perf_counter() - loop) / max(1e-6, seconds - 3.0 - (loop - began))
-        if share >= 1.0:
-            break
-        total += training.step(rate * min(1.0, (step + 1) / 200) * 0.5 * (1.0 + math.cos(math.pi * share)))
-        step += 1
-        if step % 20 == 0:
-            sync()
-        if step % (1000 if training.kind == "cuda" else 20) == 0:
-            tell(step=step, loss=round(float(total) / (1000 if training.kind == "cuda" else 20), 6))
-            total.zero_()
-    sync()
-    tell(steps=step, seconds=round(time.perf_counter() - began, 1), samples=step * batch)
+    on_card = training.kind == "cuda"
+    with telling(out / f"{name}.jsonl", began) as tell:
+        steps, done, total = Steps(training.step, on_card, tell), 0, torch.zeros((), device=device)
+        every = 1000 if on_card else 20
+        for share in within(seconds - 3.0 - (time.perf_counter() - began), torch.cuda.synchronize if on_card else lambda: None):
+            training.optimizer.set_rate(rate * cosine(share, done, 200))
+            total += steps(training.next_kind())
+            done += 1
+            if done % every == 0:
+                tell(network=name, step=done, loss=round(float(total) / every, 6))
+                total.zero_()
+        tell(network=name, steps=done, seconds=round(time.perf_counter() - began, 1), samples=done * batch)
     save_file({key: value.detach().float().cpu().contiguous() for key, value in training.net.stored_tensors().items()}, out / f"told-{name}.safetensors")
 
 

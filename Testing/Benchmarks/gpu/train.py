@@ -10,7 +10,6 @@ OUT holds weights.safetensors as a model folder has it, and results.jsonl with a
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -21,12 +20,14 @@ import numpy as np
 import torch
 import typer
 from safetensors.torch import save_file
+from superres3d.resampling.degradation import reduction_matrix
 from torch import Tensor
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pack
+from loop import Optimizer, Steps, Tell, cosine, telling, within
 from samples import LOSSES, Degrader, DeviceScans, Factors, Losses
 from superres3d.networks.families import Architecture
 from superres3d.networks.mdsr import task_name
@@ -67,37 +68,38 @@ class Training:
         self.losses = LOSSES[modality]
         self.kind = torch.device(device).type
         trained, held = ([entry for entry in scans if entry[0].subset == subset] for subset in ("train", "val"))
-        self.scans = DeviceScans([volume for scan, values in trained for volume in _with_reduced(scan, values)], pack.span(modality), device)
+        self.scans = DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], pack.span(modality), device)
         self.held = [DeviceScans([(values, True, False, 1.0)], pack.span(modality), device) for _, values in held]
         options = {"features": features, "blocks": blocks}
         self.net = BlueprintNet(*[Architecture.make("mdsr", options, True, task) for task in TASKS]).to(device, memory_format=torch.channels_last_3d)
         self.degraders = {task: Degrader(low_shape, task, self.losses, device) for task in TASKS}
-        self.bases = {task: [_cubic(n, f, device) if f > 1 else None for n, f in zip(low_shape, task)] for task in TASKS}
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.0, betas=(0.9, 0.99), fused=self.kind == "cuda")
+        self.bases = {task: [cubic(n, f, device) if f > 1 else None for n, f in zip(low_shape, task)] for task in TASKS}
+        self.optimizer = Optimizer(self.net)
         self.step_number = 0
         self._norm = torch.zeros((), device=device)
         self._random = np.random.default_rng(2026)
 
-    def step(self, rate: float) -> Tensor:
-        """One task, one batch; the loss, still on the device."""
+    def next_task(self) -> Factors:
+        """By their shares."""
         tasks = list(TASKS)
-        task = tasks[self._random.choice(len(tasks), p=np.array(list(TASKS.values())) / sum(TASKS.values()))]
+        self.step_number += 1
+        return tasks[self._random.choice(len(tasks), p=np.array(list(TASKS.values())) / sum(TASKS.values()))]
+
+    def step(self, task: Factors) -> Tensor:
+        """One batch; the loss, still on the device."""
         degrader = self.degraders[task]
         with torch.no_grad():
             low, high, *_ = degrader(self.scans.crops(self.batch, degrader.inner, degrader.margins, task[0] > 1))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         loss = (self.refined(low, task) - high).square().flatten(1).mean(1).add(1e-10).sqrt().mean()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.adam.zero_grad(set_to_none=True)
         loss.backward()
         self._limit_gradients()
-        self.optimizer.step()
-        self.step_number += 1
+        self.optimizer.adam.step()
         return loss.detach()
 
     def refined(self, low: Tensor, task: Factors) -> Tensor:
         """As :meth:`BlueprintNet.forward`, with the interpolation's matrices kept on the device."""
-        with torch.autocast(self.kind, torch.bfloat16, enabled=self.kind == "cuda"):
+        with torch.autocast(self.kind, torch.bfloat16, enabled=self.kind == "cuda", cache_enabled=False):
             correction = self.net.tasks[task].blueprint(_PaddedRunner(self.net.layers), low.contiguous(memory_format=torch.channels_last_3d))
         return self.base(low, task) + correction.float()
 
@@ -109,6 +111,7 @@ class Training:
                 low = torch.movedim(torch.tensordot(low, matrix, dims=([axis], [1])), -1, axis)
         return low
 
+    @torch.no_grad()
     def _limit_gradients(self) -> None:
         """To one and a half times their usual norm; a step that is not finite is left out.  Without waiting for the device."""
         gradients = [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
@@ -119,7 +122,7 @@ class Training:
         for gradient in gradients:
             gradient.nan_to_num_(0.0, 0.0, 0.0)  # a share of 0 would keep what is not a number
         torch._foreach_mul_(gradients, share)
-        self._norm = torch.where(finite, 0.99 * usual + 0.01 * torch.minimum(norm, 3 * usual), self._norm)
+        self._norm.copy_(torch.where(finite, 0.99 * usual + 0.01 * torch.minimum(norm, 3 * usual), self._norm))
 
     @torch.no_grad()
     def gains(self, crops: int = 6) -> dict[str, float]:
@@ -132,9 +135,9 @@ class Training:
                 with torch.random.fork_rng([self.device] if self.kind == "cuda" else []):
                     torch.manual_seed(0)
                     low, high, *_ = degrader(scans.crops(crops, degrader.inner, degrader.margins, task[0] > 1, turn=False))
-                inner = (slice(None), slice(None), *(slice(4 * f if f > 1 else 2, -4 * f if f > 1 else -2) for f in task))
+                inner = (slice(None), slice(None), *(slice(2 * f, -2 * f) for f in task))
                 errors += [float((image - high)[inner].square().mean()) for image in (self.refined(low, task), self.base(low, task))]
-            found[task_name(task)] = 10 * math.log10(max(errors[1], 1e-20) / max(errors[0], 1e-20))
+            found[task_name(task)] = round(10 * math.log10(max(errors[1], 1e-20) / max(errors[0], 1e-20)), 3)
         return found
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -144,33 +147,34 @@ class Training:
     def restore(self, weights: dict[str, Tensor]) -> None:
         """Weights of a :meth:`snapshot`; the optimiser forgets what led away from them."""
         self.net.load_state_dict(weights)
-        self.optimizer.state.clear()
+        self.optimizer.forget()
 
     def save(self, path: Path) -> None:
-        torch.save({"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step_number, "norm": self._norm}, path.with_suffix(".new"))
+        torch.save({"net": self.net.state_dict(), "optimizer": self.optimizer.state(), "step": self.step_number, "norm": self._norm}, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
     def load(self, path: Path) -> None:
+        """The network of a :meth:`save`; its moments too, unless they are of another optimiser."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step_number, self._norm = state["step"], state["norm"]
+        self.optimizer.load(state["optimizer"])
+        self.step_number = state["step"]
+        self._norm.copy_(state["norm"])
 
 
-def _with_reduced(scan: pack.Scan, values: np.ndarray) -> list[tuple[np.ndarray, bool, bool, float]]:
+def with_reduced(scan: pack.Scan, values: np.ndarray, device: str) -> list[tuple[np.ndarray, bool, bool, float]]:
     """A scan as it is and reduced, with its share."""
-    from superres3d.resampling.degradation import reduction_matrix
-
     share = SHARES.get(scan.name, 1.0)
-    reduced = values.astype(np.float32)
+    reduced = torch.from_numpy(values.astype(np.float32)).to(device)
     for axis in (0, 1, 2) if scan.any_axis else (1, 2):
-        matrix = reduction_matrix(reduced.shape[axis], _REDUCTION).astype(np.float32)
-        reduced = np.moveaxis(np.tensordot(matrix, reduced, axes=(1, axis)), 0, axis)
-    reduced = np.clip(np.rint(reduced), 0, values.max()).astype(values.dtype)
-    return [(values, scan.sharp_slices, scan.any_axis, share), (reduced, scan.sharp_slices, scan.any_axis, 0.3 * share)]
+        matrix = torch.from_numpy(reduction_matrix(reduced.shape[axis], _REDUCTION).astype(np.float32)).to(device)
+        reduced = torch.movedim(torch.tensordot(reduced, matrix, dims=([axis], [1])), -1, axis)
+    whole = reduced.round().clamp(0, int(values.max())).cpu().numpy().astype(values.dtype)
+    return [(values, scan.sharp_slices, scan.any_axis, share), (whole, scan.sharp_slices, scan.any_axis, 0.3 * share)]
 
 
-def _cubic(length: int, factor: int, device: str) -> Tensor:
+def cubic(length: int, factor: int, device: str) -> Tensor:
+    """Cubic interpolation of a line as a matrix."""
     return torch.from_numpy(sampling_matrix(length, length * factor, "cubic").astype(np.float32)).to(device)
 
 
@@ -197,86 +201,73 @@ def main(
     """See above."""
     began = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    results = open(out / "results.jsonl", "a", encoding="utf-8")
-
-    def tell(**what) -> None:
-        line = json.dumps({"at": round(time.perf_counter() - began, 1), **what})
-        print(line, flush=True)
-        results.write(line + "\n")
-        results.flush()
-
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(2026)
-    modality, scans = pack.read_pack(data)
-    name = torch.cuda.get_device_name() if torch.device(device).type == "cuda" else device
-    tell(read=len(scans), modality=modality, features=features, blocks=blocks, batch=batch, side=side, depth=depth, rate=rate, device=name, torch=torch.__version__)
-    training = Training(scans, modality, features, blocks, (depth, side, side), batch, device)
-    begun_at = 0
-    for path in (out / _STATE, start):
-        if path and path.is_file():
-            training.load(path)
-            begun_at = training.step_number
-            tell(goes_on_from=begun_at)
-            break
-    sync = torch.cuda.synchronize if training.kind == "cuda" else lambda: None
+    on_card = torch.device(device).type == "cuda"
+    with telling(out / "results.jsonl", began) as tell:
+        modality, scans = pack.read_pack(data)
+        name = torch.cuda.get_device_name() if on_card else device
+        tell(read=len(scans), modality=modality, features=features, blocks=blocks, batch=batch, side=side, depth=depth, rate=rate, device=name, torch=torch.__version__)
+        training = Training(scans, modality, features, blocks, (depth, side, side), batch, device)
+        for path in (out / _STATE, start):
+            if path and path.is_file():
+                training.load(path)
+                tell(goes_on_from=training.step_number)
+                break
+        reserve = 8.0 if on_card else 0.1 * seconds
+        _train(training, seconds - reserve - (time.perf_counter() - began), rate, warm_up, out, tell)
+        save_file({name: tensor.detach().float().cpu().contiguous() for name, tensor in training.net.stored_tensors().items()}, out / "weights.safetensors")
+        training.save(out / _STATE)
+        tell(gains=training.gains())
+
+
+def _train(training: Training, seconds: float, rate: float, warm_up: float, out: Path, tell: Tell) -> None:
+    """Steps until the seconds have passed."""
+    on_card = training.kind == "cuda"
     operations = 2.0 * accumulates_a_step(training)
-    tell(parameters=sum(p.numel() for p in training.net.parameters()), tera_operations_a_step=round(operations / 1e12, 3), predicted_steps_a_second_at_200_tflops=round(2e14 / operations, 1))
-    loss_sum, counted, saved, measured = torch.zeros((), device=device), 0, time.perf_counter(), False
-    first_timed, timed_from, best = None, 0, None
-    reserve = 8.0 if training.kind == "cuda" else 0.1 * seconds
-    loop_began = time.perf_counter()
-    while True:
-        now = time.perf_counter()
-        share = (now - loop_began) / max(1e-6, seconds - reserve - (loop_began - began))
-        if share >= 1.0:
-            break
-        done = training.step_number - begun_at
-        loss_sum += training.step(rate * min(1.0, (done + 1) / warm_up) * 0.5 * (1.0 + math.cos(math.pi * share)))
-        counted += 1
-        if done % 20 == 0:
-            sync()  # the clock must not run ahead of the device
-            if first_timed is None and now - loop_began > min(12.0, 0.1 * seconds):
-                first_timed, timed_from = time.perf_counter(), training.step_number
-            elif first_timed is not None and not measured and time.perf_counter() - first_timed > min(8.0, 0.1 * seconds):
-                speed = (training.step_number - timed_from) / (time.perf_counter() - first_timed)
-                tell(steps_a_second=round(speed, 2), tflops=round(speed * operations / 1e12, 1), steps_expected=round(done + speed * (seconds - reserve - (now - began))), gib=_peak(training))
-                measured = True
-                if training.kind == "cuda":
-                    tell(kernels=_profiled(training))
-        if counted == (500 if training.kind == "cuda" else 50):
-            mean = float(loss_sum) / counted
-            tell(step=training.step_number, loss=round(mean, 6), norm=round(float(training._norm), 4))
-            loss_sum.zero_()
-            counted = 0
-            if best is not None and not mean < 1.5 * best[0]:  # also where it is not a number
-                training.restore(best[1])
-                rate *= 0.5
-                tell(went_back_with_rate=rate)
-            elif best is None or mean < best[0]:
-                best = mean, training.snapshot()
+    tell(parameters=sum(p.numel() for p in training.net.parameters()), tera_operations_a_step=round(operations / 1e12, 3), steps_a_second_at_200_tflops=round(2e14 / operations, 1))
+    every = 500 if on_card else 50
+    steps, watch, began_at = Steps(training.step, on_card, tell), _Watch(training, tell, operations), training.step_number
+    began = saved = time.perf_counter()
+    for share in within(seconds, torch.cuda.synchronize if on_card else lambda: None):
+        done = training.step_number - began_at
+        training.optimizer.set_rate(rate * watch.rate * cosine(share, done, warm_up))
+        watch.add(steps(training.next_task()))
+        if (done + 1) % every == 0:
+            watch.look()
         if time.perf_counter() - saved > 40.0:
             training.save(out / _STATE)
             saved = time.perf_counter()
-    sync()
-    tell(step=training.step_number, seconds=round(time.perf_counter() - began, 1), steps=training.step_number - begun_at)
-    save_file({name: tensor.detach().float().cpu().contiguous() for name, tensor in training.net.stored_tensors().items()}, out / "weights.safetensors")
-    training.save(out / _STATE)
-    tell(gains=training.gains())
+    tell(step=training.step_number, seconds=round(time.perf_counter() - began, 1), steps=training.step_number - began_at, gib=_peak(training))
 
 
-def _profiled(training: Training) -> dict[str, list[float]]:
-    """Of four steps, at a learning rate of zero: kernels that took longest, with milliseconds on the device and calls."""
-    try:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]) as profile:
-            for _ in range(4):
-                training.step(0.0)
-            torch.cuda.synchronize()
-        events = sorted(profile.key_averages(), key=lambda event: -event.self_device_time_total)[:14]
-        return {event.key[:90]: [round(event.self_device_time_total / 1e3, 2), event.count] for event in events}
-    except Exception as error:  # a profiler that does not work here must not end a training
-        return {f"{type(error).__name__}: {error}"[:200]: []}
+class _Watch:
+    """The mean loss of each stretch of steps; goes back to the best weights, at half the rate, where a training has run away."""
+
+    def __init__(self, training: Training, tell: Tell, operations: float):
+        self._training, self._tell, self._operations = training, tell, operations
+        self._sum, self._count, self._since = torch.zeros((), device=training.device), 0, time.perf_counter()
+        self._best: tuple[float, dict[str, Tensor]] | None = None
+        self.rate = 1.0
+
+    def add(self, loss: Tensor) -> None:
+        self._sum += loss
+        self._count += 1
+
+    def look(self) -> None:
+        """Waits for the device."""
+        mean, seconds = float(self._sum) / self._count, time.perf_counter() - self._since
+        speed = self._count / seconds
+        self._tell(step=self._training.step_number, loss=round(mean, 6), steps_a_second=round(speed, 1), tflops=round(speed * self._operations / 1e12, 1))
+        if self._best is not None and not mean < 1.5 * self._best[0]:  # also where it is not a number
+            self._training.restore(self._best[1])
+            self.rate *= 0.5
+            self._tell(went_back_with_rate=self.rate)
+        elif self._best is None or mean < self._best[0]:
+            self._best = mean, self._training.snapshot()
+        self._sum.zero_()
+        self._count, self._since = 0, time.perf_counter()
 
 
 def _peak(training: Training) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +37,7 @@ class Engine:
     def __init__(self, device: str = "auto", half: bool = False):
         self._half = half
         self.runtime, self.notes = choose_runtime(device, half)
-        self._networks: dict[tuple, TiledNetwork] = {}
+        self._networks: dict[Any, Any] = {}
         self._volume_bytes = VOLUME_BYTES
 
     def run(
@@ -65,7 +67,35 @@ class Engine:
             self._volume_bytes = self.runtime.volume_bytes = working_bytes
         return self._until_done(lambda: self._run(self._network(model, factors), images, turns, tick, keep))
 
-    def _until_done(self, work: Callable[[], np.ndarray]) -> np.ndarray:
+    def follow(self, begin: Callable[[], Generator[Any]], tell: Callable[[Any], None]) -> None:
+        """Work that tells its steps, begun again with less memory or on another engine where this one gives out.
+
+        Args:
+            begin: the work; what it raises is the engine's.
+            tell: told of each step; may raise to stop.
+
+        Raises:
+            as :meth:`run`.
+        """
+
+        def work() -> None:
+            with contextlib.closing(begin()) as steps:
+                while True:
+                    with _engine_errors():
+                        step = next(steps, None)
+                    if step is None:
+                        return
+                    tell(step)
+
+        self._until_done(work)
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, kept until memory is given back."""
+        if name not in self._networks:
+            self._networks[name] = make()
+        return self._networks[name]
+
+    def _until_done(self, work: Callable[[], Any]) -> Any:
         """The work, again with less memory or on another engine where this one gives out."""
         while True:
             try:

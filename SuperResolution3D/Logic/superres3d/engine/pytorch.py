@@ -14,10 +14,12 @@ from .ensemble import Turn, exact_median
 from .parted import tiled_network
 from .runtime import VOLUME_BYTES
 from .tiled import Alive, Stopped, TiledNetwork, memory_errors
+from .turned_network import Style, full_float32
 
 _SLICE_BYTES = {"cpu": 52 << 20, "mps": 412 << 20, "cuda": 1640 << 20}
 _SMALLEST_SLICE_BYTES = 3 << 20
 _SMALL_BYTES = 1 << 28
+_BLOCK_SHARE = 0.5
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -27,6 +29,11 @@ class PyTorchRuntime:
     Args:
         device: "cpu", "cuda:<n>" or "mps".
         half: use float16 on a CUDA device; the scan itself stays float32, only the networks' correction is rounded.
+
+    Attributes:
+        block_share: of the free memory that a block on the device may take (see :mod:`.device_block`); 0: stages come and go one by one.
+        style: how a block is computed.
+        chunk_pixels: how much of it at once.
     """
 
     def __init__(self, device: str, half: bool = False):
@@ -38,6 +45,9 @@ class PyTorchRuntime:
         self.workers = torch.get_num_threads() if self.kind == "cpu" else 1
         self.slice_bytes = _SLICE_BYTES[self.kind]
         self.volume_bytes = VOLUME_BYTES
+        self.style = Style(half=self.precision == "float16")
+        self.block_share = _BLOCK_SHARE if self.kind == "cuda" else 0.0
+        self.chunk_pixels = self.style.pixels
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         net = load_network(model, factors)
@@ -55,6 +65,8 @@ class PyTorchRuntime:
             return None
         self.slice_bytes //= 2
         self.volume_bytes //= 2
+        self.block_share /= 2
+        self.chunk_pixels //= 2
         self.close()
         return f"{self.device} ran out of memory; went on with smaller tiles."
 
@@ -97,7 +109,7 @@ class _Compute:
     def _run(self, draw: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         if self._runtime.kind == "cpu" and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        with torch.autocast(self._runtime.kind, torch.float16, enabled=self._runtime.precision == "float16"):
+        with full_float32(), torch.autocast(self._runtime.kind, torch.float16, enabled=self._runtime.precision == "float16"):
             return self._net.part(draw, *(tensor.contiguous(memory_format=self._layout) for tensor in inputs)).float()
 
 

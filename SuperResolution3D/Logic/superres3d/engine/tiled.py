@@ -201,7 +201,8 @@ def best_tile(kept: tuple[int, ...], shape: tuple[int, ...], halo: tuple[int, ..
 class memory_errors:
     """Turns a library's errors on memory, which have no common class, into MemoryError."""
 
-    _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate")
+    # The last is how cuDNN's caller tells that no kernel found room for its workspace.
+    _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate", "unable to find an engine")
 
     def __enter__(self) -> None:
         pass

@@ -133,6 +133,11 @@ class Architecture:
         return self.family.axes
 
     @cached_property
+    def settings(self) -> dict[str, Any]:
+        """All options, the defaults included."""
+        return {**self.family.options, **dict(self.options)}
+
+    @cached_property
     def blueprint(self) -> Blueprint:
         return partial(self.family.draw, **dict(self.options), **({"factors": self.factors} if self.family.refines else {}))
 

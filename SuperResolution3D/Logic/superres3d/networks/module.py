@@ -87,6 +87,10 @@ class BlueprintNet(nn.Module):
         """A part of the network (see :class:`~superres3d.networks.blueprint.Parts`), or its blueprint."""
         return draw(Runner(self.layers), *inputs)
 
+    def layer(self, name: str) -> nn.Module:
+        """By its name in the blueprint."""
+        return self.layers[name.replace(".", _DOT)]
+
     def parameter_groups(self, rate: float, last_share: float) -> list[dict[str, Any]]:
         """For an optimiser: all layers, and the last convolution with a learning rate of its own.
 

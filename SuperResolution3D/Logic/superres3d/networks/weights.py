@@ -133,8 +133,8 @@ def tasks_of(model: Model) -> tuple[tuple[int, int, int], ...]:
 
 
 def check_kind(model: Model, axes: int) -> None:
-    """ModelError if the card describes no network for slices (2 axes) or for volumes (3)."""
-    if ("form" if axes == 2 else "family") not in model.network:
+    """ModelError if the card describes a network for slices where one for volumes (3 axes) is wanted, or the other way round."""
+    if ("family" if axes == 2 else "form") in model.network:
         raise ModelError(f"The card of the model {model.name} cannot be used (no network for {'slices' if axes == 2 else 'volumes'}); install the model again.")
 
 

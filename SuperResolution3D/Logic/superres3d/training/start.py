@@ -67,7 +67,7 @@ def grow_from(net: BlueprintNet, tensors: Mapping[str, Tensor]) -> None:
 def _is_smaller(larger: Architecture, tensors: Mapping[str, Tensor]) -> bool:
     """Whether the tensors are those of an EDSR that is no larger."""
     width, depth = len(tensors.get("head.bias", ())), sum(name.endswith(".1.bias") for name in tensors)
-    sizes = {**larger.family.options, **dict(larger.options)}
+    sizes = larger.settings
     if not 0 < width <= sizes["filters"] or not 0 < depth <= sizes["blocks"]:
         return False
     smaller = Architecture.make("edsr", {"filters": width, "blocks": depth}, True, larger.factors)

@@ -1,0 +1,65 @@
+"""The panel: its sections, put together."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from slicer.i18n import tr as _
+
+from .comparison import ComparisonView
+from .sections.comparison import ComparisonSection
+from .sections.inputs import InputsSection
+from .sections.method import MethodSection
+from .sections.outputs import OutputsSection
+from .sections.report import ReportSection
+from .sections.run import RunLogic, RunSection
+from .sections.state import PanelState
+
+
+class PanelLogic(RunLogic, Protocol):
+    """What the panel needs of the module's logic."""
+
+    def getParameterNode(self) -> Any: ...
+
+
+class Panel:
+    """Makes the sections and keeps them up to date; the module's widget gives it the parameter node.
+
+    Args:
+        ui: the widgets of the form, by name.
+        logic: the module's.
+        view: lays out the comparison.
+    """
+
+    def __init__(self, ui: Any, logic: PanelLogic, view: ComparisonView):
+        self.state = PanelState()
+        self.report = ReportSection(ui)
+        self.comparison = ComparisonSection(ui, self.state, view, logic.getParameterNode, self.refresh)
+        self.run = RunSection(ui, self.state, logic, self.report, self.comparison.take, self.refresh)
+        self.inputs = InputsSection(ui, self.state, on_new_volume=self.run.forget)
+        self.method = MethodSection(ui, self.state)
+        self.outputs = OutputsSection(ui, self.state)
+
+    def refresh(self, caller: Any = None, event: Any = None) -> None:
+        """Show what follows from the choices: facts, proposals, methods, estimate, and whether Apply may be clicked."""
+        if not self.state.parameters or self.state.refreshing:
+            return
+        self.state.refreshing = True
+        try:
+            self._refresh_sections()
+        finally:
+            self.state.refreshing = False
+
+    def _refresh_sections(self) -> None:
+        """From top to bottom: a section may propose what those below it build on."""
+        facts = self.inputs.refresh()
+        self.method.refresh(facts)
+        self.outputs.refresh()
+        self.comparison.refresh()
+        self.run.refresh()
+
+    def close_scene(self) -> None:
+        """The volumes are about to go: so do the run and the comparison."""
+        stopped = self.run.abort()
+        self.report.clear(_("The run was stopped because the scene was closed.") if stopped else "")
+        self.comparison.view.leave()

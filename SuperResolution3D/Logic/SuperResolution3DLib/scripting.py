@@ -1,0 +1,30 @@
+"""What a script leaves out is taken from the volume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+from .checks import check_input, volume_facts
+from .modality import guess_modality
+from .request import Request, default_method
+
+
+def request_for(node: slicer.vtkMRMLScalarVolumeNode | None, method: str, modality: str, slice_spacing: float | None, **choices: Any) -> Request:
+    """The request for a volume.
+
+    Args:
+        node: to be upscaled.
+        method: name in the catalogue; empty: the default for the volume.
+        modality: "CT" or "MR"; empty: from DICOM, the units or the intensities.
+        slice_spacing: millimetres between the slices of the result; None: a factor is used.
+        choices: the other fields of :class:`.request.Request`.
+
+    Raises:
+        InputError: the volume cannot be upscaled, or a choice does not exist or fit the others.
+    """
+    check_input(node)
+    modality = modality or guess_modality(node).modality.value
+    method = method or default_method(modality, slice_spacing, volume_facts(node).slice_distance)
+    return Request(slice_spacing=slice_spacing, method=method, modality=modality, **choices)

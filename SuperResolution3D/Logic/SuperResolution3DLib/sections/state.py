@@ -1,0 +1,47 @@
+"""What the sections of the panel share: the choices of the present scene, and what they ask for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from superres3d.methods import METHODS
+
+from ..job import Outputs
+from ..request import CONSISTENCY, Request
+
+
+class PanelState:
+    """The choices that the panel shows.
+
+    Attributes:
+        parameters: the module's ``SuperResolution3DParameterNode``; None while there is no scene to choose for.
+        refreshing: the panel writes into its own widgets; what their signals tell is no choice of the user.
+    """
+
+    def __init__(self) -> None:
+        self.parameters: Any = None
+        self.refreshing = False
+
+    @property
+    def editable(self) -> Any:
+        """The parameters, or None while a signal of a widget must not change them."""
+        return None if self.refreshing else self.parameters
+
+    @property
+    def can_be_consistent(self) -> bool:
+        """Whether the chosen method refines by a factor here, so that its result can be downsampled to the scan."""
+        method = METHODS.get(self.parameters.method)
+        return method is not None and method.kind != "volume" and not self.parameters.scale.slice_spacing
+
+    def request(self) -> Request:
+        """What is asked for (InputError if the choices do not fit each other)."""
+        p = self.parameters
+        return Request(
+            scale=p.scale.factor, axes=None if p.scale.slice_spacing else p.axes.value, slice_spacing=p.scale.slice_spacing,
+            method=p.method, modality=p.modality.value, preset=p.preset.value, ensemble=p.ensemble.value,
+            device=p.device, memory_limit_gib=p.memoryLimit or None, compare=p.compare, consistency=CONSISTENCY if p.consistency and self.can_be_consistent else 0,
+        )  # fmt: skip
+
+    def outputs(self) -> Outputs:
+        """The nodes to update in place."""
+        return Outputs(self.parameters.outputVolume, self.parameters.comparisonVolume)

@@ -1,0 +1,39 @@
+"""The command line: a file a command.  The Slicer panel starts its worker with it, too."""
+
+from __future__ import annotations
+
+import signal
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import Cancelled
+from . import demo, evaluate, info, methods, train, upscale
+from .worker import interrupt
+
+app = typer.Typer(
+    name="superres3d",
+    help="Sharper CT and MR volumes by convolutional networks. Research software, not for diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (upscale.upscale, methods.methods, info.info, train.train, evaluate.evaluate, demo.demo):  # in the order of the help
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"superres3d {__version__}")
+        raise typer.Exit()
+
+
+def main() -> None:
+    """Entry point: every failure is one sentence and a non-zero exit code."""
+    try:
+        signal.signal(signal.SIGTERM, interrupt)
+        app()
+    except KeyboardInterrupt:  # before a command could take it
+        raise SystemExit(Cancelled.exit_code) from None

@@ -1,0 +1,76 @@
+"""What the commands share: words that an option takes, options, and how errors are told."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import Cancelled, InputError, ResourceError, SuperResolutionError
+from ..methods import AXES, ENSEMBLES, MODALITIES, PRECISIONS, PRESETS
+from ..reporter import STYLES, Reporter, make_reporter
+
+
+class Choice(str, Enum):
+    """One of the words that an option takes."""
+
+
+if TYPE_CHECKING:  # members that are made of the catalogue cannot be known beforehand
+    AxesChoice = Choice
+    EnsembleChoice = Choice
+    ModalityChoice = Choice
+    PrecisionChoice = Choice
+    PresetChoice = Choice
+    SliceAxisChoice = Choice
+    StyleChoice = Choice
+else:
+
+    def _choice(name: str, words: Iterable[str]) -> type[Choice]:
+        return Choice(name, {word: word for word in words})
+
+    AxesChoice = _choice("AxesChoice", AXES)
+    EnsembleChoice = _choice("EnsembleChoice", ("auto", *ENSEMBLES))
+    ModalityChoice = _choice("ModalityChoice", ("auto", *MODALITIES))
+    PrecisionChoice = _choice("PrecisionChoice", PRECISIONS)
+    PresetChoice = _choice("PresetChoice", PRESETS)
+    SliceAxisChoice = _choice("SliceAxisChoice", ("auto", "i", "j", "k"))
+    StyleChoice = _choice("StyleChoice", STYLES)
+
+Device = Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@contextmanager
+def reporting(style: str) -> Iterator[Reporter]:
+    """Run a command's body with a reporter, and tell its errors through it; another exception is a defect and shows its traceback.
+
+    Raises:
+        typer.Exit: with the error's code, after it was told.
+    """
+    reporter = make_reporter(style)
+    try:
+        with reporter:
+            yield reporter
+    except (KeyboardInterrupt, MemoryError, SuperResolutionError) as error:
+        told = _in_words(error)
+        reporter.error(type(told).__name__, str(told))
+        raise typer.Exit(told.exit_code) from None
+
+
+def _in_words(error: BaseException) -> SuperResolutionError:
+    if isinstance(error, SuperResolutionError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("Memory ran out; use a smaller factor, fewer axes, or a part of the scan.")
+    return Cancelled()
+
+
+def needs(extra: str, *modules: str) -> None:
+    """Refuse a command whose packages are not installed (InputError with how to install them)."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(f"This command needs {' and '.join(missing)}, not installed here; run: pip install 'superres3d[{extra}]'")

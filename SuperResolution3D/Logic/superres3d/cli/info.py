@@ -1,0 +1,135 @@
+"""``superres3d info``: what a scan is, and what upscaling it would take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import SuperResolutionError
+from ..methods import AXES, DEFAULT_PRESET, METHODS, PRESETS, SCALES, Method, is_installed
+from .common import AsJson, reporting
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..scan.volume import Volume
+
+
+def info(source: Annotated[Path, typer.Argument(metavar="FILE", help="A scan.")], as_json: AsJson = False) -> None:
+    """Tell what a scan is, and what upscaling it would take.  The first time, a second goes into measuring this machine."""
+    with reporting("none"):
+        content = _describe(source)
+        if as_json:
+            print(json.dumps(content, indent=2))
+        else:
+            _print(source, content)
+
+
+def _describe(source: Path) -> dict[str, Any]:
+    from ..plan import guess_modality
+    from ..scan.images import read_volume
+    from ..speed import calibrate
+
+    volume = read_volume(source)
+    modality = volume.modality or guess_modality(volume.voxels)
+    for preset in PRESETS:
+        calibrate(modality, preset)
+    return {
+        "shape_ijk": volume.voxels.shape[::-1],
+        "spacing_mm": volume.spacing,
+        "origin_lps_mm": volume.origin,
+        "direction": volume.direction.tolist(),
+        "dtype": str(volume.voxels.dtype),
+        "minimum": float(volume.voxels.min()),
+        "maximum": float(volume.voxels.max()),
+        "modality": modality,
+        "modality_from": "the file" if volume.modality else "guessed from the intensities",
+        "notes": volume.notes,
+        "upscaling": [_row(volume, modality, request) for request in _requests(modality)],
+    }
+
+
+def _requests(modality: str) -> Iterator[dict[str, Any]]:
+    """What is told of: the default method by each factor, and each volumetric network as it is made."""
+    for axes in AXES:
+        for scale in SCALES:
+            yield {"axes": axes, "scale": scale}
+    for method in METHODS.values():
+        if _is_told(method, modality):
+            asked = {"slice_spacing": method.slice_spacing} if method.slice_spacing else {"scale": method.scales[0]}
+            yield {"method": method.name, "axes": method.axes[0], **asked}
+
+
+def _is_told(method: Method, modality: str) -> bool:
+    return method.volumetric and modality in method.modalities and is_installed(method, modality) and not (method.adversarial or method.compared)
+
+
+def _row(volume: Volume, modality: str, request: dict[str, Any]) -> dict[str, Any]:
+    """A request with its plan, or with why it is refused."""
+    row = {"scale": None, **request}
+    try:
+        return row | _planned(volume, modality, request)
+    except SuperResolutionError as error:
+        return row | {"refused": str(error)}
+
+
+def _planned(volume: Volume, modality: str, request: dict[str, Any]) -> dict[str, Any]:
+    from ..plan import plan_upscaling
+
+    plans = {
+        preset: plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, **request, modality=modality, preset=preset, inputs_in_memory=0)
+        for preset in PRESETS
+    }
+    plan = plans[DEFAULT_PRESET]
+    return {
+        "shape_ijk": plan.output_shape[::-1],
+        "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
+        "result_bytes": plan.result_bytes,
+        "memory_bytes": plan.memory_bytes,
+        "seconds": {preset: plan.seconds for preset, plan in plans.items()},
+    }
+
+
+def _print(source: Path, content: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    grid = f"{_product(content['shape_ijk'], '.4g')} voxels of {_product(content['spacing_mm'], '.4g')} mm"
+    console.print(f"{source}: {grid}, {content['dtype']}, {content['minimum']:g} to {content['maximum']:g}, {content['modality']} ({content['modality_from']})")
+    for note in content["notes"]:
+        console.print(f"Note: {note}")
+    console.print(_table(content["upscaling"]))
+    for reason in dict.fromkeys(row["refused"] for row in content["upscaling"] if "refused" in row):
+        console.print(f"Refused: {reason}")
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    from rich.table import Column, Table
+
+    folded = (Column(name, overflow="fold") for name in ("axes", "factor"))
+    table = Table(*folded, "result, voxels", "spacing, mm", "file, GiB", "memory, GiB", f"time, {' / '.join(PRESETS)}")
+    for row in rows:
+        table.add_row(row["axes"], _asked(row), *(["refused, see below"] if "refused" in row else _cells(row)))
+    return table
+
+
+def _asked(row: dict[str, Any]) -> str:
+    factor = f"{row['scale']}" if row["scale"] else f"to {row['slice_spacing']:g} mm"
+    return factor + (f" ({row['method']})" if "method" in row else "")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    times = " / ".join(_in_words(seconds) for seconds in row["seconds"].values())
+    return [_product(row["shape_ijk"], ""), _product(row["spacing_mm"], ".3g"), f"{row['result_bytes'] / 2**30:.2f}", f"{row['memory_bytes'] / 2**30:.2f}", times]
+
+
+def _product(numbers: Sequence[float], form: str) -> str:
+    return " x ".join(format(number, form) for number in numbers)
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,129 @@
+"""``superres3d upscale``: a scan in, a sharper one out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from ..methods import DEFAULT_METHOD, DEFAULT_PRESET
+from ..reporter import Reporter
+from .common import AxesChoice, Device, EnsembleChoice, ModalityChoice, PrecisionChoice, PresetChoice, SliceAxisChoice, StyleChoice, reporting
+from .worker import stop_at_end_of_input
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+    from ..scan.volume import Volume
+    from ..upscaling import Result
+    from .outputs import Outputs
+
+
+def upscale(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="NIfTI, NRRD or MetaImage file to write.")],
+    scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.", show_default="2, or what the method is made for")] = None,
+    axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor).", show_default="all, or what the method is made for")] = None,
+    slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the result, in place of a factor; for interpolations and virtual-thin-slice.")] = None,
+    method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
+    modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = ModalityChoice("auto"),
+    preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
+    ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
+    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine has units for it; single.")] = PrecisionChoice("auto"),
+    device: Device = "auto",
+    slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
+    consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,
+    memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
+    compare: Annotated[Path | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
+    progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
+    stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
+) -> None:
+    """Upscale a scan 2x or 4x, or to a distance of slices; the field of view, dtype and intensity scale stay."""
+    from .outputs import Outputs
+
+    if stop_with_parent:
+        stop_at_end_of_input()
+    with reporting(progress.value) as reporter:
+        _upscale_file(
+            source, Outputs(target, compare, report), reporter,
+            scale=_factors(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, method=method, modality=modality.value, preset=preset.value,
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, memory_limit=_bytes(memory_limit),
+        )  # fmt: skip
+
+
+def _factors(text: str | None) -> int | tuple[int, ...] | None:
+    """One factor, or (in-plane, through-plane); their values are checked with the method."""
+    if not text:
+        return None
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"The factor {text!r} cannot be used; use 2 or 4, or two factors such as 2,4.") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _bytes(gib: float | None) -> int | None:
+    return int(gib * 2**30) if gib else None
+
+
+def _upscale_file(source: Path, outputs: Outputs, reporter: Reporter, **choices: Any) -> None:
+    """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
+    from ..scan.images import read_volume
+    from ..upscaling import plan_for
+
+    outputs.check(source)
+    volume = read_volume(source)
+    plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key != "device"})
+    outputs.check_disk(plan.result_bytes)
+    with outputs.all_or_none():
+        report = _write_result(volume, source, outputs.result, reporter, choices)
+        if outputs.comparison:
+            _write_lanczos(volume, source, outputs.comparison, plan, choices)
+        if outputs.report:
+            _write_report(report, outputs.report)
+    reporter.done(str(outputs.result), report)
+
+
+def _write_result(volume: Volume, source: Path, target: Path, reporter: Reporter, choices: dict[str, Any]) -> dict[str, Any]:
+    """Returns the report; the voxels are let go of before another volume is made."""
+    from ..upscaling import upscale as upscale_volume
+
+    result = upscale_volume(volume, progress=reporter.progress, **choices)
+    reporter.progress("writing", 1.0)
+    _write(result, source, target)
+    return {**result.report, "source": str(source)}
+
+
+def _write_lanczos(volume: Volume, source: Path, target: Path, plan: Plan, choices: dict[str, Any]) -> None:
+    from ..upscaling import upscale as upscale_volume
+
+    kept = {key: choices[key] for key in ("modality", "slice_axis", "memory_limit")}
+    _write(upscale_volume(volume, method="lanczos", **plan.refinement, **kept), source, target)
+
+
+def _write(result: Result, source: Path, target: Path) -> None:
+    from ..scan.images import write_volume
+
+    write_volume(result.volume, target, _provenance(source, result.report))
+
+
+def _write_report(report: dict[str, Any], target: Path) -> None:
+    from ..files import replace_text
+
+    replace_text(target, json.dumps(report, indent=2) + "\n")
+
+
+def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
+    """Text for the image file itself; NIfTI keeps 79 characters of ``descrip``."""
+    factors = "x".join(f"{f:.4g}" for f in report["factors_ijk"])
+    preset = f" {report['preset']}" if report["preset"] else ""
+    short = f"{report['software']} {report['method']}{preset} {factors}; not for diagnosis"
+    caution = f"caution: {report['invents']} " if report["invents"] else ""
+    hashes = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in report["models"].items())
+    return {
+        "ITK_FileNotes": short[:79],
+        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {report['precision']}; source {source.name}",
+    }

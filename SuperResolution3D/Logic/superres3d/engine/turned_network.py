@@ -1,0 +1,367 @@
+"""A network for slices on a graphics card, with its self-ensemble.
+
+The turned copies of a slice are never made.  A network of convolutions on a turned slice is, turned back, the network with turned kernels on
+the slice itself, so each member is a set of kernels.  All members read the same slices and give the same grid.
+
+In half precision the scan is not rounded: it enters as two channels, its nearest float16 and what that leaves out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..networks.families import Architecture
+from ..networks.module import BlueprintNet, sub_pixel
+from ..networks.weights import Model, load_network
+from .ensemble import Turn, exact_median
+
+_FILTERS = 32  # what `pixels` is counted for
+_INPUTS, _OUTPUTS = 16, 8  # channels of half precision come in multiples of these
+_RACE_ROUNDS = 3
+_KEPT_GRAPHS = 12
+_AGREEMENT = {torch.float16: 2e-2, torch.float32: 1e-4}  # of a candidate with the plain form, of the largest value
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a device computes; the defaults are for a graphics card.
+
+    Attributes:
+        half: float16, the sums in float32.
+        convolution: a key of :data:`CONVOLUTIONS`, or "auto": a race of those that are right on this device.
+        graphs: record the launches of a chunk once (CUDA graphs), replay them after.
+        channels_last: the channels of a pixel lie together.
+        pixels: of a chunk, for a network of 32 channels.
+        search: cuDNN tries its kernels on each new shape.
+    """
+
+    half: bool = True
+    convolution: str = "auto"
+    graphs: bool = True
+    channels_last: bool = True
+    pixels: int = 1 << 19
+    search: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float16 if self.half else torch.float32
+
+
+@contextlib.contextmanager
+def full_float32(search: bool = False) -> Iterator[None]:
+    """Single precision means float32: no TF32 (10 bits) in convolutions and products; ``search`` as in :class:`Style`."""
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark
+    cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = False, False, search
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = before
+
+
+class PlainConvolution:
+    """3x3 convolutions as PyTorch's own layers do them."""
+
+    def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.relu_(self.linear(features, weight, bias))
+
+    def linear(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return functional.conv2d(features, weight, bias, padding=1)
+
+    def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """``skip`` and the convolution, in the memory of ``skip``."""
+        return skip.add_(self.linear(features, weight, bias))
+
+
+class FusedConvolution(PlainConvolution):
+    """Bias and ReLU inside cuDNN's convolution."""
+
+    def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.cudnn_convolution_relu(features, weight, bias, (1, 1), (1, 1), (1, 1), 1)
+
+
+class FusedAddConvolution(FusedConvolution):
+    """And the bias beside the skip in one pass over it, by Triton."""
+
+    def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        from .triton_layers import add_with_bias
+
+        return add_with_bias(skip, functional.conv2d(features, weight, None, padding=1), bias)
+
+
+class TritonConvolution(FusedAddConvolution):
+    """Layers whole in Triton: the convolution, bias, ReLU or skip; loads run ahead of the products."""
+
+    tile: dict[str, int] = {"rows": 1, "columns": 128, "warps": 4, "stages": 4}
+
+    def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        made = self._convolved(features, weight, bias, relu=True)
+        return super().relu(features, weight, bias) if made is None else made
+
+    def linear(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        made = self._convolved(features, weight, bias)
+        return super().linear(features, weight, bias) if made is None else made
+
+    def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        made = self._convolved(features, weight, bias, skip=skip)
+        return super().add(skip, features, weight, bias) if made is None else made
+
+    def _convolved(self, features: Tensor, weight: Tensor, bias: Tensor, **end: Any) -> Tensor | None:
+        from .triton_layers import Tile, convolve, fits
+
+        return convolve(features, weight, bias, Tile(**self.tile), **end) if fits(features, weight) else None
+
+
+class CachedTritonConvolution(TritonConvolution):
+    """The same over patches of an image, through the cache that lies beside the arithmetic."""
+
+    tile = {"rows": 8, "columns": 32, "warps": 8, "stages": 1}
+
+
+CONVOLUTIONS: dict[str, type[PlainConvolution]] = {
+    "plain": PlainConvolution, "fused": FusedConvolution, "fused-add": FusedAddConvolution,
+    "triton": TritonConvolution, "triton-cached": CachedTritonConvolution,
+}  # fmt: skip
+
+
+#: of the races so far: (device, dtype, channels last, architecture) -> form
+_WINNERS: dict[tuple[Any, ...], type[PlainConvolution]] = {}
+
+
+class TurnedNetwork:
+    """Median of a network over the members of its self-ensemble.
+
+    Args:
+        model: of a method in two stages.
+        turns: members; with quarter turns only where both axes are refined alike.
+        device: of PyTorch.
+        style: see :class:`Style`.
+    """
+
+    def __init__(self, model: Model, turns: Sequence[Turn], device: str, style: Style):
+        net = load_network(model)
+        self.architecture: Architecture = net.architecture
+        self.style = style
+        self.convolution: PlainConvolution | None = None if style.convolution == "auto" else CONVOLUTIONS[style.convolution]()
+        self.raced: dict[str, float | str] = {}
+        self._device = torch.device(device)
+        self._members = [self._layers(net, turn) for turn in turns]
+        self._graphs: dict[tuple[int, ...], tuple[Any, Tensor, Tensor]] = {}
+        self._pool: Any = None
+        self._replays = style.graphs and self._device.type == "cuda"
+
+    def together(self, height: int, width: int, pixels: int) -> int:
+        """How many slices make a chunk of so many ``pixels``."""
+        return max(1, int(pixels * _FILTERS / (height * width * self.architecture.survey.live_floats / 2)))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The refined slices; of a residual network, what is to be added to the cubic interpolation.
+
+        Args:
+            images: (N, H, W) float32 on the device, in network units.
+
+        Returns:
+            (N, H * factors[0], W * factors[1]) float32; the next call with this shape may write over it.
+        """
+        for _ in self.prepare(images):
+            pass
+        if not self._replays:
+            return self._median(images)
+        graph, given, made = self._graphs[tuple(images.shape)]
+        given.copy_(images)
+        graph.replay()
+        return made
+
+    def prepare(self, images: Tensor) -> Iterator[None]:
+        """Get ready for slices of this shape, which can take seconds at first; steps, so that a stop comes through."""
+        if self.convolution is None:
+            yield from self._race(images)
+        if self._replays and tuple(images.shape) not in self._graphs:
+            self._record(images)
+            yield
+
+    def _median(self, images: Tensor) -> Tensor:
+        prepared = self._prepared(images)
+        members = [self._member(prepared, layers, self.convolution or PlainConvolution()) for layers in self._members]
+        median = _median_in_float(members)
+        return sub_pixel(median, self.architecture.factors)[:, 0] if self._is_edsr else median[:, 0]
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """(N, channels, H, W): in single precision the slices; in half their nearest float16, the rest, and zeros."""
+        if not self.style.half:
+            return images[:, None].contiguous(memory_format=self._format)
+        nearest = images.half()
+        prepared = torch.empty((len(images), _INPUTS, *images.shape[1:]), dtype=torch.float16, device=images.device, memory_format=self._format).zero_()
+        prepared[:, 0] = nearest
+        prepared[:, 1] = images - nearest.float()
+        return prepared
+
+    @property
+    def _is_edsr(self) -> bool:
+        return self.architecture.name == "edsr"
+
+    @property
+    def _format(self) -> torch.memory_format:
+        return torch.channels_last if self.style.channels_last else torch.contiguous_format
+
+    def _member(self, prepared: Tensor, layers: dict[str, tuple[Tensor, Tensor]], by: PlainConvolution) -> Tensor:
+        if self._is_edsr:
+            features = by.linear(prepared, *layers["head"])
+            for block in range(self.architecture.settings["blocks"]):
+                inner = by.relu(features, *layers[f"blocks.{block}.0"])
+                features = by.add(features, inner, *layers[f"blocks.{block}.1"])
+            return by.linear(features, *layers["tail"])[:, : prod(self.architecture.factors)]
+        phases = self._trunk(prepared, layers, "low", 5, by)
+        intermediate = sub_pixel(torch.relu_(functional.conv2d(phases.float(), *layers["low.5"], padding=1)), self.architecture.factors)
+        if not self.architecture.survey.intermediates:
+            return intermediate
+        features = self._trunk(self._prepared(intermediate[:, 0]), layers, "high", 3, by)
+        return torch.relu_(functional.conv2d(features.float(), *layers["high.3"], padding=1))
+
+    def _trunk(self, image: Tensor, layers: dict[str, tuple[Tensor, Tensor]], block: str, count: int, by: PlainConvolution) -> Tensor:
+        """As :func:`superres3d.networks.georgescu.georgescu` adds its first layer to the third and fifth."""
+        settings = self.architecture.settings
+        first = features = by.relu(image, *layers[f"{block}.0"])
+        for number in range(1, count):
+            features = by.relu(features, *layers[f"{block}.{number}"])
+            if (number == 2 and settings["short_skips"]) or (number == 4 and settings["long_skip"]):
+                features = features.add_(first)
+        return features
+
+    def _layers(self, net: BlueprintNet, turn: Turn) -> dict[str, tuple[Tensor, Tensor]]:
+        """Name -> weight and bias of a member.  Layers that give an image of the paper's network stay in float32."""
+        layers = {}
+        for name in self.architecture.survey.layers:
+            layer = net.layer(name)
+            weight, bias = _turned_back(layer.weight.detach(), turn), layer.bias.detach()
+            if name in ("tail", "low.5"):
+                weight, bias = _turned_phases(weight, bias, self.architecture.factors, turn)
+            image_valued = name == "low.5" or name == "high.3"
+            if self.style.half:
+                weight, bias = _filled(weight if image_valued else _rounded(weight), bias, outputs=not image_valued)
+            dtype = torch.float32 if image_valued else self.style.dtype
+            layers[name] = (weight.to(self._device, dtype).contiguous(memory_format=self._format), bias.to(self._device, dtype))
+        return layers
+
+    def _race(self, images: Tensor) -> Iterator[None]:
+        """Choose the form that is right and fastest on these slices; what fails or differs is out.  Once for each kind of network and device."""
+        kind_of_work = (self._device, self.style.dtype, self.style.channels_last, self.architecture)
+        if kind_of_work in _WINNERS:
+            self.convolution = _WINNERS[kind_of_work]()
+            return
+        best, prepared, layers = (float("inf"), PlainConvolution()), self._prepared(images), self._members[0]
+        expected = self._member(prepared, layers, best[1])
+        for name, kind in CONVOLUTIONS.items() if self._device.type == "cuda" else ():
+            by = kind()
+            try:
+                difference = (self._member(prepared, layers, by).float() - expected.float()).abs().max()
+                if not bool(difference <= _AGREEMENT[self.style.dtype] * expected.abs().max()):
+                    raise ArithmeticError(f"differs by {float(difference):.3g}")
+                self.raced[name] = seconds = self._seconds(lambda by=by: self._member(prepared, layers, by))
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except Exception as error:  # a library that is missing, or fails on this card
+                self.raced[name] = f"{type(error).__name__}: {str(error)[:200]}"
+            else:
+                best = min(best, (seconds, by), key=lambda timed: timed[0])
+            yield
+        self.convolution = best[1]
+        if self._device.type == "cuda":
+            _WINNERS[kind_of_work] = type(best[1])
+
+    def _seconds(self, work: Callable[[], Any]) -> float:
+        work()
+        torch.cuda.synchronize(self._device)
+        started = time.perf_counter()
+        for _ in range(_RACE_ROUNDS):
+            work()
+        torch.cuda.synchronize(self._device)
+        return (time.perf_counter() - started) / _RACE_ROUNDS
+
+    def _record(self, images: Tensor) -> None:
+        """A graph for the shape; where that fails, no graphs from now on."""
+        try:
+            given = images.clone(memory_format=torch.contiguous_format)
+            self._median(given)  # what is chosen on first use must be chosen before
+            torch.cuda.synchronize(self._device)
+            torch.cuda.empty_cache()  # while a graph is recorded nothing can be given back
+            graph = torch.cuda.CUDAGraph()
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            with torch.cuda.graph(graph, pool=self._pool):
+                made = self._median(given)
+            while len(self._graphs) >= _KEPT_GRAPHS:
+                del self._graphs[next(iter(self._graphs))]
+            self._graphs[tuple(images.shape)] = graph, given, made
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:
+            self.raced["graphs"] = f"{type(error).__name__}: {str(error)[:200]}"
+            self._replays = False
+            self._graphs.clear()
+
+
+def _median_in_float(members: Sequence[Tensor]) -> Tensor:
+    """The middle values are found in the members' own type; their mean is taken in float32."""
+
+    def minimum(a: _Member, b: _Member) -> _Member:
+        return _Member(torch.minimum(a.tensor, b.tensor))
+
+    def maximum(a: _Member, b: _Member) -> _Member:
+        return _Member(torch.maximum(a.tensor, b.tensor))
+
+    median = exact_median([_Member(member) for member in members], minimum, maximum)
+    return median.tensor.float() if isinstance(median, _Member) else median
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A member whose sum with another is float32."""
+
+    tensor: Tensor
+
+    def __add__(self, other: _Member) -> Tensor:
+        return self.tensor.float() + other.tensor.float()
+
+
+def _turned_back(images: Tensor, turn: Turn, axes: tuple[int, int] = (-2, -1)) -> Tensor:
+    """The inverse of :func:`superres3d.ensemble.apply_turn` on two axes."""
+    quarter, flip = turn
+    return torch.rot90(images.flip(axes[1]) if flip else images, -quarter, axes)
+
+
+def _turned_phases(weight: Tensor, bias: Tensor, factors: tuple[int, int], turn: Turn) -> tuple[Tensor, Tensor]:
+    """The finer pixels of a pixel, which are channels, change places like the kernels' taps."""
+    placed = _turned_back(weight.reshape(*factors, *weight.shape[1:]), turn, (0, 1))
+    return placed.reshape(weight.shape), _turned_back(bias.reshape(factors), turn).reshape(-1)
+
+
+def _rounded(weight: Tensor) -> Tensor:
+    """Kernels of float16 numbers whose sums are those of the kernels, so that what is smooth keeps its level.
+
+    From the largest tap on, each takes over what rounding has left of those before it.
+    """
+    taps = weight.flatten(2)
+    order = taps.abs().argsort(dim=2, descending=True)
+    ordered, rest = taps.gather(2, order), torch.zeros_like(taps[..., 0])
+    rounded = torch.empty_like(ordered)
+    for tap in range(ordered.shape[2]):
+        rounded[..., tap] = (ordered[..., tap] + rest).half().float()
+        rest = ordered[..., tap] + rest - rounded[..., tap]
+    return torch.zeros_like(taps).scatter_(2, order, rounded).reshape(weight.shape)
+
+
+def _filled(weight: Tensor, bias: Tensor, outputs: bool) -> tuple[Tensor, Tensor]:
+    """Channels filled with zeros to what a card multiplies together; an only input channel is there twice, for the slices and what float16 leaves out."""
+    if weight.shape[1] == 1:
+        weight = weight.repeat(1, 2, 1, 1)
+    inputs, more = -weight.shape[1] % _INPUTS, -weight.shape[0] % _OUTPUTS if outputs else 0
+    return functional.pad(weight, (0, 0, 0, 0, 0, inputs, 0, more)), functional.pad(bias, (0, more))
