@@ -112,6 +112,15 @@ def test_any_slice_axis_and_blocks(models, on_device, monkeypatch, slice_axis):
     np.testing.assert_allclose(parts.volume.voxels, whole.volume.voxels, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("pixels", [1, 700, 1500])
+def test_chunks_that_do_not_divide_the_slices(models, on_device, monkeypatch, pixels):
+    """The last chunk reaches back; no slice counts twice."""
+    monkeypatch.setattr(device_block, "_LEAST_PIXELS", 1)
+    volume = scan_of("float32", (9, 19, 23), "CT")
+    choices = {"modality": "CT", "preset": "fast", "precision": "single"}
+    assert_same(on_device(volume, runtime=Device(pixels=pixels), **choices), upscale(volume, 2, device="cpu", **choices), 4095)
+
+
 def test_memory_that_runs_out_makes_blocks_smaller_then_leaves_the_device(models, on_device, monkeypatch):
     """The same result, and it is said."""
     volume, choices = scan_of("int16"), {"modality": "MR", "preset": "fast", "precision": "single"}
