@@ -112,7 +112,7 @@ def test_any_slice_axis_and_blocks(models, on_device, monkeypatch, slice_axis):
     np.testing.assert_allclose(parts.volume.voxels, whole.volume.voxels, atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("pixels", [1, 700, 1800])
+@pytest.mark.parametrize("pixels", [1, 350, 1000])
 def test_chunks_that_do_not_divide_the_slices(models, on_device, monkeypatch, pixels):
     """The last chunk reaches back; no slice counts twice."""
     monkeypatch.setattr(device_block, "_LEAST_PIXELS", 1)
