@@ -26,6 +26,7 @@ from ..weights import Model, load_network
 _FILTERS = 32  # what `pixels` is counted for
 _INPUTS, _OUTPUTS = 16, 8  # channels of half precision come in multiples of these
 _RACE_ROUNDS = 3
+_RACE_PIXELS = 1 << 16  # fewer tell nothing
 _KEPT_GRAPHS = 12
 _AGREEMENT = {torch.float16: 2e-2, torch.float32: 1e-4}  # of a candidate with the plain form, of the largest value
 
@@ -249,12 +250,12 @@ class TurnedNetwork:
     def _race(self, images: Tensor) -> Iterator[None]:
         """Choose the form that is right and fastest on these slices; what fails or differs is out.  Once for each kind of network and device."""
         kind_of_work = (self._device, self.style.dtype, self.style.channels_last, self.architecture)
-        if kind_of_work in _WINNERS:
-            self.convolution = _WINNERS[kind_of_work]()
+        if kind_of_work in _WINNERS or self._device.type != "cuda" or images.numel() < _RACE_PIXELS:
+            self.convolution = _WINNERS.get(kind_of_work, PlainConvolution)()
             return
         best, prepared, layers = (float("inf"), PlainConvolution()), self._prepared(images), self._members[0]
         expected = self._member(prepared, layers, best[1])
-        for name, kind in CONVOLUTIONS.items() if self._device.type == "cuda" else ():
+        for name, kind in CONVOLUTIONS.items():
             by = kind()
             try:
                 difference = (self._member(prepared, layers, by).float() - expected.float()).abs().max()
@@ -269,8 +270,7 @@ class TurnedNetwork:
                 best = min(best, (seconds, by), key=lambda timed: timed[0])
             yield
         self.convolution = best[1]
-        if self._device.type == "cuda":
-            _WINNERS[kind_of_work] = type(best[1])
+        _WINNERS[kind_of_work] = type(best[1])
 
     def _seconds(self, work: Callable[[], Any]) -> float:
         work()
