@@ -216,6 +216,19 @@ def test_told_networks_begin_as_the_default(stage):
     np.testing.assert_allclose(training.refined(image, torch.rand(2, training.net.conditions)).detach(), plain(image).detach(), atol=1e-5)
 
 
+def test_a_told_training_begins_with_what_there_is(tmp_path):
+    from safetensors.torch import save_file
+
+    training = _told("plane")
+    told.begin(training, Path(__file__).parents[2] / "models")
+    plain = {name: value.clone() for name, value in training.net.state_dict().items()}
+    assert float(plain["net.head.weight"].abs().max()) > 0.0
+    save_file({name: value + 1.0 for name, value in plain.items()}, tmp_path / "told-mr-plane-x2.safetensors")
+    told.begin(training, tmp_path)
+    for name, value in training.net.state_dict().items():
+        torch.testing.assert_close(value, plain[name] + 1.0)
+
+
 def test_a_told_training_writes_weights(tmp_path):
     pack.write_pack(tmp_path / "x.pack", "MR", [_scan("a", "train", any_axis=True), _scan("b", "val")])
     told.main(tmp_path / "out", [tmp_path / "x.pack"], seconds=9.0, side=8, batch=2, device="cpu", start=None)

@@ -185,6 +185,15 @@ def begin_as(net: Told, weights: Mapping[str, Tensor]) -> None:
     net.net.load_state_dict(weights)
 
 
+def begin(training: Training, folder: Path) -> None:
+    """From a told network of the same name in a folder, else from the default's."""
+    told = folder / f"told-{training.name}.safetensors"
+    if told.is_file():
+        training.net.load_state_dict(load_file(told))
+    else:
+        begin_as(training.net, load_file(folder / f"two-stage-residual-{training.name}" / "weights.safetensors"))
+
+
 def scans_of(path: Path, device: str) -> tuple[str, DeviceScans]:
     """The modality and the training scans of a pack."""
     modality, scans = pack.read_pack(path)
@@ -222,7 +231,7 @@ def main(
     batch: int = 48,
     rate: float = 1e-3,
     device: str = "cuda",
-    start: Annotated[Path | None, typer.Option(help="Folder of the models; the default's weights are taken from it.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Folder of told networks, or of models, whose default is begun from.")] = None,
 ) -> None:
     """See above."""
     began = time.perf_counter()
@@ -236,7 +245,7 @@ def main(
             for stage, scale in SIZES:
                 training = Training(scans, modality, stage, scale, side, batch, device)
                 if start:
-                    begin_as(training.net, load_file(start / f"two-stage-residual-{training.name}" / "weights.safetensors"))
+                    begin(training, start)
                 learners.append(_Learner(training, tell))
         tell(networks=len(learners))
         sync = torch.cuda.synchronize if learners[0].training.kind == "cuda" else lambda: None
