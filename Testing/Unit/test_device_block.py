@@ -66,8 +66,9 @@ def scan_of(dtype: str, shape=(7, 20, 23), modality="MR") -> Volume:
     return Volume(values.astype(dtype), (0.8, 0.9, 3.0), modality=modality)
 
 
-def assert_same(result, expected, span):
-    """To 1e-5 of the scale; of integers also a value that is rounded the other way."""
+def assert_same(result, expected, span, fell_back=False):
+    """To 1e-5 of the scale; of integers also a value that is rounded the other way.  And by the device, unless it fell back, which would hide anything."""
+    assert bool(result.report["warnings"]) == fell_back, result.report["warnings"]
     dtype = expected.volume.voxels.dtype
     assert result.volume.voxels.dtype == dtype and result.volume.voxels.shape == expected.volume.voxels.shape
     difference = np.abs(result.volume.voxels.astype(np.float64) - expected.volume.voxels.astype(np.float64))
@@ -112,6 +113,15 @@ def test_any_slice_axis_and_blocks(models, on_device, monkeypatch, slice_axis):
     np.testing.assert_allclose(parts.volume.voxels, whole.volume.voxels, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("pixels", [1, 350, 1000])
+def test_chunks_that_do_not_divide_the_slices(models, on_device, monkeypatch, pixels):
+    """The last chunk reaches back; no slice counts twice."""
+    monkeypatch.setattr(device_block, "_LEAST_PIXELS", 1)
+    volume = scan_of("float32", (9, 19, 23), "CT")
+    choices = {"modality": "CT", "preset": "fast", "precision": "single"}
+    assert_same(on_device(volume, runtime=Device(pixels=pixels), **choices), upscale(volume, 2, device="cpu", **choices), 4095)
+
+
 def test_memory_that_runs_out_makes_blocks_smaller_then_leaves_the_device(models, on_device, monkeypatch):
     """The same result, and it is said."""
     volume, choices = scan_of("int16"), {"modality": "MR", "preset": "fast", "precision": "single"}
@@ -127,12 +137,12 @@ def test_memory_that_runs_out_makes_blocks_smaller_then_leaves_the_device(models
     monkeypatch.setattr(TurnedNetwork, "__call__", fail)
     most, runtime = 2, Device()
     result = on_device(volume, runtime=runtime, **choices)
-    assert_same(result, expected, 900)
+    assert_same(result, expected, 900, fell_back=True)
     assert len(result.report["warnings"]) == 2 and all("ran out of memory" in note for note in result.report["warnings"])
     assert runtime.block_share == 0.125 and runtime.chunk_pixels == 1 << 10
     most, failures[:] = 100, []
     result = on_device(volume, **choices)
-    assert_same(result, expected, 900)
+    assert_same(result, expected, 900, fell_back=True)
     assert "went on with the CPU" in result.report["warnings"][-1] and result.report["device"] == "cpu"
 
 

@@ -194,32 +194,50 @@ def test_what_is_told_folds_into_the_weights(stage):
     np.testing.assert_allclose(refined.detach(), plain.correction(image).detach(), rtol=1e-4, atol=1e-4)
 
 
+def _told(stage: str, batch: int = 2, values: np.ndarray | None = None) -> told.Training:
+    values = _scan("a", "train")[1] if values is None else values
+    return told.Training(samples.DeviceScans([(values, True, False, 1.0)], 200, "cpu"), "MR", stage, 2, 8, batch, "cpu")
+
+
 @pytest.mark.parametrize("stage", ["plane", "depth"])
 def test_told_networks_begin_as_the_default(stage):
     """Before it has learned anything a told network gives the default's result, whatever it is told."""
-    training = told.Training([_scan("a", "train"), _scan("b", "val")], "MR", stage, 2, 8, 2, "cpu")
+    training = _told(stage)
     plain = BlueprintNet(training.net.net.architecture)
-    torch.nn.init.normal_(plain.layers["tail"].weight, std=0.1)
+    torch.nn.init.normal_(plain.layer("tail").weight, std=0.1)
     told.begin_as(training.net, plain.stored_tensors())
     image = torch.rand(2, 1, 8, 8)
     np.testing.assert_allclose(training.refined(image, torch.rand(2, training.net.conditions)).detach(), plain(image).detach(), atol=1e-5)
 
 
-@pytest.mark.parametrize("stage", ["plane", "depth"])
-def test_a_told_training_writes_weights(tmp_path, stage):
+def test_a_told_training_begins_with_what_there_is(tmp_path):
+    from safetensors.torch import save_file
+
+    training = _told("plane")
+    told.begin(training, Path(__file__).parents[2] / "models")
+    plain = {name: value.clone() for name, value in training.net.stored_tensors().items()}
+    assert float(plain["net.head.weight"].abs().max()) > 0.0
+    save_file({name: (value + 1.0).contiguous() for name, value in plain.items()}, tmp_path / "told-mr-plane-x2.safetensors")
+    told.begin(training, tmp_path)
+    for name, value in training.net.stored_tensors().items():
+        torch.testing.assert_close(value, plain[name] + 1.0)
+
+
+def test_a_told_training_writes_weights(tmp_path):
     pack.write_pack(tmp_path / "x.pack", "MR", [_scan("a", "train", any_axis=True), _scan("b", "val")])
-    told.main(tmp_path / "x.pack", tmp_path / "out", stage=stage, scale=2, seconds=5.0, side=8, batch=2, device="cpu", start=None)
+    told.main(tmp_path / "out", [tmp_path / "x.pack"], seconds=9.0, side=8, batch=2, device="cpu", start=None)
     from safetensors.torch import load_file
 
-    net = told.Told((2, 2 if stage == "plane" else 1), *told.SIZES[stage, 2], told.conditions_of(stage))
-    net.load_tensors(load_file(tmp_path / "out" / f"told-mr-{stage}-x2.safetensors"))
-    assert float(net.modulation[-1].weight.detach().abs().max()) > 0.0
+    for stage, scale in told.SIZES:
+        net = told.Told((scale, scale if stage == "plane" else 1), *told.SIZES[stage, scale], told.conditions_of(stage))
+        net.load_tensors(load_file(tmp_path / "out" / f"told-mr-{stage}-x{scale}.safetensors"))
+        assert float(net.modulation[-1].weight.detach().abs().max()) > 0.0
 
 
 def test_kept_noise_is_in_what_is_wanted():
     """Where noise is kept, interpolating it is right: a network that adds nothing has no error on a scan that is nothing but noise."""
     flat = np.full((20, 24, 28), 100, np.uint8)
-    training = told.Training([(pack.Scan("a", "train", flat.shape, True, False), flat), _scan("b", "val")], "MR", "plane", 2, 8, 4, "cpu")
+    training = _told("plane", 4, flat)
     training.losses = training.degrader.losses = samples.Losses(gaussian=0.0, spectral=0.0, noise=0.1, noise_share=1.0, magnitude=False, gain=1.0, gamma=1.0)
     pairs = training.pairs(False)
     low, high, noise = (told._slices(image) for image in pairs[:3])

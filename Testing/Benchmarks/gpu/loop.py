@@ -63,10 +63,12 @@ class Steps:
         step: (kind) -> loss on the device; it draws its chances on the device and changes what it keeps in place.
         on_card: whether there is something to capture for.
         tell: told once if capturing fails; then every step is run as it is.
+        stream: that captures; None: one of its own.
     """
 
-    def __init__(self, step: Callable[[Any], Tensor], on_card: bool, tell: Tell):
+    def __init__(self, step: Callable[[Any], Tensor], on_card: bool, tell: Tell, stream: torch.cuda.Stream | None = None):
         self._step, self._captures, self._tell = step, on_card, tell
+        self._stream = stream or (torch.cuda.Stream() if on_card else None)
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
     def __call__(self, kind: Hashable) -> Tensor:
@@ -85,16 +87,16 @@ class Steps:
         return loss
 
     def _captured(self, kind: Hashable) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        assert self._stream
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UP):
                 self._step(kind)
-        torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=self._stream):
             loss = self._step(kind)
+        torch.cuda.synchronize()
         return graph, loss
 
 

@@ -104,7 +104,7 @@ def _central(values: np.ndarray, most: int) -> np.ndarray:
     return values[first : first + most]
 
 
-def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0) -> None:
+def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0, leave_out: list[str] | None = None, validation: bool = True) -> None:
     """Pack the subjects of models/recipes/subjects.toml.
 
     Args:
@@ -112,6 +112,8 @@ def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0) -> 
         out: the file to write.
         modality: MR or CT.
         most_slices: central slices that are kept of a scan that only teaches refinement within slices (0: all); of validation scans at most 32.
+        leave_out: scans that are not taken.
+        validation: whether validation scans are.
     """
     from superres3d import read_volume
     from superres3d.scan.images import find_volume
@@ -121,8 +123,8 @@ def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0) -> 
 
     recipe = load_recipe(Path(__file__).parents[3] / "models" / "recipes" / "mdsr-3d.toml", {"modality": modality})
     packed = []
-    for subset, names in (("train", recipe.volumes), ("val", recipe.validation)):
-        for name in names:
+    for subset, names in (("train", recipe.volumes), ("val", recipe.validation if validation else ())):
+        for name in [name for name in names if name not in (leave_out or ())]:
             volume = read_volume(find_volume(name, scans))
             scale = intensity_scale(volume.voxels, modality)
             inside = scale.split(scale.normalise(volume.voxels))[0]

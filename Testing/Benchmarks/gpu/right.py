@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from lines import Lines, rehearse_on_the_processor, texture
 from superres3d import Volume
+from superres3d.engine.turned_network import CONVOLUTIONS
 from superres3d.errors import Cancelled
 from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import Result, upscale
@@ -250,6 +251,22 @@ class Card:
         return {"most": int(difference.max()), "overlapping_seconds": round(float(overlap), 2), "ok": int(difference.max()) <= 4 and overlap > 0}
 
 
+class _form:
+    """Networks on the card with one form of the convolution, on slices of any size."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __enter__(self) -> None:
+        from superres3d.engine import pytorch
+
+        self._module, self._before = pytorch, pytorch.Style
+        pytorch.Style = partial(self._before, convolution=self._name)
+
+    def __exit__(self, *_: Any) -> None:
+        self._module.Style = self._before
+
+
 class _free_memory:
     """Blocks as if the card had so many bytes free (None: what it has)."""
 
@@ -292,15 +309,27 @@ def check(data: Path, out: Path, device: str, tiny: bool, budget: float) -> int:
     references = np.load(data / FILE)
     script = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     lines.say("references", cases=len(references.files) // 3, script=script)
-    for number, case in enumerate(cases(tiny)):
+    numbered = list(enumerate(cases(tiny)))
+    halves = (False, True) if card.cuda else (False,)
+
+    def compared(number: int, case: Case, half: bool) -> dict[str, Any]:
         assert str(references[f"{number} name"]) == case.name
-        for half in (False, True) if card.cuda else (False,):
-            crop, expected = references[f"{number} input"], references[f"{number} output"]
-            work = partial(compare, case, crop, expected, device, half)
-            lines.step(f"{'half' if half else 'single'}: {case.name}", work, needs=8)
+        return compare(case, references[f"{number} input"], references[f"{number} output"], device, half)
+
+    def comparisons(chosen: list[tuple[int, Case]]) -> None:
+        for (number, case), half in product(chosen, halves):
+            lines.step(f"{'half' if half else 'single'}: {case.name}", partial(compared, number, case, half), needs=3)
+
+    default = [(number, case) for number, case in numbered if case.method == TWO_STAGE[0]]
+    comparisons(default)
+    for form in CONVOLUTIONS if card.cuda else ():
+        with _form(form):
+            for number, case in default:
+                if case.preset == "best" and case.axes == "all" and case.dtype == "float32":
+                    lines.step(f"{form}: {case.name}", partial(compared, number, case, True), needs=3)
     lines.step("cancel", card.cancel, needs=10)
-    for half in (False, True) if card.cuda else (False,):
-        lines.step(f"tiles {'half' if half else 'single'}", lambda half=half: card.tiles(half), needs=5)
+    for half in halves:
+        lines.step(f"tiles {'half' if half else 'single'}", partial(card.tiles, half), needs=5)
     if card.cuda:
         small = (16, 96, 96)
         whole = {shape: upscale(card.scan(shape), 2, modality="MR", preset="fast", device=device).volume.voxels.astype(np.int32) for shape in (card.shape, small)}
@@ -308,6 +337,7 @@ def check(data: Path, out: Path, device: str, tiny: bool, budget: float) -> int:
         lines.step("out of memory, much", lambda: card.out_of_memory(96 << 20, whole[card.shape], card.shape), needs=5)
         lines.step("out of memory, for good", lambda: card.out_of_memory(1 << 20, whole[small], small), needs=5)
     lines.step("two processes", lambda: card.two_processes(out), needs=15)
+    comparisons([pair for pair in numbered if pair not in default])
     lines.say("done", failed=lines.failed, left=round(lines.left(), 1))
     return len(lines.failed)
 

@@ -26,7 +26,7 @@ _TINY = ["--features", "8", "--blocks", "1", "--batch", "2", "--side", "8", "--d
 
 
 def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> list[list[str]]:
-    """What a step runs, at the same time: "right=<references>", "fast", "train=<pack>" or "told=<pack>" (the default's four networks)."""
+    """What a step runs, at the same time: "right=<references>", "fast", "train=<pack>" or "told=<pack>&<pack>"."""
     name, _, pack = step.partition("=")
     common = ["--seconds", f"{seconds:.0f}", "--device", device]
     if name in ("right", "fast"):
@@ -37,8 +37,7 @@ def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, opti
     if name == "told":
         sizes = ["--side", "8", "--batch", "2"] if tiny else options
         start = ["--start", str(_HERE.parents[2] / "models")]
-        networks = [["--stage", stage, "--scale", scale] for stage in ("plane", "depth") for scale in ("2", "4")]
-        return [[sys.executable, str(_HERE / "told.py"), pack, str(out / f"{Path(pack).stem}-told"), *common, *start, *network, *sizes] for network in networks]
+        return [[sys.executable, str(_HERE / "told.py"), str(out / "told"), *pack.split("&"), *common, *start, *sizes]]
     raise SystemExit(f"The step {step!r} does not exist; use right=<folder of references>, fast, train=<pack> or told=<pack>.")
 
 
@@ -83,7 +82,7 @@ def collect(work: Path, out: Path) -> None:
 
 
 def main(
-    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right=<folder>, fast, train=<pack> or told=<pack>; options after a comma; + for at the same time")],
+    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right=<folder>, fast, train=<pack> or told=<pack>&<pack>; options after a comma; + for at the same time")],
     out: Annotated[Path, typer.Option()],
     budget: Annotated[float, typer.Option(help="Seconds for all steps; later ones get what is left.")] = 540.0,
     device: str = "cuda",

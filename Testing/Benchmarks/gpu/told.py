@@ -1,7 +1,9 @@
 #!/usr/bin/env python
-"""Train a network of the default method that is told how the scan lost its detail, on a graphics card within a number of seconds.
+"""Train the default method's networks, told how the scan lost its detail, on a graphics card within a number of seconds.
 
-    python Testing/Benchmarks/gpu/told.py mr.pack OUT --stage plane --scale 2 --seconds 100
+    python Testing/Benchmarks/gpu/told.py OUT mr.pack ct.pack --seconds 100
+
+The four networks of each pack learn at the same time, each on a stream of its own: one alone is far too small for a card.
 
 The network is the default's; what it is told (the transfer function along each refined axis at four frequencies, the noise, whether noise is to be
 kept) modulates its features: each block's inner channels are shifted before the ReLU and scaled after it (FiLM: Perez, Strub, de Vries, Dumoulin,
@@ -11,6 +13,7 @@ On a share of the samples it is told nothing, and has to do as the default does.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -26,7 +29,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pack
-from loop import Optimizer, Steps, cosine, telling, within
+from loop import Optimizer, Steps, Tell, cosine, telling, within
 from samples import FREQUENCIES, Degrader, DeviceScans, Losses, Pairs
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, Runner, sub_pixel
@@ -118,11 +121,10 @@ def told_vector(transfer: Tensor, sigma: Tensor, keep: Tensor, known: Tensor, co
 class Training:
     """A told network, its optimiser, and the scans on the device."""
 
-    def __init__(self, scans: list[tuple[pack.Scan, np.ndarray]], modality: str, stage: str, scale: int, side: int, batch: int, device: str):
+    def __init__(self, scans: DeviceScans, modality: str, stage: str, scale: int, side: int, batch: int, device: str):
         self.device, self.stage, self.scale, self.batch, self.kind = device, stage, scale, batch, torch.device(device).type
-        self.losses = LOSSES[modality]
-        trained = [entry for entry in scans if entry[0].subset == "train"]
-        self.scans = DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], pack.span(modality), device)
+        self.name = f"{modality.lower()}-{stage}-x{scale}"
+        self.losses, self.scans = LOSSES[modality], scans
         filters, blocks = SIZES[stage, scale]
         self.factors = (scale, scale if stage == "plane" else 1)
         self.net = Told(self.factors, filters, blocks, conditions_of(stage)).to(device, memory_format=torch.channels_last)
@@ -194,17 +196,53 @@ def begin_as(net: Told, weights: Mapping[str, Tensor]) -> None:
     net.net.load_tensors(weights)
 
 
+def begin(training: Training, folder: Path) -> None:
+    """From a told network of the same name in a folder, else from the default's."""
+    told = folder / f"told-{training.name}.safetensors"
+    if told.is_file():
+        training.net.load_tensors(load_file(told))
+    else:
+        begin_as(training.net, load_file(folder / f"two-stage-residual-{training.name}" / "weights.safetensors"))
+
+
+def scans_of(path: Path, device: str) -> tuple[str, DeviceScans]:
+    """The modality and the training scans of a pack."""
+    modality, scans = pack.read_pack(path)
+    trained = [entry for entry in scans if entry[0].subset == "train"]
+    return modality, DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], pack.span(modality), device)
+
+
+class _Learner:
+    """A training on a stream of its own."""
+
+    def __init__(self, training: Training, tell: Tell):
+        self.training, self._tell, self.done = training, tell, 0
+        on_card = training.kind == "cuda"
+        self._stream = torch.cuda.Stream() if on_card else None
+        self._steps = Steps(training.step, on_card, tell, self._stream)
+        self._sum = torch.zeros((), device=training.device)
+        self._every = 2000 if on_card else 20
+
+    def advance(self, rate: float) -> None:
+        """One step; does not wait for it."""
+        with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():
+            self.training.optimizer.set_rate(rate)
+            self._sum += self._steps(self.training.next_kind())
+            self.done += 1
+            if self.done % self._every == 0:
+                self._tell(network=self.training.name, step=self.done, loss=round(float(self._sum) / self._every, 6))
+                self._sum.zero_()
+
+
 def main(
-    data: Path,
     out: Path,
-    stage: str = "plane",
-    scale: int = 2,
+    packs: list[Path],
     seconds: float = 100.0,
     side: int = 32,
     batch: int = 48,
     rate: float = 1e-3,
     device: str = "cuda",
-    start: Annotated[Path | None, typer.Option(help="Folder of the models; the default's weights are taken from it.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Folder of told networks, or of models, whose default is begun from.")] = None,
 ) -> None:
     """See above."""
     began = time.perf_counter()
@@ -212,24 +250,23 @@ def main(
     torch.manual_seed(2026)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = False
-    modality, scans = pack.read_pack(data)
-    training = Training(scans, modality, stage, scale, side, batch, device)
-    name = f"{modality.lower()}-{stage}-x{scale}"
-    if start:
-        begin_as(training.net, load_file(start / f"two-stage-residual-{name}" / "weights.safetensors"))
-    on_card = training.kind == "cuda"
-    with telling(out / f"{name}.jsonl", began) as tell:
-        steps, done, total = Steps(training.step, on_card, tell), 0, torch.zeros((), device=device)
-        every = 1000 if on_card else 20
-        for share in within(seconds - 3.0 - (time.perf_counter() - began), torch.cuda.synchronize if on_card else lambda: None):
-            training.optimizer.set_rate(rate * cosine(share, done, 200))
-            total += steps(training.next_kind())
-            done += 1
-            if done % every == 0:
-                tell(network=name, step=done, loss=round(float(total) / every, 6))
-                total.zero_()
-        tell(network=name, steps=done, seconds=round(time.perf_counter() - began, 1), samples=done * batch)
-    save_file({key: value.detach().float().cpu().contiguous() for key, value in training.net.stored_tensors().items()}, out / f"told-{name}.safetensors")
+    with telling(out / "told.jsonl", began) as tell:
+        learners = []
+        for modality, scans in (scans_of(path, device) for path in packs):
+            for stage, scale in SIZES:
+                training = Training(scans, modality, stage, scale, side, batch, device)
+                if start:
+                    begin(training, start)
+                learners.append(_Learner(training, tell))
+        tell(networks=len(learners))
+        sync = torch.cuda.synchronize if learners[0].training.kind == "cuda" else lambda: None
+        for share in within(seconds - 3.0 - (time.perf_counter() - began), sync):
+            for learner in learners:
+                learner.advance(rate * cosine(share, learner.done, 200))
+        tell(steps={learner.training.name: learner.done for learner in learners}, seconds=round(time.perf_counter() - began, 1), batch=batch)
+    for learner in learners:
+        weights = {key: value.detach().float().cpu().contiguous() for key, value in learner.training.net.stored_tensors().items()}
+        save_file(weights, out / f"told-{learner.training.name}.safetensors")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from .ensemble import Turn, exact_median
 _FILTERS = 32  # what `pixels` is counted for
 _INPUTS, _OUTPUTS = 16, 8  # channels of half precision come in multiples of these
 _RACE_ROUNDS = 3
+_RACE_PIXELS = 1 << 16  # fewer tell nothing
 _KEPT_GRAPHS = 12
 _AGREEMENT = {torch.float16: 2e-2, torch.float32: 1e-4}  # of a candidate with the plain form, of the largest value
 
@@ -101,7 +102,7 @@ class FusedAddConvolution(FusedConvolution):
 class TritonConvolution(FusedAddConvolution):
     """Layers whole in Triton: the convolution, bias, ReLU or skip; loads run ahead of the products."""
 
-    tile: dict[str, int] = {"rows": 1, "columns": 128, "warps": 4, "stages": 4}
+    tile: ClassVar[dict[str, int]] = {"rows": 1, "columns": 128, "warps": 4, "stages": 4}
 
     def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         made = self._convolved(features, weight, bias, relu=True)
@@ -124,7 +125,7 @@ class TritonConvolution(FusedAddConvolution):
 class CachedTritonConvolution(TritonConvolution):
     """The same over patches of an image, through the cache that lies beside the arithmetic."""
 
-    tile = {"rows": 8, "columns": 32, "warps": 8, "stages": 1}
+    tile: ClassVar[dict[str, int]] = {"rows": 8, "columns": 32, "warps": 8, "stages": 1}
 
 
 CONVOLUTIONS: dict[str, type[PlainConvolution]] = {
@@ -255,12 +256,12 @@ class TurnedNetwork:
     def _race(self, images: Tensor) -> Iterator[None]:
         """Choose the form that is right and fastest on these slices; what fails or differs is out.  Once for each kind of network and device."""
         kind_of_work = (self._device, self.style.dtype, self.style.channels_last, self.architecture)
-        if kind_of_work in _WINNERS:
-            self.convolution = _WINNERS[kind_of_work]()
+        if kind_of_work in _WINNERS or self._device.type != "cuda" or images.numel() < _RACE_PIXELS:
+            self.convolution = _WINNERS.get(kind_of_work, PlainConvolution)()
             return
         best, prepared, layers = (float("inf"), PlainConvolution()), self._prepared(images), self._members[0]
         expected = self._member(prepared, layers, best[1])
-        for name, kind in CONVOLUTIONS.items() if self._device.type == "cuda" else ():
+        for name, kind in CONVOLUTIONS.items():
             by = kind()
             try:
                 difference = (self._member(prepared, layers, by).float() - expected.float()).abs().max()
@@ -275,8 +276,7 @@ class TurnedNetwork:
                 best = min(best, (seconds, by), key=lambda timed: timed[0])
             yield
         self.convolution = best[1]
-        if self._device.type == "cuda":
-            _WINNERS[kind_of_work] = type(best[1])
+        _WINNERS[kind_of_work] = type(best[1])
 
     def _seconds(self, work: Callable[[], Any]) -> float:
         work()
@@ -333,7 +333,7 @@ class _Member:
 
 
 def _turned_back(images: Tensor, turn: Turn, axes: tuple[int, int] = (-2, -1)) -> Tensor:
-    """The inverse of :func:`superres3d.ensemble.apply_turn` on two axes."""
+    """The inverse of :func:`superres3d.engine.ensemble.apply_turn` on two axes."""
     quarter, flip = turn
     return torch.rot90(images.flip(axes[1]) if flip else images, -quarter, axes)
 
