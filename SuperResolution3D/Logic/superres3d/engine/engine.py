@@ -89,7 +89,7 @@ class Engine:
 
         self._until_done(work)
 
-    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+    def kept(self, name: Any, make: Callable[[], Any]) -> Any:
         """What ``make`` gives, kept until memory is given back."""
         if name not in self._networks:
             self._networks[name] = make()
@@ -111,10 +111,8 @@ class Engine:
         self.runtime.close()
 
     def _network(self, model: Model, factors: tuple[int, ...] | None) -> TiledNetwork:
-        if (model.name, factors) not in self._networks:
-            with _engine_errors():
-                self._networks[model.name, factors] = self.runtime.load(model, factors)
-        return self._networks[model.name, factors]
+        with _engine_errors():
+            return self.kept((model.name, factors), lambda: self.runtime.load(model, factors))
 
     def _run(self, network: TiledNetwork, images: np.ndarray, turns: Sequence[Turn], tick: Tick, keep: Region | None) -> np.ndarray:
         groups = self._groups(network, images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +16,8 @@ from .families import BASE, Architecture
 
 # Batches are small: statistics are gathered over more of them than PyTorch's default of ten.
 _MOMENTUM = 0.02
+_LINEAR = {2: "bilinear", 3: "trilinear"}
 _DOT = "/"  # what a module's name has for the dot in the name of a tensor
-
-
-class _Kinds(NamedTuple):
-    """PyTorch's names for a number of axes."""
-
-    conv: type[nn.Module]
-    transposed: type[nn.Module]
-    norm: type[nn.Module]
-    convolve: Callable[..., Tensor]
-    linear: str
-
-
-_KINDS = {
-    2: _Kinds(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, functional.conv2d, "bilinear"),
-    3: _Kinds(nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, functional.conv3d, "trilinear"),
-}
 
 
 class BlueprintNet(nn.Module):
@@ -104,7 +89,7 @@ class BlueprintNet(nn.Module):
     def freeze_norm(self) -> None:
         """Normalisations keep their statistics from now on (until ``train()`` is called)."""
         for layer in self.layers.values():
-            if isinstance(layer, _KINDS[self.architecture.axes].norm):
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()
 
     def stored_tensors(self) -> dict[str, Tensor]:
@@ -137,19 +122,15 @@ def sub_pixel(phases: Tensor, factors: tuple[int, ...]) -> Tensor:
 
 
 @torch.no_grad()
-def _interpolated(low: Tensor, factors: tuple[int, ...]) -> Tensor:
-    result = low.float()
+def interpolated(low: Tensor, factors: tuple[int, ...]) -> Tensor:
+    """Cubic interpolation of (N, 1, *shape) in single precision, as :func:`superres3d.resampling.interpolation.resize` does it; as it is for factors of 1."""
+    result = low.float() if max(factors) > 1 else low
     for axis, factor in enumerate(factors, start=2):
         if factor > 1:
             matrix = _matrix(result.shape[axis], factor).to(result)
             with torch.autocast(low.device.type, enabled=False):
                 result = torch.tensordot(result, matrix, dims=([axis], [1])).movedim(-1, axis)
     return result
-
-
-def interpolated(low: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """Cubic interpolation of (N, 1, *shape) in single precision, as :func:`superres3d.resampling.interpolation.resize` does it; as it is for factors of 1."""
-    return _interpolated(low, factors) if max(factors) > 1 else low
 
 
 @lru_cache(maxsize=64)
@@ -159,14 +140,14 @@ def _matrix(length: int, factor: int) -> Tensor:
 
 def _made(layer: Layer, architecture: Architecture) -> nn.Module:
     """Before its training."""
-    kinds = _KINDS[architecture.axes]
+    axes = architecture.axes
     if layer.kind == "norm":
-        return kinds.norm(layer.outputs, momentum=_MOMENTUM)
+        return getattr(nn, f"BatchNorm{axes}d")(layer.outputs, momentum=_MOMENTUM)
     if layer.kind == "prelu":
         return nn.PReLU(layer.outputs)
     if layer.kind == "transposed":
-        return kinds.transposed(layer.inputs, layer.outputs, layer.sides, layer.stride, padding=1)
-    made = kinds.conv(layer.inputs, layer.outputs, layer.sides, layer.stride, bias=layer.bias)
+        return getattr(nn, f"ConvTranspose{axes}d")(layer.inputs, layer.outputs, layer.sides, layer.stride, padding=1)
+    made = getattr(nn, f"Conv{axes}d")(layer.inputs, layer.outputs, layer.sides, layer.stride, bias=layer.bias)
     if architecture.family.xavier:
         nn.init.xavier_uniform_(made.weight)
     else:
@@ -197,7 +178,8 @@ class Runner:
         if any(before != after for before, after in pads):
             features = functional.pad(features, [pad for pair in reversed(pads) for pad in pair])
             pads = [(0, 0)] * len(pads)
-        return _KINDS[len(pads)].convolve(features, used_weight(layer), layer.bias, stride, [before for before, _ in pads])
+        convolve = getattr(functional, f"conv{len(pads)}d")
+        return convolve(features, used_weight(layer), layer.bias, stride, [before for before, _ in pads])
 
     def norm(self, name: str, features: Tensor, *_: int) -> Tensor:
         return self._layers[name](features)
@@ -208,7 +190,7 @@ class Runner:
         return torch.cat(list(maps), dim=1)
 
     def upsample(self, features: Tensor) -> Tensor:
-        return functional.interpolate(features, scale_factor=2, mode=_KINDS[features.ndim - 2].linear, align_corners=False)
+        return functional.interpolate(features, scale_factor=2, mode=_LINEAR[features.ndim - 2], align_corners=False)
 
     def intermediate(self, features: Tensor) -> Tensor:
         self.between.append(features)
