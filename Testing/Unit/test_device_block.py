@@ -113,6 +113,18 @@ def test_any_slice_axis_and_blocks(models, on_device, monkeypatch, slice_axis):
     np.testing.assert_allclose(parts.volume.voxels, whole.volume.voxels, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+@pytest.mark.parametrize("distance", [1.3, 0.7])
+def test_slices_of_any_distance(models, on_device, dtype, distance):
+    """An interpolation follows the networks, of a result that is not yet rounded."""
+    volume = scan_of(dtype)
+    choices = {"scale": None, "slice_spacing": distance, "modality": "MR", "preset": "fast", "precision": "single"}
+    result, expected = on_device(volume, **choices), upscale(volume, device="cpu", **choices)
+    assert result.report["warnings"] == expected.report["warnings"] and len(expected.report["warnings"]) == 1
+    difference = np.abs(result.volume.voxels.astype(np.float64) - expected.volume.voxels)
+    assert difference.max() <= (1 if dtype == "int16" else 1e-5 * np.ptp(volume.voxels)) and (difference > 0.5).mean() < 0.01
+
+
 @pytest.mark.parametrize("pixels", [1, 350, 1000])
 def test_chunks_that_do_not_divide_the_slices(models, on_device, monkeypatch, pixels):
     """The last chunk reaches back; no slice counts twice."""
