@@ -114,6 +114,18 @@ def test_tiles_give_the_whole(family, shape, voxels):
     np.testing.assert_allclose(ensemble(parts, volume, turns, *NEVER), expected, atol=2e-6, rtol=0)
 
 
+@pytest.mark.parametrize("family, keep", [("pix2pix", ((3, 19), (0, 13), (5, 30))), ("pix2pix", ((17, 20), (2, 13), (11, 12))), ("mdcsrn", ((3, 19), (0, 13), (5, 30)))])
+@pytest.mark.parametrize("voxels", [10**9, 24 * 16 * 24])
+def test_a_region_is_that_of_the_whole(family, keep, voxels):
+    """Also where it ends between the samples of a coarse map."""
+    net, volume, told = random_blueprint(family, residual=True), smooth_noise((20, 13, 31)), []
+    expected = ensemble(tiled(net, 10**9), volume, FLIPS[1:3], *NEVER)[tuple(slice(a, b) for a, b in keep)]
+    network = tiled(net, voxels)
+    result = ensemble(network, volume, FLIPS[1:3], lambda: told.append(1), lambda: False, keep)
+    np.testing.assert_allclose(result, expected, atol=2e-6, rtol=0)
+    assert len(told) == pieces(network, volume.shape, FLIPS[1:3], keep)
+
+
 @pytest.mark.parametrize("family, halo", [("mdcsrn", 4), ("virtual-thin-slice", 48)])
 def test_too_small_a_halo_would_be_seen(family, halo, monkeypatch):
     """The tile test can fail."""

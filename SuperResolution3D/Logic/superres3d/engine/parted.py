@@ -16,7 +16,7 @@ from ..networks.blueprint import Survey
 from ..networks.families import Architecture
 from .ensemble import Turn
 from .tiled import Alive, Infer, Median, Stopped, TiledNetwork, halo_of, median_of, padded_shape, padded_to, voxel_bytes, windows
-from .tiling import Region, cut, extent, within
+from .tiling import Region, cut, extent, whole, within
 
 
 def tiled_network(architecture: Architecture, infer: Infer, budget: Callable[[], int], float_bytes: int = 4, median: Median | None = None) -> TiledNetwork:
@@ -52,8 +52,8 @@ class PartedNetwork(TiledNetwork):
             result = images + result
         return cut(result, keep) if keep else result
 
-    def _passes(self, shape: Sequence[int]) -> Iterable[tuple[Survey, Sequence[int]]]:
-        return zip(self.architecture.part_surveys, _part_shapes(self.architecture, shape))
+    def _passes(self, shape: Sequence[int], wanted: Region) -> Iterable[tuple[Survey, Sequence[int], Region]]:
+        return [(survey, size, whole(size)) for survey, size in zip(self.architecture.part_surveys, _part_shapes(self.architecture, shape))]
 
     def _correction(self, image: np.ndarray, alive: Alive, stopped: Stopped) -> np.ndarray:
         parts = self.architecture.parts

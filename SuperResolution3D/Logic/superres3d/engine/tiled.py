@@ -54,8 +54,8 @@ class TiledNetwork:
 
     def pieces(self, shape: Sequence[int], turns: Sequence[Turn], keep: Region | None = None) -> int:
         """How often :meth:`ensemble` will call ``alive`` for images of this shape."""
-        tiles = (windows(size, survey, self._most_voxels(survey, shape[0]), keep) for survey, size in self._passes(shape[1:]))
-        return len(turns) * sum(len(list(cut)) for cut in tiles)
+        passes = self._passes(shape[1:], keep or whole(shape[1:]))
+        return len(turns) * sum(len(list(windows(size, survey, self._most_voxels(survey, shape[0]), kept))) for survey, size, kept in passes)
 
     def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray:
         """Median of the network over copies turned in their slices; it is taken tile by tile, so that whole members never lie in memory together.
@@ -73,22 +73,22 @@ class TiledNetwork:
         Raises:
             MemoryError: it did not fit; smaller windows may.
         """
-        survey, factors = self.architecture.survey, self.architecture.factors
+        factors, wanted = self.architecture.factors, keep or whole(images.shape[1:])
+        [(survey, size, kept)] = self._passes(images.shape[1:], wanted)
         padded = padded_to(images, survey.step)
-        kept = keep or whole(padded.shape[1:])
         output = np.empty((len(images), *extent(scaled(kept, factors))), np.float32)
-        for inner, window in windows(padded.shape[1:], survey, self._most_voxels(survey, len(images)), kept):
+        for inner, window in windows(size, survey, self._most_voxels(survey, len(images)), kept):
             refined = self._refine_window(cut(padded, window), turns, alive, stopped)
             cut(output, scaled(within(inner, kept), factors))[...] = cut(refined, scaled(within(inner, window), factors))
-        if keep is None:
-            output = cut(output, scaled(whole(images.shape[1:]), factors))
+        output = cut(output, scaled(within(wanted, kept), factors))
         if self.architecture.residual:
-            output += interpolated(images, factors, keep)
+            output += interpolated(images, factors, wanted)
         return output
 
-    def _passes(self, shape: Sequence[int]) -> Iterable[tuple[Survey, Sequence[int]]]:
-        """What is computed of an image of this shape, one after the other: each in samples of its own."""
-        return [(self.architecture.survey, padded_shape(shape, self.architecture.survey.step))]
+    def _passes(self, shape: Sequence[int], wanted: Region) -> Iterable[tuple[Survey, Sequence[int], Region]]:
+        """What is computed of an image of this shape, one after the other: of how much, and which region, in whole steps."""
+        step = self.architecture.survey.step
+        return [(self.architecture.survey, padded_shape(shape, step), tuple((a // step * step, -(-b // step) * step) for a, b in wanted))]
 
     def _most_voxels(self, survey: Survey, count: int) -> int:
         """Of a window of ``count`` images, in the samples of the network or of a part of it."""
@@ -124,9 +124,8 @@ def median_of(infer: Callable[[np.ndarray, Stopped], np.ndarray]) -> Median:
     return median
 
 
-def interpolated(images: np.ndarray, factors: Sequence[int], keep: Region | None) -> np.ndarray:
-    """The wanted region of images (N, [D,] H, W), interpolated from what the kernel reaches around it."""
-    keep = keep or whole(images.shape[1:])
+def interpolated(images: np.ndarray, factors: Sequence[int], keep: Region) -> np.ndarray:
+    """A region of images (N, [D,] H, W), interpolated from what the kernel reaches around it."""
     reach = [KERNELS[BASE][1] if factor > 1 else 0 for factor in factors]
     near = tuple((max(0, a - r), min(n, b + r)) for (a, b), r, n in zip(keep, reach, images.shape[1:]))
     return cut(resize(cut(images, near), (1, *factors), BASE), scaled(within(keep, near), factors))
