@@ -150,7 +150,7 @@ def test_memory_that_runs_out_makes_blocks_smaller_then_leaves_the_device(models
     most, runtime = 2, Device()
     result = on_device(volume, runtime=runtime, **choices)
     assert_same(result, expected, 900, fell_back=True)
-    assert len(result.report["warnings"]) == 2 and all("ran out of memory" in note for note in result.report["warnings"])
+    assert len(result.report["warnings"]) == 2 and all("Memory ran short on cpu:0" in note for note in result.report["warnings"])
     assert runtime.block_share == 0.125 and runtime.chunk_pixels == 1 << 10
     most, failures[:] = 100, []
     result = on_device(volume, **choices)

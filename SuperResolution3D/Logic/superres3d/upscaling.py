@@ -139,7 +139,7 @@ def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watc
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
     chain = chain_of(plan, source, engine)
-    count = _on_device(chain, plan, source, target, engine, watch) if engine and getattr(engine.runtime, "block_share", 0) else 0
+    count = _on_device(chain, plan, source, target, engine, watch) if engine and engine.runtime.block_share else 0
     if count:
         return result, count
     pieces = blocks_of(chain, source.shape, plan.working_bytes if engine else min(plan.working_bytes, _INTERPOLATION_BYTES))

@@ -132,7 +132,7 @@ def run_on_device(
     def begin() -> Generator[tuple[Any, ...]]:
         nonlocal count
         runtime, count = engine.runtime, 0
-        if not getattr(runtime, "block_share", 0):
+        if not runtime.block_share:
             return
         chains = engine.kept("blocks on the device", lambda: DeviceChain(models, ensemble, runtime.device, runtime.style))
         free = _free_bytes(chains.device) * runtime.block_share

@@ -12,16 +12,14 @@ from ..networks.weights import Model, architecture_of, load_tensors
 from .memory import usable_cores
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
-from .parted import tiled_network
-from .runtime import VOLUME_BYTES
+from .runtime import Runtime
 from .tiled import PieceStopped, Stopped, TiledNetwork, memory_errors
 
 _SLICE_BYTES = 104 << 20  # for each core
-_SMALLEST_SLICE_BYTES = 3 << 20
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
 
 
-class OpenVINORuntime:
+class OpenVINORuntime(Runtime):
     """See :class:`superres3d.engine.runtime.Runtime`.
 
     Args:
@@ -32,17 +30,11 @@ class OpenVINORuntime:
         RuntimeError: OpenVINO is too old, or cannot use this processor.
     """
 
-    device = "cpu"
-
     def __init__(self, half: bool):
         if version() < MINIMUM:
             raise RuntimeError(f"version {ov.__version__} is older than {'.'.join(map(str, MINIMUM))}")
+        super().__init__(f"OpenVINO {ov.__version__.split('-')[0]}", "cpu", half, usable_cores(), _SLICE_BYTES)
         self._core = ov.Core()
-        self.precision = "float16" if half else "float32"
-        self.name = f"OpenVINO {ov.__version__.split('-')[0]}"
-        self.workers = usable_cores()
-        self.slice_bytes = _SLICE_BYTES
-        self.volume_bytes = VOLUME_BYTES
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         architecture = architecture_of(model, factors)
@@ -51,8 +43,7 @@ class OpenVINORuntime:
         # A library that cannot compile fails here, before the work begins.
         if not _has_matrix_units(self.compile(build_graph(architecture.blueprint, tensors, [probe]), 1)):
             self.precision = "float32"
-        budget = (lambda: self.slice_bytes) if axes == 2 else (lambda: self.volume_bytes)
-        return tiled_network(architecture, _Graphs(self, tensors, axes), budget, 2 if self.precision == "float16" else 4)
+        return self.network(architecture, _Graphs(self, tensors, axes))
 
     def compile(self, graph: ov.Model, streams: int) -> ov.CompiledModel:
         """Ready to run, for so many calls at a time."""
@@ -63,16 +54,6 @@ class OpenVINORuntime:
             "ENABLE_CPU_PINNING": False,
         }
         return self._core.compile_model(graph, "CPU", settings)
-
-    def give_up_memory(self) -> str | None:
-        if self.slice_bytes <= _SMALLEST_SLICE_BYTES:
-            return None
-        self.slice_bytes //= 2
-        self.volume_bytes //= 2
-        return "Memory ran short; went on with smaller tiles."
-
-    def close(self) -> None:
-        pass  # compiled graphs go with their networks
 
 
 def _has_matrix_units(compiled: ov.CompiledModel) -> bool:

@@ -11,19 +11,17 @@ from torch import Tensor
 from ..networks.module import BlueprintNet
 from ..networks.weights import Model, load_network
 from .ensemble import Turn, exact_median
-from .parted import tiled_network
-from .runtime import VOLUME_BYTES
+from .runtime import Runtime
 from .tiled import Alive, Stopped, TiledNetwork, memory_errors
 from .turned_network import Style, full_float32
 
 _SLICE_BYTES = {"cpu": 52 << 20, "mps": 412 << 20, "cuda": 1640 << 20}
-_SMALLEST_SLICE_BYTES = 3 << 20
 _SMALL_BYTES = 1 << 28
 _BLOCK_SHARE = 0.5
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
-class PyTorchRuntime:
+class PyTorchRuntime(Runtime):
     """See :class:`superres3d.engine.runtime.Runtime`.
 
     Args:
@@ -31,20 +29,15 @@ class PyTorchRuntime:
         half: use float16 on a CUDA device; the scan itself stays float32, only the networks' correction is rounded.
 
     Attributes:
-        block_share: of the free memory that a block on the device may take (see :mod:`.device_block`); 0: stages come and go one by one.
-        style: how a block is computed.
+        style: how a block on the device is computed.
         chunk_pixels: how much of it at once.
     """
 
     def __init__(self, device: str, half: bool = False):
-        self.device = device
         self.kind = torch.device(device).type
-        self.precision = "float16" if half and self.kind == "cuda" else "float32"
-        self.name = f"PyTorch {torch.__version__.split('+')[0]}"
         # On a CPU one call a core, each on one thread, is faster than all cores in one call.
-        self.workers = torch.get_num_threads() if self.kind == "cpu" else 1
-        self.slice_bytes = _SLICE_BYTES[self.kind]
-        self.volume_bytes = VOLUME_BYTES
+        workers = torch.get_num_threads() if self.kind == "cpu" else 1
+        super().__init__(f"PyTorch {torch.__version__.split('+')[0]}", device, half and self.kind == "cuda", workers, _SLICE_BYTES[self.kind])
         self.style = Style(half=self.precision == "float16")
         self.block_share = _BLOCK_SHARE if self.kind == "cuda" else 0.0
         self.chunk_pixels = self.style.pixels
@@ -52,23 +45,18 @@ class PyTorchRuntime:
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         net = load_network(model, factors)
         compute = _Compute(net, self)
-        return tiled_network(net.architecture, compute, self._budget(net.architecture.axes), 2 if self.precision == "float16" else 4, compute.median)
+        return self.network(net.architecture, compute, compute.median)
 
-    def _budget(self, axes: int) -> Callable[[], int]:
+    def window_bytes(self, axes: int) -> int:
         if axes == 2:
-            return lambda: self.slice_bytes
+            return self.slice_bytes
         # PyTorch keeps what a layer read until the next has written; eager joins are copies.  A plan for a small scan allows for just its feature maps.
-        return lambda: max(self.volume_bytes // 2, min(self.volume_bytes, _SMALL_BYTES))
+        return max(self.volume_bytes // 2, min(self.volume_bytes, _SMALL_BYTES))
 
     def give_up_memory(self) -> str | None:
-        if self.slice_bytes <= _SMALLEST_SLICE_BYTES:
-            return None
-        self.slice_bytes //= 2
-        self.volume_bytes //= 2
-        self.block_share /= 2
-        self.chunk_pixels //= 2
-        self.close()
-        return f"{self.device} ran out of memory; went on with smaller tiles."
+        told = super().give_up_memory()
+        self.chunk_pixels //= 2 if told else 1
+        return told
 
     def close(self) -> None:
         if self.kind == "cuda":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -197,15 +198,16 @@ def best_tile(kept: tuple[int, ...], shape: tuple[int, ...], halo: tuple[int, ..
     return min(itertools.product(*sizes), key=cost)
 
 
-class memory_errors:
+# The last is how cuDNN's caller tells that no kernel found room for its workspace.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate", "unable to find an engine")
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
     """Turns a library's errors on memory, which have no common class, into MemoryError."""
-
-    # The last is how cuDNN's caller tells that no kernel found room for its workspace.
-    _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "failed to allocate", "unable to find an engine")
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in self._SIGNS):
+    try:
+        yield
+    except RuntimeError as error:
+        if any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
             raise MemoryError(str(error).splitlines()[0]) from None
+        raise
