@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .engine.chain import Chain, as_dtype, blocks_of, refine_block
+from .engine.chain import Chain, blocks_of, refine_block
 from .engine.memory import kept_heap, peak_bytes, usable_cores
 from .engine.progress import Progress, Watch
 from .engine.stages import NetworkStage, Resampling
-from .engine.tiling import whole
 from .errors import InputError
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS
 from .networks.weights import verified_weights
@@ -139,30 +138,17 @@ def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watc
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
     chain = chain_of(plan, source, engine)
-    count = _on_device(chain, plan, source, target, engine, watch) if engine and engine.runtime.block_share else 0
-    if count:
-        return result, count
+    if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency:
+        from .engine.device_block import chain_on_device
+
+        count = chain_on_device(chain, plan.models, plan.preset.ensemble, source, target, engine, watch)
+        if count:
+            return result, count
     pieces = blocks_of(chain, source.shape, plan.working_bytes if engine else min(plan.working_bytes, _INTERPOLATION_BYTES))
     for number, block in enumerate(pieces):
         watch.begin_block(number, len(pieces), chain.all_stages, block.regions)
         refine_block(chain, source, block, target, watch.tick)
     return result, len(pieces)
-
-
-def _on_device(chain: Chain, plan: Plan, source: np.ndarray, target: np.ndarray, engine: Engine, watch: Watch) -> int:
-    """The whole run on a graphics card that can do its chain; in how many blocks, or 0: then nothing of ``target`` counts."""
-    if plan.method.kind != "two-stage" or plan.consistency:
-        return 0
-    from .engine.device_block import run_on_device
-
-    shape = [length * plan.network_slices if axis == 0 else size for axis, (length, size) in enumerate(zip(source.shape, target.shape))]
-    made = np.empty(shape, np.float32) if chain.resampling else target
-    count = run_on_device(plan.models, plan.preset.ensemble, chain.stages, source, made, chain.intensities, engine, watch)
-    if count and chain.resampling:
-        for row in range(target.shape[1]):  # one at a time: another float32 volume would not fit everywhere
-            line = made[:, row : row + 1]
-            target[:, row : row + 1] = as_dtype(chain.resampling(line, whole(line.shape), lambda share: None), target.dtype)
-    return count
 
 
 def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None) -> Chain:

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..networks.weights import Model
 from ..resampling.interpolation import sampling_matrix
 from ..scan.intensity import IntensityScale
+from .chain import Chain, as_dtype
 from .engine import Engine
 from .ensemble import MEMBERS
 from .tiled import memory_errors
@@ -107,6 +108,18 @@ class DeviceChain:
             return _in_slices(network, volume, keep, pixels) if last else _gathered(_in_slices(network, volume, keep, pixels), keep, network, volume)
         across = _across_slices(network, volume, keep, pixels)
         return _given(across, pixels) if last else across
+
+
+def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, source: np.ndarray, target: np.ndarray, engine: Engine, watch: Any) -> int:
+    """As :func:`run_on_device`, with the chain's resampling after its stages."""
+    if not chain.resampling:
+        return run_on_device(models, ensemble, chain.stages, source, target, chain.intensities, engine, watch)
+    made = np.empty([length * prod(stage.factors[axis] for stage in chain.stages) for axis, length in enumerate(source.shape)], np.float32)
+    count = run_on_device(models, ensemble, chain.stages, source, made, chain.intensities, engine, watch)
+    for row in range(made.shape[1] if count else 0):  # one at a time: another float32 volume would not fit everywhere
+        line = made[:, row : row + 1]
+        target[:, row : row + 1] = as_dtype(chain.resampling(line, tuple((0, n) for n in line.shape), lambda share: None), target.dtype)
+    return count
 
 
 def run_on_device(
