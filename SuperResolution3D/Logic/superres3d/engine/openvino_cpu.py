@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,8 @@ class _Graphs:
             while not request.wait_for(_ASK_MILLISECONDS):
                 if stopped():
                     request.cancel()
-                    _wait_for_the_end(request)
+                    with suppress(RuntimeError):  # how it tells that it was cancelled
+                        request.wait()  # its input must outlive it
                     raise PieceStopped
         return request.get_output_tensor().data.copy()
 
@@ -110,11 +112,3 @@ def _make_room(kept: dict, most: int) -> None:
     """The oldest is let go."""
     while len(kept) >= most:
         del kept[next(iter(kept))]
-
-
-def _wait_for_the_end(request: ov.InferRequest) -> None:
-    """Of a cancelled request: its input must outlive it."""
-    try:
-        request.wait()
-    except RuntimeError:  # how it tells that it was cancelled
-        pass

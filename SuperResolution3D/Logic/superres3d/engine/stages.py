@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..networks.weights import Model, architecture_of
-from ..resampling.degradation import reduction_matrix
+from ..resampling.degradation import reduced
 from ..resampling.interpolation import KERNELS, resize
 from .engine import Engine
 from .ensemble import MEMBERS
@@ -91,13 +91,6 @@ class Resampling:
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
         # float32 cannot hold all 32-bit integers.
         array = array.astype(np.float64) if array.dtype.itemsize == 4 and array.dtype.kind in "iu" else array
-        refined = resize(self._averaged(array), tuple(max(1, factor) for factor in self.factors), self._kernel)
+        refined = resize(reduced(array, self.factors), tuple(max(1, factor) for factor in self.factors), self._kernel)
         tick(1.0)
         return np.ascontiguousarray(cut(refined, scaled(keep, self.factors)))
-
-    def _averaged(self, array: np.ndarray) -> np.ndarray:
-        for axis, factor in enumerate(self.factors):
-            if factor < 1:
-                matrix = reduction_matrix(array.shape[axis], 1 / factor).astype(array.dtype)
-                array = np.moveaxis(np.tensordot(matrix, array, axes=(1, axis)), 0, axis)
-        return array
