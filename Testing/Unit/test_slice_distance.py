@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from superres3d import Volume
+from superres3d import Volume, upscaling
+from superres3d.engine import chain as chain_module
+from superres3d.engine import tiling
 from superres3d.errors import InputError
 from superres3d.plan import plan_upscaling
 from superres3d.upscaling import upscale
@@ -48,6 +50,20 @@ def test_a_whole_factor_needs_no_interpolation(models):
     result = upscale(given, slice_spacing=1.0, method="two-stage-residual", **QUICK)
     np.testing.assert_array_equal(result.volume.voxels, upscale(given, (1, 4), method="two-stage-residual", **QUICK).volume.voxels)
     assert not any("slices of one" in note for note in result.report["warnings"])
+
+
+@pytest.mark.parametrize("distance", [5.0, 3.0])
+@pytest.mark.parametrize("method", ["two-stage-residual", "cubic"])
+def test_blocks_keep_the_depth_whole_and_give_the_whole(models, monkeypatch, method, distance):
+    """Also where a voxel beyond what a network takes lies in the halo of a block."""
+    given = scan(distance)
+    given.voxels[4, 9, 11] = 30_000
+    whole = upscale(given, slice_spacing=1.0, method=method, **QUICK)
+    monkeypatch.setattr(tiling, "working_bytes", lambda stages, shape, block: int(np.prod(block[1:])))
+    monkeypatch.setattr(upscaling, "blocks_of", lambda chain, shape, budget: chain_module.blocks_of(chain, shape, 80))
+    parts = upscale(given, slice_spacing=1.0, method=method, **QUICK)
+    assert whole.report["blocks"] == 1 and parts.report["blocks"] >= 6
+    np.testing.assert_allclose(parts.volume.voxels, whole.volume.voxels, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float64])
