@@ -20,7 +20,7 @@ TASKS = ((1, 2, 2), (2, 1, 1), (2, 2, 2), (1, 4, 4), (4, 1, 1), (4, 4, 4), (2, 4
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """Makes untrained models of the given names; they are the only ones that are installed."""
-    from superres3d import weights
+    from superres3d.networks import weights
 
     folder = tmp_path / "installed"
     folder.mkdir()
@@ -32,19 +32,19 @@ def install(tmp_path, monkeypatch):
 def save_untrained(folder: Path, *names: str) -> None:
     """Write models such as ``mdcsrn-mr`` into ``folder``."""
     import torch
-    from superres3d.networks.families import VolumeArchitecture
-    from superres3d.networks.volumetric import BlueprintNet, MultiTaskNet
-    from superres3d.weights import save_model
+    from superres3d.networks.families import Architecture
+    from superres3d.networks.module import BlueprintNet
+    from superres3d.networks.weights import save_model
 
     for name in names:
         family, options = _NETWORKS[name.rsplit("-", 1)[0]]
         network = {"family": family, "options": options, "residual": True}
         torch.manual_seed(0)
         if family == "mdsr":
-            net = MultiTaskNet([VolumeArchitecture.make(family, options, True, task) for task in TASKS]).eval()
+            net = BlueprintNet(*[Architecture.make(family, options, True, task) for task in TASKS]).eval()
             network["tasks"] = [list(task) for task in TASKS]
         else:
-            net = BlueprintNet(VolumeArchitecture.make(family, options, True)).eval()
+            net = BlueprintNet(Architecture.make(family, options, True)).eval()
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.02)  # the last convolution of a residual network is zero

@@ -18,14 +18,15 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from superres3d.degradation import antialiased_bicubic_matrix, cosine_matrices, interval_means, slice_profile_matrix, spectral_window
+from superres3d import read_volume
 from superres3d.errors import InputError, SuperResolutionError
 from superres3d.evaluation.metrics import make_reference, measure
 from superres3d.evaluation.protocol import BASELINE, Subject, central_crop, read_subjects
 from superres3d.evaluation.tasks import TASKS, Task
 from superres3d.methods import MODALITIES
+from superres3d.resampling.degradation import antialiased_bicubic_matrix, cosine_matrices, interval_means, slice_profile_matrix, spectral_window
+from superres3d.scan.volume import find_slice_axis
 from superres3d.upscaling import upscale
-from superres3d.volume import find_slice_axis, read_volume
 
 _SIGMA = 1 / (8 * np.log(2)) ** 0.5  # of a Gaussian, over its full width at half maximum
 _TASKS = {"in-plane": TASKS["in-plane"], "3-D": TASKS["3-D"], "through-plane": replace(TASKS["3-D"], name="through-plane", axes="through-plane")}

@@ -27,13 +27,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
-from superres3d import __version__
-from superres3d.intensity import intensity_scale
+from superres3d import Volume, __version__
 from superres3d.methods import DEFAULT_METHOD, PRESETS
+from superres3d.networks.weights import find_model, load_network
 from superres3d.plan import plan_upscaling
+from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
-from superres3d.weights import find_model, load_network
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from superres3d import read_volume
 from superres3d.evaluation.metrics import MR_FOREGROUND, MR_PERCENTILE
 from superres3d.evaluation.protocol import central_crop, read_subjects
-from superres3d.intensity import CT_RANGE_HU
-from superres3d.volume import find_slice_axis, read_volume
+from superres3d.scan.intensity import CT_RANGE_HU
+from superres3d.scan.volume import find_slice_axis
 
 _SLICES = 48
 _MAD = 0.6745  # of a normal distribution, median absolute value over standard deviation

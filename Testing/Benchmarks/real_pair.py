@@ -14,16 +14,17 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from superres3d import Volume, read_volume
 from superres3d.errors import InputError, SuperResolutionError
 from superres3d.evaluation.figures import draw_comparison
 from superres3d.evaluation.metrics import make_reference, measure, measure_detail
 from superres3d.evaluation.tasks import SPLINE, SPLINE_MEANS
-from superres3d.interpolation import resize
 from superres3d.methods import METHODS, fits_slices, is_installed
 from superres3d.plan import guess_modality
-from superres3d.stages import with_means_of
+from superres3d.resampling.consistency import with_means_of
+from superres3d.resampling.interpolation import resize
+from superres3d.scan.volume import find_slice_axis
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume, find_slice_axis, read_volume
 
 _SHOWN = ("lanczos", "two-stage-residual")
 

@@ -20,13 +20,14 @@ import torch
 import typer
 from acquisitions import WAYS, _along
 from safetensors.torch import load_file
+from superres3d import read_volume
 from superres3d.evaluation.metrics import make_reference, measure
 from superres3d.evaluation.protocol import BASELINE, central_crop, read_subjects
 from superres3d.evaluation.tasks import TASKS
-from superres3d.intensity import intensity_scale
-from superres3d.networks.edsr import EDSR
+from superres3d.networks.module import BlueprintNet
+from superres3d.scan.intensity import intensity_scale
+from superres3d.scan.volume import find_slice_axis
 from superres3d.upscaling import upscale
-from superres3d.volume import find_slice_axis, read_volume
 
 sys.path.insert(0, str(Path(__file__).parent / "gpu"))
 
@@ -49,8 +50,8 @@ def vector(modality: str, way, factor: int, length: int, sigma: float, keep: boo
 
 def refine(network: Told, told: torch.Tensor, voxels: np.ndarray, axis: int, modality: str) -> np.ndarray:
     """Slices of a scan (k, j, i) by the network for what it is told."""
-    plain = EDSR(network.net.architecture.factors, network.net.architecture.filters, network.net.architecture.blocks)
-    plain.load_state_dict(network.folded(told))
+    plain = BlueprintNet(network.net.architecture)
+    plain.load_tensors(network.folded(told))
     scale = intensity_scale(voxels, modality)
     images = np.moveaxis(scale.split(scale.normalise(voxels))[0], axis, 0)
     with torch.inference_mode():
@@ -65,7 +66,7 @@ def main(
     """Print a table."""
     filters, blocks = SIZES["plane", scale]
     network = Told((scale, scale), filters, blocks, conditions_of("plane"))
-    network.load_state_dict(load_file(told / f"told-{modality.lower()}-plane-x{scale}.safetensors"))
+    network.load_tensors(load_file(told / f"told-{modality.lower()}-plane-x{scale}.safetensors"))
     network.eval()
     rows: dict[str, list[list[float]]] = {name: [] for name in WAYS}
     for subject in [subject for subject in read_subjects(data, split, subset) if subject.modality == modality]:

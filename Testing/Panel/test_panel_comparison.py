@@ -8,7 +8,7 @@ import pytest
 import slicer
 import slicer.util
 from scipy.spatial.transform import Rotation
-from superres3d.weights import find_model
+from superres3d.networks.weights import find_model
 from SuperResolution3DLib.choices import Axes, Ensemble, Orientation
 from SuperResolution3DLib.comparison import ComparisonView
 

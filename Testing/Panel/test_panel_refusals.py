@@ -10,8 +10,8 @@ import pytest
 import slicer
 import slicer.util
 from panel_steps import start_large_run, volumes, worker_pids
-from superres3d import weights
 from superres3d.errors import ResourceError
+from superres3d.networks import weights
 from SuperResolution3DLib.choices import Axes, Ensemble
 
 MODELS = Path(__file__).resolve().parents[2] / "models"

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.slices import build_network
-from superres3d.networks.volumetric import BlueprintNet
+from superres3d import Volume, read_volume
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet
+from superres3d.networks.weights import save_model
 from superres3d.training.recipe import Recipe
-from superres3d.volume import Volume, read_volume
-from superres3d.weights import save_model
 
 #: every volumetric family, as small as it is still itself
 SMALL_OPTIONS = {
@@ -63,10 +62,14 @@ def slice_network(form: str, factors: tuple[int, int], **sizes) -> dict:
     return {"form": form, "factors": list(factors), **SMALL_FORMS[form], **sizes}
 
 
-def random_network(form: str, factors: tuple[int, int], seed: int = 0, **sizes) -> torch.nn.Module:
+def untrained_network(form: str, factors: tuple[int, int], **sizes) -> BlueprintNet:
+    return BlueprintNet(Architecture.from_card(slice_network(form, factors, **sizes)))
+
+
+def random_network(form: str, factors: tuple[int, int], seed: int = 0, **sizes) -> BlueprintNet:
     """A network whose every weight is random, so that every path through it matters."""
     torch.manual_seed(seed)
-    net = build_network(slice_network(form, factors, **sizes))
+    net = untrained_network(form, factors, **sizes)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -90,7 +93,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def random_blueprint(family: str, options: dict | None = None, residual: bool = False, seed: int = 0) -> BlueprintNet:
     """A volumetric network whose every weight, statistic and slope is random."""
     torch.manual_seed(seed)
-    net = BlueprintNet(VolumeArchitecture.make(family, SMALL_OPTIONS[family] if options is None else options, residual))
+    net = BlueprintNet(Architecture.make(family, SMALL_OPTIONS[family] if options is None else options, residual))
     with torch.no_grad():
         for parameter in net.parameters():
             if not parameter.any():  # the last convolution of a residual network
@@ -107,7 +110,7 @@ def random_blueprint(family: str, options: dict | None = None, residual: bool = 
 def save_blueprint(net: BlueprintNet, name: str, folder: Path) -> None:
     """A volumetric network as a model folder."""
     architecture = net.architecture
-    network = {"family": architecture.family, "options": dict(architecture.options), "residual": architecture.residual}
+    network = {"family": architecture.name, "options": dict(architecture.options), "residual": architecture.residual}
     save_model(net, name, folder, {"network": network})
 
 
@@ -119,6 +122,16 @@ def volume_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_blueprint(random_blueprint("virtual-thin-slice", residual=True), "virtual-thin-slice-ct", folder)
     monkeypatch.setenv("SUPERRES3D_MODELS", str(folder))
     return folder
+
+
+def ensemble(network, volume: np.ndarray, *given) -> np.ndarray:
+    """Of one volume (D, H, W); see :meth:`superres3d.engine.tiled.TiledNetwork.ensemble`."""
+    return network.ensemble(volume[None], *given)[0]
+
+
+def pieces(network, shape: tuple[int, ...], *given) -> int:
+    """As :func:`ensemble`."""
+    return network.pieces((1, *shape), *given)
 
 
 @pytest.fixture(scope="session")

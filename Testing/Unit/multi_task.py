@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import map_coordinates
-from superres3d.interpolation import resize
-from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.volumetric import MultiTaskNet
+from superres3d import Volume
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.pytorch import PyTorchRuntime
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet
+from superres3d.networks.weights import save_model
 from superres3d.plan import plan_upscaling
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.runtimes.pytorch import PyTorchRuntime
-from superres3d.volume import Volume
-from superres3d.weights import save_model
+from superres3d.resampling.interpolation import resize
 from torch.nn import functional
 
 from ..untrained_models import TASKS
@@ -36,14 +36,14 @@ REFINEMENTS = [
 ]
 
 
-def architecture(factors: tuple[int, int, int], **options) -> VolumeArchitecture:
-    return VolumeArchitecture.make("mdsr", {**OPTIONS, **options}, True, factors)
+def architecture(factors: tuple[int, int, int], **options) -> Architecture:
+    return Architecture.make("mdsr", {**OPTIONS, **options}, True, factors)
 
 
-def random_tasks(tasks=TASKS, seed: int = 0, **options) -> MultiTaskNet:
+def random_tasks(tasks=TASKS, seed: int = 0, **options) -> BlueprintNet:
     """Every weight random, the last layers' as well, and so strong that every path is seen."""
     torch.manual_seed(seed)
-    net = MultiTaskNet([architecture(task, **options) for task in tasks])
+    net = BlueprintNet(*[architecture(task, **options) for task in tasks])
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if name.endswith(".weight"):
@@ -53,26 +53,26 @@ def random_tasks(tasks=TASKS, seed: int = 0, **options) -> MultiTaskNet:
     return net.eval()
 
 
-def save_tasks(net: MultiTaskNet, name: str, folder: Path) -> Path:
+def save_tasks(net: BlueprintNet, name: str, folder: Path) -> Path:
     options = dict(net.architecture.options)
     network = {"family": "mdsr", "options": options, "residual": True, "tasks": [list(task) for task in net.tasks]}
     return save_model(net, name, folder, {"network": network}).folder
 
 
 @pytest.fixture(name="installed")
-def installed_tasks(tmp_path, monkeypatch) -> MultiTaskNet:
+def installed_tasks(tmp_path, monkeypatch) -> BlueprintNet:
     """The random network as mdsr-3d for both modalities, the only model."""
     folder = tmp_path / "models"
     for modality in ("mr", "ct"):
         save_tasks(random_tasks(), f"mdsr-3d-{modality}", folder)
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [folder])
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [folder])
     return random_tasks()
 
 
 @pytest.fixture(params=RUNTIMES, name="engine")
 def each_engine(request, monkeypatch):
     """Each library on the processor in turn, with room for a small scan in one piece."""
-    monkeypatch.setattr("superres3d.engine.choose_runtime", lambda device, half: (RUNTIMES[request.param](), []))
+    monkeypatch.setattr("superres3d.engine.engine.choose_runtime", lambda device, half: (RUNTIMES[request.param](), []))
     monkeypatch.setattr("superres3d.upscaling.plan_upscaling", lambda *args, **kwargs: replace(plan_upscaling(*args, **kwargs), feature_bytes=1 << 28))
     return request.param
 
@@ -98,7 +98,7 @@ def spread(phases: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
     return fine
 
 
-def added_by_hand(net: MultiTaskNet, units: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
+def added_by_hand(net: BlueprintNet, units: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
     """What a task adds to the interpolation of a scan in network units: Lim 2017, figure 5, in float64."""
     weights = {name.removeprefix("layers."): value.detach().double() for name, value in net.state_dict().items()}
     task = "{}x{}x{}".format(*factors)
@@ -115,7 +115,7 @@ def added_by_hand(net: MultiTaskNet, units: np.ndarray, factors: tuple[int, int,
     return spread(conv(f"last-{task}", first + conv("gathering", maps))[0].numpy(), factors)
 
 
-def refined_by_hand(net: MultiTaskNet, units: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
+def refined_by_hand(net: BlueprintNet, units: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
     return resize(units.astype(np.float64), factors, "cubic") + added_by_hand(net, units, factors)
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from superres3d.errors import InputError
-from superres3d.networks.discriminators import Critic, PairDiscriminator, SelfAttention
-from superres3d.networks.volumetric import BlueprintNet
+from superres3d.networks.module import BlueprintNet
 from superres3d.training import adversarial
 from superres3d.training import fit as fitting
+from superres3d.training.discriminators import Critic, PairDiscriminator, SelfAttention
 from superres3d.training.recipe import VolumeRecipe, load_recipe
 from superres3d.training.volume_samples import Crops, load_scans, make_dataset
 from torch import nn

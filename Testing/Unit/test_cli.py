@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 import typer
+from superres3d import read_volume, write_volume
 from superres3d.cli.common import needs, reporting
 from superres3d.cli.outputs import Outputs
 from superres3d.errors import InputError, ResourceError
 from superres3d.upscaling import plan_for
-from superres3d.volume import read_volume, write_volume
 
 from .conftest import run_cli, smooth_noise, write
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from superres3d import upscaling
-from superres3d.consistency import REACH, back_projected, grown
-from superres3d.degradation import antialiased_bicubic
+from superres3d import Volume
+from superres3d.engine import chain
 from superres3d.errors import InputError
+from superres3d.resampling.consistency import REACH, back_projected, grown
+from superres3d.resampling.degradation import antialiased_bicubic
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
 
 FACTORS = (2, 4, 2)
 
@@ -46,12 +46,12 @@ def test_a_consistent_result_stays_as_it_is():
 def test_blocks_give_the_same_as_the_whole(scan: Volume, scale, monkeypatch):
     whole = upscale(scan, scale, method="lanczos", modality="MR", consistency=2)
     assert whole.report["blocks"] == 1 and whole.report["back_projections"] == 2
-    monkeypatch.setattr(upscaling, "choose_block", lambda *_: (13, 10, 16))
+    monkeypatch.setattr(chain, "choose_block", lambda *_: (13, 10, 16))
     cut = upscale(scan, scale, method="lanczos", modality="MR", consistency=2)
     assert cut.report["blocks"] > 4
     np.testing.assert_allclose(cut.volume.voxels, whole.volume.voxels, atol=1e-3)
     # The margin is needed: with a quarter of it the blocks differ.
-    monkeypatch.setattr("superres3d.consistency.REACH", REACH // 4)
+    monkeypatch.setattr("superres3d.resampling.consistency.REACH", REACH // 4)
     short = upscale(scan, scale, method="lanczos", modality="MR", consistency=2)
     assert np.abs(short.volume.voxels - whole.volume.voxels).max() > 1e-2
 

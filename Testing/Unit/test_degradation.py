@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
-from superres3d.degradation import (
+from superres3d.resampling.degradation import (
     antialiased_bicubic,
     antialiased_bicubic_matrix,
     cosine_matrices,
@@ -18,7 +18,7 @@ from superres3d.degradation import (
     slice_profile_matrix,
     spectral_window,
 )
-from superres3d.interpolation import resize
+from superres3d.resampling.interpolation import resize
 
 from .conftest import smooth_noise
 

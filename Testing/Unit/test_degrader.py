@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import fft
-from superres3d.degradation import antialiased_bicubic
+from superres3d.resampling.degradation import antialiased_bicubic
 from superres3d.training.degrader import Degrader, margin_of
 from superres3d.training.samples import PatchDataset
 

@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from superres3d import engine as engine_module
-from superres3d.ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, apply_turn, exact_median, undo_turn
+from superres3d import Volume
+from superres3d.engine import device_block
+from superres3d.engine import engine as engine_module
+from superres3d.engine.ensemble import MEMBERS, apply_turn, exact_median, undo_turn
+from superres3d.engine.pytorch import PyTorchRuntime
+from superres3d.engine.turned_network import CONVOLUTIONS, Style, TurnedNetwork
 from superres3d.errors import Cancelled
-from superres3d.runtimes import device_block
-from superres3d.runtimes.pytorch import PyTorchRuntime
-from superres3d.runtimes.turned_network import CONVOLUTIONS, Style, TurnedNetwork
+from superres3d.networks.weights import find_model, load_network
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
-from superres3d.weights import find_model, load_network
 
 from .conftest import smooth_noise
 
@@ -113,6 +113,18 @@ def test_any_slice_axis_and_blocks(models, on_device, monkeypatch, slice_axis):
     np.testing.assert_allclose(parts.volume.voxels, whole.volume.voxels, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+@pytest.mark.parametrize("distance", [1.3, 0.7])
+def test_slices_of_any_distance(models, on_device, dtype, distance):
+    """An interpolation follows the networks, of a result that is not yet rounded."""
+    volume = scan_of(dtype)
+    choices = {"scale": None, "slice_spacing": distance, "modality": "MR", "preset": "fast", "precision": "single"}
+    result, expected = on_device(volume, **choices), upscale(volume, device="cpu", **choices)
+    assert result.report["warnings"] == expected.report["warnings"] and len(expected.report["warnings"]) == 1
+    difference = np.abs(result.volume.voxels.astype(np.float64) - expected.volume.voxels)
+    assert difference.max() <= (1 if dtype == "int16" else 1e-5 * np.ptp(volume.voxels)) and (difference > 0.5).mean() < 0.01
+
+
 @pytest.mark.parametrize("pixels", [1, 350, 1000])
 def test_chunks_that_do_not_divide_the_slices(models, on_device, monkeypatch, pixels):
     """The last chunk reaches back; no slice counts twice."""
@@ -138,7 +150,7 @@ def test_memory_that_runs_out_makes_blocks_smaller_then_leaves_the_device(models
     most, runtime = 2, Device()
     result = on_device(volume, runtime=runtime, **choices)
     assert_same(result, expected, 900, fell_back=True)
-    assert len(result.report["warnings"]) == 2 and all("ran out of memory" in note for note in result.report["warnings"])
+    assert len(result.report["warnings"]) == 2 and all("Memory ran short on cpu:0" in note for note in result.report["warnings"])
     assert runtime.block_share == 0.125 and runtime.chunk_pixels == 1 << 10
     most, failures[:] = 100, []
     result = on_device(volume, **choices)
@@ -182,7 +194,7 @@ def test_an_error_of_the_caller_stays_the_callers(models, on_device):
 def test_turned_kernels_are_turned_slices(models, method, form):
     """Against copies that are really turned, in double precision as far as the kernels allow."""
     model = find_model(f"{method}-mr-{form}")
-    turns = (PLANE_MEMBERS if "plane" in form else DEPTH_MEMBERS)["8"]
+    turns = MEMBERS["plane" if "plane" in form else "depth"]["8"]
     images = smooth_noise((2, 11, 14))
     with torch.inference_mode():
         net, network = load_network(model), TurnedNetwork(model, turns, "cpu", Style(half=False))
@@ -197,7 +209,7 @@ def test_turned_kernels_are_turned_slices(models, method, form):
 
 
 def base(images: np.ndarray, network: TurnedNetwork) -> np.ndarray:
-    from superres3d.interpolation import resize
+    from superres3d.resampling.interpolation import resize
 
     return resize(images, (1, *network.architecture.factors), "cubic") if network.architecture.residual else np.float32(0)
 
@@ -209,7 +221,7 @@ def test_half_precision_stays_close(modality, method):
     images = torch.from_numpy(smooth_noise((1, 40, 36)) * 0.6)
     with torch.inference_mode():
         model = find_model(f"{method}-{modality}-plane-x2")
-        single, half = (TurnedNetwork(model, PLANE_MEMBERS["none"], "cpu", Style(half=half))(images) for half in (False, True))
+        single, half = (TurnedNetwork(model, MEMBERS["plane"]["none"], "cpu", Style(half=half))(images) for half in (False, True))
     error = float((half - single).square().mean().sqrt())
     assert 0 < error < (0.2 / 4095 if modality == "ct" else 0.05 / 255)
 
@@ -231,7 +243,7 @@ def test_layers_in_triton_compute_what_the_layers_compute():
 
 _IN_TRITON = """
 import torch
-from superres3d.runtimes.triton_layers import Tile, add_with_bias, convolve, fits
+from superres3d.engine.triton_layers import Tile, add_with_bias, convolve, fits
 
 torch.manual_seed(0)
 last = torch.channels_last

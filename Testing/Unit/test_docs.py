@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import typer
-from superres3d import errors
+from superres3d import errors, read_volume
 from superres3d.cli import app
-from superres3d.volume import read_volume
 
 from .conftest import smooth_noise, write
 
@@ -29,7 +28,7 @@ LONGEST_SENTENCE = 320
 #: of the made-up scans: slices, rows, columns
 SHAPE = (6, 12, 14)
 #: Languages of code blocks; "python slicer" needs Slicer: it is compiled here, and run by Testing/Panel/test_scripting_page.py.
-LANGUAGES = {"python", "python slicer", "sh", "text", "toml", "json"}
+LANGUAGES = {"python", "python slicer", "sh", "text", "toml", "json", "mermaid"}
 #: Programs that these tests cannot ask what they take.
 FOREIGN = {"git", "cd", "cmake", "ctest", "PythonSlicer", "Slicer", "gh"}
 

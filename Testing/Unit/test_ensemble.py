@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from superres3d.ensemble import ALL_TURNS, DEPTH_MEMBERS, FLIPS, PLANE_MEMBERS, apply_turn, exact_median, undo_turn
+from superres3d.engine.ensemble import ALL_TURNS, FLIPS, MEMBERS, apply_turn, exact_median, undo_turn
+from superres3d.engine.openvino_cpu import OpenVINORuntime
 from superres3d.methods import ENSEMBLES
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.weights import find_model
+from superres3d.networks.weights import find_model
 
 from .conftest import smooth_noise
 
@@ -41,7 +41,7 @@ def test_all_turns_are_the_eight_of_the_square():
 @pytest.mark.parametrize("turn", ALL_TURNS)
 def test_turns_are_the_same_on_a_graphics_card(turn):
     """The two spellings of a turn, numpy's and torch's, agree."""
-    from superres3d.runtimes import pytorch
+    from superres3d.engine import pytorch
 
     images = np.random.default_rng(0).random((2, 1, 5, 7))
     turned = pytorch._apply_turn(torch.from_numpy(images), turn)
@@ -56,18 +56,19 @@ def test_the_ensemble_commutes_with_every_turn(models, turn):
     image = smooth_noise((12, 17))[None]
 
     def refine(images, turns):
-        return network.ensemble(np.ascontiguousarray(images), turns, lambda: None)
+        return network.ensemble(np.ascontiguousarray(images), turns, lambda: None, lambda: False)
 
-    result = refine(image, PLANE_MEMBERS["8"])
-    np.testing.assert_allclose(refine(apply_turn(image, turn), PLANE_MEMBERS["8"]), apply_turn(result, turn), atol=1e-5, rtol=0)
+    result = refine(image, MEMBERS["plane"]["8"])
+    np.testing.assert_allclose(refine(apply_turn(image, turn), MEMBERS["plane"]["8"]), apply_turn(result, turn), atol=1e-5, rtol=0)
     if turn != ALL_TURNS[0]:  # the network alone does not
-        alone = refine(apply_turn(image, turn), PLANE_MEMBERS["none"])
-        assert not np.allclose(alone, apply_turn(refine(image, PLANE_MEMBERS["none"]), turn), atol=1e-3)
+        alone = refine(apply_turn(image, turn), MEMBERS["plane"]["none"])
+        assert not np.allclose(alone, apply_turn(refine(image, MEMBERS["plane"]["none"]), turn), atol=1e-3)
 
 
 def test_members_are_as_the_names_say():
     for name, passes in ENSEMBLES.items():
-        assert len(PLANE_MEMBERS[name]) == passes["plane"]
-        assert len(DEPTH_MEMBERS[name]) * 2 == passes["depth"]
-    for turns in DEPTH_MEMBERS.values():
+        assert len(MEMBERS["plane"][name]) == passes["plane"]
+        assert len(MEMBERS["depth"][name]) * 2 == passes["depth"]
+        assert len(MEMBERS["volume"][name]) == passes["volume"]
+    for turns in MEMBERS["depth"].values():
         assert all(quarter % 2 == 0 for quarter, _ in turns)  # the depth stays the depth

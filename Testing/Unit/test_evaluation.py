@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from superres3d import Volume
 from superres3d.errors import InputError
 from superres3d.evaluation import figures, metrics, statistics, tables
 from superres3d.evaluation.protocol import Protocol, central_crop, sequence_group
 from superres3d.evaluation.tasks import TASKS
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
 
 
 @pytest.fixture

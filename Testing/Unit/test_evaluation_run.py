@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from scipy.ndimage import gaussian_filter
+from superres3d import Volume, write_volume
 from superres3d.errors import Cancelled, InputError, ModelError
 from superres3d.evaluation import figures, run
 from superres3d.evaluation.protocol import Protocol
 from superres3d.evaluation.run import evaluate_folder
-from superres3d.volume import Volume, write_volume
 
 PROTOCOL = Protocol(methods=("lanczos", "cubic", "nearest"), scales=(2, 4), tasks=("in-plane", "3-D"), slices=12, ensemble="none", device="cpu")
 
@@ -145,7 +145,7 @@ def test_an_interruption_keeps_what_is_finished(data, tmp_path, monkeypatch, no_
 
 
 def test_a_missing_model_ends_it_before_any_work(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("superres3d.weights.model_folders", list)
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", list)
     with pytest.raises(ModelError, match="georgescu2020-ct-plane-x2"):
         _evaluate(data, tmp_path / "out", Protocol(methods=("lanczos", "georgescu2020"), scales=(2,)))
     assert not (tmp_path / "out").exists()

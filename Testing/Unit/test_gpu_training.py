@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from superres3d.degradation import antialiased_bicubic, cosine_matrices, slice_profile_matrix, spectral_window
-from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.volumetric import MultiTaskNet
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet, sub_pixel
+from superres3d.resampling.degradation import antialiased_bicubic, cosine_matrices, slice_profile_matrix, spectral_window
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "Benchmarks" / "gpu"))
 
@@ -149,7 +149,7 @@ def test_training_goes_on_and_its_weights_load(tmp_path):
     assert any("goes_on_from" in line and line["goes_on_from"] == first for line in lines)
     from safetensors.torch import load_file
 
-    net = MultiTaskNet([VolumeArchitecture.make("mdsr", {"features": 8, "blocks": 1}, True, task) for task in train.TASKS])
+    net = BlueprintNet(*[Architecture.make("mdsr", {"features": 8, "blocks": 1}, True, task) for task in train.TASKS])
     net.load_tensors(load_file(tmp_path / "out" / "weights.safetensors"))
     assert float(net.layers["last-2x2x2"].weight.detach().abs().max()) > 0.0
 
@@ -164,7 +164,7 @@ def test_refining_while_training_is_what_the_network_does(tmp_path):
 
 
 def samples_base(low: torch.Tensor, task: tuple[int, int, int]) -> np.ndarray:
-    from superres3d.interpolation import resize
+    from superres3d.resampling.interpolation import resize
 
     return resize(low[0, 0].numpy(), task, "cubic")[None, None]
 
@@ -183,19 +183,15 @@ def test_a_step_that_is_not_finite_is_left_out():
 
 @pytest.mark.parametrize("stage", ["plane", "depth"])
 def test_what_is_told_folds_into_the_weights(stage):
-    from superres3d.networks.edsr import EDSR
-
     torch.manual_seed(3)
     net = told.Told((2, 2), 8, 2, told.conditions_of(stage))
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     vector, image = torch.rand(net.conditions), torch.rand(1, 1, 9, 11)
-    plain = EDSR((2, 2), 8, 2)
-    plain.load_state_dict(net.folded(vector))
-    features = plain.head(image)
-    for first, second in plain.blocks:
-        features = features + second(torch.relu(first(features)))
-    np.testing.assert_allclose(net.correction(image, vector[None]).detach(), plain.tail(features).detach(), rtol=1e-4, atol=1e-4)
+    plain = BlueprintNet(net.net.architecture)
+    plain.load_tensors(net.folded(vector))
+    refined = sub_pixel(net.correction(image, vector[None]), (2, 2))
+    np.testing.assert_allclose(refined.detach(), plain.correction(image).detach(), rtol=1e-4, atol=1e-4)
 
 
 def _told(stage: str, batch: int = 2, values: np.ndarray | None = None) -> told.Training:
@@ -206,12 +202,10 @@ def _told(stage: str, batch: int = 2, values: np.ndarray | None = None) -> told.
 @pytest.mark.parametrize("stage", ["plane", "depth"])
 def test_told_networks_begin_as_the_default(stage):
     """Before it has learned anything a told network gives the default's result, whatever it is told."""
-    from superres3d.networks.edsr import EDSR
-
     training = _told(stage)
-    plain = EDSR(training.factors, *told.SIZES[stage, 2])
-    torch.nn.init.normal_(plain.tail.weight, std=0.1)
-    told.begin_as(training.net, plain.state_dict())
+    plain = BlueprintNet(training.net.net.architecture)
+    torch.nn.init.normal_(plain.layer("tail").weight, std=0.1)
+    told.begin_as(training.net, plain.stored_tensors())
     image = torch.rand(2, 1, 8, 8)
     np.testing.assert_allclose(training.refined(image, torch.rand(2, training.net.conditions)).detach(), plain(image).detach(), atol=1e-5)
 
@@ -221,11 +215,11 @@ def test_a_told_training_begins_with_what_there_is(tmp_path):
 
     training = _told("plane")
     told.begin(training, Path(__file__).parents[2] / "models")
-    plain = {name: value.clone() for name, value in training.net.state_dict().items()}
+    plain = {name: value.clone() for name, value in training.net.stored_tensors().items()}
     assert float(plain["net.head.weight"].abs().max()) > 0.0
     save_file({name: (value + 1.0).contiguous() for name, value in plain.items()}, tmp_path / "told-mr-plane-x2.safetensors")
     told.begin(training, tmp_path)
-    for name, value in training.net.state_dict().items():
+    for name, value in training.net.stored_tensors().items():
         torch.testing.assert_close(value, plain[name] + 1.0)
 
 
@@ -236,7 +230,7 @@ def test_a_told_training_writes_weights(tmp_path):
 
     for stage, scale in told.SIZES:
         net = told.Told((scale, scale if stage == "plane" else 1), *told.SIZES[stage, scale], told.conditions_of(stage))
-        net.load_state_dict(load_file(tmp_path / "out" / f"told-mr-{stage}-x{scale}.safetensors"))
+        net.load_tensors(load_file(tmp_path / "out" / f"told-mr-{stage}-x{scale}.safetensors"))
         assert float(net.modulation[-1].weight.detach().abs().max()) > 0.0
 
 

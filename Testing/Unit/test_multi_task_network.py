@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from superres3d.interpolation import resize
-from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.volumetric import BlueprintNet, MultiTaskNet, interpolated, sub_pixel_volume, zero_sum
-from superres3d.runtimes.parted_volume import _sub_pixel
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.openvino_graph import build_graph
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet, interpolated, sub_pixel
+from superres3d.resampling.interpolation import resize
 from superres3d.upscaling import upscale
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,16 +39,17 @@ FACTORS = [(1, 2, 2), (2, 1, 1), (2, 2, 2), (4, 2, 2), (2, 4, 4), (4, 1, 1)]
 def test_finer_voxels_lie_in_their_voxel(factors):
     phases = np.random.default_rng(0).random((2, math.prod(factors), 3, 4, 5), dtype=np.float32)
     expected = np.stack([spread(image, factors) for image in phases])
-    np.testing.assert_array_equal(sub_pixel_volume(torch.from_numpy(phases), factors)[:, 0].numpy(), expected)
-    for image, fine in zip(phases, expected):
-        np.testing.assert_array_equal(_sub_pixel(image, factors), fine)
+    np.testing.assert_array_equal(sub_pixel(torch.from_numpy(phases), factors)[:, 0].numpy(), expected)
+    graph = build_graph(lambda draw, image: draw.sub_pixel(image, factors), {}, [phases.shape])
+    (fine,) = OpenVINORuntime(half=False).compile(graph, 1)(phases).values()
+    np.testing.assert_array_equal(fine[:, 0], expected)
 
 
 @pytest.mark.parametrize("r", [2, 4])
 def test_in_plane_it_is_torchs_pixel_shuffle(r):
     phases = torch.rand(1, r * r, 3, 5, 6)
     slices = functional.pixel_shuffle(phases[0].movedim(1, 0), r)[:, 0]
-    assert torch.equal(sub_pixel_volume(phases, (1, r, r))[0, 0], slices)
+    assert torch.equal(sub_pixel(phases, (1, r, r))[0, 0], slices)
 
 
 @pytest.mark.parametrize("factors", TASKS)
@@ -81,17 +83,16 @@ def test_the_network_by_hand(factors):
 @pytest.mark.parametrize("factors", TASKS)
 def test_size_and_arithmetic(factors, options):
     """Against the layers written out, the module and what torch counts."""
-    made = VolumeArchitecture.make("mdsr", options, True, factors)
+    made = Architecture.make("mdsr", options, True, factors)
     features, blocks, phases = options.get("features", 32), options.get("blocks", 8), math.prod(factors)
     kernels = 27 * (features + (2 * blocks + 1) * features**2 + features * phases)
     with torch.device("meta"):
-        net, task = BlueprintNet(made), MultiTaskNet([made])
+        net = BlueprintNet(made)
     assert made.multiply_accumulates == kernels
     assert made.survey.trained == kernels + features * (2 + 2 * blocks) + phases
-    for module in (net, task):
-        assert sum(parameter.numel() for parameter in module.parameters()) == made.survey.trained
-        assert {name: tuple(tensor.shape) for name, tensor in module.stored_tensors().items()} == made.tensor_shapes()
-    assert (made.survey.outputs, made.survey.step, made.survey.radius) == (phases, 1, 2 * blocks + 3)
+    assert sum(parameter.numel() for parameter in net.parameters()) == made.survey.trained
+    assert {name: tuple(tensor.shape) for name, tensor in net.stored_tensors().items()} == made.survey.shapes
+    assert (made.survey.step, made.survey.radius) == (1, (2 * blocks + 3,) * 3)
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
         net.correction(torch.zeros(1, 1, 8, 8, 8))
     assert counter.get_total_flops() == 2 * 8**3 * kernels
@@ -109,27 +110,21 @@ def test_tasks_share_the_trunk_alone():
 def test_one_voxel_changes_what_lies_within_the_radius(factors, blocks):
     """And changes the farthest of it; what is added by the interpolation lies nearer."""
     net = random_tasks((factors,), features=8, blocks=blocks).double()
-    radius, length = net.architecture.survey.radius, 23
+    (radius,), length = set(net.architecture.survey.radius), 23
     volume = torch.rand(1, 1, length, length, length, dtype=torch.float64)
     poked = volume.clone()
     poked[0, 0, 11, 11, 11] += 1
-    phases = [sub_pixel_volume(net.tasks[factors].blueprint(_runner(net), image), factors)[0, 0].detach() for image in (volume, poked)]
-    changed = (phases[0] - phases[1]).abs() > 1e-12
+    added = [net.correction(image)[0, 0].detach() for image in (volume, poked)]
+    changed = (added[0] - added[1]).abs() > 1e-12
     for axis, factor in enumerate(factors):
         places = changed.any(dim=tuple({0, 1, 2} - {axis})).nonzero().flatten() // factor
         assert (int(places.min()), int(places.max())) == (11 - radius, 11 + radius)
 
 
-def _runner(net: MultiTaskNet):
-    from superres3d.networks.volumetric import _ZeroSumRunner
-
-    return _ZeroSumRunner(net.layers)
-
-
 @pytest.mark.parametrize("factors", TASKS)
 def test_an_untrained_network_is_the_interpolation(factors):
     volume = torch.rand(1, 1, 5, 6, 7)
-    assert torch.equal(MultiTaskNet([architecture(factors)])(volume, factors), interpolated(volume, factors))
+    assert torch.equal(BlueprintNet(architecture(factors))(volume, factors), interpolated(volume, factors))
 
 
 def test_each_task_learns_its_own_layers_and_the_trunk():
@@ -144,8 +139,6 @@ def test_each_task_learns_its_own_layers_and_the_trunk():
 
 
 def test_kernels_sum_to_zero():
-    weight = zero_sum(torch.randn(6, 3, 3, 3, 3))
-    torch.testing.assert_close(weight.sum(dim=(2, 3, 4)), torch.zeros(6, 3), atol=1e-5, rtol=0)
     stored = random_tasks().stored_tensors()
     for name, tensor in stored.items():
         total = float(tensor.double().sum(dim=(2, 3, 4)).abs().max()) if tensor.ndim == 5 else None

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import correlate1d
-from superres3d.degradation import antialiased_bicubic
+from superres3d import Volume
 from superres3d.errors import InputError
 from superres3d.evaluation.cards import update_cards
-from superres3d.intensity import intensity_scale
-from superres3d.interpolation import resize
 from superres3d.methods import METHODS
-from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.volumetric import MultiTaskNet, interpolated, sub_pixel_volume
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet, interpolated
+from superres3d.networks.weights import find_model, load_network
+from superres3d.resampling.degradation import antialiased_bicubic
+from superres3d.resampling.interpolation import resize
+from superres3d.scan.intensity import intensity_scale
 from superres3d.training import fit as fitting
 from superres3d.training import task_module
 from superres3d.training.export import export_model
@@ -26,8 +28,6 @@ from superres3d.training.schedules import make_optimizer, make_scheduler
 from superres3d.training.task_module import MultiTaskModule, TaskData, validation_batches
 from superres3d.training.task_samples import Source, TaskBatches, load_sources
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
-from superres3d.weights import find_model, load_volume_network
 
 from ..untrained_models import TASKS
 from .conftest import smooth_noise, write
@@ -47,7 +47,7 @@ def test_the_recipe(modality, pytestconfig):
     assert recipe.through_plane and set(recipe.through_plane) <= set(recipe.volumes) and set(recipe.all_axes) <= set(recipe.through_plane)
     assert (recipe.gamma == 1.0) == (modality == "CT")  # Hounsfield units keep their scale
     assert json.loads(json.dumps(recipe.network))["tasks"] == [list(task) for task in recipe.tasks]
-    assert VolumeArchitecture.from_card(json.loads(json.dumps(recipe.network)), (4, 4, 4)) == recipe.architectures[recipe.tasks.index((4, 4, 4))]
+    assert Architecture.from_card(json.loads(json.dumps(recipe.network)), (4, 4, 4)) == recipe.architectures[recipe.tasks.index((4, 4, 4))]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_scans_come_slices_first_and_reduced(tmp_path):
 # Training
 
 
-def watched(recipe: MultiTaskRecipe, net: MultiTaskNet | None = None) -> tuple[MultiTaskModule, dict]:
+def watched(recipe: MultiTaskRecipe, net: BlueprintNet | None = None) -> tuple[MultiTaskModule, dict]:
     """A module outside of a training, and what it logs."""
     module, logged = MultiTaskModule(recipe), {}
     module.log = lambda name, value, **_: logged.update({name: float(torch.as_tensor(value).detach())})
@@ -354,7 +354,7 @@ def test_validation_crops_are_plain(scans):
         assert (windows[..., 0, 0, 0] == high[0, 0, 0]).any()
 
 
-def moved(before: MultiTaskNet, after: MultiTaskNet) -> float:
+def moved(before: BlueprintNet, after: BlueprintNet) -> float:
     return math.sqrt(sum(float((one - other).detach().double().square().sum()) for one, other in zip(before.parameters(), after.parameters())))
 
 
@@ -364,7 +364,7 @@ def test_gradients_are_scaled_to_their_norm(scans, tmp_path, monkeypatch, norm):
     monkeypatch.setattr(task_module, "make_optimizer", lambda parameters, recipe, betas: torch.optim.SGD(parameters, lr=1.0))
     recipe = small(steps=1, schedule="constant", gradient_norm=norm)
     torch.manual_seed(recipe.seed)
-    before = MultiTaskNet(recipe.architectures)
+    before = BlueprintNet(*recipe.architectures)
     after = fitting.fit(recipe, scans, tmp_path / "run", accelerator="cpu")
     distance = moved(before, after)
     assert distance == pytest.approx(1e-3, rel=1e-3) if norm else distance > 3e-3
@@ -392,7 +392,7 @@ def test_an_exported_network_gives_what_was_trained(scans, tmp_path, monkeypatch
     net = fitting.fit(recipe, scans, tmp_path / "run", accelerator="cpu")
     assert not net.training
     folder = export_model(net, recipe, scans, tmp_path / "models").folder
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [tmp_path / "models"])
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [tmp_path / "models"])
     card = json.loads((folder / "card.json").read_text())
     assert (card["name"], card["method"], card["modality"], card["stage"]) == ("mdsr-3d-mr", "mdsr-3d", "MR", "volume")
     assert card["network"] == {"family": "mdsr", "options": {"features": 4, "blocks": 1}, "residual": True, "tasks": [[1, 2, 2], [2, 1, 1]]}
@@ -402,10 +402,10 @@ def test_an_exported_network_gives_what_was_trained(scans, tmp_path, monkeypatch
     assert "bicubic" in card["degradation"] and "not for diagnosis" in card["intended_use"] and "caution" not in card
     low = torch.from_numpy(smooth_noise((7, 9, 8)))[None, None]
     for task in recipe.tasks:
-        back = load_volume_network(find_model("mdsr-3d-mr"), task)
+        back = load_network(find_model("mdsr-3d-mr"), task)
         with torch.inference_mode():
             trained, plain_one = net(low, task), interpolated(low, task)
-            torch.testing.assert_close(plain_one + sub_pixel_volume(back.correction(low), task), trained, atol=2e-6, rtol=0)
+            torch.testing.assert_close(plain_one + back.correction(low), trained, atol=2e-6, rtol=0)
         assert (trained - plain_one).abs().max() > 1e-3 and not back.training
     scan = Volume((low[0, 0].numpy() * 900).astype(np.float32), modality="MR")
     scale = intensity_scale(scan.voxels, "MR")
@@ -437,7 +437,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(scans, tmp_path, monkeypatch)
     begun = torch.load(tmp_path / "parts" / "checkpoints" / "last.ckpt", weights_only=True)
     assert begun["global_step"] == 3
     resumed = fitting.fit(recipe, scans, tmp_path / "parts", accelerator="cpu")
-    assert moved(MultiTaskNet(recipe.architectures), resumed) > 0.1
+    assert moved(BlueprintNet(*recipe.architectures), resumed) > 0.1
     for (name, one), other in zip(whole.stored_tensors().items(), resumed.stored_tensors().values()):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5, msg=name)
 
@@ -468,7 +468,7 @@ def test_no_sharp_slices_to_learn_from(scans, tmp_path):
 def test_a_card_tells_what_an_evaluation_found(scans, tmp_path):
     """Of a network that refines: its gains where all axes are refined, and its arithmetic a voxel of the scan."""
     recipe = small(steps=1)
-    model = export_model(MultiTaskNet(recipe.architectures).eval(), recipe, scans, tmp_path / "models")
+    model = export_model(BlueprintNet(*recipe.architectures).eval(), recipe, scans, tmp_path / "models")
     common = {"subject": "s", "modality": recipe.modality, "task": "3-D", "scale": 2, "ssim": 0.9, "psnr_foreground": 30.0}
     rows = [{**common, "method": name, "psnr": value} for name, value in (("lanczos", 30.0), (recipe.method, 31.5))]
     content = {"models": {model.name: model.sha256}, "protocol": {"subset": "test"}, "results": rows}

@@ -7,28 +7,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from superres3d.ensemble import FLIPS, IDENTITY
+from superres3d import Volume
+from superres3d.engine import tiled as tiles
+from superres3d.engine.ensemble import FLIPS, IDENTITY
+from superres3d.engine.parted import working_bytes
+from superres3d.engine.tiled import TiledNetwork, median_of
 from superres3d.errors import Cancelled, InputError, ModelError
-from superres3d.intensity import intensity_scale
-from superres3d.interpolation import resize
 from superres3d.methods import METHODS, find_method, is_installed
-from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.volumetric import MultiTaskNet, interpolated
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet, interpolated
+from superres3d.networks.weights import find_model
 from superres3d.plan import plan_upscaling
-from superres3d.runtimes import tiled_volume
-from superres3d.runtimes.tiled_volume import TiledVolumeNetwork
+from superres3d.resampling.interpolation import resize
+from superres3d.scan.images import to_image
+from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume, to_image
-from superres3d.weights import find_model
 
 from ..untrained_models import TASKS, save_untrained
-from .conftest import random_blueprint, save_blueprint, smooth_noise
+from .conftest import ensemble, pieces, random_blueprint, save_blueprint, smooth_noise
 from .multi_task import (
     ALONE,
     OPTIONS,
     REFINEMENTS,
     RUNTIMES,
-    added_by_hand,
     architecture,
     ct,
     each_engine,  # noqa: F401  # a fixture
@@ -130,7 +131,7 @@ def test_a_constant_scan_is_refused_and_a_nearly_constant_one_stays(installed, t
     flat = np.full((6, 14, 14), 40, np.int16)
     with pytest.raises(InputError, match="same value"):
         upscale(Volume(flat, modality="CT"), **ALONE)
-    save_tasks(MultiTaskNet([architecture(task) for task in TASKS]), "mdsr-3d-ct", tmp_path / "models")
+    save_tasks(BlueprintNet(*[architecture(task) for task in TASKS]), "mdsr-3d-ct", tmp_path / "models")
     flat[0, 0, 0] = 100
     result = upscale(Volume(flat, modality="CT"), (2, 4), **ALONE).volume.voxels
     assert result.max() > 60 and (result[:, 6:] == 40).all() and (result[:, :, 6:] == 40).all()
@@ -168,7 +169,7 @@ def test_the_scan_is_not_changed(installed):
 
 def test_the_untrained_model_of_the_panels_tests(tmp_path, monkeypatch):
     save_untrained(tmp_path, "mdsr-3d-ct", "mdcsrn-mr")
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [tmp_path])
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [tmp_path])
     scan = ct()
     for refinement, factors in REFINEMENTS:
         result = upscale(scan, **refinement, **ALONE).volume.voxels
@@ -186,16 +187,16 @@ def test_a_distance_of_slices_may_be_a_factor(installed):
 # Tiles and blocks
 
 
-def tiled(net: MultiTaskNet, factors: tuple[int, int, int], voxels: int) -> TiledVolumeNetwork:
+def tiled(net: BlueprintNet, factors: tuple[int, int, int], voxels: int) -> TiledNetwork:
     """A network whose windows may have so many voxels."""
 
     @torch.inference_mode()
     def infer(window, stopped):
-        low = torch.from_numpy(window)[None, None]
-        return (net(low, factors) - interpolated(low, factors))[0, 0].numpy()
+        low = torch.from_numpy(window)[:, None]
+        return (net(low, factors) - interpolated(low, factors))[:, 0].numpy()
 
-    network = TiledVolumeNetwork(net.tasks[factors], infer, lambda: 0)
-    network._budget = lambda: int(voxels * network._voxel_bytes) + 1
+    network = TiledNetwork(net.tasks[factors], median_of(infer), lambda: 0)
+    network._budget = lambda: int(voxels * tiles.voxel_bytes(network.architecture.survey)) + 1
     return network
 
 
@@ -207,22 +208,22 @@ KEPT = [((0, 12), (0, 31), (0, 25)), ((2, 9), (0, 25), (5, 20)), ((0, 4), (20, 3
 def test_tiles_of_a_region_give_the_whole(factors, keep):
     net, volume = random_tasks(), smooth_noise((12, 31, 25))
     whole, parts, told, turns = tiled(net, factors, 10**9), tiled(net, factors, 5_500), [], FLIPS[1:3]
-    expected = whole.ensemble(volume, turns, *NEVER)
-    assert expected.shape == tuple(n * f for n, f in zip(volume.shape, factors)) and whole.pieces(volume.shape, turns) == 2
+    expected = ensemble(whole, volume, turns, *NEVER)
+    assert expected.shape == tuple(n * f for n, f in zip(volume.shape, factors)) and pieces(whole, volume.shape, turns) == 2
     expected = expected[tuple(slice(a * f, b * f) for (a, b), f in zip(keep, factors))]
-    result = parts.ensemble(volume, turns, lambda: told.append(1), lambda: False, keep)
+    result = ensemble(parts, volume, turns, lambda: told.append(1), lambda: False, keep)
     np.testing.assert_allclose(result, expected, atol=2e-6, rtol=0)
-    assert len(told) == parts.pieces(volume.shape, turns, keep)
+    assert len(told) == pieces(parts, volume.shape, turns, keep)
     assert np.prod([b - a for a, b in keep]) < 200 or len(told) >= 4
 
 
 def test_too_small_a_halo_would_be_seen(monkeypatch):
     """The tile test can fail."""
     net, volume, factors = random_tasks(), smooth_noise((12, 31, 25)), (1, 2, 2)
-    assert tiled_volume.halo_of(net.tasks[factors].survey) == 7
-    expected = tiled(net, factors, 10**9).ensemble(volume, (IDENTITY,), *NEVER)
-    monkeypatch.setattr(tiled_volume, "halo_of", lambda survey: 4)
-    assert np.abs(tiled(net, factors, 3_000).ensemble(volume, (IDENTITY,), *NEVER) - expected).max() > 1e-5
+    assert tiles.halo_of(net.tasks[factors].survey) == (7, 7, 7)
+    expected = ensemble(tiled(net, factors, 10**9), volume, (IDENTITY,), *NEVER)
+    monkeypatch.setattr(tiles, "halo_of", lambda survey: (4, 4, 4))
+    assert np.abs(ensemble(tiled(net, factors, 3_000), volume, (IDENTITY,), *NEVER) - expected).max() > 1e-5
 
 
 def test_air_is_computed_once_and_exactly():
@@ -230,24 +231,24 @@ def test_air_is_computed_once_and_exactly():
     volume = np.zeros((12, 37, 80), np.float32)
     volume[:, :, :10] = smooth_noise((12, 37, 10))
     network, calls = tiled(net, factors, 8_000), []
-    infer = network._infer
-    network._infer = lambda window, stopped: calls.append(1) or infer(window, stopped)
-    result = network.ensemble(volume, (IDENTITY,), *NEVER)
-    assert len(calls) < network.pieces(volume.shape, (IDENTITY,))
-    np.testing.assert_allclose(result, tiled(net, factors, 10**9).ensemble(volume, (IDENTITY,), *NEVER), atol=2e-6, rtol=0)
+    median = network._median
+    network._median = lambda *given: calls.append(1) or median(*given)
+    result = ensemble(network, volume, (IDENTITY,), *NEVER)
+    assert len(calls) < pieces(network, volume.shape, (IDENTITY,))
+    np.testing.assert_allclose(result, ensemble(tiled(net, factors, 10**9), volume, (IDENTITY,), *NEVER), atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize("make", RUNTIMES.values(), ids=RUNTIMES)
 def test_a_runtime_in_tiles(installed, make):
     runtime, volume, factors = make(), smooth_noise((9, 26, 28)), (4, 2, 2)
-    network = runtime.load_volume(find_model("mdsr-3d-mr"), factors)
-    whole = network.ensemble(volume, (IDENTITY,), *NEVER)
-    np.testing.assert_allclose(whole, added_by_hand(installed, volume, factors), atol=1e-5)
-    runtime.volume_bytes = int(5_000 * network._voxel_bytes)
+    network = runtime.load(find_model("mdsr-3d-mr"), factors)
+    whole = ensemble(network, volume, (IDENTITY,), *NEVER)
+    np.testing.assert_allclose(whole, refined_by_hand(installed, volume, factors), atol=1e-5)
+    runtime.volume_bytes = int(5_000 * tiles.voxel_bytes(network.architecture.survey))
     keep = ((1, 9), (3, 26), (0, 20))
-    assert network.pieces(volume.shape, (IDENTITY,)) >= 4 and network.pieces(volume.shape, (IDENTITY,), keep) >= 2
-    np.testing.assert_allclose(network.ensemble(volume, (IDENTITY,), *NEVER), whole, atol=2e-6, rtol=0)
-    np.testing.assert_allclose(network.ensemble(volume, (IDENTITY,), *NEVER, keep), whole[4:36, 6:52, :40], atol=2e-6, rtol=0)
+    assert pieces(network, volume.shape, (IDENTITY,)) >= 4 and pieces(network, volume.shape, (IDENTITY,), keep) >= 2
+    np.testing.assert_allclose(ensemble(network, volume, (IDENTITY,), *NEVER), whole, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(ensemble(network, volume, (IDENTITY,), *NEVER, keep), whole[4:36, 6:52, :40], atol=2e-6, rtol=0)
 
 
 def scarce(monkeypatch, working: int, features: int) -> None:
@@ -278,22 +279,22 @@ def test_a_small_scan_is_hardly_cut(installed, make, shape):
     plan = plan_upscaling(shape, (0.7, 0.8, 3.0), "float32", (2, 1), method="mdsr-3d", modality="CT")
     runtime = make()
     runtime.volume_bytes = plan.feature_bytes
-    assert runtime.load_volume(plan.models["volume"], (1, 2, 2)).pieces(shape, (IDENTITY,)) <= 8
+    assert pieces(runtime.load(plan.models["volume"], (1, 2, 2)), shape, (IDENTITY,)) <= 8
 
 
 def test_the_most_that_a_volume_takes_is_enough_for_one_window():
     """Of any shape."""
-    survey = VolumeArchitecture.make("mdsr", {"features": 32, "blocks": 8}, True, (1, 2, 2)).survey
+    made = Architecture.make("mdsr", {"features": 32, "blocks": 8}, True, (1, 2, 2))
     for shape in np.random.default_rng(0).integers(40, 80, (20, 3)).tolist():
-        most = int(tiled_volume.most_bytes(survey, shape) / tiled_volume.voxel_bytes(survey, 4))
-        assert len(list(tiled_volume.windows(tuple(shape), survey, most))) == 1
+        most = int(working_bytes(made, shape)[1] / tiles.voxel_bytes(made.survey))
+        assert len(list(tiles.windows(tuple(shape), made.survey, most))) == 1
 
 
 @pytest.mark.parametrize("limit", [3 << 30, 6 << 30, 1 << 40])
 def test_the_plan_of_a_chest_is_bounded(tmp_path, monkeypatch, limit):
     """512 x 512 x 200 voxels, all axes doubled, by a network of the recipe's size."""
-    folder = save_tasks(MultiTaskNet([VolumeArchitecture.make("mdsr", {"features": 32, "blocks": 8}, True, task) for task in TASKS]), "mdsr-3d-ct", tmp_path)
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [folder.parent])
+    folder = save_tasks(BlueprintNet(*[Architecture.make("mdsr", {"features": 32, "blocks": 8}, True, task) for task in TASKS]), "mdsr-3d-ct", tmp_path)
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [folder.parent])
     shape = (200, 512, 512)
     plan = plan_upscaling(shape, (0.7, 0.7, 1.5), "int16", 2, method="mdsr-3d", modality="CT", memory_limit=limit)
     assert plan.output_shape == (400, 1024, 1024) and plan.memory_bytes <= limit
@@ -356,7 +357,7 @@ def test_damaged_models_are_refused(installed, engine, tmp_path, harm, sentence)
     assert "\n" not in str(refusal.value) and str(refusal.value).endswith(".")
     for make in RUNTIMES.values():
         with pytest.raises(ModelError, match=sentence):
-            make().load_volume(find_model("mdsr-3d-ct"), (4, 2, 2))
+            make().load(find_model("mdsr-3d-ct"), (4, 2, 2))
 
 
 def test_a_model_without_a_task_still_does_the_others(installed, tmp_path):
@@ -369,7 +370,7 @@ def test_a_model_without_a_task_still_does_the_others(installed, tmp_path):
         assert "\n" not in str(refusal.value)
     for make in RUNTIMES.values():
         with pytest.raises(ModelError, match=r"card of the model mdsr-3d-ct cannot be used.*no task \(2, 2, 2\).*install the model again\.$") as refusal:
-            make().load_volume(find_model("mdsr-3d-ct"), (2, 2, 2))
+            make().load(find_model("mdsr-3d-ct"), (2, 2, 2))
         assert "\n" not in str(refusal.value)
 
 
@@ -377,7 +378,7 @@ def test_a_model_without_a_task_still_does_the_others(installed, tmp_path):
 def test_a_card_whose_tasks_are_none(installed, tmp_path, tasks):
     edit(tmp_path / "models" / "mdsr-3d-ct", tasks=tasks)
     with pytest.raises(ModelError, match="card of the model mdsr-3d-ct cannot be used"):
-        RUNTIMES["openvino"]().load_volume(find_model("mdsr-3d-ct"), (4, 2, 2))
+        RUNTIMES["openvino"]().load(find_model("mdsr-3d-ct"), (4, 2, 2))
 
 
 @pytest.mark.parametrize("tasks", [7, [7], [[1, 2]]])
@@ -388,7 +389,7 @@ def test_an_upscaling_with_a_card_whose_tasks_are_none(installed, tmp_path, task
 
 
 def test_a_model_that_is_not_there(installed, monkeypatch):
-    monkeypatch.setattr("superres3d.weights.model_folders", list)
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", list)
     with pytest.raises(ModelError, match="The model mdsr-3d-ct is not installed"):
         upscale(ct(), **ALONE)
 

@@ -3,28 +3,41 @@
 import numpy as np
 import pytest
 import torch
-from scipy.signal import correlate2d
-from superres3d.interpolation import resize
-from superres3d.networks.edsr import EDSR
-from superres3d.networks.georgescu import IntermediateLossNet, sub_pixel
-from superres3d.networks.slices import build_network
+from scipy.signal import correlate, correlate2d
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.openvino_graph import build_graph
+from superres3d.networks.families import FAMILIES, Architecture, Family
+from superres3d.networks.module import BlueprintNet, sub_pixel
+from superres3d.resampling.interpolation import resize
+from superres3d.training.start import grow_from
 from torch.utils.flop_counter import FlopCounterMode
 
-from .conftest import SMALL_FORMS, random_network, slice_network, smooth_noise
+from .conftest import SMALL_FORMS, random_network, smooth_noise, untrained_network
 
 SIZES = {(2, 2): (57_573, 114_336), (4, 4): (61_041, 345_888), (2, 1): (56_995, 75_744), (4, 1): (57_573, 114_336)}
 
 
+def published(factors, **switches) -> BlueprintNet:
+    return BlueprintNet(Architecture.make("intermediate-loss", switches, False, factors))
+
+
 @pytest.mark.parametrize("factors", SIZES)
 def test_parameters_and_arithmetic_are_the_papers(factors):
-    net = IntermediateLossNet(factors)
+    net = published(factors)
     assert sum(parameter.numel() for parameter in net.parameters()) == SIZES[factors][0]
     assert net.architecture.multiply_accumulates == SIZES[factors][1]
 
 
+def layers_of(net: BlueprintNet, stem: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weight and bias, float64, of the tensors whose names begin so, in the order of their names."""
+    tensors = net.stored_tensors()
+    names = sorted({name.rpartition(".")[0] for name in tensors if name.startswith(stem)})
+    return [tuple(tensors[f"{name}.{part}"].double().numpy() for part in ("weight", "bias")) for name in names]
+
+
 def convolve(layer, channels):
     """One 3x3 layer with zero padding, in float64, by scipy."""
-    weight, bias = layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
+    weight, bias = layer
     return [sum(correlate2d(c, w, mode="same") for c, w in zip(channels, kernels)) + b for kernels, b in zip(weight, bias)]
 
 
@@ -48,7 +61,7 @@ def interleave(channels, rows, columns):
 def test_forward_is_the_papers_figure_2(factors):
     net = random_network("intermediate-loss", factors)
     image = smooth_noise((7, 9)).astype(np.float64)
-    low, high = net.low, net.high
+    low, high = layers_of(net, "low"), layers_of(net, "high")
     c1 = relu(convolve(low[0], [image]))
     c3 = add(relu(convolve(low[2], relu(convolve(low[1], c1)))), c1)
     c5 = add(relu(convolve(low[4], relu(convolve(low[3], c3)))), c1)
@@ -74,9 +87,9 @@ def test_sub_pixel_is_torchs_pixel_shuffle_on_two_axes():
 )
 def test_ablation_switches_change_the_network(switch, difference):
     torch.manual_seed(1)
-    full = IntermediateLossNet((2, 2))
+    full = published((2, 2))
     torch.manual_seed(1)
-    ablated = IntermediateLossNet((2, 2), **{switch: False})
+    ablated = published((2, 2), **{switch: False})
     count = [sum(p.numel() for p in net.parameters()) for net in (full, ablated)]
     assert count[1] - count[0] == difference
     image = torch.rand(1, 1, 12, 12)
@@ -96,11 +109,11 @@ EDSR_SIZES = {(2, 2): (32, 6), (4, 4): (48, 8), (2, 1): (32, 4), (4, 1): (32, 6)
 
 @pytest.mark.parametrize("factors", EDSR_SIZES)
 def test_edsr_costs_what_it_says_and_no_more_than_the_papers(factors):
-    net = EDSR(factors, *EDSR_SIZES[factors])
+    filters, blocks = EDSR_SIZES[factors]
+    net = untrained_network("edsr", factors, filters=filters, blocks=blocks)
     with FlopCounterMode(display=False) as counter:
-        net(torch.rand(1, 1, 16, 16))
-    interpolation = net.interpolation.numel()  # its weights are not trained
-    assert net.architecture.multiply_accumulates == counter.get_total_flops() / 2 / 256 - interpolation
+        net.correction(torch.rand(1, 1, 16, 16))
+    assert net.architecture.multiply_accumulates == counter.get_total_flops() / 2 / 256
     assert 0.95 * SIZES[factors][1] < net.architecture.multiply_accumulates <= SIZES[factors][1]
 
 
@@ -108,10 +121,11 @@ def test_edsr_costs_what_it_says_and_no_more_than_the_papers(factors):
 def test_edsr_by_hand(factors):
     net = random_network("edsr", factors)
     image = smooth_noise((7, 9)).astype(np.float64)
-    features = convolve(net.head, [image])
-    for first, second in net.blocks:
+    (head,), blocks, (tail,) = (layers_of(net, stem) for stem in ("head", "blocks", "tail"))
+    features = convolve(head, [image])
+    for first, second in zip(blocks[::2], blocks[1::2]):
         features = add(features, convolve(second, relu(convolve(first, features))))
-    expected = interleave(convolve(net.tail, features), *factors) + resize(image, factors, "cubic")
+    expected = interleave(convolve(tail, features), *factors) + resize(image, factors, "cubic")
     with torch.inference_mode():
         refined = net(torch.from_numpy(image).float()[None, None])[0, 0].numpy()
     np.testing.assert_allclose(refined, expected, atol=2e-5)
@@ -120,7 +134,7 @@ def test_edsr_by_hand(factors):
 @pytest.mark.parametrize("factors", EDSR_SIZES)
 def test_an_untrained_edsr_is_cubic_interpolation(factors):
     image = smooth_noise((10, 11))
-    net = EDSR(factors)
+    net = BlueprintNet(Architecture.make("edsr", {}, True, factors))
     expected = resize(image, factors, "cubic")
     np.testing.assert_allclose(net(torch.from_numpy(image)[None, None])[0, 0].detach().numpy(), expected, atol=1e-5)
 
@@ -129,7 +143,7 @@ def test_an_untrained_edsr_is_cubic_interpolation(factors):
 @pytest.mark.parametrize("factors", SIZES)
 def test_receptive_halo_is_tight(form, factors):
     """The gradient of one output pixel reaches exactly as far as the halo says, and no further."""
-    net = build_network(slice_network(form, factors))
+    net = untrained_network(form, factors)
     for parameter in net.parameters():  # positive everywhere: no path can cancel
         torch.nn.init.uniform_(parameter, 0.01, 0.02)
     reach = [0, 0]
@@ -145,14 +159,14 @@ def test_receptive_halo_is_tight(form, factors):
 @pytest.mark.parametrize("sizes", [{"filters": 24, "blocks": 5}, {"filters": 24}, {"blocks": 4}, {}])
 def test_a_grown_edsr_is_the_smaller_one_and_can_learn(sizes):
     small = random_network("edsr", (2, 1))
-    grown = EDSR((2, 1), **{**SMALL_FORMS["edsr"], **sizes})
-    grown.grow_from(small.state_dict())
+    grown = untrained_network("edsr", (2, 1), **sizes)
+    grow_from(grown, small.stored_tensors())
     image = torch.rand(1, 1, 12, 11)
     refined = grown(image)
     torch.testing.assert_close(refined, small(image), atol=1e-5, rtol=0)
     (refined - torch.rand_like(refined)).abs().mean().backward()
-    assert all(second.weight.grad.any() for _, second in grown.blocks)
-    assert grown.tail.weight.grad.any(dim=(0, 2, 3)).all()
+    assert all(layer.weight.grad.any() for name, layer in grown.layers.items() if name.startswith("blocks") and name.endswith("1"))
+    assert grown.layers["tail"].weight.grad.any(dim=(0, 2, 3)).all()
 
 
 @pytest.mark.parametrize(
@@ -164,12 +178,12 @@ def test_a_grown_edsr_is_the_smaller_one_and_can_learn(sizes):
     ],
 )  # fmt: skip
 def test_only_a_whole_smaller_edsr_of_the_same_factors_grows(form, factors, sizes, without):
-    net = EDSR((2, 1), **SMALL_FORMS["edsr"])
+    net = untrained_network("edsr", (2, 1))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    tensors = random_network(form, factors, **sizes).state_dict()
+    tensors = random_network(form, factors, **sizes).stored_tensors()
     kept = {name: tensor for name, tensor in tensors.items() if not without or not name.startswith(without)}
     with pytest.raises(ValueError, match="no network of this form and these factors, or a larger one"):
-        net.grow_from(kept)
+        grow_from(net, kept)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
@@ -178,4 +192,23 @@ def test_wider_networks(filters):
     """Closed form: two 1-to-f layers, six f-to-f, one f-to-4 and one f-to-1, each 3x3 with bias."""
     f = filters
     expected = 2 * (9 * f + f) + 6 * (9 * f * f + f) + (9 * f * 4 + 4) + (9 * f + 1)
-    assert sum(p.numel() for p in IntermediateLossNet((2, 2), f).parameters()) == expected
+    assert sum(p.numel() for p in published((2, 2), filters=f).parameters()) == expected
+
+
+def flat(draw, image, *, side: int = 3):
+    return draw.conv("flat", image, 1, kernel=(1, side, 2))
+
+
+def test_kernels_may_differ_along_the_axes(monkeypatch):
+    """A 1x3x2 convolution of a volume, in both libraries beside scipy; one voxel more at the end where a side is even."""
+    monkeypatch.setitem(FAMILIES, "flat", Family(flat))
+    architecture = Architecture.make("flat", {}, False)
+    survey = architecture.survey
+    assert survey.shapes["flat.weight"] == (1, 1, 1, 3, 2) and survey.multiply_accumulates == 6 and survey.radius == (0, 1, 1)
+    net, volume = BlueprintNet(architecture), smooth_noise((4, 6, 7))
+    weight = net.stored_tensors()["flat.weight"].numpy()[0, 0]
+    expected = correlate(np.pad(volume, [(0, 0), (1, 1), (0, 1)]), weight, mode="valid")
+    np.testing.assert_allclose(net(torch.from_numpy(volume)[None, None])[0, 0].detach().numpy(), expected, atol=1e-6)
+    tensors = {name: tensor.numpy() for name, tensor in net.stored_tensors().items()}
+    (graph,) = OpenVINORuntime(half=False).compile(build_graph(architecture.blueprint, tensors, [(1, 1, 4, 6, 7)]), 1)(volume[None, None]).values()
+    np.testing.assert_allclose(graph[0, 0], expected, atol=1e-6)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
+from superres3d import Volume
 from superres3d.errors import InputError
 from superres3d.plan import plan_upscaling
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
 
 from .conftest import smooth_noise
 

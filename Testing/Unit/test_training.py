@@ -9,7 +9,7 @@ import torch
 from skimage.metrics import mean_squared_error
 from superres3d.errors import InputError
 from superres3d.evaluation.cards import card_page
-from superres3d.networks.slices import build_network
+from superres3d.networks.module import BlueprintNet
 from superres3d.training import fit as fitting
 from superres3d.training.degrader import Degrader
 from superres3d.training.export import export_model
@@ -76,7 +76,7 @@ def test_the_training_of_another_network_is_not_gone_on_with(scans, tmp_path):
 
 def test_export_carries_attribution(scans, tmp_path):
     recipe = small()
-    model = export_model(build_network(recipe.network), recipe, scans, tmp_path / "models")
+    model = export_model(BlueprintNet(recipe.architecture), recipe, scans, tmp_path / "models")
     card = json.loads((model.folder / "card.json").read_text())
     assert model.name == "trial-mr-plane-x2"
     assert card["training_subjects"][0] == {"id": "a", "licence": "CC0", "source": "somewhere"}
@@ -170,11 +170,11 @@ def test_the_loss_of_the_recipe_is_the_one_that_is_trained(scans, tmp_path, loss
 
 def test_the_card_tells_of_the_spectrum(scans, tmp_path):
     recipe = small(spectral_share=0.3, spectral_extent=0.6)
-    card = json.loads((export_model(build_network(recipe.network), recipe, scans, tmp_path / "models").folder / "card.json").read_text())
+    card = json.loads((export_model(BlueprintNet(recipe.architecture), recipe, scans, tmp_path / "models").folder / "card.json").read_text())
     assert "30% of the patches k-space truncated" in card["degradation"] and "at least 60% in each direction" in card["degradation"]
     assert card["schedule"]["spectral_share"] == 0.3
     plain = small()
-    card = json.loads((export_model(build_network(plain.network), plain, scans, tmp_path / "plain").folder / "card.json").read_text())
+    card = json.loads((export_model(BlueprintNet(plain.architecture), plain, scans, tmp_path / "plain").folder / "card.json").read_text())
     assert "k-space" not in card["degradation"] and not [name for name in card["schedule"] if name.startswith("spectral")]
 
 

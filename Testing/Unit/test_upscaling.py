@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from superres3d.engine import Engine
+from superres3d import Volume
+from superres3d.engine.engine import Engine
+from superres3d.engine.tiling import blocks, choose_block, scaled, stage_regions
 from superres3d.errors import Cancelled, DeviceError, InputError, ResourceError
-from superres3d.intensity import intensity_scale
 from superres3d.methods import METHODS
-from superres3d.networks.slices import build_network
-from superres3d.tiling import blocks, choose_block, scaled, stage_regions
+from superres3d.networks.weights import save_model
+from superres3d.scan.images import to_image
+from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume, to_image
-from superres3d.weights import save_model
 
-from .conftest import slice_network, smooth_noise
+from .conftest import slice_network, smooth_noise, untrained_network
 
 ALL_FACTORS = [((2, 2), "k"), ((4, 4), "k"), ((2, 1), "k"), ((1, 2), "k"), ((1, 4), "j"), ((2, 4), "i")]
 
@@ -22,7 +22,7 @@ BY_FACTOR = [name for name, method in METHODS.items() if not method.volumetric]
 
 def by_the_paper(voxels: np.ndarray, method: str, scale: int) -> np.ndarray:
     """Both stages with the full ensemble, written out slice by slice with PyTorch and numpy.median, in the method's order."""
-    from superres3d.weights import find_model, load_network
+    from superres3d.networks.weights import find_model, load_network
 
     nets = {stage: load_network(find_model(f"{method}-mr-{stage}-x{scale}")) for stage in ("plane", "depth")}
 
@@ -85,7 +85,7 @@ def test_blocks_give_the_whole(models, monkeypatch, method, factors, slice_axis,
         scan = Volume(voxels, modality="MR")
         with monkeypatch.context() as patch:
             whole = upscale(scan, factors, **kept)
-            patch.setattr("superres3d.upscaling.choose_block", lambda *_: (9, 14, 16))
+            patch.setattr("superres3d.engine.chain.choose_block", lambda *_: (9, 14, 16))
             tiled = upscale(scan, factors, **kept)
         assert whole.report["blocks"] == 1 and tiled.report["blocks"] >= 8
         np.testing.assert_allclose(tiled.volume.voxels, whole.volume.voxels, atol=tolerance, rtol=0)
@@ -97,8 +97,8 @@ def test_too_small_a_halo_would_be_seen(models, monkeypatch):
     """The tile test can fail: one pixel less of halo changes the result."""
     scan = Volume(smooth_noise((8, 40, 40)) * 900, modality="MR")
     whole = upscale(scan, (2, 1), ensemble="none").volume.voxels
-    monkeypatch.setattr("superres3d.networks.architecture.EDSRArchitecture.halo", (7, 7))
-    monkeypatch.setattr("superres3d.upscaling.choose_block", lambda *_: (8, 20, 20))
+    monkeypatch.setattr("superres3d.networks.families.Architecture.halo", (7, 7))
+    monkeypatch.setattr("superres3d.engine.chain.choose_block", lambda *_: (8, 20, 20))
     assert np.abs(upscale(scan, (2, 1), ensemble="none").volume.voxels - whole).max() > 1e-4
 
 
@@ -125,7 +125,7 @@ def interpolating_models(folder, method: str, modality: str) -> None:
     for stage in ("plane", "depth"):
         factors = [2, 2 if stage == "plane" else 1]
         network = slice_network("edsr", factors)
-        save_model(build_network(network), f"{method}-{modality}-{stage}-x2", folder, {"network": network})
+        save_model(untrained_network("edsr", tuple(factors)), f"{method}-{modality}-{stage}-x2", folder, {"network": network})
 
 
 @pytest.mark.parametrize("method", BY_FACTOR)
@@ -227,12 +227,11 @@ def test_blocks_cover_once():
 
 
 def test_block_choice_keeps_the_depth_and_the_budget(models):
-    from superres3d.stages import make_stages
-    from superres3d.tiling import working_bytes
-    from superres3d.weights import find_model
+    from superres3d.engine.stages import NetworkStage
+    from superres3d.engine.tiling import working_bytes
+    from superres3d.networks.weights import find_model
 
-    chain = {stage: find_model(f"georgescu2020-ct-{stage}-x2") for stage in ("plane", "depth")}
-    stages = make_stages(chain, "8", Engine("cpu"))
+    stages = [NetworkStage(Engine("cpu"), find_model(f"georgescu2020-ct-{stage}-x2"), stage, "8") for stage in ("plane", "depth")]
     shape = (400, 512, 512)
     block = choose_block(stages, shape, 1 << 30)
     assert block[0] == 400 and working_bytes(stages, shape, block) <= 1 << 30

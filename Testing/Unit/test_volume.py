@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from superres3d import Volume, read_volume, write_volume
 from superres3d.errors import InputError, ResourceError
-from superres3d.volume import Volume, accepted, read_volume, write_volume
+from superres3d.scan.volume import accepted
 
 from .conftest import smooth_noise, write
 

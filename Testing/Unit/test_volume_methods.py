@@ -8,15 +8,16 @@ import pytest
 import SimpleITK as sitk
 import torch
 from scipy.ndimage import map_coordinates
+from superres3d import Volume
 from superres3d.errors import InputError, ModelError, ResourceError
-from superres3d.intensity import intensity_scale
 from superres3d.methods import FARTHEST_SLICES, INVENTS, METHODS, find_method, fits_slices, is_installed
-from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.volumetric import BlueprintNet
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet
+from superres3d.networks.weights import find_model, load_network
 from superres3d.plan import plan_upscaling
+from superres3d.scan.images import to_image
+from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume, to_image
-from superres3d.weights import find_model, load_volume_network
 
 from .conftest import SMALL_OPTIONS, random_blueprint, save_blueprint, smooth_noise
 
@@ -40,14 +41,14 @@ def mr(shape=(6, 20, 22)) -> Volume:
 def interpolating(tmp_path, monkeypatch):
     """Untrained residual networks: what is left is the way around the network."""
     for method, family in (("mdcsrn-mr", "mdcsrn"), ("virtual-thin-slice-ct", "virtual-thin-slice")):
-        save_blueprint(BlueprintNet(VolumeArchitecture.make(family, SMALL_OPTIONS[family], residual=True)).eval(), method, tmp_path)
+        save_blueprint(BlueprintNet(Architecture.make(family, SMALL_OPTIONS[family], residual=True)).eval(), method, tmp_path)
     monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
 
 
 @pytest.fixture
 def nothing_else(volume_models, monkeypatch):
     """As if no model were installed but two."""
-    monkeypatch.setattr("superres3d.weights.model_folders", lambda: [volume_models])
+    monkeypatch.setattr("superres3d.networks.weights.model_folders", lambda: [volume_models])
 
 
 def spline(voxels: np.ndarray, count: int) -> np.ndarray:
@@ -91,7 +92,7 @@ def test_thin_slices_are_the_network_on_a_spline(volume_models, distance, count)
     given = (spline(scan.voxels, count) + 1024) / 4095
     filled = np.pad(given, [(0, -n % 16) for n in given.shape], mode="edge").astype(np.float32)
     with torch.inference_mode():
-        made = load_volume_network(find_model("virtual-thin-slice-ct"))(torch.from_numpy(filled)[None, None])[0, 0].numpy()
+        made = load_network(find_model("virtual-thin-slice-ct"))(torch.from_numpy(filled)[None, None])[0, 0].numpy()
     expected = made[:count, :20, :22] * 4095 - 1024
     expected = expected + spline(scan.voxels - thick_means(expected, 6), count)
     result = upscale(scan, **THIN)
@@ -118,7 +119,7 @@ def test_mdcsrn_is_the_network_on_a_linear_interpolation(volume_models):
     places = np.meshgrid(np.arange(6), *((np.arange(2 * n) + 0.5) / 2 - 0.5 for n in (20, 22)), indexing="ij")
     given = map_coordinates(np.clip((scan.voxels - scale.offset) / scale.span, 0, 8), places, order=1, mode="nearest").astype(np.float32)
     with torch.inference_mode():
-        made = load_volume_network(find_model("mdcsrn-mr"))(torch.from_numpy(given)[None, None])[0, 0].numpy()
+        made = load_network(find_model("mdcsrn-mr"))(torch.from_numpy(given)[None, None])[0, 0].numpy()
     result = upscale(scan, **DENSE).volume.voxels
     darkest = scale.offset - scan.voxels.min()  # below the lower percentile: interpolated and added back
     np.testing.assert_allclose(result, made * scale.span + scale.offset, atol=0.6 + darkest)
@@ -149,9 +150,9 @@ def test_progress_and_report(volume_models):
     told = []
     report = upscale(ct(), method="virtual-thin-slice", device="cpu", progress=lambda stage, share: told.append((stage, share))).report
     shares = [share for _, share in told]
-    assert set(dict(told)) == {"volume"} and shares == sorted(shares) and (shares[0], shares[-1]) == (0.0, 1.0)
+    assert list(dict(told)) == ["interpolation", "volume"] and shares == sorted(shares) and (shares[0], shares[-1]) == (0.0, 1.0)
     assert report["factors_ijk"] == [1, 1, 3] and report["blocks"] == 1 and report["invents"] is None
-    assert set(report["seconds"]) == {"volume", "total"}
+    assert set(report["seconds"]) == {"interpolation", "volume", "total"}
 
 
 def test_a_network_that_invents_says_so(tmp_path, monkeypatch):

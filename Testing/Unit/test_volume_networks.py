@@ -6,8 +6,8 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import map_coordinates
 from superres3d.networks.blueprint import Survey
-from superres3d.networks.families import FAMILIES, VolumeArchitecture
-from superres3d.networks.volumetric import BlueprintNet
+from superres3d.networks.families import VOLUME_FAMILIES, Architecture
+from superres3d.networks.module import BlueprintNet
 from torch.utils.flop_counter import FlopCounterMode
 
 from .conftest import SMALL_OPTIONS, random_blueprint, smooth_noise
@@ -86,12 +86,12 @@ SIZES = [
 
 @pytest.mark.parametrize("family, options, size", SIZES)
 def test_parameters_are_the_papers(family, options, size):
-    architecture = VolumeArchitecture.make(family, options, residual=False)
+    architecture = Architecture.make(family, options, residual=False)
     assert architecture.survey.trained == size
     with torch.device("meta"):
         net = BlueprintNet(architecture)
     assert sum(parameter.numel() for parameter in net.parameters()) == size
-    assert {name: tuple(tensor.shape) for name, tensor in net.stored_tensors().items()} == architecture.tensor_shapes()
+    assert {name: tuple(tensor.shape) for name, tensor in net.stored_tensors().items()} == architecture.survey.shapes
 
 
 def test_the_sizes_by_hand_are_those_of_the_paper():
@@ -99,7 +99,7 @@ def test_the_sizes_by_hand_are_those_of_the_paper():
 
 
 def test_arithmetic_of_mdcsrn():
-    assert VolumeArchitecture.make("mdcsrn", {}, False).multiply_accumulates == 230_784
+    assert Architecture.make("mdcsrn", {}, False).multiply_accumulates == 230_784
 
 
 @pytest.mark.parametrize("family", SMALL_OPTIONS)
@@ -238,7 +238,7 @@ BY_HAND = {
 }  # fmt: skip
 OTHER_FORMS = [("mdcsrn", {"reconstruction": True}), ("virtual-thin-slice", {"detail": 3})]
 REFINING = {"mdsr"}  # another size out than in: test_multi_task_network.py
-assert set(BY_HAND) == set(FAMILIES) - REFINING == set(SMALL_OPTIONS)
+assert set(BY_HAND) == set(VOLUME_FAMILIES) - REFINING == set(SMALL_OPTIONS)
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -258,7 +258,7 @@ def test_networks_by_hand(family, options, residual):
 
 @pytest.mark.parametrize("family", SMALL_OPTIONS)
 def test_an_untrained_residual_network_changes_nothing(family):
-    net = BlueprintNet(VolumeArchitecture.make(family, SMALL_OPTIONS[family], residual=True)).eval()
+    net = BlueprintNet(Architecture.make(family, SMALL_OPTIONS[family], residual=True)).eval()
     image = torch.rand(1, 1, 16, 16, 16)
     assert torch.equal(net(image), image)
 
@@ -283,12 +283,12 @@ def reach(net: BlueprintNet) -> int:
 @pytest.mark.parametrize("family, options", [*((family, {}) for family in SMALL_OPTIONS), *OTHER_FORMS])
 def test_receptive_radius_is_tight(family, options):
     net = random_blueprint(family, {**SMALL_OPTIONS[family], **options})
-    assert reach(net) == net.architecture.survey.radius
+    assert (reach(net),) * 3 == net.architecture.survey.radius
 
 
 @pytest.mark.parametrize("blocks, radius", [(4, 17), (6, 25), (8, 33)])
 def test_receptive_radius_of_mdcsrn(blocks, radius):
-    assert Survey.of(VolumeArchitecture.make("mdcsrn", {"blocks": blocks}, False).blueprint).radius == radius
+    assert Survey.of(Architecture.make("mdcsrn", {"blocks": blocks}, False).blueprint).radius == (radius,) * 3
     assert reach(random_blueprint("mdcsrn", {"blocks": blocks, "growth": 1})) == radius
 
 
@@ -297,9 +297,9 @@ def test_receptive_radius_of_mdcsrn(blocks, radius):
 
 def test_unknown_families_and_options():
     with pytest.raises(KeyError):
-        VolumeArchitecture.make("unet", {}, False)
+        Architecture.make("unet", {}, False)
     with pytest.raises(TypeError, match="colour"):
-        VolumeArchitecture.make("mdcsrn", {"colour": 1}, False)
+        Architecture.make("mdcsrn", {"colour": 1}, False)
 
 
 def test_tensors_of_another_network():

@@ -9,22 +9,22 @@ import time
 import numpy as np
 import pytest
 import torch
-from superres3d.engine import Engine
-from superres3d.ensemble import FLIPS, IDENTITY
+from superres3d import Volume
+from superres3d.engine import tiled as tiles
+from superres3d.engine.engine import Engine
+from superres3d.engine.ensemble import FLIPS, IDENTITY
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.parted import PartedNetwork, computed_accumulates
+from superres3d.engine.pytorch import PyTorchRuntime
+from superres3d.engine.tiled import PieceStopped, TiledNetwork, best_tile, median_of, voxel_bytes, windows
+from superres3d.engine.tiling import blocks, extent
 from superres3d.errors import Cancelled
-from superres3d.networks.families import VolumeArchitecture
+from superres3d.networks.families import Architecture
+from superres3d.networks.weights import find_model
 from superres3d.plan import plan_upscaling
-from superres3d.runtimes import PieceStopped, tiled_volume
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.runtimes.parted_volume import PartedVolumeNetwork, computed_accumulates
-from superres3d.runtimes.pytorch import PyTorchRuntime
-from superres3d.runtimes.tiled_volume import TiledVolumeNetwork, best_tile, computed_voxels
-from superres3d.tiling import blocks
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
-from superres3d.weights import find_model
 
-from .conftest import SMALL_OPTIONS, random_blueprint, save_blueprint, smooth_noise
+from .conftest import SMALL_OPTIONS, ensemble, pieces, random_blueprint, save_blueprint, smooth_noise
 
 NEVER = (lambda: None, lambda: False)  # alive, stopped
 
@@ -34,19 +34,19 @@ def quiet(share):
 
 
 def by_torch(net):
-    """What :class:`TiledVolumeNetwork` runs on windows."""
+    """What :class:`TiledNetwork` runs on windows."""
 
     @torch.inference_mode()
-    def infer(volume, stopped):
-        return net.correction(torch.from_numpy(volume)[None, None])[0, 0].numpy()
+    def infer(window, stopped):
+        return net.correction(torch.from_numpy(window)[:, None])[:, 0].numpy()
 
     return infer
 
 
-def tiled(net, voxels: int, infer=None) -> TiledVolumeNetwork:
+def tiled(net, voxels: int, infer=None) -> TiledNetwork:
     """A network whose windows may have so many voxels."""
-    network = TiledVolumeNetwork(net.architecture, infer or by_torch(net), lambda: 0)
-    network._budget = lambda: int(voxels * network._voxel_bytes) + 1
+    network = TiledNetwork(net.architecture, median_of(infer or by_torch(net)), lambda: 0)
+    network._budget = lambda: int(voxels * voxel_bytes(net.architecture.survey)) + 1
     return network
 
 
@@ -67,7 +67,7 @@ def test_openvino_and_torch_agree(tmp_path, monkeypatch, family, options, residu
     save_blueprint(net, "a", tmp_path)
     monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
     volume = smooth_noise((11, 14, 17))
-    results = [make.load_volume(find_model("a")).ensemble(volume, (IDENTITY,), *NEVER) for make in (OpenVINORuntime(half=False), PyTorchRuntime("cpu"))]
+    results = [ensemble(make.load(find_model("a")), volume, (IDENTITY,), *NEVER) for make in (OpenVINORuntime(half=False), PyTorchRuntime("cpu"))]
     with torch.inference_mode():
         step = net.architecture.survey.step
         filled = np.pad(volume, [(0, -n % step) for n in volume.shape], mode="edge")
@@ -79,15 +79,15 @@ def test_openvino_and_torch_agree(tmp_path, monkeypatch, family, options, residu
 
 @pytest.mark.parametrize("make", [lambda: OpenVINORuntime(half=False), lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
 def test_the_ensemble_is_the_median_of_turned_copies(volume_models, make):
-    network = make().load_volume(find_model("mdcsrn-mr"))
+    network = make().load(find_model("mdcsrn-mr"))
     volume = smooth_noise((7, 10, 13))
     members = []
     for rows in (1, -1):
         for columns in (1, -1):
             turned = np.ascontiguousarray(volume[:, ::rows, ::columns])
-            members.append(network.ensemble(turned, (IDENTITY,), *NEVER)[:, ::rows, ::columns])
+            members.append(ensemble(network, turned, (IDENTITY,), *NEVER)[:, ::rows, ::columns])
     expected = np.median(members, axis=0)
-    np.testing.assert_allclose(network.ensemble(volume, FLIPS, *NEVER), expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(ensemble(network, volume, FLIPS, *NEVER), expected, atol=1e-5, rtol=0)
     assert np.abs(members[0] - expected).max() > 1e-3
 
 
@@ -108,10 +108,22 @@ def test_tiles_give_the_whole(family, shape, voxels):
     net, volume = random_blueprint(family, residual=True), smooth_noise(shape)
     whole, parts = tiled(net, 10**9), tiled(net, voxels)
     turns = FLIPS[1:3]
-    assert whole.pieces(shape, turns) == 2 and parts.pieces(shape, turns) >= 4
-    expected = whole.ensemble(volume, turns, *NEVER)
+    assert pieces(whole, shape, turns) == 2 and pieces(parts, shape, turns) >= 4
+    expected = ensemble(whole, volume, turns, *NEVER)
     assert expected.shape == shape
-    np.testing.assert_allclose(parts.ensemble(volume, turns, *NEVER), expected, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(ensemble(parts, volume, turns, *NEVER), expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("family, keep", [("pix2pix", ((3, 19), (0, 13), (5, 30))), ("pix2pix", ((17, 20), (2, 13), (11, 12))), ("mdcsrn", ((3, 19), (0, 13), (5, 30)))])
+@pytest.mark.parametrize("voxels", [10**9, 24 * 16 * 24])
+def test_a_region_is_that_of_the_whole(family, keep, voxels):
+    """Also where it ends between the samples of a coarse map."""
+    net, volume, told = random_blueprint(family, residual=True), smooth_noise((20, 13, 31)), []
+    expected = ensemble(tiled(net, 10**9), volume, FLIPS[1:3], *NEVER)[tuple(slice(a, b) for a, b in keep)]
+    network = tiled(net, voxels)
+    result = ensemble(network, volume, FLIPS[1:3], lambda: told.append(1), lambda: False, keep)
+    np.testing.assert_allclose(result, expected, atol=2e-6, rtol=0)
+    assert len(told) == pieces(network, volume.shape, FLIPS[1:3], keep)
 
 
 @pytest.mark.parametrize("family, halo", [("mdcsrn", 4), ("virtual-thin-slice", 48)])
@@ -119,24 +131,25 @@ def test_too_small_a_halo_would_be_seen(family, halo, monkeypatch):
     """The tile test can fail."""
     (_, shape, voxels) = next(case for case in AWKWARD if case[0] == family)
     net, volume = random_blueprint(family, residual=True), smooth_noise(shape)
-    expected = tiled(net, 10**9).ensemble(volume, (IDENTITY,), *NEVER)
-    monkeypatch.setattr(tiled_volume, "halo_of", lambda survey: halo)
-    assert np.abs(tiled(net, voxels // 2).ensemble(volume, (IDENTITY,), *NEVER) - expected).max() > 1e-5
+    expected = ensemble(tiled(net, 10**9), volume, (IDENTITY,), *NEVER)
+    monkeypatch.setattr(tiles, "halo_of", lambda survey: (halo,) * 3)
+    assert np.abs(ensemble(tiled(net, voxels // 2), volume, (IDENTITY,), *NEVER) - expected).max() > 1e-5
 
 
 @pytest.mark.parametrize("family, halo", [("mdcsrn", 5), ("virtual-thin-slice", 80), ("pix2pix", 24), ("fsrcnn", 8)])
 def test_the_halo_is_the_radius_in_whole_steps(family, halo):
     """What random weights bring from the farthest voxels is too little for the tests above."""
     architecture = random_blueprint(family).architecture
-    assert tiled_volume.halo_of(architecture.survey) == halo >= architecture.survey.radius > halo - architecture.survey.step
+    (radius,) = set(architecture.survey.radius)
+    assert tiles.halo_of(architecture.survey) == (halo,) * 3 and halo >= radius > halo - architecture.survey.step
 
 
-def parted(net, budget: int) -> PartedVolumeNetwork:
+def parted(net, budget: int) -> PartedNetwork:
     @torch.inference_mode()
     def infer(draw, inputs, stopped):
-        return net.part(draw, *(torch.from_numpy(array)[None] for array in inputs))[0].numpy()
+        return net.part(draw, *map(torch.from_numpy, inputs)).numpy()
 
-    return PartedVolumeNetwork(net.architecture, infer, lambda: budget)
+    return PartedNetwork(net.architecture, infer, lambda: budget)
 
 
 @pytest.mark.parametrize("detail", [0, 3])
@@ -144,39 +157,40 @@ def parted(net, budget: int) -> PartedVolumeNetwork:
 def test_parts_give_the_whole(detail, shape, budget):
     net, volume = random_blueprint("virtual-thin-slice", {"filters": 4, "detail": detail}, residual=True), smooth_noise(shape)
     turns, told = FLIPS[1:3], []
-    expected = tiled(net, 10**9).ensemble(volume, turns, *NEVER)
+    expected = ensemble(tiled(net, 10**9), volume, turns, *NEVER)
     network = parted(net, budget)
-    result = network.ensemble(volume, turns, lambda: told.append(1), lambda: False)
+    result = ensemble(network, volume, turns, lambda: told.append(1), lambda: False)
     np.testing.assert_allclose(result, expected, atol=2e-6, rtol=0)
-    assert len(told) == network.pieces(shape, turns) > 2 * 3 == parted(net, 1 << 40).pieces(shape, turns)
+    assert len(told) == pieces(network, shape, turns) > 2 * 3 == pieces(parted(net, 1 << 40), shape, turns)
 
 
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_too_small_a_halo_of_any_part_would_be_seen(part, monkeypatch):
     net, volume = random_blueprint("virtual-thin-slice", {"filters": 4, "detail": 3}, residual=True), smooth_noise((37, 61, 47))
-    expected = tiled(net, 10**9).ensemble(volume, (IDENTITY,), *NEVER)
-    spoiled, true_halo = net.architecture.part_surveys[part], tiled_volume.halo_of
-    monkeypatch.setattr(tiled_volume, "halo_of", lambda survey: 0 if survey is spoiled else true_halo(survey))
-    assert np.abs(parted(net, 1 << 20).ensemble(volume, (IDENTITY,), *NEVER) - expected).max() > 1e-5
+    expected = ensemble(tiled(net, 10**9), volume, (IDENTITY,), *NEVER)
+    spoiled, true_halo = net.architecture.part_surveys[part], tiles.halo_of
+    monkeypatch.setattr(tiles, "halo_of", lambda survey: (0, 0, 0) if survey is spoiled else true_halo(survey))
+    assert np.abs(ensemble(parted(net, 1 << 20), volume, (IDENTITY,), *NEVER) - expected).max() > 1e-5
 
 
 def test_margins_of_a_chest_cost_less_than_the_chest():
     """512 x 512 voxels, thick slices of a whole chest to 300 thin ones, within 3 GiB; as one network, tiles would be nearly all margin."""
-    architecture = VolumeArchitecture.make("virtual-thin-slice", {"filters": 16, "detail": 16}, True)
+    architecture = Architecture.make("virtual-thin-slice", {"filters": 16, "detail": 16}, True)
     shape = (300, 512, 512)
     needed = np.prod(shape) * architecture.multiply_accumulates
     assert needed < computed_accumulates(architecture, shape, 3 << 30) < 2 * needed
-    as_one = computed_voxels(architecture.survey, shape, 3 << 30) * architecture.multiply_accumulates
+    survey, whole = architecture.survey, tiles.padded_shape(shape, architecture.survey.step)
+    as_one = sum(np.prod(extent(window)) for _, window in windows(whole, survey, int((3 << 30) / voxel_bytes(survey)))) * architecture.multiply_accumulates
     assert as_one > 20 * needed
 
 
 def test_openvino_in_tiles(volume_models):
     runtime, volume = OpenVINORuntime(half=False), smooth_noise((23, 29, 38))
-    network = runtime.load_volume(find_model("mdcsrn-mr"))
-    expected = network.ensemble(volume, (IDENTITY,), *NEVER)
-    runtime.volume_bytes = int(9_000 * network._voxel_bytes)
-    assert network.pieces(volume.shape, (IDENTITY,)) > 4
-    np.testing.assert_allclose(network.ensemble(volume, (IDENTITY,), *NEVER), expected, atol=2e-6, rtol=0)
+    network = runtime.load(find_model("mdcsrn-mr"))
+    expected = ensemble(network, volume, (IDENTITY,), *NEVER)
+    runtime.volume_bytes = int(9_000 * voxel_bytes(network.architecture.survey))
+    assert pieces(network, volume.shape, (IDENTITY,)) > 4
+    np.testing.assert_allclose(ensemble(network, volume, (IDENTITY,), *NEVER), expected, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize("family, shape, voxels", [("mdcsrn", (20, 60, 62), 10_000), ("virtual-thin-slice", (16, 16, 640), 16 * 16 * 176)])
@@ -192,9 +206,9 @@ def test_constant_windows_are_computed_once_and_exactly(family, shape, voxels):
         return infer(window, stopped)
 
     network, told, turns = tiled(net, voxels, counted), [], FLIPS[:2]
-    result = network.ensemble(volume, turns, lambda: told.append(1), lambda: False)
-    assert len(told) == network.pieces(shape, turns) > len(calls)
-    np.testing.assert_allclose(result, tiled(net, 10**9).ensemble(volume, turns, *NEVER), atol=2e-6, rtol=0)
+    result = ensemble(network, volume, turns, lambda: told.append(1), lambda: False)
+    assert len(told) == pieces(network, shape, turns) > len(calls)
+    np.testing.assert_allclose(result, ensemble(tiled(net, 10**9), volume, turns, *NEVER), atol=2e-6, rtol=0)
 
 
 def test_windows_have_one_shape_and_stay_within_their_budget():
@@ -202,7 +216,7 @@ def test_windows_have_one_shape_and_stay_within_their_budget():
     net, shapes = random_blueprint("mdcsrn", residual=True), set()
     infer = by_torch(net)
     network = tiled(net, 15_000, lambda window, stopped: shapes.add(window.shape) or infer(window, stopped))
-    network.ensemble(smooth_noise((37, 41, 23)), (IDENTITY,), *NEVER)
+    ensemble(network, smooth_noise((37, 41, 23)), (IDENTITY,), *NEVER)
     (shape,) = shapes
     assert np.prod(shape) <= 15_000
 
@@ -217,7 +231,7 @@ def test_no_other_even_tile_costs_less(shape, halo, step, most):
     def cost(tile):
         return voxels(tile) * len(list(blocks(shape, tile)))
 
-    tile = best_tile(shape, shape, halo, step, most)
+    tile = best_tile(shape, shape, (halo,) * 3, step, most)
     assert all(t % step == 0 for t in tile) and voxels(tile) <= most
     fitting = [t for t in np.ndindex(*(n // step for n in shape)) if voxels([(n + 1) * step for n in t]) <= most]
     assert cost(tile) <= min(cost([(n + 1) * step for n in t]) for t in fitting)
@@ -250,7 +264,7 @@ def test_memory_stays_within_the_plan(tmp_path):
 import json, numpy as np, psutil
 from superres3d import plan as planning
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
+from superres3d import Volume
 texture = (np.random.default_rng(0).random((24, 96, 96)) * 900).astype(np.int16)
 choices = {"method": "mdcsrn", "ensemble": "none", "precision": "single"}
 limit = (300 << 20) + planning._ENGINE_BYTES + planning.usable_cores() * planning._WORKER_BYTES
@@ -292,12 +306,12 @@ def test_a_stop_reaches_a_long_piece(tmp_path, monkeypatch):
 
 
 def test_pieces_are_stopped_by_what_they_ask(volume_models):
-    network = OpenVINORuntime(half=False).load_volume(find_model("mdcsrn-mr"))
+    network = OpenVINORuntime(half=False).load(find_model("mdcsrn-mr"))
     volume = smooth_noise((64, 128, 128))
     with pytest.raises(PieceStopped):
-        network.ensemble(volume, (IDENTITY,), lambda: None, lambda: True)
+        ensemble(network, volume, (IDENTITY,), lambda: None, lambda: True)
     small = smooth_noise((5, 6, 7))
-    assert np.isfinite(network.ensemble(small, (IDENTITY,), *NEVER)).all()  # it can go on
+    assert np.isfinite(ensemble(network, small, (IDENTITY,), *NEVER)).all()  # it can go on
 
 
 def test_an_error_of_progress_is_not_the_engines(volume_models):
@@ -306,30 +320,30 @@ def test_an_error_of_progress_is_not_the_engines(volume_models):
 
     engine = Engine("cpu")
     with pytest.raises(RuntimeError, match="deleted"):
-        engine.run_volume(find_model("mdcsrn-mr"), smooth_noise((6, 20, 20)), (IDENTITY,), fails, 1 << 30)
+        engine.run(find_model("mdcsrn-mr"), smooth_noise((1, 6, 20, 20)), (IDENTITY,), fails)
     assert engine.notes == []
 
 
 def test_memory_running_out_means_smaller_windows_and_is_said(volume_models):
     volume = smooth_noise((20, 40, 40))
-    expected = Engine("cpu").run_volume(find_model("mdcsrn-mr"), volume, (IDENTITY,), quiet, 1 << 30)
+    expected = Engine("cpu").run(find_model("mdcsrn-mr"), volume[None], (IDENTITY,), quiet, working_bytes=1 << 30)[0]
     engine = Engine("cpu")
-    load = engine.runtime.load_volume
+    load = engine.runtime.load
 
     def scarce(model, factors):
         network = load(model, factors)
-        infer = network._infer
+        median = network._median
 
-        def fails(window, stopped):
+        def fails(window, *given):
             if window.size > 16_000:
                 raise MemoryError("std::bad_alloc")
-            return infer(window, stopped)
+            return median(window, *given)
 
-        network._infer = fails
+        network._median = fails
         return network
 
-    engine.runtime.load_volume = scarce
-    result = engine.run_volume(find_model("mdcsrn-mr"), volume, (IDENTITY,), quiet, 8 << 20)
+    engine.runtime.load = scarce
+    result = engine.run(find_model("mdcsrn-mr"), volume[None], (IDENTITY,), quiet, working_bytes=8 << 20)[0]
     np.testing.assert_allclose(result, expected, atol=2e-6, rtol=0)
     assert engine.notes and all("smaller tiles" in note for note in engine.notes)
 
@@ -340,7 +354,7 @@ def test_an_openvino_that_fails_at_work_is_left(volume_models, monkeypatch):
 
     monkeypatch.setattr(OpenVINORuntime, "compile", fails)
     volume, engine = smooth_noise((6, 20, 20)), Engine("cpu")
-    result = engine.run_volume(find_model("mdcsrn-mr"), volume, (IDENTITY,), quiet, 1 << 30)
-    expected = PyTorchRuntime("cpu").load_volume(find_model("mdcsrn-mr")).ensemble(volume, (IDENTITY,), *NEVER)
+    result = engine.run(find_model("mdcsrn-mr"), volume[None], (IDENTITY,), quiet)[0]
+    expected = ensemble(PyTorchRuntime("cpu").load(find_model("mdcsrn-mr")), volume, (IDENTITY,), *NEVER)
     np.testing.assert_array_equal(result, expected)
     assert "Unsupported CPU" in engine.notes[0] and engine.runtime.name.startswith("PyTorch")

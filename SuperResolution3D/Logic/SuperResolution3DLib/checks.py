@@ -14,7 +14,7 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 from superres3d.errors import InputError
-from superres3d.volume import find_slice_axis
+from superres3d.scan.volume import find_slice_axis
 
 from .modality import ModalityGuess, guess_modality
 from .sequences import current_frame

@@ -9,8 +9,8 @@ from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
+from superres3d import read_volume, write_volume
 from superres3d.errors import InputError
-from superres3d.volume import read_volume, write_volume
 
 from .checks import check_input, check_output
 from .nodes import Product, Source, attributes, image_from_voxels, put_into_scene, result_name, volume_from_node

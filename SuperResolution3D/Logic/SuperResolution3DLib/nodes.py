@@ -15,8 +15,8 @@ import slicer
 import slicer.util
 import vtk
 from slicer.i18n import tr as _
+from superres3d import Volume
 from superres3d.errors import InputError
-from superres3d.volume import Volume
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 SOURCE_ROLE = "SuperResolution3D.Source"

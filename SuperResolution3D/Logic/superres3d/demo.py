@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from .degradation import antialiased_bicubic
 from .errors import InputError
 from .files import make_folder, replace_text
 from .reporter import Reporter
+from .resampling.degradation import antialiased_bicubic
+from .scan.images import read_volume, write_volume
+from .scan.volume import Volume
 from .upscaling import NOT_FOR_DIAGNOSIS, upscale
-from .volume import Volume, read_volume, write_volume
 
 _FACTOR = 2
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .errors import InputError
-from .interpolation import KERNELS
+from .resampling.interpolation import KERNELS
 
 MODALITIES = ("CT", "MR")
 AXES = ("all", "in-plane", "through-plane")
@@ -74,7 +74,7 @@ class Method:
         slice_range: millimetres between a scan's slices that it is made for, with ``slice_spacing``.
         assumes: how it takes the scan to have lost its detail, one sentence.
         base: a volumetric network's interpolation: "linear" or "spline".
-        keeps_means: the slices that it makes in a thick one's place are brought towards averaging to it; see :func:`superres3d.stages.with_means_of`.
+        keeps_means: the slices that it makes in a thick one's place are brought towards averaging to it; see :func:`superres3d.engine.stages.with_means_of`.
         adversarial: trained against a discriminator; see :data:`INVENTS`.
         paper: the source.
         order: its stages as they run; depth first does a quarter less work than the paper's order.
@@ -267,7 +267,7 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
 
 def is_installed(method: Method, modality: str = "") -> bool:
     """Whether the models of a method are here, for one modality or for any; those of some methods only come by training."""
-    from .weights import has_model
+    from .networks.weights import has_model
 
     if not method.networks:
         return True

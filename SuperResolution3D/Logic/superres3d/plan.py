@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import psutil
 
-from .consistency import MOST
+from .engine.memory import usable_cores
+from .engine.parted import computed_accumulates, kept_bytes, working_bytes
 from .errors import InputError, ResourceError
-from .memory import usable_cores
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset, fits_slices
-from .runtimes.parted_volume import computed_accumulates, kept_bytes, working_bytes
+from .networks.weights import Model, architecture_of, check_kind, find_model, tasks_of
+from .resampling.consistency import MOST
+from .scan.volume import find_slice_axis
 from .speed import expected_seconds, work_of
-from .volume import find_slice_axis
-from .weights import Model, find_model, tasks_of, volume_architecture_of
 
 MINIMUM_SLICES = 4
 NEAREST_TRAINED, FARTHEST_TRAINED = 2.0, 8.0  # times the distance of the result's slices
@@ -203,14 +203,12 @@ def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensem
     available = limit or psutil.virtual_memory().available
     if method.kind == "volume":
         # The whole interpolated scan, its padded copy and the whole result lie in memory as float32, and the interpolation needs a copy.
-        architecture = volume_architecture_of(models["volume"])
+        architecture = architecture_of(models["volume"])
         fixed += int((17 + kept_bytes(architecture, ENSEMBLES[ensemble]["volume"])) * prod(sizes.output_shape))
         least, most = (min(count, _MOST_VOLUME_BYTES) for count in working_bytes(architecture, sizes.refined))
-    elif method.networks and refinement.slice_spacing:
-        fixed += 4 * prod(sizes.refined)  # what the interpolation after the networks reads
     if method.kind == "sub-pixel":
         # Its feature maps, beside the blocks in work: as much as they can use, but the blocks first.
-        wanted = min(_MOST_VOLUME_BYTES, working_bytes(volume_architecture_of(models["volume"], sizes.factors), sizes.slices_first)[1])
+        wanted = min(_MOST_VOLUME_BYTES, working_bytes(architecture_of(models["volume"], sizes.factors), sizes.slices_first)[1])
         features = max(min(wanted, _LEAST_FEATURE_BYTES), min(wanted, available - fixed - most))
         fixed += features
     working = min(most, max(available - fixed, 0))
@@ -330,12 +328,16 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
         raise InputError(f"The scan has {slices} slices, and the {'network' if method.volumetric else 'depth network'} needs at least {MINIMUM_SLICES}; {instead}.")
     if method.volumetric:
         model = find_model(method.model_name(modality, "volume", in_plane))
+        check_kind(model, 3)
         if method.kind == "sub-pixel" and (through_plane, in_plane, in_plane) not in tasks_of(model):
             known = ", ".join(f"{rows},{slices}" for slices, rows, _ in tasks_of(model))
             raise InputError(f"The model {model.name} was not trained for the factors {in_plane},{through_plane} (in-plane,through-plane) but for {known}; use two-stage-residual.")
         return {"volume": model}
     factors = {"plane": in_plane, "depth": through_plane}
-    return {stage: find_model(method.model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
+    models = {stage: find_model(method.model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
+    for model in models.values():
+        check_kind(model, 2)
+    return models
 
 
 def _slice_axis(spacing: Sequence[float], wanted: str) -> tuple[int, tuple[str, ...]]:
@@ -358,10 +360,8 @@ def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], 
     """
     if "volume" in models:
         model = models["volume"]
-        if "tasks" in model.network:
-            architecture, given = volume_architecture_of(model, tuple(factors)), tuple(shape)
-        else:
-            architecture, given = volume_architecture_of(model), tuple(round(n * f) for n, f in zip(shape, factors))
+        task = tuple(factors) if "tasks" in model.network else None
+        architecture, given = architecture_of(model, task), shape if task else tuple(round(n * f) for n, f in zip(shape, factors))
         return computed_accumulates(architecture, given, working) * ENSEMBLES[ensemble]["volume"]
     pixels, total = float(prod(shape)), 0.0
     for stage, model in models.items():

@@ -12,13 +12,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .engine.memory import usable_cores
 from .files import replace_text
-from .memory import usable_cores
 
 if TYPE_CHECKING:
     from .methods import Method
-    from .plan import Plan
-    from .runtimes import Runtime
 
 # Before the first run: what a core of a current laptop does, in multiply-accumulates a second.
 _FIRST_GUESS_PER_CORE = 35e9
@@ -52,10 +50,10 @@ def is_known(half: bool, device: str = "auto", method: Method | None = None) -> 
     return any(_key(kind, half, work) in _read() for kind in kinds for work in works)
 
 
-def remember_speed(runtime: Runtime, plan: Plan, seconds: float) -> None:
-    """Keep what a finished run tells of the machine."""
+def remember_speed(device: str, half: bool, work: str, accumulates: float, seconds: float) -> None:
+    """Keep what a finished run tells of the machine; arguments as :func:`expected_seconds` takes them."""
     if seconds >= _ENOUGH_SECONDS:
-        _keep(_kind(runtime), plan.preset.half, plan.accumulates / seconds, work_of(plan.method, max(plan.factors)))
+        _keep(device, half, accumulates / seconds, work)
 
 
 def calibrate(modality: str, preset_name: str) -> None:
@@ -69,10 +67,10 @@ def calibrate(modality: str, preset_name: str) -> None:
 
     import numpy as np
 
-    from .engine import Engine
-    from .ensemble import IDENTITY
+    from .engine.engine import Engine
+    from .engine.ensemble import IDENTITY
     from .errors import SuperResolutionError
-    from .weights import find_model
+    from .networks.weights import find_model
 
     try:
         model = find_model(METHODS[DEFAULT_METHOD].model_name(modality, "plane", 2))
@@ -88,7 +86,7 @@ def calibrate(modality: str, preset_name: str) -> None:
         engine.close()
     except SuperResolutionError:
         return
-    _keep(_kind(engine.runtime), half, images.size * model.multiply_accumulates / seconds)
+    _keep(engine.runtime.device, half, images.size * model.multiply_accumulates / seconds)
 
 
 def cache_folder() -> Path:
@@ -105,13 +103,9 @@ def cache_folder() -> Path:
     return base / "superres3d"
 
 
-def _kind(runtime: Runtime) -> str:
-    return runtime.device.split(":")[0]
-
-
-def _keep(kind: str, half: bool, rate: float, work: str = "2x") -> None:
+def _keep(device: str, half: bool, rate: float, work: str = "2x") -> None:
     try:
-        rates, key = _read(), _key(kind, half, work)
+        rates, key = _read(), _key(device.split(":")[0], half, work)
         # One run beside other work must not spoil it.
         rates[key] = round((rates.get(key, rate) + rate) / 2)
         cache_folder().mkdir(parents=True, exist_ok=True)

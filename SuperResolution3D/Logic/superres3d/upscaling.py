@@ -1,7 +1,7 @@
 """The one public entry: :func:`upscale`.
 
 >>> import numpy as np
->>> from superres3d.volume import Volume
+>>> from superres3d import Volume
 >>> scan = Volume(np.arange(64, dtype=np.int16).reshape(4, 4, 4), spacing=(1.0, 1.0, 5.0))
 >>> result = upscale(scan, 2, axes="through-plane", method="linear", modality="MR")
 >>> result.volume.voxels.shape, result.volume.spacing
@@ -11,30 +11,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import __version__
-from .consistency import back_projected, grown
-from .degradation import reduction_matrix
-from .errors import Cancelled, InputError
-from .intensity import IntensityScale, intensity_scale
-from .interpolation import KERNELS, resize, sampling_matrix
-from .memory import kept_heap, peak_bytes, usable_cores
+from .engine.chain import Chain, blocks_of, refine_block
+from .engine.memory import kept_heap, peak_bytes, usable_cores
+from .engine.progress import Progress, Watch
+from .engine.stages import NetworkStage, Resampling
+from .errors import InputError
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS
+from .networks.weights import verified_weights
 from .plan import Plan, guess_modality, plan_upscaling
-from .speed import remember_speed
-from .tiling import Region, Stage, StageRegion, Tick, blocks, choose_block, cut, extent, run_chain, scaled, stage_regions, within
-from .volume import Volume, accepted
-from .weights import verified_weights
+from .scan.intensity import intensity_scale
+from .scan.volume import Volume, accepted
+from .speed import remember_speed, work_of
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .engine.engine import Engine
 
-Progress = Callable[[str, float], None]  # (stage, finished share of the whole)
+_INTERPOLATION_BYTES = 64 << 20  # of a block: larger ones are no faster
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 
@@ -80,7 +79,7 @@ def upscale(
             in single: less than 0.04 of 255, or 0.2 HU, RMSE away), or "single".
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
-        consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.consistency`.
+        consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
         memory_limit: bytes for the whole process; None: what is free.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
@@ -101,16 +100,17 @@ def upscale(
         precision=precision, slice_axis=slice_axis, consistency=consistency, memory_limit=memory_limit,
     )  # fmt: skip
     notes += assumed
-    watch = _Watch(progress, cancelled)
+    watch = Watch(progress, cancelled)
     engine = _engine(plan, device) if plan.method.networks else None
     try:
         with kept_heap():
-            voxels, block_count = _compute(volume.voxels, plan, engine, watch)
+            voxels, block_count = _computed(volume.voxels, plan, engine, watch)
     finally:
         if engine:
             engine.close()
     if engine and not engine.notes:  # a run that changed engines tells of neither
-        remember_speed(engine.runtime, plan, sum(watch.seconds.values()))
+        work = work_of(plan.method, max(plan.factors))
+        remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
     notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
     return Result(volume.refined(voxels, plan.factors), report)
@@ -132,143 +132,54 @@ def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, moda
     return plan, notes
 
 
-def _compute(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watch) -> tuple[np.ndarray, int]:
+def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch) -> tuple[np.ndarray, int]:
     """The result's voxels, and in how many blocks they were computed."""
-    if plan.network_slices:
-        return _run_to_distance(voxels, plan, engine, watch)
-    if plan.method.kind == "volume" or plan.through_plane != int(plan.through_plane):
-        return _run_whole(voxels, plan, engine, watch), 1
-    if engine is None:
-        return _run(voxels, plan, [_InterpolationStage(plan)], None, watch)
-    from .stages import SubPixelStage, make_stages
-
-    stages: Sequence[Stage]
-    if plan.method.kind == "sub-pixel":
-        factors = (int(plan.through_plane), plan.in_plane, plan.in_plane)
-        stages = [SubPixelStage(engine, plan.models["volume"], plan.preset.ensemble, factors, plan.feature_bytes)]
-    else:
-        stages = make_stages(plan.models, plan.preset.ensemble, engine)
-    return _run(voxels, plan, stages, intensity_scale(voxels, plan.modality), watch, engine)
-
-
-def _run_whole(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watch) -> np.ndarray:
-    """A volumetric network, or an interpolation to a distance of slices: the depth in one piece."""
-    result = np.empty(plan.output_shape, voxels.dtype)
-    source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
-    factors = (plan.through_plane, plan.in_plane, plan.in_plane)
-    if engine is None:
-        watch.begin("interpolation")
-        for row in range(source.shape[1]):
-            target[:, row] = _as_dtype(resize(_exact(source[:, row]), (plan.through_plane, 1), plan.method.name), voxels.dtype)
-            watch.tick(0, (row + 1) / source.shape[1])
-        return result
-    from .stages import VolumeStage
-
-    stage = VolumeStage(engine, plan.models["volume"], plan.preset.ensemble, factors, plan.method.base, plan.working_bytes, plan.method.keeps_means)
-    watch.begin(stage.name)
-    intensities = intensity_scale(voxels, plan.modality)
-    inside, outside = intensities.split(intensities.normalise(source))
-    refined = stage(inside, lambda share: watch.tick(0, share))
-    if outside is not None:
-        refined += resize(outside, factors, "linear")
-    for index, image in enumerate(refined):
-        target[index] = _as_dtype(intensities.restore(image), voxels.dtype)
-    return result
-
-
-def _run_to_distance(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: _Watch) -> tuple[np.ndarray, int]:
-    """Networks that refine by a factor, then an interpolation to the slices that were asked for."""
-    made = list(plan.shape)
-    made[plan.slice_axis] *= plan.network_slices
-    by_factor = replace(plan, through_plane=plan.network_slices, output_shape=tuple(made), network_slices=0)
-    # Rounded once, at the end.
-    refined, block_count = _compute(voxels if voxels.dtype.kind == "f" else voxels.astype(np.float32), by_factor, engine, watch)
-    result = np.empty(plan.output_shape, voxels.dtype)
-    source, target = np.moveaxis(refined, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
-    count = target.shape[0]
-    matrix = sampling_matrix(len(source), count, "cubic") if count >= len(source) else reduction_matrix(len(source), len(source) / count)
-    matrix = matrix.astype(refined.dtype)
-    for row in range(source.shape[1]):  # a row at a time: float32 of all would be another volume
-        target[:, row] = _as_dtype(matrix @ source[:, row], voxels.dtype)
-    return result, block_count
-
-
-def _run(
-    voxels: np.ndarray, plan: Plan, stages: Sequence[Stage], intensities: IntensityScale | None, watch: _Watch, engine: Engine | None = None
-) -> tuple[np.ndarray, int]:
-    """Run the chain block by block into an array of the result's size and dtype."""
     result = np.empty(plan.output_shape, voxels.dtype)
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
-    if engine and plan.method.kind == "two-stage" and not plan.consistency and getattr(engine.runtime, "block_share", 0):
-        from .runtimes.device_block import run_on_device
+    chain = chain_of(plan, source, engine)
+    if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency:
+        from .engine.device_block import chain_on_device
 
-        count = run_on_device(plan.models, plan.preset.ensemble, stages, source, target, intensities, engine, watch)
+        count = chain_on_device(chain, plan.models, plan.preset.ensemble, source, target, engine, watch)
         if count:
             return result, count
+    pieces = blocks_of(chain, source.shape, plan.working_bytes if engine else min(plan.working_bytes, _INTERPOLATION_BYTES))
+    for number, block in enumerate(pieces):
+        watch.begin_block(number, len(pieces), chain.all_stages, block.regions)
+        refine_block(chain, source, block, target, watch.tick)
+    return result, len(pieces)
+
+
+def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None) -> Chain:
+    """What a plan does to a scan.
+
+    Args:
+        plan: of the scan.
+        source: the scan (k, j, i), slices first.
+        engine: None for an interpolation.
+    """
     factors = (plan.through_plane, plan.in_plane, plan.in_plane)
-    size = choose_block(stages, source.shape, plan.working_bytes)
-    regions = list(blocks(source.shape, size))
-    for number, inner in enumerate(regions):
-        wanted = grown(inner, source.shape, factors, plan.consistency)
-        chain = stage_regions(stages, source.shape, wanted)
-        watch.begin_block(number, len(regions), stages, chain)
-        refined = _refine_block(source, wanted, chain, stages, factors, intensities, plan.consistency, watch)
-        cut(target, scaled(inner, factors))[...] = _as_dtype(cut(refined, scaled(within(inner, wanted), factors)), voxels.dtype)
-    return result, len(regions)
-
-
-def _refine_block(source, wanted: Region, chain: list[StageRegion], stages, factors, intensities, back_projections: int, watch) -> np.ndarray:
-    """The refined ``wanted``, a region of the scan."""
-    block = cut(source, chain[0].needed)
-    keep = within(wanted, chain[0].needed)
-    if intensities is None:
-        refined = run_chain(stages, block, chain, watch.tick)
-        return back_projected(refined, cut(block, keep), factors, back_projections)
-    inside, outside = intensities.split(intensities.normalise(block))
-    refined = run_chain(stages, np.ascontiguousarray(inside), chain, watch.tick)
-    refined = back_projected(refined, cut(inside, keep), factors, back_projections)
-    if outside is not None:
-        refined = refined + cut(resize(outside, factors, "linear"), scaled(keep, factors))
-    return intensities.restore(refined)
-
-
-def _as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if dtype.kind == "f":
-        return values
-    limits = np.iinfo(dtype)
-    if dtype.itemsize == 4:  # float32 cannot hold the limits of 32-bit integers
-        values = values.astype(np.float64)
-    return np.clip(np.rint(values), limits.min, limits.max)
-
-
-class _InterpolationStage:
-    """An interpolation as the only stage of a chain."""
-
-    name = "interpolation"
-
-    def __init__(self, plan: Plan):
-        self.factors = (plan.through_plane, plan.in_plane, plan.in_plane)
-        self._kernel = plan.method.name
-        radius = KERNELS[self._kernel][1]
-        self.halo = tuple(radius if factor > 1 else 0 for factor in self.factors)
-
-    def cost(self, shape: Sequence[int]) -> float:
-        return float(np.prod(shape))
-
-    def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
-        refined = cut(resize(_exact(array), self.factors, self._kernel), scaled(keep, self.factors))
-        tick(1.0)
-        return refined
-
-
-def _exact(array: np.ndarray) -> np.ndarray:
-    """In a type that the interpolation keeps: float32 cannot hold all 32-bit integers."""
-    return array.astype(np.float64) if array.dtype.itemsize == 4 and array.dtype.kind in "iu" else array
+    if engine is None:
+        return Chain([Resampling(plan.method.name, factors)], back_projections=plan.consistency)
+    intensities, ensemble = intensity_scale(source, plan.modality), plan.preset.ensemble
+    if plan.method.kind == "volume":
+        network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=True)
+        return Chain([Resampling(plan.method.base, factors), network], intensities, keeps_means=plan.method.keeps_means)
+    resampling = None
+    if plan.network_slices:
+        factors = (plan.network_slices, *factors[1:])
+        resampling = Resampling("cubic", (plan.output_shape[plan.slice_axis] / (len(source) * plan.network_slices), 1, 1))
+    if plan.method.kind == "sub-pixel":
+        task = tuple(int(factor) for factor in factors)
+        stages = [NetworkStage(engine, plan.models["volume"], "volume", ensemble, factors=task, working_bytes=plan.feature_bytes)]
+    else:
+        stages = [NetworkStage(engine, model, stage, ensemble) for stage, model in plan.models.items()]
+    return Chain(stages, intensities, resampling, plan.consistency)
 
 
 def _engine(plan: Plan, device: str) -> Engine:
-    from .engine import Engine
+    from .engine.engine import Engine
 
     engine = Engine(device, plan.preset.half)
     for model in plan.models.values():  # before the first stage has taken its time
@@ -276,52 +187,7 @@ def _engine(plan: Plan, device: str) -> Engine:
     return engine
 
 
-class _Watch:
-    """Turns the stages' ticks into overall progress, seconds a stage, and a stop when asked for."""
-
-    def __init__(self, progress: Progress | None, cancelled: Callable[[], bool] | None):
-        self._progress = progress
-        self._cancelled = cancelled
-        self.seconds: dict[str, float] = {}
-        self._before = 0.0
-        self._told = 0.0
-        self._span = 1.0
-        self._starts: list[float] = [0.0, 1.0]
-        self._names: list[str] = []
-        self._last = time.perf_counter()
-
-    def begin_block(self, number: int, count: int, stages: Sequence[Stage], chain: Sequence[StageRegion]) -> None:
-        """Blocks are of even size, so each has the same share of the whole."""
-        self._before, self._span = number / count, 1 / count
-        costs = [stage.cost(extent(region.needed)) for stage, region in zip(stages, chain)]
-        self._starts = [sum(costs[:n]) / sum(costs) for n in range(len(costs) + 1)]
-        self._names = [stage.name for stage in stages]
-        if number == 0:
-            self._last = time.perf_counter()
-            self._say(self._names[0], 0.0)
-
-    def begin(self, name: str) -> None:
-        """A single piece of work that is not cut into blocks."""
-        self._starts, self._names, self._last = [0.0, 1.0], [name], time.perf_counter()
-        self._say(name, 0.0)
-
-    def tick(self, stage: int, share: float) -> None:
-        now = time.perf_counter()
-        name = self._names[stage]
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
-        self._last = now
-        done = self._starts[stage] + share * (self._starts[stage + 1] - self._starts[stage])
-        self._say(name, self._before + self._span * done)
-
-    def _say(self, name: str, share: float) -> None:
-        if self._cancelled and self._cancelled():
-            raise Cancelled()
-        self._told = max(self._told, min(1.0, share))  # a stage that begins anew on another engine goes back
-        if self._progress:
-            self._progress(name, self._told)
-
-
-def _report(plan: Plan, volume: Volume, watch: _Watch, block_count: int, engine, notes: list[str], seconds: float) -> dict[str, Any]:
+def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine, notes: list[str], seconds: float) -> dict[str, Any]:
     return {
         "software": f"SuperResolution3D {__version__}",
         "statement": NOT_FOR_DIAGNOSIS,

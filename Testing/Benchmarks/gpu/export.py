@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pack
 from samples import LOSSES
 from superres3d import __version__
-from superres3d.networks.families import VolumeArchitecture
-from superres3d.networks.volumetric import MultiTaskNet
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet
+from superres3d.networks.weights import save_model
 from superres3d.training.export import _intensity, read_attribution
-from superres3d.weights import save_model
 from train import SHARES, TASKS
 
 METHOD = "mdsr-3d"
@@ -35,7 +35,7 @@ def main(trained: Path, packed: Path, scans: Path, models: Path) -> None:
     runs = [line for line in lines if "steps" in line]
     modality, entries = pack.read_pack(packed)
     options = {"features": settings["features"], "blocks": settings["blocks"]}
-    net = MultiTaskNet([VolumeArchitecture.make("mdsr", options, True, task) for task in TASKS])
+    net = BlueprintNet(*[Architecture.make("mdsr", options, True, task) for task in TASKS])
     net.load_tensors(load_file(trained / "weights.safetensors"))
     losses = LOSSES[modality]
     attribution = read_attribution(scans)

@@ -24,19 +24,19 @@ from typing import Any
 import numpy as np
 import torch
 from lines import Lines, rehearse_on_the_processor, texture
-from superres3d.engine import Engine
-from superres3d.ensemble import DEPTH_MEMBERS, PLANE_MEMBERS, Turn
-from superres3d.intensity import intensity_scale
+from superres3d import Volume
+from superres3d.engine import turned_network
+from superres3d.engine.device_block import run_on_device
+from superres3d.engine.engine import Engine
+from superres3d.engine.ensemble import MEMBERS, Turn
+from superres3d.engine.pytorch import PyTorchRuntime
+from superres3d.engine.stages import NetworkStage
+from superres3d.engine.turned_network import CONVOLUTIONS, Style, TritonConvolution, TurnedNetwork
 from superres3d.methods import DEFAULT_METHOD, ENSEMBLES, find_preset
-from superres3d.networks.architecture import Architecture, EDSRArchitecture
-from superres3d.runtimes import turned_network
-from superres3d.runtimes.device_block import run_on_device
-from superres3d.runtimes.pytorch import PyTorchRuntime
-from superres3d.runtimes.turned_network import CONVOLUTIONS, Style, TritonConvolution, TurnedNetwork
-from superres3d.stages import make_stages
+from superres3d.networks.families import Architecture
+from superres3d.networks.weights import Model, architecture_of, find_model, load_network
+from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import upscale
-from superres3d.volume import Volume
-from superres3d.weights import Model, architecture_of, find_model, load_network
 
 TFLOP = 1e12
 _WRITERS, _PIECE = 8, 32 << 20
@@ -120,7 +120,7 @@ class Bench:
         target = np.empty([n * scale for n in shape], voxels.dtype)
         intensities = intensity_scale(voxels, "MR")
         engine = self.engine(style or self.style)
-        stages = make_stages(models, chosen.ensemble, engine)
+        stages = [NetworkStage(engine, model, stage, chosen.ensemble) for stage, model in models.items()]
         self.reset_peak()
         first = time.perf_counter()
         work = lambda: run_on_device(models, chosen.ensemble, stages, voxels, target, intensities, engine, _Watch())  # noqa: E731
@@ -197,7 +197,7 @@ class Bench:
         total = 0.0
         for stage, sizes in (("depth", ((height, depth, width), (width, depth, height))), ("plane", ((depth * scale, height, width),))):
             net = load_network(find_model(f"{DEFAULT_METHOD}-mr-{stage}-x{scale}")).to(self.device)
-            turns = (PLANE_MEMBERS if stage == "plane" else DEPTH_MEMBERS)["8"]
+            turns = MEMBERS[stage]["8"]
             for count, rows, columns in sizes:
                 images = torch.rand(min(together, count), 1, rows, columns, device=self.device)
                 call = lambda: _plain_call(net, images, turns, half)  # noqa: E731, B023
@@ -253,7 +253,7 @@ class Bench:
     def chunk(self, stage: str, scale: int, style: Style, tile: dict[str, int] | None = None) -> dict[str, Any]:
         """One chunk with all members."""
         model = find_model(f"{DEFAULT_METHOD}-mr-{stage}-x{scale}")
-        turns = (PLANE_MEMBERS if stage == "plane" else DEPTH_MEMBERS)["8"]
+        turns = MEMBERS[stage]["8"]
         side = 12 if self.tiny else 256
         before = TritonConvolution.tile
         TritonConvolution.tile = tile or before
@@ -288,7 +288,7 @@ class Bench:
 
         model = find_model(f"{DEFAULT_METHOD}-mr-plane-x{scale}")
         with torch.inference_mode(), turned_network.full_float32():
-            network = TurnedNetwork(model, PLANE_MEMBERS["8"], self.device, replace(style, graphs=False))
+            network = TurnedNetwork(model, MEMBERS["plane"]["8"], self.device, replace(style, graphs=False))
             side = 12 if self.tiny else 256
             images = torch.rand(network.together(side, side, style.pixels), side, side, device=self.device)
             network(images)
@@ -329,9 +329,9 @@ def map_bytes(architecture: Architecture, number: int) -> float:
         architecture: of a residual network.
         number: bytes of a number.
     """
-    assert isinstance(architecture, EDSRArchitecture)
-    width = architecture.filters
-    return number * (1 + width + architecture.blocks * (2 * width + 3 * width) + width + architecture.phases)
+    assert architecture.name == "edsr"
+    width, blocks = architecture.settings["filters"], architecture.settings["blocks"]
+    return number * (1 + width + blocks * (2 * width + 3 * width) + width + np.prod(architecture.factors))
 
 
 def write_nifti(path: Path, voxels: np.ndarray, spacing: Sequence[float]) -> None:

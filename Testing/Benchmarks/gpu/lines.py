@@ -83,8 +83,8 @@ def texture(shape: tuple[int, int, int], modality: str, dtype: str = "int16", se
 
 def rehearse_on_the_processor() -> None:
     """The device "cpu" takes the path of a card from now on."""
-    from superres3d import engine
-    from superres3d.runtimes.pytorch import PyTorchRuntime
+    from superres3d.engine import engine
+    from superres3d.engine.pytorch import PyTorchRuntime
 
     def runtime(device: str, half: bool) -> tuple[Any, list[str]]:
         made = PyTorchRuntime("cpu")

@@ -115,9 +115,11 @@ def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0, lea
         leave_out: scans that are not taken.
         validation: whether validation scans are.
     """
-    from superres3d.intensity import intensity_scale
+    from superres3d import read_volume
+    from superres3d.scan.images import find_volume
+    from superres3d.scan.intensity import intensity_scale
+    from superres3d.scan.volume import find_slice_axis
     from superres3d.training.recipe import load_recipe
-    from superres3d.volume import find_slice_axis, find_volume, read_volume
 
     recipe = load_recipe(Path(__file__).parents[3] / "models" / "recipes" / "mdsr-3d.toml", {"modality": modality})
     packed = []

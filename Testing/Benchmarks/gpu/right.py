@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 from lines import Lines, rehearse_on_the_processor, texture
+from superres3d import Volume
+from superres3d.engine.turned_network import CONVOLUTIONS
 from superres3d.errors import Cancelled
-from superres3d.intensity import intensity_scale
-from superres3d.runtimes.turned_network import CONVOLUTIONS
+from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import Result, upscale
-from superres3d.volume import Volume
 
 FILE = "references.npz"
 MOST_BYTES = 8 << 20
@@ -104,7 +104,8 @@ def write_references(scans: Path | None, data: Path, tiny: bool) -> None:
     """Inputs and the processor's results, single precision, as one file."""
     volumes = {modality: texture((48, 240, 240), modality, "float32") for modality in CROPS}
     if scans:
-        from superres3d.volume import find_volume, read_volume
+        from superres3d import read_volume
+        from superres3d.scan.images import find_volume
 
         volumes = {modality: read_volume(find_volume(name, scans)).voxels for modality, (name, _) in CROPS.items()}
     else:
@@ -257,7 +258,7 @@ class _form:
         self._name = name
 
     def __enter__(self) -> None:
-        from superres3d.runtimes import pytorch
+        from superres3d.engine import pytorch
 
         self._module, self._before = pytorch, pytorch.Style
         pytorch.Style = partial(self._before, convolution=self._name)
@@ -273,7 +274,7 @@ class _free_memory:
         self._count = count
 
     def __enter__(self) -> None:
-        from superres3d.runtimes import device_block
+        from superres3d.engine import device_block
 
         self._module, self._before = device_block, device_block._free_bytes
         if self._count is not None:

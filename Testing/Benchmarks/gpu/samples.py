@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from superres3d.degradation import antialiased_bicubic_matrix, cosine_matrices, interval_means
+from superres3d.resampling.degradation import antialiased_bicubic_matrix, cosine_matrices, interval_means
 from torch import Tensor
 
 MARGIN = 6  # coarse voxels around a crop: two for the cubic kernel and one for the blur; a cut spectrum rings as far as there is room
@@ -224,7 +224,7 @@ class _Line:
 
         Args:
             cut, averaged: which samples lose their detail by a cut spectrum, and by Gaussians or means.
-            extent, window: of the spectrum, see :func:`superres3d.degradation.spectral_window`.
+            extent, window: of the spectrum, see :func:`superres3d.resampling.degradation.spectral_window`.
             width, chance: random, 0 to 1.
             slices: a slice profile, else the profile of a pixel.
         """
@@ -256,7 +256,7 @@ class _Line:
         return weights / weights.sum(2, keepdim=True)
 
     def _weights(self, extent: Tensor, window: Tensor) -> Tensor:
-        """See :func:`superres3d.degradation.spectral_window`."""
+        """See :func:`superres3d.resampling.degradation.spectral_window`."""
         share = torch.arange(self._padded, device=self._device)[None, :] / (extent[:, None] * self._padded)
         value = window[:, None] + (1.0 - window[:, None]) * torch.cos(math.pi * share.clamp(max=1.0))
         return torch.where(share < 1.0, value, torch.zeros_like(value))

@@ -31,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pack
 from loop import Optimizer, Steps, Tell, cosine, telling, within
 from samples import FREQUENCIES, Degrader, DeviceScans, Losses, Pairs
-from superres3d.networks.edsr import EDSR
+from superres3d.networks.families import Architecture
+from superres3d.networks.module import BlueprintNet, Runner, sub_pixel
 from train import cubic, with_reduced
 
 _MARGIN = 12
@@ -52,36 +53,48 @@ class Told(nn.Module):
 
     Args:
         factors: along (rows, columns).
-        filters, blocks: see :class:`superres3d.networks.edsr.EDSR`.
+        filters, blocks: see :func:`superres3d.networks.edsr.edsr`.
         conditions: how many numbers it is told.
     """
 
     def __init__(self, factors: tuple[int, int], filters: int, blocks: int, conditions: int):
         super().__init__()
-        self.net = EDSR(factors, filters, blocks)
-        self.conditions = conditions
+        self.net = BlueprintNet(Architecture.make("edsr", {"filters": filters, "blocks": blocks}, True, factors))
+        self.filters, self.blocks, self.conditions = filters, blocks, conditions
         self.modulation = nn.Sequential(nn.Linear(conditions, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 2 * filters * blocks))
         nn.init.zeros_(self.modulation[-1].weight)
         nn.init.zeros_(self.modulation[-1].bias)
 
     def correction(self, image: Tensor, told: Tensor) -> Tensor:
         """Phases (N, r * s, H, W) that are to be added to the interpolation; ``told`` is (N, conditions)."""
-        shifts, scales = self.modulation(told).reshape(len(told), 2, len(self.net.blocks), -1, 1, 1).unbind(1)
-        features = self.net.head(image)
-        for number, (first, second) in enumerate(self.net.blocks):
-            inner = torch.relu(first(features) + shifts[:, number].to(features)) * (1.0 + scales[:, number].to(features))
-            features = features + second(inner)
-        return self.net.tail(features)
+        shifts, scales = self.modulation(told).reshape(len(told), 2, self.blocks, -1, 1, 1).unbind(1)
+        draw, (rows, columns) = Runner(self.net.layers), self.net.architecture.factors
+        features = draw.conv("head", image, self.filters)
+        for number in range(self.blocks):
+            inner = draw.conv(f"blocks.{number}.0", features, self.filters) + shifts[:, number].to(features)
+            inner = torch.relu(inner) * (1.0 + scales[:, number].to(features))
+            features = features + draw.conv(f"blocks.{number}.1", inner, self.filters)
+        return draw.conv("tail", features, rows * columns)
 
     @torch.no_grad()
     def folded(self, told: Tensor) -> dict[str, Tensor]:
-        """Weights of a plain :class:`EDSR` that does the same for one scan; ``told`` is (conditions,)."""
-        shifts, scales = self.modulation(told[None]).reshape(2, len(self.net.blocks), -1)
-        weights = {name: value.clone() for name, value in self.net.state_dict().items()}
-        for number in range(len(self.net.blocks)):
+        """Weights of a plain EDSR that does the same for one scan; ``told`` is (conditions,)."""
+        shifts, scales = self.modulation(told[None]).reshape(2, self.blocks, -1)
+        weights = {name: value.clone() for name, value in self.net.stored_tensors().items()}
+        for number in range(self.blocks):
             weights[f"blocks.{number}.0.bias"] += shifts[number]
             weights[f"blocks.{number}.1.weight"] *= (1.0 + scales[number])[None, :, None, None]
         return weights
+
+    def stored_tensors(self) -> dict[str, Tensor]:
+        """As the file of weights holds them."""
+        modulation = {f"modulation.{name}": tensor for name, tensor in self.modulation.state_dict().items()}
+        return {**{f"net.{name}": tensor for name, tensor in self.net.stored_tensors().items()}, **modulation}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`stored_tensors`."""
+        for part, load in (("net.", self.net.load_tensors), ("modulation.", self.modulation.load_state_dict)):
+            load({name.removeprefix(part): tensor for name, tensor in tensors.items() if name.startswith(part)})
 
 
 def conditions_of(stage: str) -> int:
@@ -158,8 +171,6 @@ class Training:
 
     def refined(self, low: Tensor, told: Tensor) -> Tensor:
         """(N, 1, rows, columns), finer."""
-        from superres3d.networks.georgescu import sub_pixel
-
         with torch.autocast(self.kind, torch.bfloat16, enabled=self.kind == "cuda", cache_enabled=False):
             phases = self.net.correction(low.contiguous(memory_format=torch.channels_last), told)
         return self.base(low) + sub_pixel(phases.float(), self.factors)
@@ -182,14 +193,14 @@ def _slices(image: Tensor) -> Tensor:
 
 def begin_as(net: Told, weights: Mapping[str, Tensor]) -> None:
     """The default's weights; what is told has no effect yet."""
-    net.net.load_state_dict(weights)
+    net.net.load_tensors(weights)
 
 
 def begin(training: Training, folder: Path) -> None:
     """From a told network of the same name in a folder, else from the default's."""
     told = folder / f"told-{training.name}.safetensors"
     if told.is_file():
-        training.net.load_state_dict(load_file(told))
+        training.net.load_tensors(load_file(told))
     else:
         begin_as(training.net, load_file(folder / f"two-stage-residual-{training.name}" / "weights.safetensors"))
 
@@ -254,7 +265,7 @@ def main(
                 learner.advance(rate * cosine(share, learner.done, 200))
         tell(steps={learner.training.name: learner.done for learner in learners}, seconds=round(time.perf_counter() - began, 1), batch=batch)
     for learner in learners:
-        weights = {key: value.detach().float().cpu().contiguous() for key, value in learner.training.net.state_dict().items()}
+        weights = {key: value.detach().float().cpu().contiguous() for key, value in learner.training.net.stored_tensors().items()}
         save_file(weights, out / f"told-{learner.training.name}.safetensors")
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import typer
 from safetensors.torch import save_file
-from superres3d.degradation import reduction_matrix
+from superres3d.resampling.degradation import reduction_matrix
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pack
 from loop import Optimizer, Steps, Tell, cosine, telling, within
 from samples import LOSSES, Degrader, DeviceScans, Factors, Losses
-from superres3d.interpolation import sampling_matrix
-from superres3d.networks.families import VolumeArchitecture
+from superres3d.networks.families import Architecture
 from superres3d.networks.mdsr import task_name
-from superres3d.networks.volumetric import MultiTaskNet, _ZeroSumRunner, sub_pixel_volume, zero_sum
+from superres3d.networks.module import BlueprintNet, Runner, used_weight
+from superres3d.resampling.interpolation import sampling_matrix
 
 #: how often each task is drawn
 TASKS: dict[Factors, float] = {(1, 2, 2): 1.0, (2, 1, 1): 1.0, (2, 2, 2): 1.5, (1, 4, 4): 1.0, (4, 1, 1): 1.0, (4, 4, 4): 1.5, (2, 4, 4): 0.5, (4, 2, 2): 0.5}
@@ -43,14 +43,14 @@ _REDUCTION = 1.4  # each scan is also taken reduced: other spacings, other sizes
 _STATE = "state.pt"
 
 
-class _PaddedRunner(_ZeroSumRunner):
+class _PaddedRunner(Runner):
     """The same layers with the channels of the first and last convolution filled up to a multiple of eight by zeros: matrix units want no less."""
 
-    def conv(self, name: str, features: Tensor, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> Tensor:
+    def conv(self, name: str, features: Tensor, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True, **_) -> Tensor:
         if not name.startswith(("first-", "last-")):
             return super().conv(name, features, outputs, kernel, stride, bias)
         layer = self._layers[name]
-        weight = zero_sum(layer.weight) if name.startswith("first-") else layer.weight
+        weight = used_weight(layer)
         missing_in, missing_out = -features.shape[1] % 8, -outputs % 8
         if missing_in:
             filled = features.new_zeros((len(features), features.shape[1] + missing_in, *features.shape[2:])).contiguous(memory_format=torch.channels_last_3d)
@@ -71,7 +71,7 @@ class Training:
         self.scans = DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], pack.span(modality), device)
         self.held = [DeviceScans([(values, True, False, 1.0)], pack.span(modality), device) for _, values in held]
         options = {"features": features, "blocks": blocks}
-        self.net = MultiTaskNet([VolumeArchitecture.make("mdsr", options, True, task) for task in TASKS]).to(device, memory_format=torch.channels_last_3d)
+        self.net = BlueprintNet(*[Architecture.make("mdsr", options, True, task) for task in TASKS]).to(device, memory_format=torch.channels_last_3d)
         self.degraders = {task: Degrader(low_shape, task, self.losses, device) for task in TASKS}
         self.bases = {task: [cubic(n, f, device) if f > 1 else None for n, f in zip(low_shape, task)] for task in TASKS}
         self.optimizer = Optimizer(self.net)
@@ -98,10 +98,10 @@ class Training:
         return loss.detach()
 
     def refined(self, low: Tensor, task: Factors) -> Tensor:
-        """As :meth:`MultiTaskNet.forward`, with the interpolation's matrices kept on the device."""
+        """As :meth:`BlueprintNet.forward`, with the interpolation's matrices kept on the device."""
         with torch.autocast(self.kind, torch.bfloat16, enabled=self.kind == "cuda", cache_enabled=False):
-            phases = self.net.tasks[task].blueprint(_PaddedRunner(self.net.layers), low.contiguous(memory_format=torch.channels_last_3d))
-        return self.base(low, task) + sub_pixel_volume(phases.float(), task)
+            correction = self.net.tasks[task].blueprint(_PaddedRunner(self.net.layers), low.contiguous(memory_format=torch.channels_last_3d))
+        return self.base(low, task) + correction.float()
 
     @torch.no_grad()
     def base(self, low: Tensor, task: Factors) -> Tensor:

@@ -16,7 +16,7 @@ from .common import AsJson, reporting
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..volume import Volume
+    from ..scan.volume import Volume
 
 
 def info(source: Annotated[Path, typer.Argument(metavar="FILE", help="A scan.")], as_json: AsJson = False) -> None:
@@ -31,8 +31,8 @@ def info(source: Annotated[Path, typer.Argument(metavar="FILE", help="A scan.")]
 
 def _describe(source: Path) -> dict[str, Any]:
     from ..plan import guess_modality
+    from ..scan.images import read_volume
     from ..speed import calibrate
-    from ..volume import read_volume
 
     volume = read_volume(source)
     modality = volume.modality or guess_modality(volume.voxels)

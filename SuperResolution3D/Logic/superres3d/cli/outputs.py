@@ -38,7 +38,7 @@ class Outputs:
     def check(self, source: Path) -> None:
         """Refuse what could not be written, before the scan is read (InputError)."""
         from ..files import check_output_folder
-        from ..volume import check_writable
+        from ..scan.images import check_writable
 
         resolved = [path.resolve() for path in (*self.files, source)]
         if len(set(resolved)) < len(resolved):

@@ -16,8 +16,8 @@ from .worker import stop_at_end_of_input
 
 if TYPE_CHECKING:
     from ..plan import Plan
+    from ..scan.volume import Volume
     from ..upscaling import Result
-    from ..volume import Volume
     from .outputs import Outputs
 
 
@@ -71,8 +71,8 @@ def _bytes(gib: float | None) -> int | None:
 
 def _upscale_file(source: Path, outputs: Outputs, reporter: Reporter, **choices: Any) -> None:
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
+    from ..scan.images import read_volume
     from ..upscaling import plan_for
-    from ..volume import read_volume
 
     outputs.check(source)
     volume = read_volume(source)
@@ -105,7 +105,7 @@ def _write_lanczos(volume: Volume, source: Path, target: Path, plan: Plan, choic
 
 
 def _write(result: Result, source: Path, target: Path) -> None:
-    from ..volume import write_volume
+    from ..scan.images import write_volume
 
     write_volume(result.volume, target, _provenance(source, result.report))
 

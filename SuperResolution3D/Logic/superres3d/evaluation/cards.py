@@ -8,9 +8,8 @@ from typing import Any
 
 from ..files import replace_text
 from ..methods import METHODS
-from ..networks.architecture import architecture_from_card
+from ..networks.weights import CARD
 from ..upscaling import NOT_FOR_DIAGNOSIS
-from ..weights import CARD
 from .tables import gain_of
 
 Row = dict[str, Any]
@@ -105,10 +104,18 @@ def _two_stage_texts(card: dict[str, Any]) -> tuple[str, str, str]:
     return (
         f"The {card['stage']} network of the method `{card['method']}` for {card['modality']}, factor {card['scale']}: {card['parameters']:,} parameters,\n"
         f"{card['multiply_accumulates_per_pixel']:,} multiply-accumulates per input pixel, "
-        f"{architecture_from_card(card['network']).description}.",
+        f"{_form_text(card['network'])}.",
         f"blur with probability {schedule['blur_probability']}, sigma up to {schedule['blur_sigma']} pixel; ",
         f"patches ({schedule['patch']} low-resolution pixels)",
     )
+
+
+def _form_text(network: dict[str, Any]) -> str:
+    """Of a network for slices."""
+    if network["form"] == "edsr":
+        return f"{network['blocks']} residual blocks of {network['filters']} filters over cubic interpolation"
+    left_out = " and ".join(name.replace("_", " ") for name in ("second_block", "short_skips", "long_skip") if not network.get(name, True))
+    return f"{network['filters']} filters, the published form" + (f" without {left_out}" if left_out else "")
 
 
 def _volume_texts(card: dict[str, Any]) -> tuple[str, str, str]:

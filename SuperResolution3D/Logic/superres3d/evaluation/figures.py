@@ -16,8 +16,8 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_gr
 
 from ..errors import ResourceError
 from ..methods import METHODS
+from ..scan.volume import Volume
 from ..upscaling import NOT_FOR_DIAGNOSIS
-from ..volume import Volume
 from .metrics import Reference, psnr
 
 _WINDOW_PERCENTILES = (1.0, 99.0)  # of the foreground of the slice

@@ -13,7 +13,7 @@ import numpy as np
 from skimage.measure import blur_effect
 from skimage.metrics import normalized_root_mse, structural_similarity
 
-from ..intensity import CT_RANGE_HU
+from ..scan.intensity import CT_RANGE_HU
 
 SSIM_WINDOW = 7
 PSNR_CEILING = 100.0  # dB: what an exact copy gets, so that a mean stays finite

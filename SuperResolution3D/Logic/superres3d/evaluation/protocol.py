@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..methods import DEFAULT_METHOD, DEFAULT_PRESET, METHODS, MODALITIES, find_method, find_preset
-from ..volume import Volume, find_volume
+from ..scan.images import find_volume
+from ..scan.volume import Volume
 from . import metrics, statistics
 from .tasks import PUBLISHED_TASKS, TASKS
 

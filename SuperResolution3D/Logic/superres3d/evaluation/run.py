@@ -24,13 +24,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .. import __version__
 from ..errors import Cancelled, InputError
 from ..files import make_folder, replace_text
-from ..interpolation import resize
 from ..methods import METHODS
+from ..networks.weights import find_model, verified_weights
 from ..plan import plan_upscaling
-from ..stages import with_means_of
+from ..resampling.consistency import with_means_of
+from ..resampling.interpolation import resize
+from ..scan.images import read_volume
+from ..scan.volume import Volume, find_slice_axis
 from ..upscaling import NOT_FOR_DIAGNOSIS, upscale
-from ..volume import Volume, find_slice_axis, read_volume
-from ..weights import find_model, verified_weights
 from .figures import draw_comparison
 from .metrics import Reference, make_reference, measure, measure_detail, measure_flicker
 from .protocol import BASELINE, MINIMUM_SLICES, Protocol, Subject, central_crop, read_subjects

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..degradation import antialiased_bicubic, kspace_truncation, slice_profile_matrix
 from ..methods import FARTHEST_SLICES_BY_FACTOR, METHODS, MODALITIES, SCALES, Method
-from ..volume import Volume
+from ..resampling.degradation import antialiased_bicubic, kspace_truncation, slice_profile_matrix
+from ..scan.volume import Volume
 
 # The interpolation that the networks for thick slices begin with, and the step that they end with; not methods of the catalogue.
 SPLINE = "spline"

@@ -1,0 +1,1 @@
+"""Every network as one blueprint; its weights and its card."""

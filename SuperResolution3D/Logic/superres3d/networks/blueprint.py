@@ -1,12 +1,12 @@
-"""Volumetric networks, each written once and read three ways.
+"""Networks, each written once and read three ways.
 
-A blueprint is a function that draws a network with the layers of a :class:`Drawing`.  Three
-drawings exist: :class:`Survey` (here; no library: shapes of the trained tensors, arithmetic, receptive
-field), :class:`superres3d.networks.volumetric.BlueprintNet` (PyTorch, for training and graphics
-cards) and :func:`superres3d.runtimes.openvino_volume.build_volume_graph` (OpenVINO on the processor).
+A blueprint is a function that draws a network with the layers of a :class:`Drawing`, for slices (two axes) or
+volumes (three).  Three drawings exist: :class:`Survey` (here; no library: shapes of the trained tensors, arithmetic, receptive
+field), :class:`superres3d.networks.module.BlueprintNet` (PyTorch, for training and graphics
+cards) and :func:`superres3d.engine.openvino_graph.build_graph` (OpenVINO on the processor).
 What a card says of a network and what computes it can therefore not drift apart.
 
-All layers work on one channel-first volume; convolutions keep the size (zero padding, one voxel more at
+All layers work on channel-first maps; convolutions keep the size (zero padding, one voxel more at
 the end for even kernels) or, with stride 2, halve an even one.
 """
 
@@ -14,17 +14,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from fractions import Fraction
+from math import ceil, prod
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+Kernel = int | tuple[int, ...]  # voxels a side, or along each axis
 
 
 class Drawing(Protocol[T]):
-    """The layers a blueprint may use; ``T`` is a feature map (N, channels, D, H, W) in the drawing's own kind."""
+    """The layers a blueprint may use; ``T`` is a feature map (N, channels, [D,] H, W) in the drawing's own kind."""
 
-    def conv(self, name: str, features: T, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> T:
-        """Convolution, ``kernel`` voxels a side."""
+    def conv(
+        self, name: str, features: T, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, *, gain: float = 1.0, zero_sum: bool = False
+    ) -> T:  # fmt: skip
+        """Convolution.
+
+        Args:
+            name: of its tensors, ``<name>.weight`` (outputs, inputs, *kernel) and ``<name>.bias`` (outputs,).
+            features: what it reads.
+            outputs: channels.
+            kernel: voxels a side, or along each axis.
+            stride: 1, or 2 to halve the size.
+            bias: with an offset a channel.
+            gain: of its weights before training, over the usual ones.
+            zero_sum: its kernels sum to zero: a brighter scan has the same detail, and what is to be added to it has no part in its brightness.
+        """
         ...
 
     def transposed(self, name: str, features: T, outputs: int) -> T:
@@ -50,11 +65,19 @@ class Drawing(Protocol[T]):
     def add(self, first: T, second: T) -> T: ...
 
     def upsample(self, features: T) -> T:
-        """Twice the size by trilinear interpolation (edges of the field of view aligned)."""
+        """Twice the size by linear interpolation along all axes (edges of the field of view aligned)."""
+        ...
+
+    def sub_pixel(self, phases: T, factors: tuple[int, ...]) -> T:
+        """Channels to the finer voxels of each voxel, the phase along the last axis fastest (Shi 2016, each axis by its own factor)."""
+        ...
+
+    def intermediate(self, features: T) -> T:
+        """An output of its own, which training compares with the truth as well; returns ``features``."""
         ...
 
 
-Blueprint = Callable[[Drawing, Any], Any]  # (drawing, image) -> map of one channel, or of the finer voxels of each voxel
+Blueprint = Callable[[Drawing, Any], Any]  # (drawing, image) -> map of one channel, finer than the image by the network's factors
 
 
 @dataclass(frozen=True)
@@ -74,22 +97,65 @@ class Parts:
     tail: Callable[[Drawing, Any, Any], Any]
 
 
-def padding(kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros (before, after) each axis of a convolution."""
+def padding(side: int, stride: int) -> tuple[int, int]:
+    """Zeros (before, after) an axis of a convolution."""
     if stride == 1:
-        return (kernel - 1) // 2, kernel // 2
-    before = (kernel - stride) // 2
-    return before, kernel - stride - before
+        return (side - 1) // 2, side // 2
+    before = (side - stride) // 2
+    return before, side - stride - before
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with tensors of its own.
+
+    Attributes:
+        kind: "conv", "transposed", "norm" or "prelu".
+        inputs, outputs: channels.
+        sides: of a kernel, along each axis.
+        stride, bias, gain, zero_sum: as :meth:`Drawing.conv` takes them.
+    """
+
+    kind: str
+    inputs: int
+    outputs: int
+    sides: tuple[int, ...] = ()
+    stride: int = 1
+    bias: bool = True
+    gain: float = 1.0
+    zero_sum: bool = False
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Part of the name -> shape of the trained tensors."""
+        channels = (self.inputs, self.outputs) if self.kind == "transposed" else (self.outputs, self.inputs)
+        weight = (*channels, *self.sides) if self.sides else (self.outputs,)
+        return {"weight": weight, "bias": (self.outputs,)} if self.bias else {"weight": weight}
+
+    @property
+    def statistics(self) -> dict[str, tuple[int, ...]]:
+        """Part of the name -> shape of the others."""
+        return {"running_mean": (self.outputs,), "running_var": (self.outputs,)} if self.kind == "norm" else {}
 
 
 @dataclass(frozen=True)
 class _Map:
-    """A feature map: channels, voxels of the input a sample, and how far (before, after) it depends on the input."""
+    """A feature map: channels, voxels of the input a sample along each axis, and how far (before, after) it depends on the input."""
 
     channels: int
-    step: int = 1
-    before: float = 0.0
-    after: float = 0.0
+    step: tuple[Fraction, ...]
+    before: tuple[Fraction, ...]
+    after: tuple[Fraction, ...]
+
+    @classmethod
+    def given(cls, channels: int, axes: int, step: int = 1) -> _Map:
+        """An input."""
+        return cls(channels, (Fraction(step),) * axes, (Fraction(0),) * axes, (Fraction(0),) * axes)
+
+    @property
+    def floats(self) -> Fraction:
+        """Per voxel of the input."""
+        return self.channels / prod(self.step)
 
 
 @dataclass
@@ -97,103 +163,121 @@ class Survey:
     """What is known of a network without building it.
 
     Attributes:
-        shapes: name -> shape of the tensors of ``weights.safetensors``.
-        trained: how many numbers of them are trained (statistics of a normalisation are not).
-        multiply_accumulates: per voxel of the input.
-        live_floats: per voxel of the input, that the largest layer reads and writes.
+        axes: 2 for slices, 3 for volumes.
+        layers: name -> layer, in the order in which they are drawn.
+        multiply_accumulates: per voxel of the input, of the convolutions with trained weights.
+        live_floats: per voxel of the input, that the largest convolution reads and writes.
         step: voxels of the input a sample of the coarsest map; tiles begin at multiples of it.
-        radius: voxels of the input, either side, that an output voxel depends on.
-        outputs: channels of the output.
+        radius: voxels of the input along each axis, either side, that an output voxel depends on.
+        intermediates: outputs with a loss of their own.
     """
 
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    trained: int = 0
+    axes: int = 3
+    layers: dict[str, Layer] = field(default_factory=dict)
     multiply_accumulates: int = 0
     live_floats: float = 0.0
     step: int = 1
-    radius: int = 0
-    outputs: int = 1
-    _accumulates: float = 0.0
+    radius: tuple[int, ...] = ()
+    intermediates: int = 0
+    _accumulates: Fraction = Fraction(0)
 
     @classmethod
-    def of(cls, blueprint: Blueprint) -> Survey:
-        survey, output = cls._drawn(blueprint, _Map(1))
-        assert output.step == 1
-        survey.outputs = output.channels
+    def of(cls, blueprint: Blueprint, axes: int = 3, factors: Sequence[int] = ()) -> Survey:
+        """Of a network that refines by ``factors`` (none: ones)."""
+        survey, output = cls._drawn(blueprint, _Map.given(1, axes))
+        assert output.channels == 1 and output.step == tuple(Fraction(1, factor) for factor in factors or (1,) * axes)
         return survey
 
     @classmethod
-    def of_parts(cls, parts: Parts) -> tuple[Survey, Survey, Survey]:
+    def of_parts(cls, parts: Parts, axes: int = 3) -> tuple[Survey, Survey, Survey]:
         """Of head, inner and tail; the inner one in samples of the halved map, the others in voxels."""
-        head, halved = cls._drawn(parts.head, _Map(1))
-        inner, output = cls._drawn(parts.inner, _Map(parts.channels))
-        assert (halved.channels, halved.step, output.channels, output.step) == (parts.channels, 2, parts.channels, 1)
-        return head, inner, cls._drawn(parts.tail, _Map(1), _Map(parts.channels, 2))[0]
+        image, halved = _Map.given(1, axes), _Map.given(parts.channels, axes)
+        head, made = cls._drawn(parts.head, image)
+        inner, output = cls._drawn(parts.inner, halved)
+        assert (made.floats * 2**axes, output.floats) == (parts.channels, parts.channels)
+        return head, inner, cls._drawn(parts.tail, image, _Map.given(parts.channels, axes, 2))[0]
 
     @classmethod
     def _drawn(cls, draw: Callable[..., _Map], *inputs: _Map) -> tuple[Survey, _Map]:
-        survey = cls(step=max(given.step for given in inputs))
+        survey = cls(axes=len(inputs[0].step), step=max(int(max(given.step)) for given in inputs))
         output = draw(survey, *inputs)
-        survey.radius = round(max(output.before, output.after))
+        survey.radius = tuple(ceil(max(reach)) for reach in zip(output.before, output.after))
         survey.multiply_accumulates = round(survey._accumulates)
         return survey, output
 
-    def conv(self, name: str, features: _Map, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True) -> _Map:
-        self._tensor(f"{name}.weight", (outputs, features.channels, kernel, kernel, kernel))
-        if bias:
-            self._tensor(f"{name}.bias", (outputs,))
-        before, after = padding(kernel, stride)
-        if stride > 1:
-            after = kernel - 1 - before  # the window of the first sample, from its own place
-        step = features.step * stride
-        self.step = max(self.step, step)
-        self._accumulates += kernel**3 * features.channels * outputs / step**3
-        return self._written(features, _Map(outputs, step, features.before + before * features.step, features.after + after * features.step))
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of the tensors of ``weights.safetensors``."""
+        return {f"{name}.{part}": shape for name, layer in self.layers.items() for part, shape in (layer.shapes | layer.statistics).items()}
+
+    @property
+    def trained(self) -> int:
+        """How many numbers are trained; statistics of a normalisation are not."""
+        return sum(prod(shape) for layer in self.layers.values() for shape in layer.shapes.values())
+
+    def conv(self, name: str, features: _Map, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **training: Any) -> _Map:
+        size = (kernel,) * self.axes if isinstance(kernel, int) else kernel
+        self._add(name, Layer("conv", features.channels, outputs, size, stride, bias, **training))
+        before = [padding(side, stride)[0] for side in size]
+        # A strided window counts from its first sample's own place.
+        after = [side - 1 - first for side, first in zip(size, before)]
+        step = [old * stride for old in features.step]
+        self._accumulates += prod(size) * features.channels * outputs / prod(step)
+        reach = ([n * old for n, old in zip(reach, features.step)] for reach in (before, after))
+        return self._written(features, outputs, step, *reach)
 
     def transposed(self, name: str, features: _Map, outputs: int) -> _Map:
-        self._tensor(f"{name}.weight", (features.channels, outputs, 4, 4, 4))
-        self._tensor(f"{name}.bias", (outputs,))
-        step = features.step // 2
-        self._accumulates += 4**3 * features.channels * outputs / features.step**3
-        return self._written(features, _Map(outputs, step, features.before + features.step, features.after + step))
+        self._add(name, Layer("transposed", features.channels, outputs, (4,) * self.axes, 2))
+        self._accumulates += 4**self.axes * features.channels * outputs / prod(features.step)
+        return self._doubled(features, outputs)
 
     def norm(self, name: str, features: _Map) -> _Map:
-        for part in ("weight", "bias"):
-            self._tensor(f"{name}.{part}", (features.channels,))
-        for part in ("running_mean", "running_var"):
-            self.shapes[f"{name}.{part}"] = (features.channels,)
-        return features
-
-    def relu(self, features: _Map) -> _Map:
-        return features
-
-    def leaky_relu(self, features: _Map, slope: float) -> _Map:
-        return features
-
-    def elu(self, features: _Map) -> _Map:
-        return features
+        return self._add(name, Layer("norm", features.channels, features.channels)) or features
 
     def prelu(self, name: str, features: _Map) -> _Map:
-        self._tensor(f"{name}.weight", (features.channels,))
+        return self._add(name, Layer("prelu", features.channels, features.channels, bias=False)) or features
+
+    def relu(self, features: _Map, *_: float) -> _Map:
         return features
 
+    elu = leaky_relu = relu
+
     def concat(self, maps: Sequence[_Map]) -> _Map:
-        return _Map(sum(m.channels for m in maps), maps[0].step, max(m.before for m in maps), max(m.after for m in maps))
+        return _joined(sum(m.channels for m in maps), maps)
 
     def add(self, first: _Map, second: _Map) -> _Map:
-        assert (first.channels, first.step) == (second.channels, second.step) or 1 in (first.channels, second.channels)
-        return _Map(max(first.channels, second.channels), first.step, max(first.before, second.before), max(first.after, second.after))
+        assert first.step == second.step and (first.channels == second.channels or 1 in (first.channels, second.channels))
+        return _joined(max(first.channels, second.channels), (first, second))
 
     def upsample(self, features: _Map) -> _Map:
-        # A fine sample at an even place uses the coarse one at its place and the one before; at an odd one, the one after.
-        step = features.step // 2
-        return self._written(features, _Map(features.channels, step, features.before + features.step, features.after + step))
+        return self._doubled(features, features.channels)
 
-    def _tensor(self, name: str, shape: tuple[int, ...]) -> None:
-        assert name not in self.shapes, name
-        self.shapes[name] = shape
-        self.trained += prod(shape)
+    def sub_pixel(self, phases: _Map, factors: tuple[int, ...]) -> _Map:
+        finer = [step / factor for step, factor in zip(phases.step, factors)]
+        return _Map(phases.channels // prod(factors), tuple(finer), phases.before, phases.after)
 
-    def _written(self, read: _Map, written: _Map) -> _Map:
-        self.live_floats = max(self.live_floats, read.channels / read.step**3 + written.channels / written.step**3)
+    def intermediate(self, features: _Map) -> _Map:
+        self.intermediates += 1
+        return features
+
+    def _add(self, name: str, layer: Layer) -> None:
+        assert name not in self.layers, name
+        self.layers[name] = layer
+
+    def _doubled(self, features: _Map, channels: int) -> _Map:
+        """A fine sample at an even place uses the coarse one at its place and the one before; at an odd one, the one after."""
+        finer = [step / 2 for step in features.step]
+        return self._written(features, channels, finer, features.step, finer)
+
+    def _written(self, read: _Map, channels: int, step: Sequence[Fraction], *reach: Sequence[Fraction]) -> _Map:
+        """A map whose samples depend on so much before and after those of the map that was read."""
+        before, after = (tuple(a + b for a, b in zip(old, more)) for old, more in zip((read.before, read.after), reach))
+        written = _Map(channels, tuple(step), before, after)
+        self.step = max(self.step, ceil(max(step)))
+        self.live_floats = max(self.live_floats, float(read.floats + written.floats))
         return written
+
+
+def _joined(channels: int, maps: Sequence[_Map]) -> _Map:
+    before, after = (tuple(max(reach) for reach in zip(*(getattr(m, side) for m in maps))) for side in ("before", "after"))
+    return _Map(channels, maps[0].step, before, after)

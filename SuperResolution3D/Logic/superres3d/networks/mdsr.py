@@ -11,9 +11,11 @@ from math import prod
 
 from .blueprint import Drawing, T
 
+_BLOCK_GAIN = 0.1  # each block begins as nearly nothing
+
 
 def mdsr(draw: Drawing[T], image: T, *, factors: tuple[int, int, int], features: int = 32, blocks: int = 8) -> T:
-    """Map of ``prod(factors)`` channels, the phase along the columns fastest.
+    """What is to be added to the interpolation.
 
     Args:
         draw: see :class:`~superres3d.networks.blueprint.Drawing`.
@@ -23,12 +25,12 @@ def mdsr(draw: Drawing[T], image: T, *, factors: tuple[int, int, int], features:
         blocks: residual blocks of two convolutions each.
     """
     task = task_name(factors)
-    first = values = draw.conv(f"first-{task}", image, features)
+    first = values = draw.conv(f"first-{task}", image, features, zero_sum=True)
     for number in range(blocks):
         inner = draw.relu(draw.conv(f"block{number}-a", values, features))
-        values = draw.add(values, draw.conv(f"block{number}-b", inner, features))
+        values = draw.add(values, draw.conv(f"block{number}-b", inner, features, gain=_BLOCK_GAIN))
     gathered = draw.add(first, draw.conv("gathering", values, features))
-    return draw.conv(f"last-{task}", gathered, prod(factors))
+    return draw.sub_pixel(draw.conv(f"last-{task}", gathered, prod(factors)), factors)
 
 
 def task_name(factors: tuple[int, int, int]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import InputError
-from ..networks.discriminators import Critic, PairDiscriminator
+from .discriminators import Critic, PairDiscriminator
 from .recipe import AnyRecipe, VolumeRecipe
 from .schedules import make_optimizer, make_scheduler
 from .start import load_start

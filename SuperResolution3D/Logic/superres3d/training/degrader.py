@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..degradation import antialiased_bicubic_matrix, cosine_matrices, gaussian_kernel_3, spectral_window
+from ..resampling.degradation import antialiased_bicubic_matrix, cosine_matrices, gaussian_kernel_3, spectral_window
 from .recipe import Recipe
 
 MARGIN = 3  # low-resolution pixels: two for the antialiased cubic kernel, one for the blur

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from .. import __version__
-from ..intensity import CT_RANGE_HU, MR_PERCENTILES
 from ..methods import INVENTS
-from ..networks.architecture import ARCHITECTURES
-from ..weights import CARD, Model, save_model
+from ..networks.families import FORMS
+from ..networks.module import BlueprintNet
+from ..networks.weights import CARD, Model, save_model
+from ..scan.intensity import CT_RANGE_HU, MR_PERCENTILES
 from .recipe import AnyRecipe, MultiTaskRecipe, Recipe, VolumeRecipe
 
 CATALOGUE = "catalogue.csv"
 _NOT_SCHEDULE = ("volumes", "validation", "all_axes", "through_plane", "body_parts")
-_SIZES = {size.name for kind in ARCHITECTURES.values() for size in fields(kind)}  # of a network for slices; the card has them under network
+_SIZES = {"options", *(name for family in FORMS.values() for name in family.options)}  # of a network for slices; the card has them under network
 _OF_THICK_SLICES = ("slice_factors", "slice_sigma", "sigma_grows", "least_sigma", "slice_noise", "coarsest_slices_mm")
 _OF_ADVERSARIAL = (
     "adversarial", "start", "voxel_weight", "adversarial_weight", "first_critic_steps", "critic_steps", "extra_critic_steps", "discriminator_filters", "condition",
 )  # fmt: skip
 
 
-def export_model(net: nn.Module, recipe: AnyRecipe, data: Path, folder: Path) -> Model:
+def export_model(net: BlueprintNet, recipe: AnyRecipe, data: Path, folder: Path) -> Model:
     """Write ``folder/<model name>`` with weights and card.
 
     Args:
@@ -68,7 +66,7 @@ def _schedule(recipe: AnyRecipe) -> dict[str, Any]:
     """The recipe's fields that had a part in this training."""
     idle = {*_NOT_SCHEDULE, *recipe.network, *_SIZES}
     if isinstance(recipe, Recipe):
-        idle |= set() if recipe.architecture.has_intermediate else {"intermediate_weight"}
+        idle |= set() if recipe.architecture.survey.intermediates else {"intermediate_weight"}
         idle |= set() if recipe.shares else {"shares"}
         idle |= set() if recipe.spectral_share else {"spectral_share", "spectral_extent"}
     if isinstance(recipe, VolumeRecipe):

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
-from ..networks.slices import build_network
+from ..networks.module import BlueprintNet
 from .adversarial import MODULES, optimizer_steps
 from .degrader import Degrader
 from .recipe import AnyRecipe, MultiTaskRecipe, Recipe
@@ -54,7 +54,7 @@ class SliceModule(lightning.LightningModule):
         super().__init__()
         self.recipe = recipe
         self._loss = _LOSSES[recipe.loss]
-        self.net = build_network(recipe.network).to(memory_format=torch.channels_last)
+        self.net = BlueprintNet(recipe.architecture).to(memory_format=torch.channels_last)
         if recipe.start:
             load_start(self.net, Path(recipe.start))
         self._degrader = Degrader(recipe)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..networks.architecture import ARCHITECTURES, Architecture, architecture_from_card
-from ..networks.families import FAMILIES, VolumeArchitecture
+from ..networks.families import FORMS, VOLUME_FAMILIES, Architecture
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -69,6 +69,7 @@ class Recipe(CommonRecipe):
     short_skips: bool = True
     long_skip: bool = True
     blocks: int = 6  # edsr: residual blocks
+    options: dict[str, Any] = field(default_factory=dict)  # of another form: those without a field here
     # the samples
     shares: dict[str, float] = field(default_factory=dict)  # volume -> how often it is drawn, against 1 for one that is not named
     patch: int = 7
@@ -91,7 +92,7 @@ class Recipe(CommonRecipe):
     def __post_init__(self) -> None:
         _one_of("stage", self.stage, ("plane", "depth"))
         _one_of("scale", self.scale, (2, 4))
-        _one_of("form", self.form, ARCHITECTURES)
+        _one_of("form", self.form, FORMS)
         _one_of("loss", self.loss, ("l1", "rms"))
         for name, least in (("coarse_across", 0.0), ("spectral_share", 0.0), ("spectral_extent", 0.1)):
             if not least <= getattr(self, name) <= 1.0:
@@ -104,8 +105,8 @@ class Recipe(CommonRecipe):
 
     def _check_form(self) -> None:
         """A switch without effect is a mistake (InputError)."""
-        others = {size.name for kind in ARCHITECTURES.values() for size in fields(kind)} - {size.name for size in fields(ARCHITECTURES[self.form])}
-        if not self.architecture.has_intermediate:
+        others = {name for family in FORMS.values() for name in family.options} - set(FORMS[self.form].options)
+        if not self.architecture.survey.intermediates:
             others.add("intermediate_weight")
         for switch in fields(self):
             if switch.name in others and getattr(self, switch.name) != switch.default:
@@ -125,13 +126,14 @@ class Recipe(CommonRecipe):
 
     @property
     def architecture(self) -> Architecture:
-        return architecture_from_card(self.network)
+        """The network (InputError for an option that it does not have)."""
+        return _checked(self.form, lambda: Architecture.from_card(self.network))
 
     @property
     def network(self) -> dict[str, Any]:
         """As the card holds it."""
-        sizes = [size.name for size in fields(ARCHITECTURES[self.form]) if size.name != "factors"]
-        return {"form": self.form, "factors": list(self.factors), **{name: getattr(self, name) for name in sizes}}
+        known = {name: getattr(self, name) for name in FORMS[self.form].options if hasattr(self, name)}
+        return {"form": self.form, "factors": list(self.factors), **known, **self.options}
 
     @property
     def model_name(self) -> str:
@@ -176,7 +178,7 @@ class VolumeRecipe(CommonRecipe):
     body_parts: dict[str, str] = field(default_factory=dict)  # conditional: subject -> head, chest, abdomen or legs
 
     def __post_init__(self) -> None:
-        _one_of("family", self.family, FAMILIES)
+        _one_of("family", self.family, VOLUME_FAMILIES)
         _one_of("degradation", self.degradation, ("k-space", "thick-slice"))
         _one_of("adversarial", self.adversarial, ("", "wgan-gp", "conditional", "patch"))
         for part in self.body_parts.values():
@@ -191,12 +193,9 @@ class VolumeRecipe(CommonRecipe):
                 raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a multiple of {step}, as the network needs.")
 
     @property
-    def architecture(self) -> VolumeArchitecture:
+    def architecture(self) -> Architecture:
         """The network (InputError for an option that it does not have)."""
-        try:
-            return VolumeArchitecture.make(self.family, self.options, self.residual)
-        except TypeError as error:
-            raise InputError(f"The recipe's options do not fit {self.family}: {error}.") from None
+        return _checked(self.family, lambda: Architecture.make(self.family, self.options, self.residual))
 
     @property
     def network(self) -> dict[str, Any]:
@@ -235,7 +234,7 @@ class MultiTaskRecipe(CommonRecipe):
     gradient_norm: float = 0.0  # gradients are scaled down to this norm (0: not): crops differ widely
 
     def __post_init__(self) -> None:
-        _one_of("family", self.family, FAMILIES)
+        _one_of("family", self.family, VOLUME_FAMILIES)
         if not self.tasks or not all(isinstance(task, (list, tuple)) for task in self.tasks):
             raise InputError(f"The recipe's tasks are {list(self.tasks)}; give a list of tasks, each of three factors such as [2, 2, 2].")
         # TOML has lists; in a frozen class they are replaced once, here.
@@ -244,15 +243,12 @@ class MultiTaskRecipe(CommonRecipe):
         _ = self.architectures
 
     @property
-    def architectures(self) -> tuple[VolumeArchitecture, ...]:
+    def architectures(self) -> tuple[Architecture, ...]:
         """Of the network's tasks (InputError for an option that it does not have, or factors that cannot be)."""
         for task in self.tasks:
             if len(task) != 3 or any(factor not in (1, 2, 4) for factor in task) or max(task) == 1:
                 raise InputError(f"The recipe's task {list(task)} cannot be; give three factors out of 1, 2 and 4, not all 1.")
-        try:
-            return tuple(VolumeArchitecture.make(self.family, self.options, True, task) for task in self.tasks)
-        except TypeError as error:
-            raise InputError(f"The recipe's options do not fit {self.family}: {error}.") from None
+        return tuple(_checked(self.family, lambda task=task: Architecture.make(self.family, self.options, True, task)) for task in self.tasks)
 
     @property
     def network(self) -> dict[str, Any]:
@@ -333,6 +329,16 @@ def _parse(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _checked(name: str, make: Callable[[], Architecture]) -> Architecture:
+    """The architecture (InputError for an option that the family ``name`` does not have)."""
+    try:
+        architecture = make()
+        _ = architecture.survey
+        return architecture
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The recipe's options do not fit {name}: {error}.") from None
 
 
 def _one_of(name: str, value: Any, allowed: tuple) -> None:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..degradation import antialiased_bicubic, kspace_truncation
-from ..intensity import intensity_scale
-from ..memory import usable_cores
-from ..volume import find_volume, read_volume
+from ..engine.memory import usable_cores
+from ..resampling.degradation import antialiased_bicubic, kspace_truncation
+from ..scan.images import find_volume, read_volume
+from ..scan.intensity import intensity_scale
 from .degrader import MARGIN, margin_of
 from .recipe import Recipe
 

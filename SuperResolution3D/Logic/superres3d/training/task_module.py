@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import InputError
 from ..networks.mdsr import task_name
-from ..networks.volumetric import MultiTaskNet, interpolated
+from ..networks.module import BlueprintNet, interpolated
 from .recipe import MultiTaskRecipe
 from .samples import data_workers
 from .schedules import make_optimizer, make_scheduler
@@ -31,7 +31,7 @@ class MultiTaskModule(lightning.LightningModule):
     def __init__(self, recipe: MultiTaskRecipe):
         super().__init__()
         self.recipe = recipe
-        self.net = MultiTaskNet(recipe.architectures).to(memory_format=torch.channels_last_3d)
+        self.net = BlueprintNet(*recipe.architectures).to(memory_format=torch.channels_last_3d)
         if recipe.start:
             load_start(self.net, Path(recipe.start))
         self._errors: dict[tuple[int, int, int], list[tuple[float, float]]] = {}

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..degradation import antialiased_bicubic_matrix, gaussian_kernel_3, reduction_matrix, slice_profile_matrix
-from ..intensity import intensity_scale
-from ..volume import find_slice_axis, find_volume, read_volume
+from ..resampling.degradation import antialiased_bicubic_matrix, gaussian_kernel_3, reduction_matrix, slice_profile_matrix
+from ..scan.images import find_volume, read_volume
+from ..scan.intensity import intensity_scale
+from ..scan.volume import find_slice_axis
 from .recipe import MultiTaskRecipe
 
 _MARGIN = 3  # low-resolution voxels: two for the antialiased cubic kernel, one for the blur

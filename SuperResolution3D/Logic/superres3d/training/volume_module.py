@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from ..networks.volumetric import BlueprintNet
+from ..networks.module import BlueprintNet
 from .recipe import VolumeRecipe
 from .samples import data_workers
 from .schedules import make_optimizer, make_scheduler

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..degradation import antialiased_bicubic, kspace_truncation, slice_profile_matrix
-from ..intensity import intensity_scale
-from ..interpolation import resize, spline_matrix
-from ..volume import find_slice_axis, find_volume, read_volume
+from ..resampling.degradation import antialiased_bicubic, kspace_truncation, slice_profile_matrix
+from ..resampling.interpolation import resize, spline_matrix
+from ..scan.images import find_volume, read_volume
+from ..scan.intensity import intensity_scale
+from ..scan.volume import find_slice_axis
 from .recipe import BODY_PARTS, VolumeRecipe
 
 KSPACE_FACTORS = (1, 2, 2)  # the paper's 2 x 2 x 1; the slice axis is first

@@ -19,17 +19,17 @@ import psutil
 import torch
 from torch import Tensor
 
-from ..engine import Engine
-from ..ensemble import DEPTH_MEMBERS, PLANE_MEMBERS
-from ..intensity import IntensityScale
-from ..interpolation import sampling_matrix
-from ..tiling import Region, Stage, StageRegion, blocks, choose_block, cut, scaled, stage_regions, within
-from ..weights import Model
+from ..networks.weights import Model
+from ..resampling.interpolation import sampling_matrix
+from ..scan.intensity import IntensityScale
+from .chain import Chain, as_dtype
+from .engine import Engine
+from .ensemble import MEMBERS
 from .tiled import memory_errors
+from .tiling import Region, Stage, StageRegion, blocks, choose_block, cut, scaled, stage_regions, within
 from .turned_network import Style, TurnedNetwork, full_float32
 
 _BASE, _OUTSIDE = "cubic", "linear"
-_MEMBERS = {"plane": PLANE_MEMBERS, "depth": DEPTH_MEMBERS}
 _STAGING_BYTES = 1 << 23
 _MOST_QUEUED = 3
 _SLOW_CHUNK_SECONDS = 0.2  # then only one chunk waits for another, so that a stop comes soon
@@ -55,7 +55,7 @@ class DeviceChain:
     def __init__(self, models: dict[str, Model], ensemble: str, device: str, style: Style):
         self.style = style
         self.device = torch.device(device)
-        self.networks = {stage: TurnedNetwork(model, _MEMBERS[stage][ensemble], device, style) for stage, model in models.items()}
+        self.networks = {stage: TurnedNetwork(model, MEMBERS[stage][ensemble], device, style) for stage, model in models.items()}
 
     @torch.inference_mode()
     def refine(self, source: np.ndarray, chain: Sequence[StageRegion], wanted: Region, intensities: IntensityScale, target: np.ndarray, pixels: int) -> Iterator[Step]:
@@ -110,6 +110,18 @@ class DeviceChain:
         return _given(across, pixels) if last else across
 
 
+def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, source: np.ndarray, target: np.ndarray, engine: Engine, watch: Any) -> int:
+    """As :func:`run_on_device`, with the chain's resampling after its stages."""
+    if not chain.resampling:
+        return run_on_device(models, ensemble, chain.stages, source, target, chain.intensities, engine, watch)
+    made = np.empty([length * prod(stage.factors[axis] for stage in chain.stages) for axis, length in enumerate(source.shape)], np.float32)
+    count = run_on_device(models, ensemble, chain.stages, source, made, chain.intensities, engine, watch)
+    for row in range(made.shape[1] if count else 0):  # one at a time: another float32 volume would not fit everywhere
+        line = made[:, row : row + 1]
+        target[:, row : row + 1] = as_dtype(chain.resampling(line, tuple((0, n) for n in line.shape), lambda share: None), target.dtype)
+    return count
+
+
 def run_on_device(
     models: dict[str, Model], ensemble: str, stages: Sequence[Stage], source: np.ndarray, target: np.ndarray,
     intensities: IntensityScale, engine: Engine, watch: Any,
@@ -133,7 +145,7 @@ def run_on_device(
     def begin() -> Generator[tuple[Any, ...]]:
         nonlocal count
         runtime, count = engine.runtime, 0
-        if not getattr(runtime, "block_share", 0):
+        if not runtime.block_share:
             return
         chains = engine.kept("blocks on the device", lambda: DeviceChain(models, ensemble, runtime.device, runtime.style))
         free = _free_bytes(chains.device) * runtime.block_share

@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Protocol
 
 import numpy as np
 
 Region = tuple[tuple[int, int], ...]  # (start, stop) along (k, j, i)
 Tick = Callable[[float], None]  # called with the finished share of a stage's work, 0 to 1
+WHOLE = 1 << 40  # as a halo: the stage takes that axis in one piece
 
 
 class Stage(Protocol):
-    """Refines an array (k, j, i) by whole ``factors``."""
+    """Refines an array (k, j, i) by ``factors``, whole ones but where it takes an axis in one piece."""
 
     name: str
-    factors: tuple[int, int, int]
-    halo: tuple[int, int, int]  # input voxels that an output voxel depends on, either side
+    factors: tuple[int | float, int | float, int | float]
+    halo: tuple[int, int, int]  # input voxels that an output voxel depends on, either side; or WHOLE
 
     def cost(self, shape: Sequence[int]) -> float:
         """Multiply-accumulates for an input of this shape."""
@@ -50,41 +52,26 @@ def stage_regions(stages: Sequence[Stage], shape: Sequence[int], inner: Region) 
         shape: of the whole input volume.
         inner: region of the input volume.
     """
-    scale = [1, 1, 1]
-    scales = []
+    shapes = [tuple(shape)]
     for stage in stages:
-        scales.append(tuple(scale))
-        scale = [s * f for s, f in zip(scale, stage.factors)]
+        shapes.append(tuple(round(n * f) for n, f in zip(shapes[-1], stage.factors)))
     regions: list[StageRegion] = []
-    wanted: Region = tuple((a * s, b * s) for (a, b), s in zip(inner, scale))
-    for stage, scale_in in zip(reversed(stages), reversed(scales)):
-        kept = tuple((a // f, -(-b // f)) for (a, b), f in zip(wanted, stage.factors))
-        needed = []
-        for axis, (a, b) in enumerate(kept):
-            # Rounded outwards to whole voxels of the input volume, so that the stage before fits.
-            unit, length = scale_in[axis], shape[axis] * scale_in[axis]
-            start = (a - stage.halo[axis]) // unit * unit
-            stop = -(-(b + stage.halo[axis]) // unit) * unit
-            needed.append((max(0, start), min(length, stop)))
-        regions.append(StageRegion(tuple(needed), kept))
-        wanted = tuple(needed)
+    wanted = tuple((round(a * fine / n), round(b * fine / n)) for (a, b), fine, n in zip(inner, shapes[-1], shape))
+    for stage, lengths in zip(reversed(stages), reversed(shapes[:-1])):
+        axes = [_axis_region(*axis) for axis in zip(wanted, stage.factors, stage.halo, lengths, shape)]
+        regions.append(StageRegion(tuple(needed for needed, _ in axes), tuple(kept for _, kept in axes)))
+        wanted = regions[-1].needed
     return regions[::-1]
 
 
-def run_chain(stages: Sequence[Stage], array: np.ndarray, regions: Sequence[StageRegion], tick: Callable[[int, float], None]) -> np.ndarray:
-    """Run a chain on one block.
-
-    Args:
-        stages: in order of application.
-        array: the first stage's ``needed`` region of the volume.
-        regions: from :func:`stage_regions`.
-        tick: called with (stage number, finished share).
-    """
-    for number, (stage, region) in enumerate(zip(stages, regions)):
-        offset = [start for start, _ in region.needed]
-        keep = tuple((a - o, b - o) for (a, b), o in zip(region.kept, offset))
-        array = stage(array, keep, lambda share, number=number: tick(number, share))
-    return array
+def _axis_region(wanted: tuple[int, int], factor: int | float, halo: int, length: int, input_length: int) -> Region:
+    """What a stage needs and what it gives along an axis of ``length`` voxels, refined from ``input_length`` ones of the volume."""
+    if halo >= WHOLE:
+        return (0, length), (0, length)
+    first, last = int(wanted[0] // factor), int(-(-wanted[1] // factor))
+    # Rounded outwards to whole voxels of the input volume, so that the stage before fits.
+    unit = length // input_length
+    return (max(0, (first - halo) // unit * unit), min(length, -(-(last + halo) // unit) * unit)), (first, last)
 
 
 def blocks(shape: Sequence[int], block: Sequence[int]) -> Iterator[Region]:
@@ -102,9 +89,14 @@ def extent(region: Region) -> tuple[int, ...]:
     return tuple(b - a for a, b in region)
 
 
+def whole(shape: Sequence[int]) -> Region:
+    """The region that is all of an array."""
+    return tuple((0, n) for n in shape)
+
+
 def cut(array: np.ndarray, region: Region) -> np.ndarray:
-    """A view of ``array`` on ``region``."""
-    return array[tuple(slice(a, b) for a, b in region)]
+    """A view of ``array`` on ``region``, which tells of its last axes."""
+    return array[(..., *(slice(a, b) for a, b in region))]
 
 
 def within(inner: Region, window: Region) -> Region:
@@ -112,19 +104,22 @@ def within(inner: Region, window: Region) -> Region:
     return tuple((a - start, b - start) for (a, b), (start, _) in zip(inner, window))
 
 
-def scaled(region: Region, factors: Sequence[int]) -> Region:
+def scaled(region: Region, factors: Sequence[int | float]) -> Region:
     """The same region on a grid finer by ``factors``."""
-    return tuple((a * f, b * f) for (a, b), f in zip(region, factors))
+    return tuple((round(a * f), round(b * f)) for (a, b), f in zip(region, factors))
 
 
 def choose_block(stages: Sequence[Stage], shape: Sequence[int], budget: int) -> tuple[int, ...]:
-    """The largest block whose working set stays within ``budget`` bytes.
+    """The largest block whose working set stays within ``budget`` bytes, as far as the stages let an axis be cut.
 
     The depth stays whole as long as possible: a cut there costs the most repeated work.
     """
     block = list(shape)
-    while working_bytes(stages, shape, block) > budget and max(block) > 8:
-        rows_columns = [axis for axis in (1, 2) if block[axis] > 32] or [axis for axis in (0, 1, 2) if block[axis] > 8]
+    divisible = [axis for axis in (0, 1, 2) if all(stage.halo[axis] < WHOLE for stage in stages)]
+    while working_bytes(stages, shape, block) > budget:
+        rows_columns = [axis for axis in divisible if axis and block[axis] > 32] or [axis for axis in divisible if block[axis] > 8]
+        if not rows_columns:
+            break
         longest = max(rows_columns, key=lambda axis: block[axis])
         block[longest] = -(-block[longest] // 2)
     return tuple(block)
@@ -135,7 +130,6 @@ def working_bytes(stages: Sequence[Stage], shape: Sequence[int], block: Sequence
     middle = tuple((length // 2 - size // 2, length // 2 - size // 2 + size) for length, size in zip(shape, block))
     total = 0
     for stage, region in zip(stages, stage_regions(stages, shape, middle)):
-        voxels = int(np.prod(extent(region.needed)))
-        refined = int(np.prod([n * f for n, f in zip(extent(region.kept), stage.factors)]))
-        total = max(total, 4 * (2 * voxels + 3 * refined))
+        refined = prod(extent(scaled(region.kept, stage.factors)))
+        total = max(total, 4 * (2 * prod(extent(region.needed)) + 3 * refined))
     return total

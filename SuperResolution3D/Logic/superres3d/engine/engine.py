@@ -12,21 +12,22 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DeviceError, ResourceError, SuperResolutionError
+from ..networks.weights import Model
+from .choose import NO_ENGINE, choose_runtime, cpu_runtime
 from .ensemble import Turn
-from .errors import DeviceError, ResourceError, SuperResolutionError
-from .runtimes import VOLUME_BYTES, Network, PieceStopped, Runtime, VolumeNetwork
-from .runtimes.choose import NO_ENGINE, choose_runtime, cpu_runtime
-from .tiling import Region, Tick
-from .weights import Model
+from .runtime import VOLUME_BYTES, Runtime
+from .tiled import PieceStopped, TiledNetwork, voxel_bytes
+from .tiling import Region, Tick, extent, scaled, whole
 
-# Small slices go through a network together: a call with a feature map of so many floats is large enough to be efficient.
-_ENOUGH_FLOATS = 1 << 19
+# Small slices go through a network together: on a CPU a call with so many bytes of feature maps is large enough to be efficient.
+_ENOUGH_BYTES = 7_000_000
 _HEARTBEAT_SECONDS = 0.1
 _logger = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs trained networks on slices.
+    """Runs trained networks on slices and volumes.
 
     Attributes:
         runtime: what computes now; another one after the first gave out.
@@ -36,57 +37,35 @@ class Engine:
     def __init__(self, device: str = "auto", half: bool = False):
         self._half = half
         self.runtime, self.notes = choose_runtime(device, half)
-        self._networks: dict[str, Any] = {}
+        self._networks: dict[Any, Any] = {}
         self._volume_bytes = VOLUME_BYTES
 
-    def run(self, model: Model, images: np.ndarray, turns: Sequence[Turn], tick: Tick) -> np.ndarray:
-        """Ensemble of a model over ``turns`` on slices.
+    def run(
+        self, model: Model, images: np.ndarray, turns: Sequence[Turn], tick: Tick, *,
+        factors: tuple[int, ...] | None = None, keep: Region | None = None, working_bytes: int = 0,
+    ) -> np.ndarray:  # fmt: skip
+        """Ensemble of a model over copies turned in their slices.
 
         Args:
             model: found, not yet loaded.
-            images: (N, H, W) float32 in network units.
+            images: slices (N, H, W), or one volume (1, D, H, W), slices first; float32 in network units.
             turns: members of the ensemble.
             tick: told the finished share several times a second; may raise to stop.
+            factors: the task of a model that has several.
+            keep: the region of each image that is wanted, in its voxels; None: all.
+            working_bytes: that the feature maps of a volume may take; 0: as before.
 
         Returns:
-            (N, H * factors[0], W * factors[1]) float32.
+            (N, [D,] H, W) float32, the wanted region finer by the network's factors.
 
         Raises:
             ModelError: damaged weights.
             ResourceError: memory ran out for good.
             DeviceError: no engine works here.
         """
-        return self._until_done(lambda: self._run(self._network(model.name, lambda: self.runtime.load(model)), images, turns, tick))
-
-    def run_volume(
-        self, model: Model, volume: np.ndarray, turns: Sequence[Turn], tick: Tick, working_bytes: int,
-        factors: tuple[int, int, int] = (1, 1, 1), keep: Region | None = None,
-    ) -> np.ndarray:  # fmt: skip
-        """Ensemble of a volumetric model over copies turned in their slices.
-
-        Args:
-            model: found, not yet loaded.
-            volume: (D, H, W) float32 in network units, slices first.
-            turns: members of the ensemble.
-            tick: as for :meth:`run`.
-            working_bytes: that the feature maps may take.
-            factors: along (slices, rows, columns), of a model that refines.
-            keep: the region that is wanted of it, in voxels of ``volume``; None: all.
-
-        Returns:
-            (D, H, W) float32; of a model that refines, what is to be added to the wanted region's interpolation.
-
-        Raises:
-            as :meth:`run`.
-        """
-        self._volume_bytes = working_bytes
-        self.runtime.volume_bytes = working_bytes
-        name = f"{model.name} {factors}"
-
-        def work() -> np.ndarray:
-            return self._run_volume(self._network(name, lambda: self.runtime.load_volume(model, factors)), volume, turns, tick, keep)
-
-        return self._until_done(work)
+        if working_bytes:
+            self._volume_bytes = self.runtime.volume_bytes = working_bytes
+        return self._until_done(lambda: self._run(self._network(model, factors), images, turns, tick, keep))
 
     def follow(self, begin: Callable[[], Generator[Any]], tell: Callable[[Any], None]) -> None:
         """Work that tells its steps, begun again with less memory or on another engine where this one gives out.
@@ -110,7 +89,7 @@ class Engine:
 
         self._until_done(work)
 
-    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+    def kept(self, name: Any, make: Callable[[], Any]) -> Any:
         """What ``make`` gives, kept until memory is given back."""
         if name not in self._networks:
             self._networks[name] = make()
@@ -131,42 +110,35 @@ class Engine:
         self._networks.clear()
         self.runtime.close()
 
-    def _network(self, name: str, load: Callable[[], Any]) -> Any:
-        if name not in self._networks:
-            with _engine_errors():
-                self._networks[name] = load()
-        return self._networks[name]
+    def _network(self, model: Model, factors: tuple[int, ...] | None) -> TiledNetwork:
+        with _engine_errors():
+            return self.kept((model.name, factors), lambda: self.runtime.load(model, factors))
 
-    def _run_volume(self, network: VolumeNetwork, volume: np.ndarray, turns: Sequence[Turn], tick: Tick, keep: Region | None) -> np.ndarray:
-        result: list[np.ndarray] = []
-        work = _Work(network.pieces(volume.shape, turns, keep))
-
-        def refine(_: slice) -> None:
-            with _engine_errors():
-                result.append(network.ensemble(volume, turns, work.alive, lambda: work.stopped, keep))
-
-        for share in _worked_off(refine, [slice(None)], 1, work):
-            tick(share)
-        return result[0]
-
-    def _run(self, network: Network, images: np.ndarray, turns: Sequence[Turn], tick: Tick) -> np.ndarray:
-        count, height, width = images.shape
-        rows, columns = network.architecture.factors
-        result = np.empty((count, height * rows, width * columns), np.float32)
-        together = max(1, self._floats_together() // (height * width * network.architecture.widest))
-        groups = [slice(start, min(count, start + together)) for start in range(0, count, together)]
-        work = _Work(sum(network.pieces((g.stop - g.start, height, width), turns) for g in groups))
+    def _run(self, network: TiledNetwork, images: np.ndarray, turns: Sequence[Turn], tick: Tick, keep: Region | None) -> np.ndarray:
+        groups = self._groups(network, images)
+        work = _Work(sum(network.pieces(images[group].shape, turns, keep) for group in groups))
+        shape = extent(scaled(keep or whole(images.shape[1:]), network.architecture.factors))
+        # A single group's result is not copied.
+        result = [np.empty((len(images), *shape), np.float32) if len(groups) > 1 else np.empty(0)]
 
         def refine(group: slice) -> None:
             with _engine_errors():
-                result[group] = network.ensemble(images[group], turns, work.alive)
+                refined = network.ensemble(images[group], turns, work.alive, lambda: work.stopped, keep)
+            if len(groups) > 1:
+                result[0][group] = refined
+            else:
+                result[0] = refined
 
-        for share in _worked_off(refine, groups, self.runtime.workers, work):
+        for share in _worked_off(refine, groups, self.runtime.workers if network.architecture.axes == 2 else 1, work):
             tick(share)
-        return result
+        return result[0]
 
-    def _floats_together(self) -> int:
-        return self.runtime.map_floats if self.runtime.device != "cpu" else min(self.runtime.map_floats, _ENOUGH_FLOATS)
+    def _groups(self, network: TiledNetwork, images: np.ndarray) -> list[slice]:
+        """Images that go through the network together; groups of one size, if possible: each size is compiled anew."""
+        enough = self.runtime.slice_bytes if self.runtime.device != "cpu" else min(self.runtime.slice_bytes, _ENOUGH_BYTES)
+        most = max(1, int(enough / (images[0].size * voxel_bytes(network.architecture.survey))))
+        together = next((size for size in range(most, most // 2, -1) if len(images) % size == 0), most)
+        return [slice(start, start + together) for start in range(0, len(images), together)]
 
     def _give_up_memory(self, error: _OutOfMemory) -> None:
         """First smaller calls, then the CPU."""
@@ -188,7 +160,7 @@ class Engine:
             try:
                 if failed.name.startswith("PyTorch"):
                     raise ImportError("it failed itself")
-                from .runtimes.pytorch import PyTorchRuntime
+                from .pytorch import PyTorchRuntime
 
                 self._use(PyTorchRuntime("cpu"))
             except Exception:  # missing, or half-installed

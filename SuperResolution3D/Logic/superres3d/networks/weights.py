@@ -11,16 +11,18 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import ModelError
-from .networks.architecture import Architecture, architecture_from_card
-from .networks.families import VolumeArchitecture
+from ..errors import ModelError
+from .families import Architecture
+
+if TYPE_CHECKING:
+    from .module import BlueprintNet
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
-_HERE = Path(__file__).resolve().parent
+_HERE = Path(__file__).resolve().parents[1]  # the package
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Model:
 
     @property
     def network(self) -> dict[str, Any]:
-        """As :func:`superres3d.networks.architecture.architecture_from_card`, or a volumetric network's, takes it."""
+        """As :meth:`superres3d.networks.families.Architecture.from_card` takes it."""
         return dict(self.card["network"])
 
     @property
@@ -104,60 +106,17 @@ def verified_weights(model: Model) -> bytes:
     return content
 
 
-def architecture_of(model: Model) -> Architecture:
-    """The network that the card describes (ModelError if it describes none)."""
-    try:
-        return architecture_from_card(model.network)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"The card of the model {model.name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
-
-
-def volume_architecture_of(model: Model, factors: tuple[int, int, int] = (1, 1, 1)) -> VolumeArchitecture:
-    """The volumetric network that the card describes (ModelError if it describes none).
+def architecture_of(model: Model, factors: tuple[int, ...] | None = None) -> Architecture:
+    """The network that the card describes (ModelError if it describes none).
 
     Args:
         model: found.
-        factors: along (slices, rows, columns), of a network that refines.
+        factors: along (slices, rows, columns), the task of a network that has several.
     """
     try:
-        return VolumeArchitecture.from_card(model.network, factors)
-    except (KeyError, TypeError) as error:
+        return Architecture.from_card(model.network, factors)
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The card of the model {model.name} cannot be used ({type(error).__name__}: {error}); install the model again.") from None
-
-
-def load_tensors(model: Model) -> dict[str, np.ndarray]:
-    """The trained tensors by name, float32; without torch.
-
-    Raises:
-        ModelError: see :func:`verified_weights`, or not a safetensors file.
-    """
-    from safetensors.numpy import load
-
-    content = verified_weights(model)
-    try:
-        return load(content)
-    except Exception as error:  # safetensors' own kind has no stable name
-        raise ModelError(f"The weights of the model {model.name} cannot be read ({error}); install the model again.") from None
-
-
-def load_network(model: Model):
-    """The trained network as a PyTorch module, float32, in evaluation mode, on the CPU.
-
-    Raises:
-        ModelError: see :func:`verified_weights`, or tensors that do not fit the network.
-    """
-    from safetensors.torch import load
-
-    from .networks.slices import build_network
-
-    content = verified_weights(model)
-    try:
-        net = build_network(model.network)
-        net.load_state_dict(load(content))
-    except Exception as error:  # safetensors and torch each raise their own kinds
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"The weights of the model {model.name} do not fit its network ({reason}); install the model again.") from None
-    return net.eval()
 
 
 def tasks_of(model: Model) -> tuple[tuple[int, int, int], ...]:
@@ -173,15 +132,27 @@ def tasks_of(model: Model) -> tuple[tuple[int, int, int], ...]:
     return tasks
 
 
-def load_volume_tensors(model: Model, architecture: VolumeArchitecture) -> dict[str, np.ndarray]:
-    """The trained tensors that an architecture has: of a network with several tasks, those of one.
+def check_kind(model: Model, axes: int) -> None:
+    """ModelError if the card describes a network for slices where one for volumes (3 axes) is wanted, or the other way round."""
+    if ("family" if axes == 2 else "form") in model.network:
+        raise ModelError(f"The card of the model {model.name} cannot be used (no network for {'slices' if axes == 2 else 'volumes'}); install the model again.")
+
+
+def load_tensors(model: Model, architecture: Architecture) -> dict[str, np.ndarray]:
+    """The trained tensors of an architecture by name, float32, without torch; of a network with several tasks, those of one.
 
     Raises:
-        ModelError: see :func:`verified_weights`, or tensors that do not fit the network.
+        ModelError: see :func:`verified_weights`, or not a safetensors file, or tensors that do not fit the network.
     """
-    tensors = load_tensors(model)
-    wanted = architecture.tensor_shapes()
-    if architecture.refines:
+    from safetensors.numpy import load
+
+    content = verified_weights(model)
+    try:
+        tensors = load(content)
+    except Exception as error:  # safetensors' own kind has no stable name
+        raise ModelError(f"The weights of the model {model.name} cannot be read ({error}); install the model again.") from None
+    wanted = architecture.survey.shapes
+    if architecture.family.tasks:
         tensors = {name: tensor for name, tensor in tensors.items() if name in wanted}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     if found != wanted:
@@ -190,38 +161,33 @@ def load_volume_tensors(model: Model, architecture: VolumeArchitecture) -> dict[
     return tensors
 
 
-def load_volume_network(model: Model, factors: tuple[int, int, int] = (1, 1, 1)):
-    """The trained volumetric network as a PyTorch module, float32, in evaluation mode, on the CPU.
+def load_network(model: Model, factors: tuple[int, ...] | None = None) -> BlueprintNet:
+    """The trained network as a PyTorch module, float32, in evaluation mode, on the CPU.
 
     Args:
         model: found.
-        factors: as :func:`volume_architecture_of` takes them.
+        factors: as :func:`architecture_of` takes them.
 
     Raises:
-        ModelError: as :func:`load_network`.
+        ModelError: as :func:`load_tensors`.
     """
     import torch
 
-    from .networks.volumetric import BlueprintNet
+    from .module import BlueprintNet
 
-    architecture = volume_architecture_of(model, factors)
-    tensors = load_volume_tensors(model, architecture)
+    architecture = architecture_of(model, factors)
     net = BlueprintNet(architecture)
-    try:
-        net.load_tensors({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-    except RuntimeError as error:
-        raise ModelError(f"The weights of the model {model.name} do not fit its network ({str(error).splitlines()[0]}); install the model again.") from None
+    net.load_tensors({name: torch.from_numpy(tensor) for name, tensor in load_tensors(model, architecture).items()})
     return net.eval()
 
 
-def save_model(net, name: str, folder: Path, card: dict[str, Any]) -> Model:
+def save_model(net: BlueprintNet, name: str, folder: Path, card: dict[str, Any]) -> Model:
     """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size."""
     from safetensors.torch import save
 
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
-    tensors = net.stored_tensors() if hasattr(net, "stored_tensors") else net.state_dict()
-    content = save({key: tensor.contiguous() for key, tensor in tensors.items()})
+    content = save({key: tensor.contiguous() for key, tensor in net.stored_tensors().items()})
     (target / WEIGHTS).write_bytes(content)
     card = {
         "name": name,

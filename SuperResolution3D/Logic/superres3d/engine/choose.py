@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ..errors import DeviceError
-from . import Runtime
+from .runtime import Runtime
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 NO_ENGINE = "install OpenVINO (pip install openvino) or PyTorch, or use an interpolation."

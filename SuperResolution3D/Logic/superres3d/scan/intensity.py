@@ -28,9 +28,10 @@ class IntensityScale:
         """Values of a scan to network units, float32, same shape."""
         return (values.astype(np.float32, copy=False) - np.float32(self.offset)) / np.float32(self.span)
 
-    def restore(self, values: np.ndarray) -> np.ndarray:
-        """Network units back to the scan's, float32, same shape."""
-        return values * np.float32(self.span) + np.float32(self.offset)
+    def restore(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Network units back to the scan's, float32, same shape; into ``out`` if one is given."""
+        scaled = np.multiply(values, np.float32(self.span), out=out)
+        return np.add(scaled, np.float32(self.offset), out=scaled)
 
     def split(self, normalised: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """(what the network takes, what lies outside its range or None if nothing does)."""

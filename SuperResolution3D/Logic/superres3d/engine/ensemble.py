@@ -18,12 +18,12 @@ IDENTITY: Turn = (0, False)
 FLIPS: tuple[Turn, ...] = (IDENTITY, (0, True), (2, False), (2, True))
 ALL_TURNS: tuple[Turn, ...] = tuple((quarter, flip) for quarter in range(4) for flip in (False, True))
 
-PLANE_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": FLIPS, "8": ALL_TURNS}
-#: per slicing; the result is the mean of both slicings
-DEPTH_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": (IDENTITY, (2, False)), "8": FLIPS}
-
-#: of a volumetric network, which sees whole slices: turned in their plane
-VOLUME_MEMBERS: dict[str, tuple[Turn, ...]] = {"none": (IDENTITY,), "4": (IDENTITY, (2, False)), "8": FLIPS}
+#: stage -> self-ensemble -> turned copies; the depth network takes the mean of two slicings, and a volumetric network's copies are turned in their slices
+MEMBERS: dict[str, dict[str, tuple[Turn, ...]]] = {
+    "plane": {"none": (IDENTITY,), "4": FLIPS, "8": ALL_TURNS},
+    "depth": {"none": (IDENTITY,), "4": (IDENTITY, (2, False)), "8": FLIPS},
+    "volume": {"none": (IDENTITY,), "4": (IDENTITY, (2, False)), "8": FLIPS},
+}
 
 
 def apply_turn(images: np.ndarray, turn: Turn) -> np.ndarray:

@@ -12,16 +12,17 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..ensemble import Turn, exact_median
-from ..networks.architecture import Architecture, EDSRArchitecture
-from ..networks.georgescu import sub_pixel
-from ..weights import Model, load_network
+from ..networks.families import Architecture
+from ..networks.module import BlueprintNet, sub_pixel
+from ..networks.weights import Model, load_network
+from .ensemble import Turn, exact_median
 
 _FILTERS = 32  # what `pixels` is counted for
 _INPUTS, _OUTPUTS = 16, 8  # channels of half precision come in multiples of these
@@ -101,7 +102,7 @@ class FusedAddConvolution(FusedConvolution):
 class TritonConvolution(FusedAddConvolution):
     """Layers whole in Triton: the convolution, bias, ReLU or skip; loads run ahead of the products."""
 
-    tile: dict[str, int] = {"rows": 1, "columns": 128, "warps": 4, "stages": 4}
+    tile: ClassVar[dict[str, int]] = {"rows": 1, "columns": 128, "warps": 4, "stages": 4}
 
     def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         made = self._convolved(features, weight, bias, relu=True)
@@ -124,7 +125,7 @@ class TritonConvolution(FusedAddConvolution):
 class CachedTritonConvolution(TritonConvolution):
     """The same over patches of an image, through the cache that lies beside the arithmetic."""
 
-    tile = {"rows": 8, "columns": 32, "warps": 8, "stages": 1}
+    tile: ClassVar[dict[str, int]] = {"rows": 8, "columns": 32, "warps": 8, "stages": 1}
 
 
 CONVOLUTIONS: dict[str, type[PlainConvolution]] = {
@@ -161,7 +162,7 @@ class TurnedNetwork:
 
     def together(self, height: int, width: int, pixels: int) -> int:
         """How many slices make a chunk of so many ``pixels``."""
-        return max(1, pixels * _FILTERS // (height * width * self.architecture.widest))
+        return max(1, int(pixels * _FILTERS / (height * width * self.architecture.survey.live_floats / 2)))
 
     def __call__(self, images: Tensor) -> Tensor:
         """The refined slices; of a residual network, what is to be added to the cubic interpolation.
@@ -193,7 +194,7 @@ class TurnedNetwork:
         prepared = self._prepared(images)
         members = [self._member(prepared, layers, self.convolution or PlainConvolution()) for layers in self._members]
         median = _median_in_float(members)
-        return sub_pixel(median, self.architecture.factors)[:, 0] if isinstance(self.architecture, EDSRArchitecture) else median[:, 0]
+        return sub_pixel(median, self.architecture.factors)[:, 0] if self._is_edsr else median[:, 0]
 
     def _prepared(self, images: Tensor) -> Tensor:
         """(N, channels, H, W): in single precision the slices; in half their nearest float16, the rest, and zeros."""
@@ -206,37 +207,42 @@ class TurnedNetwork:
         return prepared
 
     @property
+    def _is_edsr(self) -> bool:
+        return self.architecture.name == "edsr"
+
+    @property
     def _format(self) -> torch.memory_format:
         return torch.channels_last if self.style.channels_last else torch.contiguous_format
 
     def _member(self, prepared: Tensor, layers: dict[str, tuple[Tensor, Tensor]], by: PlainConvolution) -> Tensor:
-        if isinstance(self.architecture, EDSRArchitecture):
+        if self._is_edsr:
             features = by.linear(prepared, *layers["head"])
-            for block in range(self.architecture.blocks):
+            for block in range(self.architecture.settings["blocks"]):
                 inner = by.relu(features, *layers[f"blocks.{block}.0"])
                 features = by.add(features, inner, *layers[f"blocks.{block}.1"])
-            return by.linear(features, *layers["tail"])[:, : self.architecture.phases]
+            return by.linear(features, *layers["tail"])[:, : prod(self.architecture.factors)]
         phases = self._trunk(prepared, layers, "low", 5, by)
         intermediate = sub_pixel(torch.relu_(functional.conv2d(phases.float(), *layers["low.5"], padding=1)), self.architecture.factors)
-        if not self.architecture.has_intermediate:
+        if not self.architecture.survey.intermediates:
             return intermediate
         features = self._trunk(self._prepared(intermediate[:, 0]), layers, "high", 3, by)
         return torch.relu_(functional.conv2d(features.float(), *layers["high.3"], padding=1))
 
     def _trunk(self, image: Tensor, layers: dict[str, tuple[Tensor, Tensor]], block: str, count: int, by: PlainConvolution) -> Tensor:
-        """As :class:`superres3d.networks.georgescu.IntermediateLossNet` adds its first layer to the third and fifth."""
+        """As :func:`superres3d.networks.georgescu.georgescu` adds its first layer to the third and fifth."""
+        settings = self.architecture.settings
         first = features = by.relu(image, *layers[f"{block}.0"])
         for number in range(1, count):
             features = by.relu(features, *layers[f"{block}.{number}"])
-            if (number == 2 and self.architecture.short_skips) or (number == 4 and self.architecture.long_skip):
+            if (number == 2 and settings["short_skips"]) or (number == 4 and settings["long_skip"]):
                 features = features.add_(first)
         return features
 
-    def _layers(self, net: torch.nn.Module, turn: Turn) -> dict[str, tuple[Tensor, Tensor]]:
+    def _layers(self, net: BlueprintNet, turn: Turn) -> dict[str, tuple[Tensor, Tensor]]:
         """Name -> weight and bias of a member.  Layers that give an image of the paper's network stay in float32."""
         layers = {}
-        for name in {key.rpartition(".")[0] for key in net.state_dict()}:
-            layer = net.get_submodule(name)
+        for name in self.architecture.survey.layers:
+            layer = net.layer(name)
             weight, bias = _turned_back(layer.weight.detach(), turn), layer.bias.detach()
             if name in ("tail", "low.5"):
                 weight, bias = _turned_phases(weight, bias, self.architecture.factors, turn)
@@ -327,7 +333,7 @@ class _Member:
 
 
 def _turned_back(images: Tensor, turn: Turn, axes: tuple[int, int] = (-2, -1)) -> Tensor:
-    """The inverse of :func:`superres3d.ensemble.apply_turn` on two axes."""
+    """The inverse of :func:`superres3d.engine.ensemble.apply_turn` on two axes."""
     quarter, flip = turn
     return torch.rot90(images.flip(axes[1]) if flip else images, -quarter, axes)
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .degradation import antialiased_bicubic
-from .interpolation import resize
-from .tiling import Region
+from .degradation import antialiased_bicubic, interval_means
+from .interpolation import resize, spline_matrix
+
+Region = tuple[tuple[int, int], ...]  # (start, stop) along (k, j, i)
 
 MOST = 10
 #: voxels of the scan, either side, that one back-projection looks at: two of the antialiased kernel, two of the interpolation
@@ -41,3 +42,20 @@ def grown(region: Region, shape: Sequence[int], factors: Sequence[int], count: i
         (max(0, a - REACH * count), min(n, b + REACH * count)) if factor > 1 else (a, b)
         for (a, b), n, factor in zip(region, shape, factors)
     )  # fmt: skip
+
+
+def with_means_of(thick: np.ndarray, thin: np.ndarray) -> np.ndarray:
+    """Thin slices brought towards averaging to the thick ones whose place they take: one step of back-projection, a spline between the slices.
+
+    A network's correction need not have the mean zero; with this the mean of the scan stays.  Voxel by voxel the averages
+    agree only approximately: one step does not solve for them.
+
+    Args:
+        thick: (slice, row, column) float32.
+        thin: (more slices, row, column) float32; changed in place.
+    """
+    back = spline_matrix(len(thick), len(thin)).astype(np.float32)
+    means = interval_means(len(thin), len(thick))
+    for row in range(thin.shape[1]):  # a row at a time: the correction of all would be another volume
+        thin[:, row] += back @ (thick[:, row] - means @ thin[:, row])
+    return thin

@@ -1,0 +1,1 @@
+"""How networks meet voxels: blocks and tiles, turned copies, stages, libraries and devices, memory, progress."""

@@ -1,0 +1,122 @@
+"""The one way from a scan to its result: a chain of stages over blocks, then one resampling to the wanted grid.
+
+Networks work in units of their own: before and after them intensities are scaled, and what lies outside
+their range is split off, interpolated and added back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+
+import numpy as np
+
+from ..resampling.consistency import back_projected, grown, with_means_of
+from ..resampling.interpolation import resize
+from ..scan.intensity import IntensityScale
+from .tiling import Region, Stage, StageRegion, blocks, choose_block, cut, scaled, stage_regions, within
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What is done to a scan (k, j, i), slices first.
+
+    Attributes:
+        stages: in order of application.
+        intensities: of the scan, for stages in network units; None for stages that take it as it is.
+        resampling: the last step, in the scan's own intensities; None where the stages give the wanted grid.
+        back_projections: after the stages; see :mod:`superres3d.resampling.consistency`.
+        keeps_means: after the stages; see :func:`superres3d.resampling.consistency.with_means_of`.
+    """
+
+    stages: Sequence[Stage]
+    intensities: IntensityScale | None = None
+    resampling: Stage | None = None
+    back_projections: int = 0
+    keeps_means: bool = False
+
+    @property
+    def all_stages(self) -> list[Stage]:
+        """The resampling included."""
+        return [*self.stages, *([self.resampling] if self.resampling else [])]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of the result, in voxels of the scan.
+
+    Attributes:
+        inner: the region that it is for.
+        wanted: the region that is computed: as far around ``inner`` as back-projections look.
+        regions: what each stage reads and gives.
+    """
+
+    inner: Region
+    wanted: Region
+    regions: list[StageRegion]
+
+
+def blocks_of(chain: Chain, shape: Sequence[int], budget: int) -> list[Block]:
+    """The blocks of a scan of this shape (k, j, i), each with a working set of about ``budget`` bytes."""
+    stages = chain.all_stages
+    factors = _factors(stages)
+    regions = list(blocks(shape, choose_block(stages, shape, budget)))
+    wanted = [grown(inner, shape, factors, chain.back_projections) for inner in regions]
+    return [Block(inner, around, stage_regions(stages, shape, around)) for inner, around in zip(regions, wanted)]
+
+
+def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndarray, tick: Callable[[int, float], None]) -> None:
+    """Compute one block of the result.
+
+    Args:
+        chain: what is done.
+        source: the whole scan (k, j, i) in its own dtype; only the block's surroundings are read.
+        block: from :func:`blocks_of`.
+        target: the whole result in the same dtype; only the block's ``inner`` is written.
+        tick: called with (stage number, finished share).
+    """
+    given = cut(source, block.regions[0].needed)
+    values = _through_stages(chain, given, block, tick)
+    if chain.resampling:
+        last = block.regions[-1]
+        values = chain.resampling(values, within(last.kept, last.needed), partial(tick, len(chain.stages)))
+    factors = _factors(chain.all_stages)
+    values = cut(values, scaled(within(block.inner, block.wanted), factors))
+    for written, plane in zip(cut(target, scaled(block.inner, factors)), values):  # one at a time: a rounded copy of all would be another block
+        written[...] = as_dtype(plane, target.dtype)
+
+
+def _through_stages(chain: Chain, given: np.ndarray, block: Block, tick: Callable[[int, float], None]) -> np.ndarray:
+    """The refined block in the scan's intensities, float32: what the resampling reads, or the wanted region."""
+    factors, needed = _factors(chain.stages), block.regions[0].needed
+    covered = block.wanted
+    if chain.resampling:
+        covered = tuple((a // f, b // f) for (a, b), f in zip(block.regions[-1].needed, factors))
+    keep = within(covered, needed)
+    inside, outside = chain.intensities.split(chain.intensities.normalise(given)) if chain.intensities else (given, None)
+    refined = np.ascontiguousarray(inside)
+    for number, (stage, region) in enumerate(zip(chain.stages, block.regions)):
+        refined = stage(refined, within(region.kept, region.needed), partial(tick, number))
+    if chain.keeps_means:
+        refined = with_means_of(inside, refined)
+    refined = back_projected(refined, cut(inside, keep), factors, chain.back_projections)
+    if outside is not None:
+        refined += cut(resize(outside, factors, "linear"), scaled(keep, factors))
+    return chain.intensities.restore(refined, out=refined) if chain.intensities else refined
+
+
+def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Rounded and clipped where the scan has integers; float values as they are."""
+    if dtype.kind == "f":
+        return values
+    limits = np.iinfo(dtype)
+    if dtype.itemsize == 4:  # float32 cannot hold the limits of 32-bit integers
+        values = values.astype(np.float64)
+    return np.clip(np.rint(values), limits.min, limits.max)
+
+
+def _factors(stages: Sequence[Stage]) -> tuple[int | float, ...]:
+    """Of a chain, along (k, j, i)."""
+    return tuple(prod(stage.factors[axis] for stage in stages) for axis in (0, 1, 2))

@@ -1,0 +1,56 @@
+"""How far a run is: overall progress, seconds a stage, and a stop when asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from ..errors import Cancelled
+from .tiling import Stage, StageRegion, extent
+
+Progress = Callable[[str, float], None]  # (stage, finished share of the whole)
+
+
+class Watch:
+    """Turns the stages' ticks into overall progress.
+
+    Attributes:
+        seconds: by the name of a stage.
+    """
+
+    def __init__(self, progress: Progress | None, cancelled: Callable[[], bool] | None):
+        self._progress = progress
+        self._cancelled = cancelled
+        self.seconds: dict[str, float] = {}
+        self._before = 0.0
+        self._told = 0.0
+        self._span = 1.0
+        self._starts: list[float] = [0.0, 1.0]
+        self._names: list[str] = []
+        self._last = time.perf_counter()
+
+    def begin_block(self, number: int, count: int, stages: Sequence[Stage], regions: Sequence[StageRegion]) -> None:
+        """Blocks are of even size, so each has the same share of the whole."""
+        self._before, self._span = number / count, 1 / count
+        costs = [stage.cost(extent(region.needed)) for stage, region in zip(stages, regions)]
+        self._starts = [sum(costs[:n]) / sum(costs) for n in range(len(costs) + 1)]
+        self._names = [stage.name for stage in stages]
+        if number == 0:
+            self._last = time.perf_counter()
+            self._say(self._names[0], 0.0)
+
+    def tick(self, stage: int, share: float) -> None:
+        """A stage of the present block has done this share of its work."""
+        now = time.perf_counter()
+        name = self._names[stage]
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+        done = self._starts[stage] + share * (self._starts[stage + 1] - self._starts[stage])
+        self._say(name, self._before + self._span * done)
+
+    def _say(self, name: str, share: float) -> None:
+        if self._cancelled and self._cancelled():
+            raise Cancelled()
+        self._told = max(self._told, min(1.0, share))  # a stage that begins anew on another engine goes back
+        if self._progress:
+            self._progress(name, self._told)

@@ -1,0 +1,96 @@
+"""What a chain is made of: trained networks and interpolations.
+
+Georgescu 2020 (figure 1) has a plane CNN on slices and a depth CNN across them; the volumetric methods have one network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..networks.weights import Model, architecture_of
+from ..resampling.degradation import reduced
+from ..resampling.interpolation import KERNELS, resize
+from .engine import Engine
+from .ensemble import MEMBERS
+from .tiling import WHOLE, Region, Tick, cut, scaled
+
+#: how a block (k, j, i) meets a network: the axis along which its slices follow each other, then the axes of a slice; a volume has three
+_SLICINGS = {"plane": ((0, 1, 2),), "depth": ((1, 0, 2), (2, 0, 1)), "volume": ((0, 1, 2),)}
+
+
+class NetworkStage:
+    """A network on a block, in each of its slicings; the result is their mean.
+
+    Args:
+        engine: runs it.
+        model: found.
+        name: "plane", "depth" or "volume".
+        ensemble: a key of :data:`superres3d.engine.ensemble.MEMBERS`.
+        factors: along (slices, rows, columns), the task of a model that has several.
+        working_bytes: that the feature maps of a volume may take.
+        whole: it takes its input in one piece, and cuts it by itself.
+    """
+
+    def __init__(
+        self, engine: Engine, model: Model, name: str, ensemble: str, *,
+        factors: tuple[int, int, int] | None = None, working_bytes: int = 0, whole: bool = False,
+    ):  # fmt: skip
+        self.name = name
+        self._engine, self._model = engine, model
+        self._turns = MEMBERS[name][ensemble]
+        self._choices = {"factors": factors, "working_bytes": working_bytes}
+        architecture = architecture_of(model, factors)
+        self._accumulates = architecture.multiply_accumulates * len(self._turns) * len(_SLICINGS[name])
+        factors, halo = [1, 1, 1], [0, 0, 0]  # along an axis of the block, the most of any slicing
+        for order in _SLICINGS[name]:
+            for axis, factor, reach in zip(order[3 - architecture.axes :], architecture.factors, architecture.halo):
+                # The turned members look as far along the columns as along the rows.
+                factors[axis], halo[axis] = max(factors[axis], factor), max(halo[axis], reach)
+        self.factors, self.halo = tuple(factors), (WHOLE,) * 3 if whole else tuple(halo)
+
+    def cost(self, shape: Sequence[int]) -> float:
+        return float(np.prod(shape)) * self._accumulates
+
+    def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
+        slicings = _SLICINGS[self.name]
+        made = None
+        for number, order in enumerate(slicings):
+            one = self._slicing(array, order, keep, lambda share, number=number: tick((number + share) / len(slicings)))
+            made = one if made is None else made + one
+        return made if len(slicings) == 1 else made * np.float32(1 / len(slicings))
+
+    def _slicing(self, array: np.ndarray, order: tuple[int, ...], keep: Region, tick: Tick) -> np.ndarray:
+        """The refined ``keep``; each slicing needs a halo only within its own slices."""
+        if self.name == "volume":
+            return self._engine.run(self._model, np.ascontiguousarray(array)[None], self._turns, tick, keep=keep, **self._choices)[0]
+        (first, last), *within = (keep[axis] for axis in order)
+        images = np.ascontiguousarray(array.transpose(order)[first:last])
+        return self._engine.run(self._model, images, self._turns, tick, keep=tuple(within)).transpose(np.argsort(order))
+
+
+class Resampling:
+    """An interpolation; an axis that becomes coarser is averaged (antialiased bicubic).
+
+    Args:
+        kernel: a key of :data:`superres3d.resampling.interpolation.KERNELS`, or "spline".
+        factors: along (k, j, i).
+    """
+
+    name = "interpolation"
+
+    def __init__(self, kernel: str, factors: tuple[int | float, int | float, int | float]):
+        self._kernel = kernel
+        self.factors = factors
+        self.halo = tuple(0 if factor == 1 else KERNELS[kernel][1] if factor == int(factor) and kernel in KERNELS else WHOLE for factor in factors)
+
+    def cost(self, shape: Sequence[int]) -> float:
+        return float(np.prod(shape))
+
+    def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
+        # float32 cannot hold all 32-bit integers.
+        array = array.astype(np.float64) if array.dtype.itemsize == 4 and array.dtype.kind in "iu" else array
+        refined = resize(reduced(array, self.factors), tuple(max(1, factor) for factor in self.factors), self._kernel)
+        tick(1.0)
+        return np.ascontiguousarray(cut(refined, scaled(keep, self.factors)))

@@ -1,0 +1,1 @@
+"""Mathematics on arrays: interpolation, loss of resolution, consistency with the scan."""

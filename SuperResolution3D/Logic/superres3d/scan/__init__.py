@@ -1,0 +1,1 @@
+"""The scan: voxels with their place in the patient, its files, its intensities."""

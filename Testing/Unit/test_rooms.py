@@ -1,0 +1,99 @@
+"""The rooms of the package and the arrows between them: a map for a reader, held by a test."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import superres3d
+
+PACKAGE = Path(superres3d.__file__).parent
+DEVELOPMENT = Path(__file__).resolve().parents[2] / "docs" / "development.md"
+
+#: room (a folder, or a file beside them) -> what it may import; from what knows nothing to what knows all
+MAY_USE: dict[str, str] = {
+    "errors": "",  # what a user is told
+    "files": "errors",  # text files and output folders
+    "reporter": "errors",  # progress on a terminal
+    "resampling": "errors",  # interpolation, loss of resolution, consistency: mathematics on arrays
+    "scan": "errors files resampling",  # the volume and its place in the patient, its files, its intensities
+    "networks": "errors resampling",  # every network as one blueprint; weights and cards
+    "engine": "errors resampling scan networks",  # how networks meet voxels
+    "methods": "errors resampling networks",  # the catalogue
+    "speed": "errors files networks engine methods",  # what this machine does
+    "plan": "errors resampling scan networks engine methods speed",  # what a run will be
+    "catalogue": "methods plan",  # the catalogue in words
+    "upscaling": "errors resampling scan networks engine methods speed plan",  # the run
+    "demo": "errors files reporter resampling scan upscaling",  # a brain that comes with a package
+    "training": "errors files reporter resampling scan networks engine methods",  # not needed to upscale
+    "evaluation": "errors files reporter resampling scan networks engine methods plan upscaling",  # not needed to upscale
+    "cli": "errors files reporter scan networks engine methods speed plan catalogue upscaling demo training evaluation",  # a door
+}
+
+
+def imports_of(path: Path) -> set[Path]:
+    """The files of the package that a file imports, wherever it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            found |= {file for name in node.names for file in (base / f"{name.name}.py", base.with_suffix(".py"), base / "__init__.py") if file.is_file()}
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
+            assert not any(name.split(".")[0] == "superres3d" for name in names), f"{path}: relative imports within the package"
+    return found - {path, PACKAGE / "__init__.py"}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = {path: imports_of(path) for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"}
+
+
+def test_every_room_is_on_the_map():
+    assert {room_of(path) for path in FILES} == set(MAY_USE)
+
+
+@pytest.mark.parametrize("room", MAY_USE)
+def test_arrows_between_rooms(room):
+    used = {room_of(other): path.name for path, others in FILES.items() if room_of(path) == room for other in others}
+    assert set(used) - {room} <= set(MAY_USE[room].split()), used
+
+
+def test_arrows_point_one_way():
+    rooms = list(MAY_USE)
+    assert all(rooms.index(used) < rooms.index(room) for room, others in MAY_USE.items() for used in others.split())
+
+
+def test_no_two_files_import_each_other():
+    """Nor in a circle: files can be put in an order in which each imports only earlier ones."""
+    left = dict(FILES)
+    while left:
+        free = {path for path, others in left.items() if not others & set(left)}
+        assert free, f"a circle among {[str(path.relative_to(PACKAGE)) for path in left]}"
+        left = {path: others for path, others in left.items() if path not in free}
+
+
+def test_a_circle_would_be_seen(monkeypatch):
+    one, other = PACKAGE / "speed.py", PACKAGE / "plan.py"
+    monkeypatch.setitem(FILES, one, FILES[one] | {other})
+    with pytest.raises(AssertionError, match=r"a circle among .*plan\.py"):
+        test_no_two_files_import_each_other()
+
+
+def picture() -> str:
+    """The rooms as a Mermaid graph: an arrow to each room that is used and not reached by way of another."""
+    reach: dict[str, set[str]] = {}
+    lines = ["```mermaid", "graph LR"]
+    for room, others in MAY_USE.items():
+        used = set(others.split())
+        direct = {other for other in used if not any(other in reach[third] for third in used)}
+        reach[room] = used | {far for other in used for far in reach[other]}
+        lines += [f"    {room} --> {other}" for other in others.split() if other in direct]
+    return "\n".join([*lines, "```"])
+
+
+def test_the_picture_in_the_docs_is_made_from_the_map():
+    assert picture() in DEVELOPMENT.read_text(encoding="utf-8"), f"put this into docs/development.md:\n{picture()}"
