@@ -12,7 +12,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, ClassVar
 
 import torch
@@ -20,9 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..networks.families import Architecture
-from ..networks.module import BlueprintNet, sub_pixel
+from ..networks.module import BlueprintNet, sub_pixel, used_weight
 from ..networks.weights import Model, load_network
 from .ensemble import Turn, exact_median
+from .fused_drawing import FusedDrawing, Map, Roles
 
 _FILTERS = 32  # what `pixels` is counted for
 _INPUTS, _OUTPUTS = 16, 8  # channels of half precision come in multiples of these
@@ -155,6 +155,7 @@ class TurnedNetwork:
         self.convolution: PlainConvolution | None = None if style.convolution == "auto" else CONVOLUTIONS[style.convolution]()
         self.raced: dict[str, float | str] = {}
         self._device = torch.device(device)
+        self._roles = Roles.of(self.architecture.blueprint, self.architecture.residual)
         self._members = [self._layers(net, turn) for turn in turns]
         self._graphs: dict[tuple[int, ...], tuple[Any, Tensor, Tensor]] = {}
         self._pool: Any = None
@@ -191,10 +192,10 @@ class TurnedNetwork:
             yield
 
     def _median(self, images: Tensor) -> Tensor:
-        prepared = self._prepared(images)
-        members = [self._member(prepared, layers, self.convolution or PlainConvolution()) for layers in self._members]
+        given = Map(0, images[:, None])
+        members = [self._member(given, layers, self.convolution or PlainConvolution()) for layers in self._members]
         median = _median_in_float(members)
-        return sub_pixel(median, self.architecture.factors)[:, 0] if self._is_edsr else median[:, 0]
+        return sub_pixel(median, self._roles.finer)[:, 0] if self._roles.finer else median[:, 0]
 
     def _prepared(self, images: Tensor) -> Tensor:
         """(N, channels, H, W): in single precision the slices; in half their nearest float16, the rest, and zeros."""
@@ -207,49 +208,27 @@ class TurnedNetwork:
         return prepared
 
     @property
-    def _is_edsr(self) -> bool:
-        return self.architecture.name == "edsr"
-
-    @property
     def _format(self) -> torch.memory_format:
         return torch.channels_last if self.style.channels_last else torch.contiguous_format
 
-    def _member(self, prepared: Tensor, layers: dict[str, tuple[Tensor, Tensor]], by: PlainConvolution) -> Tensor:
-        if self._is_edsr:
-            features = by.linear(prepared, *layers["head"])
-            for block in range(self.architecture.settings["blocks"]):
-                inner = by.relu(features, *layers[f"blocks.{block}.0"])
-                features = by.add(features, inner, *layers[f"blocks.{block}.1"])
-            return by.linear(features, *layers["tail"])[:, : prod(self.architecture.factors)]
-        phases = self._trunk(prepared, layers, "low", 5, by)
-        intermediate = sub_pixel(torch.relu_(functional.conv2d(phases.float(), *layers["low.5"], padding=1)), self.architecture.factors)
-        if not self.architecture.survey.intermediates:
-            return intermediate
-        features = self._trunk(self._prepared(intermediate[:, 0]), layers, "high", 3, by)
-        return torch.relu_(functional.conv2d(features.float(), *layers["high.3"], padding=1))
-
-    def _trunk(self, image: Tensor, layers: dict[str, tuple[Tensor, Tensor]], block: str, count: int, by: PlainConvolution) -> Tensor:
-        """As :func:`superres3d.networks.georgescu.georgescu` adds its first layer to the third and fifth."""
-        settings = self.architecture.settings
-        first = features = by.relu(image, *layers[f"{block}.0"])
-        for number in range(1, count):
-            features = by.relu(features, *layers[f"{block}.{number}"])
-            if (number == 2 and settings["short_skips"]) or (number == 4 and settings["long_skip"]):
-                features = features.add_(first)
-        return features
+    def _member(self, given: Map, layers: dict[str, tuple[Tensor, Tensor]], by: PlainConvolution) -> Tensor:
+        """(N, phases of a pixel, H, W)."""
+        drawing = FusedDrawing(layers, by, self._roles, self._prepared)
+        return drawing.phases(self.architecture.blueprint(drawing, given))
 
     def _layers(self, net: BlueprintNet, turn: Turn) -> dict[str, tuple[Tensor, Tensor]]:
-        """Name -> weight and bias of a member.  Layers that give an image of the paper's network stay in float32."""
+        """Name -> weight and bias of a member.  Layers that give a picture stay in float32."""
         layers = {}
         for name in self.architecture.survey.layers:
             layer = net.layer(name)
-            weight, bias = _turned_back(layer.weight.detach(), turn), layer.bias.detach()
-            if name in ("tail", "low.5"):
-                weight, bias = _turned_phases(weight, bias, self.architecture.factors, turn)
-            image_valued = name == "low.5" or name == "high.3"
+            weight = _turned_back(used_weight(layer).detach(), turn)
+            bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+            if name in self._roles.phases:
+                weight, bias = _turned_phases(weight, bias, self._roles.phases[name], turn)
+            picture = name in self._roles.pictures
             if self.style.half:
-                weight, bias = _filled(weight if image_valued else _rounded(weight), bias, outputs=not image_valued)
-            dtype = torch.float32 if image_valued else self.style.dtype
+                weight, bias = _filled(weight if picture else _rounded(weight), bias, outputs=not picture)
+            dtype = torch.float32 if picture else self.style.dtype
             layers[name] = (weight.to(self._device, dtype).contiguous(memory_format=self._format), bias.to(self._device, dtype))
         return layers
 
@@ -259,15 +238,15 @@ class TurnedNetwork:
         if kind_of_work in _WINNERS or self._device.type != "cuda" or images.numel() < _RACE_PIXELS:
             self.convolution = _WINNERS.get(kind_of_work, PlainConvolution)()
             return
-        best, prepared, layers = (float("inf"), PlainConvolution()), self._prepared(images), self._members[0]
-        expected = self._member(prepared, layers, best[1])
+        best, given, layers = (float("inf"), PlainConvolution()), Map(0, images[:, None]), self._members[0]
+        expected = self._member(given, layers, best[1])
         for name, kind in CONVOLUTIONS.items():
             by = kind()
             try:
-                difference = (self._member(prepared, layers, by).float() - expected.float()).abs().max()
+                difference = (self._member(given, layers, by).float() - expected.float()).abs().max()
                 if not bool(difference <= _AGREEMENT[self.style.dtype] * expected.abs().max()):
                     raise ArithmeticError(f"differs by {float(difference):.3g}")
-                self.raced[name] = seconds = self._seconds(lambda by=by: self._member(prepared, layers, by))
+                self.raced[name] = seconds = self._seconds(lambda by=by: self._member(given, layers, by))
             except torch.cuda.OutOfMemoryError:
                 raise
             except Exception as error:  # a library that is missing, or fails on this card
@@ -307,6 +286,15 @@ class TurnedNetwork:
             self.raced["graphs"] = f"{type(error).__name__}: {str(error)[:200]}"
             self._replays = False
             self._graphs.clear()
+
+
+def turns_by_kernels(architecture: Architecture) -> bool:
+    """Whether a turned copy of a slice needs nothing but turned kernels, so that :class:`TurnedNetwork` can compute the network."""
+    try:
+        Roles.of(architecture.blueprint, architecture.residual)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _median_in_float(members: Sequence[Tensor]) -> Tensor:
