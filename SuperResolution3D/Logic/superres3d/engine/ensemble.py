@@ -52,10 +52,10 @@ def exact_median(members: Sequence[Any], minimum: Callable = np.minimum, maximum
     if len(members) == 2:
         return (members[0] + members[1]) / 2
 
-    def exchange(a, b):
+    def exchange(a: Any, b: Any) -> tuple[Any, Any]:
         return minimum(a, b), maximum(a, b)
 
-    def sort_four(a, b, c, d):
+    def sort_four(a: Any, b: Any, c: Any, d: Any) -> tuple[Any, ...]:
         a, b = exchange(a, b)
         c, d = exchange(c, d)
         a, c = exchange(a, c)

@@ -69,7 +69,7 @@ class _Compute:
     def __init__(self, net: BlueprintNet, runtime: PyTorchRuntime):
         axes = net.architecture.axes
         self._layout = _CHANNELS_LAST[axes]
-        self._net = net.to(runtime.device, memory_format=self._layout)
+        self._net = net.to(runtime.device, memory_format=self._layout)  # type: ignore[call-overload]  # PyTorch declares no overload with it
         self._runtime = runtime
         self._threads = 1 if axes == 2 else runtime.workers  # with slices the other workers are at work as well
 

@@ -88,7 +88,7 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor, tile: Tile, relu: b
 
 
 @triton.jit
-def _add(skip, features, bias, count, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+def _add(skip: tl.tensor, features: tl.tensor, bias: tl.tensor, count: tl.tensor, CHANNELS: tl.constexpr, BLOCK: tl.constexpr) -> None:
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = place < count
     total = tl.load(skip + place, mask=mask).to(tl.float32) + tl.load(features + place, mask=mask).to(tl.float32)
@@ -98,10 +98,10 @@ def _add(skip, features, bias, count, CHANNELS: tl.constexpr, BLOCK: tl.constexp
 
 @triton.jit
 def _convolution(
-    features, weight, bias, result, height, width,
+    features: tl.tensor, weight: tl.tensor, bias: tl.tensor, result: tl.tensor, height: tl.tensor, width: tl.tensor,
     INPUTS: tl.constexpr, CHUNK: tl.constexpr, OUTPUTS: tl.constexpr, WIDE: tl.constexpr,
     RELU: tl.constexpr, SKIP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """A program computes ROWS x COLUMNS pixels of an image, a product for each tap and chunk of input channels."""
     across = tl.cdiv(width, COLUMNS)
     down = tl.cdiv(height, ROWS)

@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any, ClassVar
 
@@ -243,7 +244,7 @@ class TurnedNetwork:
         layers = {}
         for name in self.architecture.survey.layers:
             layer = net.layer(name)
-            weight, bias = _turned_back(layer.weight.detach(), turn), layer.bias.detach()
+            weight, bias = _turned_back(layer.get_parameter("weight").detach(), turn), layer.get_parameter("bias").detach()
             if name in ("tail", "low.5"):
                 weight, bias = _turned_phases(weight, bias, self.architecture.factors, turn)
             image_valued = name == "low.5" or name == "high.3"
@@ -267,7 +268,7 @@ class TurnedNetwork:
                 difference = (self._member(prepared, layers, by).float() - expected.float()).abs().max()
                 if not bool(difference <= _AGREEMENT[self.style.dtype] * expected.abs().max()):
                     raise ArithmeticError(f"differs by {float(difference):.3g}")
-                self.raced[name] = seconds = self._seconds(lambda by=by: self._member(prepared, layers, by))
+                self.raced[name] = seconds = self._seconds(partial(self._member, prepared, layers, by))
             except torch.cuda.OutOfMemoryError:
                 raise
             except Exception as error:  # a library that is missing, or fails on this card
@@ -338,7 +339,7 @@ def _turned_back(images: Tensor, turn: Turn, axes: tuple[int, int] = (-2, -1)) -
     return torch.rot90(images.flip(axes[1]) if flip else images, -quarter, axes)
 
 
-def _turned_phases(weight: Tensor, bias: Tensor, factors: tuple[int, int], turn: Turn) -> tuple[Tensor, Tensor]:
+def _turned_phases(weight: Tensor, bias: Tensor, factors: tuple[int, ...], turn: Turn) -> tuple[Tensor, Tensor]:
     """The finer pixels of a pixel, which are channels, change places like the kernels' taps."""
     placed = _turned_back(weight.reshape(*factors, *weight.shape[1:]), turn, (0, 1))
     return placed.reshape(weight.shape), _turned_back(bias.reshape(factors), turn).reshape(-1)

@@ -155,7 +155,7 @@ class _Map:
     @property
     def floats(self) -> Fraction:
         """Per voxel of the input."""
-        return self.channels / prod(self.step)
+        return self.channels / prod(self.step, start=Fraction(1))
 
 
 @dataclass
@@ -194,7 +194,7 @@ class Survey:
         image, halved = _Map.given(1, axes), _Map.given(parts.channels, axes)
         head, made = cls._drawn(parts.head, image)
         inner, output = cls._drawn(parts.inner, halved)
-        assert (made.floats * 2**axes, output.floats) == (parts.channels, parts.channels)
+        assert made.floats * 2**axes == output.floats == parts.channels
         return head, inner, cls._drawn(parts.tail, image, _Map.given(parts.channels, axes, 2))[0]
 
     @classmethod
@@ -222,7 +222,7 @@ class Survey:
         # A strided window counts from its first sample's own place.
         after = [side - 1 - first for side, first in zip(size, before)]
         step = [old * stride for old in features.step]
-        self._accumulates += prod(size) * features.channels * outputs / prod(step)
+        self._accumulates += prod(size) * features.channels * outputs / prod(step, start=Fraction(1))
         reach = ([n * old for n, old in zip(reach, features.step)] for reach in (before, after))
         return self._written(features, outputs, step, *reach)
 
@@ -232,10 +232,12 @@ class Survey:
         return self._doubled(features, outputs)
 
     def norm(self, name: str, features: _Map) -> _Map:
-        return self._add(name, Layer("norm", features.channels, features.channels)) or features
+        self._add(name, Layer("norm", features.channels, features.channels))
+        return features
 
     def prelu(self, name: str, features: _Map) -> _Map:
-        return self._add(name, Layer("prelu", features.channels, features.channels, bias=False)) or features
+        self._add(name, Layer("prelu", features.channels, features.channels, bias=False))
+        return features
 
     def relu(self, features: _Map, *_: float) -> _Map:
         return features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +42,8 @@ class BlueprintNet(nn.Module):
                     self.layers[name] = _made(layer, architecture)
             self.last = [name for name, layer in layers.items() if layer.sides][-1]
             if architecture.residual:
-                nn.init.zeros_(self.layers[self.last].weight)
-                nn.init.zeros_(self.layers[self.last].bias)
+                for parameter in self.layers[self.last].parameters():
+                    nn.init.zeros_(parameter)
 
     @property
     def architecture(self) -> Architecture:
@@ -173,7 +173,7 @@ class Runner:
         self.between: list[Tensor] = []
 
     def conv(self, name: str, features: Tensor, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any) -> Tensor:
-        layer = self._layers[name.replace(".", _DOT)]
+        layer = cast(nn.modules.conv._ConvNd, self._layers[name.replace(".", _DOT)])
         pads = [padding(side, stride) for side in layer.kernel_size]
         if any(before != after for before, after in pads):
             features = functional.pad(features, [pad for pair in reversed(pads) for pad in pair])
@@ -199,5 +199,5 @@ class Runner:
 
 def used_weight(layer: nn.Module) -> Tensor:
     """As it is used: less the mean of each kernel where they sum to zero."""
-    weight = layer.weight
+    weight = cast(Tensor, layer.weight)
     return weight - weight.mean(dim=tuple(range(2, weight.ndim)), keepdim=True) if getattr(layer, "zero_sum", False) else weight
