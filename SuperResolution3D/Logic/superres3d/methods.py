@@ -74,7 +74,7 @@ class Method:
         slice_range: millimetres between a scan's slices that it is made for, with ``slice_spacing``.
         assumes: how it takes the scan to have lost its detail, one sentence.
         base: a volumetric network's interpolation: "linear" or "spline".
-        keeps_means: the slices that it makes in a thick one's place are brought towards averaging to it; see :func:`superres3d.engine.stages.with_means_of`.
+        keeps_means: the slices that it makes in a thick one's place are brought towards averaging to it; see :func:`superres3d.resampling.consistency.with_means_of`.
         adversarial: trained against a discriminator; see :data:`INVENTS`.
         paper: the source.
         order: its stages as they run; depth first does a quarter less work than the paper's order.

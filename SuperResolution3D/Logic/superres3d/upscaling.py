@@ -118,7 +118,11 @@ def upscale(
 
 
 def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, modality: str = "auto", **choices: Any) -> tuple[Plan, list[str]]:
-    """The plan for a scan that is in memory, and what was assumed of it, one sentence each; arguments and errors as :func:`upscale`."""
+    """The plan for a scan that is in memory, and what was assumed of it, one sentence each; arguments as :func:`upscale`.
+
+    Raises:
+        InputError, ModelError, ResourceError: see :func:`superres3d.plan.plan_upscaling`.
+    """
     notes = []
     if modality == "auto":
         modality = volume.modality or guess_modality(volume.voxels)

@@ -34,7 +34,7 @@ def apply_turn(images: np.ndarray, turn: Turn) -> np.ndarray:
 
 
 def undo_turn(images: np.ndarray, turn: Turn) -> np.ndarray:
-    """The inverse of :func:`apply_turn`; a view."""
+    """The inverse of :func:`apply_turn` on images (..., H, W); a view."""
     quarter, flip = turn
     return np.rot90(images[..., ::-1] if flip else images, -quarter, (-2, -1))
 
@@ -46,6 +46,9 @@ def exact_median(members: Sequence[Any], minimum: Callable = np.minimum, maximum
 
     Args:
         members: numpy arrays, or torch tensors with torch's ``minimum`` and ``maximum``.
+
+    Raises:
+        ValueError: any other number of members.
     """
     if len(members) == 1:
         return members[0]

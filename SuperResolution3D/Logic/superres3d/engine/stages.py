@@ -31,6 +31,9 @@ class NetworkStage:
         factors: along (slices, rows, columns), the task of a model that has several.
         working_bytes: that the feature maps of a volume may take.
         whole: it takes its input in one piece, and cuts it by itself.
+
+    Attributes:
+        name, factors, halo: see :class:`superres3d.engine.tiling.Stage`.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class NetworkStage:
         self.factors, self.halo = tuple(finer), (WHOLE,) * 3 if whole else tuple(halo)
 
     def cost(self, shape: Sequence[int]) -> float:
+        """Multiply-accumulates of all members and slicings for an input (k, j, i)."""
         return float(np.prod(shape)) * self._accumulates
 
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
@@ -82,6 +86,9 @@ class Resampling:
     Args:
         kernel: a key of :data:`superres3d.resampling.interpolation.KERNELS`, or "spline".
         factors: along (k, j, i).
+
+    Attributes:
+        name, factors, halo: see :class:`superres3d.engine.tiling.Stage`.
     """
 
     name = "interpolation"
@@ -92,6 +99,7 @@ class Resampling:
         self.halo = tuple(0 if factor == 1 else KERNELS[kernel][1] if factor == int(factor) and kernel in KERNELS else WHOLE for factor in factors)
 
     def cost(self, shape: Sequence[int]) -> float:
+        """One a voxel: next to nothing beside a network."""
         return float(np.prod(shape))
 
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:

@@ -107,7 +107,7 @@ def whole(shape: Sequence[int]) -> Region:
 
 
 def cut(array: np.ndarray, region: Region) -> np.ndarray:
-    """A view of ``array`` on ``region``, which tells of its last axes."""
+    """A view of ``array`` (..., k, j, i) on ``region``, which tells of its last axes, however many."""
     place: tuple[EllipsisType | slice, ...] = (..., *(slice(a, b) for a, b in region))
     return array[place]
 

@@ -48,7 +48,7 @@ def add_with_bias(skip: Tensor, features: Tensor, bias: Tensor) -> Tensor:
 
 
 def fits(features: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`convolve` takes the layer."""
+    """Whether :func:`convolve` takes the layer: features (N, C, H, W) and weight (outputs, C, 3, 3), their kind, order in memory and size."""
     outputs, inputs = weight.shape[:2]
     return (
         inputs % _NARROW_CHUNK == 0
@@ -70,6 +70,12 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor, tile: Tile, relu: b
         tile: see :class:`Tile`.
         relu: negative results become zero.
         skip: (N, outputs, H, W); the result is written into it.
+
+    Returns:
+        (N, outputs, H, W) float16, channels last.
+
+    Raises:
+        ValueError: the channels of ``skip`` do not lie together.
     """
     count, inputs, height, width = features.shape
     outputs = weight.shape[0]

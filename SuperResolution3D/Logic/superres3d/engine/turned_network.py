@@ -55,6 +55,7 @@ class Style:
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the feature maps."""
         return torch.float16 if self.half else torch.float32
 
 
@@ -71,12 +72,18 @@ def full_float32(search: bool = False) -> Iterator[None]:
 
 
 class PlainConvolution:
-    """3x3 convolutions as PyTorch's own layers do them."""
+    """3x3 convolutions with zero padding, as PyTorch's own layers do them.
+
+    Shape:
+        features (N, C, H, W), weight (outputs, C, 3, 3), bias (outputs,), skip and result (N, outputs, H, W), all of :attr:`Style.dtype`.
+    """
 
     def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution, then ReLU."""
         return torch.relu_(self.linear(features, weight, bias))
 
     def linear(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution and its bias."""
         return functional.conv2d(features, weight, bias, padding=1)
 
     def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -88,6 +95,7 @@ class FusedConvolution(PlainConvolution):
     """Bias and ReLU inside cuDNN's convolution."""
 
     def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution, then ReLU, in one call."""
         return torch.cudnn_convolution_relu(features, weight, bias, (1, 1), (1, 1), (1, 1), 1)
 
 
@@ -95,6 +103,7 @@ class FusedAddConvolution(FusedConvolution):
     """And the bias beside the skip in one pass over it, by Triton."""
 
     def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """``skip`` and the convolution, in the memory of ``skip``."""
         from .triton_layers import add_with_bias
 
         return add_with_bias(skip, functional.conv2d(features, weight, None, padding=1), bias)
@@ -106,14 +115,17 @@ class TritonConvolution(FusedAddConvolution):
     tile: ClassVar[dict[str, int]] = {"rows": 1, "columns": 128, "warps": 4, "stages": 4}
 
     def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution, then ReLU, in one kernel where the layer fits."""
         made = self._convolved(features, weight, bias, relu=True)
         return super().relu(features, weight, bias) if made is None else made
 
     def linear(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution and its bias, in one kernel where the layer fits."""
         made = self._convolved(features, weight, bias)
         return super().linear(features, weight, bias) if made is None else made
 
     def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """``skip`` and the convolution, in the memory of ``skip``; in one kernel where the layer fits."""
         made = self._convolved(features, weight, bias, skip=skip)
         return super().add(skip, features, weight, bias) if made is None else made
 
@@ -184,7 +196,7 @@ class TurnedNetwork:
         return made
 
     def prepare(self, images: Tensor) -> Iterator[None]:
-        """Get ready for slices of this shape, which can take seconds at first; steps, so that a stop comes through."""
+        """Get ready for slices (N, H, W) of this shape, which can take seconds at first; steps, so that a stop comes through."""
         if self.convolution is None:
             yield from self._race(images)
         if self._replays and tuple(images.shape) not in self._graphs:
