@@ -25,6 +25,7 @@ from ..scan.intensity import IntensityScale
 from .chain import Chain, as_dtype
 from .engine import Engine
 from .ensemble import MEMBERS
+from .progress import Watch
 from .tiled import memory_errors
 from .tiling import Region, Stage, StageRegion, blocks, choose_block, cut, scaled, stage_regions, within
 from .turned_network import Style, TurnedNetwork, full_float32
@@ -113,7 +114,7 @@ class DeviceChain:
         return _given(across, pixels) if last else across
 
 
-def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, source: np.ndarray, target: np.ndarray, engine: Engine, watch: Any) -> int:
+def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, source: np.ndarray, target: np.ndarray, engine: Engine, watch: Watch) -> int:
     """As :func:`run_on_device`, with the chain's resampling after its stages."""
     assert chain.intensities
     if not chain.resampling:
@@ -128,7 +129,7 @@ def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, sourc
 
 def run_on_device(
     models: dict[str, Model], ensemble: str, stages: Sequence[Stage], source: np.ndarray, target: np.ndarray,
-    intensities: IntensityScale, engine: Engine, watch: Any,
+    intensities: IntensityScale, engine: Engine, watch: Watch,
 ) -> int:  # fmt: skip
     """All blocks of a scan on the engine's device.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ _ENOUGH_BYTES = 7_000_000
 _HEARTBEAT_SECONDS = 0.1
 _logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Engine:
     """Runs trained networks on slices and volumes.
@@ -38,7 +40,7 @@ class Engine:
     def __init__(self, device: str = "auto", half: bool = False):
         self._half = half
         self.runtime, self.notes = choose_runtime(device, half)
-        self._networks: dict[Any, Any] = {}
+        self._networks: dict[Hashable, Any] = {}
         self._volume_bytes = VOLUME_BYTES
 
     def run(
@@ -90,13 +92,13 @@ class Engine:
 
         self._until_done(work)
 
-    def kept(self, name: Any, make: Callable[[], Any]) -> Any:
+    def kept(self, name: Hashable, make: Callable[[], T]) -> T:
         """What ``make`` gives, kept until memory is given back."""
         if name not in self._networks:
             self._networks[name] = make()
         return self._networks[name]
 
-    def _until_done(self, work: Callable[[], Any]) -> Any:
+    def _until_done(self, work: Callable[[], T]) -> T:
         """The work, again with less memory or on another engine where this one gives out."""
         while True:
             try:
