@@ -108,7 +108,7 @@ class Counted(PlainConvolution):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    "name, expected",
     [("two-stage-residual-mr-plane-x2", {"linear": 2, "relu": 6, "add": 6}), ("georgescu2020-mr-plane-x2", {"relu": 8})],
 )
 def test_shipped_networks_are_fused_throughout(name, expected, monkeypatch):

@@ -18,7 +18,7 @@ from .files import make_folder, replace_text
 from .reporter import Reporter
 from .resampling.degradation import antialiased_bicubic
 from .scan.images import read_volume, write_volume
-from .scan.volume import Volume
+from .scan.volume import Volume, triple
 from .upscaling import NOT_FOR_DIAGNOSIS, upscale
 
 _FACTOR = 2
@@ -64,8 +64,7 @@ def _even(volume: Volume) -> Volume:
 def _coarser(truth: Volume, voxels: np.ndarray) -> Volume:
     """The coarse grid with the truth's field of view: the first voxel is larger."""
     origin = truth.position(((_FACTOR - 1) / 2,) * 3)
-    spacing = tuple(s * _FACTOR for s in truth.spacing)
-    return Volume(np.rint(voxels).astype(np.int16), spacing, tuple(float(p) for p in origin), truth.direction)
+    return Volume(np.rint(voxels).astype(np.int16), triple(s * _FACTOR for s in truth.spacing), triple(origin), truth.direction)
 
 
 def _psnr(voxels: np.ndarray, truth: np.ndarray) -> float:

@@ -74,7 +74,7 @@ class Method:
         slice_range: millimetres between a scan's slices that it is made for, with ``slice_spacing``.
         assumes: how it takes the scan to have lost its detail, one sentence.
         base: a volumetric network's interpolation: "linear" or "spline".
-        keeps_means: the slices that it makes in a thick one's place are brought towards averaging to it; see :func:`superres3d.engine.stages.with_means_of`.
+        keeps_means: the slices that it makes in a thick one's place are brought towards averaging to it; see :func:`superres3d.resampling.consistency.with_means_of`.
         adversarial: trained against a discriminator; see :data:`INVENTS`.
         paper: the source.
         order: its stages as they run; depth first does a quarter less work than the paper's order.
@@ -248,12 +248,7 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
     Raises:
         InputError: unknown, or not for this modality, axes or scale; the message lists those that are.
     """
-    if axes and axes not in AXES:
-        raise InputError(f"The axes {axes!r} do not exist; use one of {', '.join(AXES)}.")
-    if modality and modality not in MODALITIES:
-        raise InputError(f"The modality {modality!r} does not exist; use one of {', '.join(MODALITIES)}.")
-    if scale and scale not in SCALES:
-        raise InputError(f"The factor {scale} cannot be used; use 2 or 4 (beyond 4 no method can tell detail from invention).")
+    _check_wanted(modality, axes, scale)
     fitting = [m for m in METHODS.values() if _fits(m, modality, axes, scale)]
     names = ", ".join(method.name for method in fitting if is_installed(method, modality))
     method = METHODS.get(name)
@@ -263,6 +258,16 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
         wanted = " ".join(filter(None, (modality, axes, f"x{scale}" if scale else "")))
         raise InputError(f"The method {name} is not for {wanted}; use one of {names}.")
     return method
+
+
+def _check_wanted(modality: str, axes: str, scale: int) -> None:
+    """InputError for what no method is for."""
+    if axes and axes not in AXES:
+        raise InputError(f"The axes {axes!r} do not exist; use one of {', '.join(AXES)}.")
+    if modality and modality not in MODALITIES:
+        raise InputError(f"The modality {modality!r} does not exist; use one of {', '.join(MODALITIES)}.")
+    if scale and scale not in SCALES:
+        raise InputError(f"The factor {scale} cannot be used; use 2 or 4 (beyond 4 no method can tell detail from invention).")
 
 
 def is_installed(method: Method, modality: str = "") -> bool:
@@ -295,10 +300,15 @@ def fits_slices(method: Method, slice_spacing: float, distance: float) -> str:
         return f"The method {method.name} gives slices of {method.slice_spacing:g} mm, not of {slice_spacing:g} mm; leave the distance out, or use an interpolation."
     if method.kind == "volume" and not method.slice_spacing:
         return f"The method {method.name} refines in-plane and cannot give slices of {slice_spacing:g} mm; use virtual-thin-slice (CT) or an interpolation."
-    low, high = method.slice_range[0] if method.slice_spacing else slice_spacing, farthest_slices(method, slice_spacing)
     if distance < slice_spacing * (1 - _ROUNDING):
         instead = "leave them as they are" if method.slice_spacing else "ask for a smaller distance"
         return f"The slices are {distance:.4g} mm apart, closer than the {slice_spacing:g} mm of the result; {instead}."
+    return _out_of_range(method, slice_spacing, distance)
+
+
+def _out_of_range(method: Method, slice_spacing: float, distance: float) -> str:
+    """As :func:`fits_slices`, of slices that are nearer or farther than a method is made for."""
+    low, high = method.slice_range[0] if method.slice_spacing else slice_spacing, farthest_slices(method, slice_spacing)
     if distance < low * (1 - _ROUNDING) or distance <= slice_spacing * (1 + _ROUNDING):
         return f"The slices are {distance:.3g} mm apart, too close for {method.name} to make slices of {slice_spacing:g} mm (from {max(low, slice_spacing):g} mm on); leave them as they are, or use two-stage-residual."
     if distance > high * (1 + _ROUNDING) and method.by_factor:

@@ -63,8 +63,8 @@ class Plan:
     through_plane: int | float
     slice_axis: int
     preset: Preset
-    shape: tuple[int, int, int]
-    output_shape: tuple[int, int, int]
+    shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
     result_bytes: int
     memory_bytes: int
     working_bytes: int
@@ -83,7 +83,7 @@ class Plan:
         return {"slice_spacing": self.slice_spacing} if self.slice_spacing else {"scale": (self.in_plane, int(self.through_plane))}
 
     @property
-    def factors(self) -> tuple[int | float, int | float, int | float]:
+    def factors(self) -> tuple[int | float, ...]:
         """Refinement along (k, j, i) of the scan's own array."""
         factors: list[int | float] = [self.in_plane] * 3
         factors[self.slice_axis] = self.through_plane
@@ -145,7 +145,7 @@ def plan_upscaling(
     network_slices = _network_slices(found, refinement)
     models = _models(found, modality, in_plane, network_slices or through_plane, int(shape[axis]))
     notes += _notes(found, through_plane, network_slices)
-    factors = [in_plane] * 3
+    factors: list[int | float] = [in_plane] * 3
     factors[axis] = through_plane
     sizes = _Sizes(
         tuple(int(n) for n in shape), tuple(round(int(n) * f) for n, f in zip(shape, factors)), axis,
@@ -208,7 +208,7 @@ def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensem
         least, most = (min(count, _MOST_VOLUME_BYTES) for count in working_bytes(architecture, sizes.refined))
     if method.kind == "sub-pixel":
         # Its feature maps, beside the blocks in work: as much as they can use, but the blocks first.
-        wanted = min(_MOST_VOLUME_BYTES, working_bytes(architecture_of(models["volume"], sizes.factors), sizes.slices_first)[1])
+        wanted = min(_MOST_VOLUME_BYTES, working_bytes(architecture_of(models["volume"], _task(sizes.factors)), sizes.slices_first)[1])
         features = max(min(wanted, _LEAST_FEATURE_BYTES), min(wanted, available - fixed - most))
         fixed += features
     working = min(most, max(available - fixed, 0))
@@ -273,7 +273,9 @@ class Refinement:
     slice_spacing: float = 0.0
 
     @classmethod
-    def of(cls, method: Method, scale, axes: str | None, slice_spacing: float | None, slices: int, distance: float) -> Refinement:
+    def of(
+        cls, method: Method, scale: int | tuple[int, int] | None, axes: str | None, slice_spacing: float | None, slices: int, distance: float
+    ) -> Refinement:  # fmt: skip
         """Checked (InputError).
 
         Args:
@@ -297,14 +299,19 @@ class Refinement:
     @classmethod
     def _by_factor(cls, scale: int | tuple[int, int], axes: str) -> Refinement:
         if isinstance(scale, (tuple, list)):
-            if len(scale) != 2 or any(f not in (1, *SCALES) for f in scale) or max(scale) == 1:
-                raise InputError(f"The factors {scale} cannot be used; give (in-plane, through-plane) out of 1, 2 and 4, not both 1.")
-            in_plane, through_plane = (int(f) for f in scale)
-            return cls(in_plane, through_plane, "all" if min(scale) > 1 else "in-plane" if through_plane == 1 else "through-plane", max(in_plane, through_plane))
+            return cls._by_pair(scale)
         if isinstance(scale, bool) or scale not in SCALES:
             raise InputError(f"The factor {scale} cannot be used; use 2 or 4 (beyond 4 no method can tell detail from invention).")
         scale = int(scale)
         return cls(1 if axes == "through-plane" else scale, 1 if axes == "in-plane" else scale, axes, scale)
+
+    @classmethod
+    def _by_pair(cls, factors: Sequence[int]) -> Refinement:
+        if len(factors) != 2 or any(f not in (1, *SCALES) for f in factors) or max(factors) == 1:
+            raise InputError(f"The factors {factors} cannot be used; give (in-plane, through-plane) out of 1, 2 and 4, not both 1.")
+        in_plane, through_plane = (int(f) for f in factors)
+        axes = "all" if min(factors) > 1 else "in-plane" if through_plane == 1 else "through-plane"
+        return cls(in_plane, through_plane, axes, max(in_plane, through_plane))
 
     @classmethod
     def _by_spacing(cls, method: Method, slice_spacing: float, slices: int, distance: float) -> Refinement:
@@ -327,17 +334,22 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
         instead = "use the axes in-plane" if "in-plane" in method.axes else "use an interpolation"
         raise InputError(f"The scan has {slices} slices, and the {'network' if method.volumetric else 'depth network'} needs at least {MINIMUM_SLICES}; {instead}.")
     if method.volumetric:
-        model = find_model(method.model_name(modality, "volume", in_plane))
-        check_kind(model, 3)
-        if method.kind == "sub-pixel" and (through_plane, in_plane, in_plane) not in tasks_of(model):
-            known = ", ".join(f"{rows},{slices}" for slices, rows, _ in tasks_of(model))
-            raise InputError(f"The model {model.name} was not trained for the factors {in_plane},{through_plane} (in-plane,through-plane) but for {known}; use two-stage-residual.")
-        return {"volume": model}
+        return {"volume": _volumetric_model(method, modality, in_plane, through_plane)}
     factors = {"plane": in_plane, "depth": through_plane}
     models = {stage: find_model(method.model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
     for model in models.values():
         check_kind(model, 2)
     return models
+
+
+def _volumetric_model(method: Method, modality: str, in_plane: int, through_plane: int | float) -> Model:
+    """InputError for factors that it was not trained for."""
+    model = find_model(method.model_name(modality, "volume", in_plane))
+    check_kind(model, 3)
+    if method.kind == "sub-pixel" and (through_plane, in_plane, in_plane) not in tasks_of(model):
+        known = ", ".join(f"{rows},{slices}" for slices, rows, _ in tasks_of(model))
+        raise InputError(f"The model {model.name} was not trained for the factors {in_plane},{through_plane} (in-plane,through-plane) but for {known}; use two-stage-residual.")
+    return model
 
 
 def _slice_axis(spacing: Sequence[float], wanted: str) -> tuple[int, tuple[str, ...]]:
@@ -360,7 +372,7 @@ def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], 
     """
     if "volume" in models:
         model = models["volume"]
-        task = tuple(factors) if "tasks" in model.network else None
+        task = _task(factors) if "tasks" in model.network else None
         architecture, given = architecture_of(model, task), shape if task else tuple(round(n * f) for n, f in zip(shape, factors))
         return computed_accumulates(architecture, given, working) * ENSEMBLES[ensemble]["volume"]
     pixels, total = float(prod(shape)), 0.0
@@ -368,6 +380,11 @@ def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], 
         total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble][stage]
         pixels *= factors[1] * factors[2] if stage == "plane" else factors[0]
     return total
+
+
+def _task(factors: Sequence[int | float]) -> tuple[int, ...]:
+    """Of a network that refines by whole factors along (slices, rows, columns)."""
+    return tuple(int(factor) for factor in factors)
 
 
 def _largest_working_set(output_shape: Sequence[int]) -> int:

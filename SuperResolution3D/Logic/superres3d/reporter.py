@@ -19,23 +19,48 @@ STYLES = ("bar", "json", "none")
 class Reporter(Protocol):
     """What a command needs of any of the styles; used as a context manager."""
 
-    def progress(self, stage: str, share: float) -> None: ...
-    def done(self, output: str, report: dict[str, Any]) -> None: ...
-    def error(self, kind: str, message: str) -> None: ...
+    def progress(self, stage: str, share: float) -> None:
+        """Told often while the work goes on.
+
+        Args:
+            stage: what is being done, such as "depth".
+            share: of the whole that is done, 0 to 1.
+        """
+        ...
+
+    def done(self, output: str, report: dict[str, Any]) -> None:
+        """Told once, in the end.
+
+        Args:
+            output: the file or folder that was written.
+            report: as :class:`superres3d.upscaling.Result` has it.
+        """
+        ...
+
+    def error(self, kind: str, message: str) -> None:
+        """Told once, in place of :meth:`done`.
+
+        Args:
+            kind: the error's class, such as "InputError".
+            message: one sentence.
+        """
+        ...
+
     def __enter__(self) -> Reporter: ...
     def __exit__(self, *_: Any) -> None: ...
 
 
 class SilentReporter:
-    """Errors on standard error, nothing else."""
+    """Errors on standard error, nothing else; see :class:`Reporter`."""
 
     def progress(self, stage: str, share: float) -> None:
-        pass
+        """Nothing is shown."""
 
     def done(self, output: str, report: dict[str, Any]) -> None:
-        pass
+        """Nothing is shown."""
 
     def error(self, kind: str, message: str) -> None:
+        """A line on standard error."""
         print(f"Error: {message}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> SilentReporter:
@@ -60,9 +85,11 @@ class BarReporter(SilentReporter):
         self._task = self._bar.add_task("reading", total=1.0)
 
     def progress(self, stage: str, share: float) -> None:
+        """Moves the bar."""
         self._bar.update(self._task, description=stage, completed=share)
 
     def done(self, output: str, report: dict[str, Any]) -> None:
+        """The bar ends; then the result's size, voxels (i, j, k) and millimetres, and what there is to know of it."""
         self._bar.stop()
         size = " x ".join(str(n) for n in report["output"]["shape_ijk"])
         spacing = " x ".join(f"{s:.3g}" for s in report["output"]["spacing_mm"])
@@ -90,6 +117,7 @@ class JsonReporter(SilentReporter):
         self._last = -1.0
 
     def progress(self, stage: str, share: float) -> None:
+        """A line with the event "progress", at most ten a second."""
         now = time.monotonic()
         if self._first is None and now - self._started > self._SETTLED and share > 0:
             self._first = (now, share)
@@ -101,9 +129,11 @@ class JsonReporter(SilentReporter):
         self._say(event="progress", stage=stage, share=round(share, 4), seconds_left=None if left is None else round(left, 1))
 
     def done(self, output: str, report: dict[str, Any]) -> None:
+        """A line with the event "done"."""
         self._say(event="done", output=output, report=report)
 
     def error(self, kind: str, message: str) -> None:
+        """A line with the event "error"."""
         self._say(event="error", kind=kind, message=message)
 
     @staticmethod
@@ -112,5 +142,5 @@ class JsonReporter(SilentReporter):
 
 
 def make_reporter(style: str) -> Reporter:
-    """The reporter for one of :data:`STYLES`."""
+    """The reporter for one of :data:`STYLES` (KeyError for any other)."""
     return {"bar": BarReporter, "json": JsonReporter, "none": SilentReporter}[style]()

@@ -22,6 +22,7 @@ from .engine.chain import Chain, blocks_of, refine_block
 from .engine.memory import kept_heap, peak_bytes, usable_cores
 from .engine.progress import Progress, Watch
 from .engine.stages import NetworkStage, Resampling
+from .engine.tiling import Stage
 from .errors import InputError
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS
 from .networks.weights import verified_weights
@@ -117,7 +118,11 @@ def upscale(
 
 
 def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, modality: str = "auto", **choices: Any) -> tuple[Plan, list[str]]:
-    """The plan for a scan that is in memory, and what was assumed of it, one sentence each; arguments and errors as :func:`upscale`."""
+    """The plan for a scan that is in memory, and what was assumed of it, one sentence each; arguments as :func:`upscale`.
+
+    Raises:
+        InputError, ModelError, ResourceError: see :func:`superres3d.plan.plan_upscaling`.
+    """
     notes = []
     if modality == "auto":
         modality = volume.modality or guess_modality(volume.voxels)
@@ -172,7 +177,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None) -> Chain:
         resampling = Resampling("cubic", (plan.output_shape[plan.slice_axis] / (len(source) * plan.network_slices), 1, 1))
     if plan.method.kind == "sub-pixel":
         task = tuple(int(factor) for factor in factors)
-        stages = [NetworkStage(engine, plan.models["volume"], "volume", ensemble, factors=task, working_bytes=plan.feature_bytes)]
+        stages: list[Stage] = [NetworkStage(engine, plan.models["volume"], "volume", ensemble, factors=task, working_bytes=plan.feature_bytes)]
     else:
         stages = [NetworkStage(engine, model, stage, ensemble) for stage, model in plan.models.items()]
     return Chain(stages, intensities, resampling, plan.consistency)
@@ -187,10 +192,32 @@ def _engine(plan: Plan, device: str) -> Engine:
     return engine
 
 
-def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine, notes: list[str], seconds: float) -> dict[str, Any]:
+def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine: Engine | None, notes: list[str], seconds: float) -> dict[str, Any]:
+    dtype = str(volume.voxels.dtype)
     return {
         "software": f"SuperResolution3D {__version__}",
         "statement": NOT_FOR_DIAGNOSIS,
+        **_choices_told(plan),
+        "input": {"shape_ijk": list(plan.shape[::-1]), "spacing_mm": list(volume.spacing), "dtype": dtype},
+        "output": {
+            "shape_ijk": list(plan.output_shape[::-1]),
+            "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
+            "dtype": dtype,
+        },
+        "device": engine.runtime.device if engine else "cpu",
+        "engine": engine.runtime.name if engine else None,
+        "precision": engine.runtime.precision if engine else "float32",
+        "blocks": block_count,
+        "seconds": {**{name: round(value, 3) for name, value in watch.seconds.items()}, "total": round(seconds, 3)},
+        "peak_memory_bytes": peak_bytes(),
+        "cpu_threads": usable_cores(),
+        "warnings": notes,
+    }
+
+
+def _choices_told(plan: Plan) -> dict[str, Any]:
+    """What was chosen, for the report."""
+    return {
         "method": plan.method.name,
         "paper": plan.method.paper,
         "invents": INVENTS if plan.method.adversarial else None,
@@ -203,18 +230,4 @@ def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine, 
         "ensemble": plan.preset.ensemble if plan.method.networks else None,
         "back_projections": plan.consistency,
         "turned_copies": {stage: ENSEMBLES[plan.preset.ensemble][stage] for stage in plan.models} or None,
-        "input": {"shape_ijk": list(plan.shape[::-1]), "spacing_mm": list(volume.spacing), "dtype": str(volume.voxels.dtype)},
-        "output": {
-            "shape_ijk": list(plan.output_shape[::-1]),
-            "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
-            "dtype": str(volume.voxels.dtype),
-        },
-        "device": engine.runtime.device if engine else "cpu",
-        "engine": engine.runtime.name if engine else None,
-        "precision": engine.runtime.precision if engine else "float32",
-        "blocks": block_count,
-        "seconds": {**{name: round(value, 3) for name, value in watch.seconds.items()}, "total": round(seconds, 3)},
-        "peak_memory_bytes": peak_bytes(),
-        "cpu_threads": usable_cores(),
-        "warnings": notes,
     }

@@ -93,7 +93,7 @@ def _through_stages(chain: Chain, given: np.ndarray, block: Block, tick: Callabl
     factors, needed = _factors(chain.stages), block.regions[0].needed
     covered = block.wanted
     if chain.resampling:
-        covered = tuple((a // f, b // f) for (a, b), f in zip(block.regions[-1].needed, factors))
+        covered = tuple((int(a // f), int(b // f)) for (a, b), f in zip(block.regions[-1].needed, factors))
     keep = within(covered, needed)
     inside, outside = chain.intensities.split(chain.intensities.normalise(given)) if chain.intensities else (given, None)
     refined = np.ascontiguousarray(inside)
@@ -108,7 +108,7 @@ def _through_stages(chain: Chain, given: np.ndarray, block: Block, tick: Callabl
 
 
 def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Rounded and clipped where the scan has integers; float values as they are."""
+    """Values of any shape, rounded and clipped where the scan has integers (in float32, or float64 for 32-bit ones); float values as they are."""
     if dtype.kind == "f":
         return values
     limits = np.iinfo(dtype)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import psutil
@@ -25,9 +25,13 @@ from ..scan.intensity import IntensityScale
 from .chain import Chain, as_dtype
 from .engine import Engine
 from .ensemble import MEMBERS
+from .progress import Watch
 from .tiled import memory_errors
 from .tiling import Region, Stage, StageRegion, blocks, choose_block, cut, scaled, stage_regions, within
 from .turned_network import Style, TurnedNetwork, full_float32, turns_by_kernels
+
+if TYPE_CHECKING:
+    from .pytorch import PyTorchRuntime
 
 _BASE, _OUTSIDE = "cubic", "linear"
 _STAGING_BYTES = 1 << 23
@@ -96,7 +100,7 @@ class DeviceChain:
             receiver.settle(0)
 
     @property
-    def factors(self) -> tuple[int, int, int]:
+    def factors(self) -> tuple[int, ...]:
         """Along (k, j, i)."""
         depth, plane = self.networks.get("depth"), self.networks.get("plane")
         return (depth.architecture.factors[0] if depth else 1, *(plane.architecture.factors if plane else (1, 1)))
@@ -115,8 +119,9 @@ def fits_device(models: dict[str, Model]) -> bool:
     return all(turns_by_kernels(architecture_of(model)) for model in models.values())
 
 
-def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, source: np.ndarray, target: np.ndarray, engine: Engine, watch: Any) -> int:
+def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, source: np.ndarray, target: np.ndarray, engine: Engine, watch: Watch) -> int:
     """As :func:`run_on_device`, with the chain's resampling after its stages."""
+    assert chain.intensities
     if not chain.resampling:
         return run_on_device(models, ensemble, chain.stages, source, target, chain.intensities, engine, watch)
     made = np.empty([length * prod(stage.factors[axis] for stage in chain.stages) for axis, length in enumerate(source.shape)], np.float32)
@@ -129,7 +134,7 @@ def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, sourc
 
 def run_on_device(
     models: dict[str, Model], ensemble: str, stages: Sequence[Stage], source: np.ndarray, target: np.ndarray,
-    intensities: IntensityScale, engine: Engine, watch: Any,
+    intensities: IntensityScale, engine: Engine, watch: Watch,
 ) -> int:  # fmt: skip
     """All blocks of a scan on the engine's device.
 
@@ -149,7 +154,7 @@ def run_on_device(
 
     def begin() -> Generator[tuple[Any, ...]]:
         nonlocal count
-        runtime, count = engine.runtime, 0
+        runtime, count = cast("PyTorchRuntime", engine.runtime), 0  # the only one with a share for blocks
         if not runtime.block_share:
             return
         chains = engine.kept("blocks on the device", lambda: DeviceChain(models, ensemble, runtime.device, runtime.style))
@@ -196,10 +201,11 @@ def _across_slices(network: TurnedNetwork, volume: Tensor, keep: Region, pixels:
 def _in_slices(network: TurnedNetwork, volume: Tensor, keep: Region, pixels: int) -> Iterator[Chunk]:
     """The plane network on the kept slices, some at a time."""
     (first, last), *plane = keep
-    size, factors = volume.shape[1:], network.architecture.factors
+    _, height, width = volume.shape
+    factors = network.architecture.factors
     rows, columns = (slice(a * factor, b * factor) for (a, b), factor in zip(plane, factors))
-    down, along = (_matrix(length, factor, _BASE, volume) for length, factor in zip(size, factors))
-    for start, stop, new in _chunks(first, last, network.together(*size, pixels)):
+    down, along = (_matrix(length, factor, _BASE, volume) for length, factor in zip((height, width), factors))
+    for start, stop, new in _chunks(first, last, network.together(height, width, pixels)):
         yield from _prepared(network, volume[start:stop], (start - first) / (last - first))
         made = network(volume[start:stop])[new - start :, rows, columns]
         if network.architecture.residual:
@@ -218,7 +224,7 @@ def _gathered(chunks: Iterator[Chunk], keep: Region, network: TurnedNetwork, vol
     (first, last), *plane = keep
     refined = volume.new_empty([last - first] + [(b - a) * factor for (a, b), factor in zip(plane, network.architecture.factors)])
     for share, place, made in chunks:
-        if place is not None:
+        if place is not None and made is not None:
             refined[place] = made
         yield share, None, refined if place is not None and place.stop == last - first else None
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ _ENOUGH_BYTES = 7_000_000
 _HEARTBEAT_SECONDS = 0.1
 _logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Engine:
     """Runs trained networks on slices and volumes.
@@ -37,7 +40,7 @@ class Engine:
     def __init__(self, device: str = "auto", half: bool = False):
         self._half = half
         self.runtime, self.notes = choose_runtime(device, half)
-        self._networks: dict[Any, Any] = {}
+        self._networks: dict[Hashable, Any] = {}
         self._volume_bytes = VOLUME_BYTES
 
     def run(
@@ -89,13 +92,13 @@ class Engine:
 
         self._until_done(work)
 
-    def kept(self, name: Any, make: Callable[[], Any]) -> Any:
+    def kept(self, name: Hashable, make: Callable[[], T]) -> T:
         """What ``make`` gives, kept until memory is given back."""
         if name not in self._networks:
             self._networks[name] = make()
         return self._networks[name]
 
-    def _until_done(self, work: Callable[[], Any]) -> Any:
+    def _until_done(self, work: Callable[[], T]) -> T:
         """The work, again with less memory or on another engine where this one gives out."""
         while True:
             try:
@@ -191,7 +194,7 @@ class _engine_errors:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None or isinstance(error, (SuperResolutionError, _Stopped, PieceStopped)) or not isinstance(error, Exception):
             return
         told = (str(error).splitlines() or [""])[0] or type(error).__name__

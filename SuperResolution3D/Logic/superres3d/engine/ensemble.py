@@ -34,7 +34,7 @@ def apply_turn(images: np.ndarray, turn: Turn) -> np.ndarray:
 
 
 def undo_turn(images: np.ndarray, turn: Turn) -> np.ndarray:
-    """The inverse of :func:`apply_turn`; a view."""
+    """The inverse of :func:`apply_turn` on images (..., H, W); a view."""
     quarter, flip = turn
     return np.rot90(images[..., ::-1] if flip else images, -quarter, (-2, -1))
 
@@ -46,16 +46,19 @@ def exact_median(members: Sequence[Any], minimum: Callable = np.minimum, maximum
 
     Args:
         members: numpy arrays, or torch tensors with torch's ``minimum`` and ``maximum``.
+
+    Raises:
+        ValueError: any other number of members.
     """
     if len(members) == 1:
         return members[0]
     if len(members) == 2:
         return (members[0] + members[1]) / 2
 
-    def exchange(a, b):
+    def exchange(a: Any, b: Any) -> tuple[Any, Any]:
         return minimum(a, b), maximum(a, b)
 
-    def sort_four(a, b, c, d):
+    def sort_four(a: Any, b: Any, c: Any, d: Any) -> tuple[Any, ...]:
         a, b = exchange(a, b)
         c, d = exchange(c, d)
         a, c = exchange(a, c)

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -20,11 +20,10 @@ _DEFAULT_THRESHOLD = 128 << 10
 
 def peak_bytes() -> int:
     """Peak resident size of this process in bytes."""
-    try:  # Linux; getrusage would count the program that started this one
-        status = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
-    except (OSError, AttributeError):
-        pass
+    with suppress(OSError):  # Linux; getrusage would count the program that started this one
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) * 1024
     try:
         import resource
     except ImportError:  # Windows

@@ -38,6 +38,7 @@ class OpenVINORuntime(Runtime):
         self._core = ov.Core()
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
+        """See :meth:`superres3d.engine.runtime.Runtime.load`; from here on ``precision`` is what the processor computes in."""
         architecture = architecture_of(model, factors)
         axes, tensors = architecture.axes, load_tensors(model, architecture)
         probe = (1, 1, *(32 if axes == 2 else 2 * architecture.survey.step,) * axes)

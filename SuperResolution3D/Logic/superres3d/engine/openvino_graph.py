@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class _Graph:
         self._tensors = tensors
         self._axes = axes
 
-    def conv(self, name: str, features, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any):
+    def conv(self, name: str, features: _Map, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any) -> ov.Node:
         weight = self._tensors[f"{name}.weight"]
         size = weight.shape[2:]
         if outputs == stride == 1 and self._axes == 2 and prod(size) > 1:
@@ -61,50 +61,50 @@ class _Graph:
             convolved = _convolution(_whole(features), weight, stride, [padding(side, stride) for side in size])
         return op.add(convolved, self._channels(self._tensors[f"{name}.bias"])) if bias else convolved
 
-    def transposed(self, name: str, features, outputs: int):
+    def transposed(self, name: str, features: _Map, outputs: int) -> ov.Node:
         weight, ones = op.constant(self._tensors[f"{name}.weight"]), [1] * self._axes
         grown = op.convolution_backprop_data(_whole(features), weight, [2] * self._axes, pads_begin=ones, pads_end=ones)
         return op.add(grown, self._channels(self._tensors[f"{name}.bias"]))
 
-    def norm(self, name: str, features):
+    def norm(self, name: str, features: _Map) -> ov.Node:
         weight, bias, mean, variance = (self._tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
         factor = weight / np.sqrt(variance + _EPSILON)
         return op.add(op.multiply(_whole(features), self._channels(factor)), self._channels(bias - mean * factor))
 
-    def relu(self, features):
+    def relu(self, features: _Map) -> ov.Node:
         return op.relu(_whole(features))
 
-    def leaky_relu(self, features, slope: float):
+    def leaky_relu(self, features: _Map, slope: float) -> ov.Node:
         return op.prelu(_whole(features), op.constant(np.array([slope], np.float32)))
 
-    def elu(self, features):
+    def elu(self, features: _Map) -> ov.Node:
         return op.elu(_whole(features), 1.0)
 
-    def prelu(self, name: str, features):
+    def prelu(self, name: str, features: _Map) -> ov.Node:
         return op.prelu(_whole(features), op.constant(self._tensors[f"{name}.weight"]))
 
-    def concat(self, maps):
+    def concat(self, maps: Sequence[_Map]) -> _Joined:
         flat = [part for features in maps for part in (features.parts if isinstance(features, _Joined) else (features,))]
         return _Joined(tuple(flat))
 
-    def add(self, first, second):
+    def add(self, first: _Map, second: _Map) -> ov.Node:
         return op.add(_whole(first), _whole(second))
 
-    def upsample(self, features):
-        features = _whole(features)
-        sizes = np.array([2 * n for n in features.get_output_shape(0)[2:]], np.int64)
+    def upsample(self, features: _Map) -> ov.Node:
+        given = _whole(features)
+        sizes = np.array([2 * n for n in given.get_output_shape(0)[2:]], np.int64)
         return op.interpolate(
-            features, op.constant(sizes), "linear_onnx", "sizes",
+            given, op.constant(sizes), "linear_onnx", "sizes",
             coordinate_transformation_mode="half_pixel", axes=op.constant(np.arange(2, 2 + self._axes)),
         )  # fmt: skip
 
-    def sub_pixel(self, phases, factors: tuple[int, ...]):
+    def sub_pixel(self, phases: _Map, factors: tuple[int, ...]) -> ov.Node:
         return _sub_pixel(_whole(phases), factors)
 
-    def intermediate(self, features):
+    def intermediate(self, features: _Map) -> _Map:
         return features
 
-    def _by_blocks(self, features, weight: np.ndarray, bias: np.ndarray, size: tuple[int, ...]):
+    def _by_blocks(self, features: ov.Node, weight: np.ndarray, bias: np.ndarray, size: tuple[int, ...]) -> ov.Node:
         """A convolution (1, inputs, rows, columns) as one of stride 4 to 16 channels."""
         shape = features.get_output_shape(0)[2:]
         strided = np.zeros((_BLOCK, _BLOCK, weight.shape[1], *(_BLOCK + side - 1 for side in size)), np.float32)
@@ -117,7 +117,7 @@ class _Graph:
             return pixels
         return op.slice(pixels, *(op.constant(np.array(values, np.int64)) for values in ([0, 0], shape, [1, 1], [2, 3])))
 
-    def _channels(self, values: np.ndarray):
+    def _channels(self, values: np.ndarray) -> ov.Node:
         return op.constant(np.ascontiguousarray(values, np.float32).reshape(1, -1, *(1,) * self._axes))
 
 
@@ -125,19 +125,22 @@ class _Graph:
 class _Joined:
     """Maps that are joined only if a layer needs them in one piece."""
 
-    parts: tuple
+    parts: tuple[ov.Node, ...]
 
 
-def _whole(features):
+_Map: TypeAlias = "ov.Node | _Joined"  # a feature map
+
+
+def _whole(features: _Map) -> ov.Node:
     return op.concat(list(features.parts), 1) if isinstance(features, _Joined) else features
 
 
-def _convolution(features, weight: np.ndarray, stride: int, pads: Sequence[tuple[int, int]]):
+def _convolution(features: ov.Node, weight: np.ndarray, stride: int, pads: Sequence[tuple[int, int]]) -> ov.Node:
     constant, axes = op.constant(np.ascontiguousarray(weight)), len(pads)
     return op.convolution(features, constant, [stride] * axes, [before for before, _ in pads], [after for _, after in pads], [1] * axes)
 
 
-def _sub_pixel(phases, factors: tuple[int, ...]):
+def _sub_pixel(phases: ov.Node, factors: tuple[int, ...]) -> ov.Node:
     """(N, C * prod(factors), *shape) to (N, C, *finer shape), the phase along the last axis fastest."""
     count, _, *shape = phases.get_output_shape(0)
     refined = [axis for axis, factor in enumerate(factors) if factor > 1]

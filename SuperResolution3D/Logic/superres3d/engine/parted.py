@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -30,17 +31,19 @@ def tiled_network(architecture: Architecture, infer: Infer, budget: Callable[[],
     if architecture.parts:
         return PartedNetwork(architecture, infer, budget, float_bytes)
 
-    def plain(window: np.ndarray, stopped: Stopped) -> np.ndarray:
-        return infer(architecture.blueprint, [window[:, None]], stopped)[:, 0]
+    return TiledNetwork(architecture, median or _median_in_one_piece(architecture, infer), budget, float_bytes)
 
-    return TiledNetwork(architecture, median or median_of(plain), budget, float_bytes)
+
+def _median_in_one_piece(architecture: Architecture, infer: Infer) -> Median:
+    """One member after the other, a window at once."""
+    return median_of(lambda window, stopped: infer(architecture.blueprint, [window[:, None]], stopped)[:, 0])
 
 
 class PartedNetwork(TiledNetwork):
     """For an architecture with parts; arguments as :func:`tiled_network` takes them."""
 
     def __init__(self, architecture: Architecture, infer: Infer, budget: Callable[[], int], float_bytes: int = 4):
-        super().__init__(architecture, median_of(infer), budget, float_bytes)
+        super().__init__(architecture, _median_in_one_piece(architecture, infer), budget, float_bytes)
         self._infer = infer
 
     def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray:
@@ -62,7 +65,7 @@ class PartedNetwork(TiledNetwork):
         halves = [n // 2 for n in shape]
         head, inner, tail = self.architecture.part_surveys
 
-        def computed(draw, survey: Survey, output: np.ndarray, scale: int, *inputs: tuple[np.ndarray, int]) -> np.ndarray:
+        def computed(draw: Callable[..., Any], survey: Survey, output: np.ndarray, scale: int, *inputs: tuple[np.ndarray, int]) -> np.ndarray:
             """Tile by tile; maps coarser than the survey's voxels have a scale of 2."""
             for tile, window in windows([n * scale for n in output.shape[2:]], survey, self._most_voxels(survey, count)):
                 alive()

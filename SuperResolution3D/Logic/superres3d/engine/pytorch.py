@@ -43,22 +43,26 @@ class PyTorchRuntime(Runtime):
         self.chunk_pixels = self.style.pixels
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
+        """See :meth:`superres3d.engine.runtime.Runtime.load`; the network lies on the device."""
         net = load_network(model, factors)
         compute = _Compute(net, self)
         return self.network(net.architecture, compute, compute.median)
 
     def window_bytes(self, axes: int) -> int:
+        """See :meth:`superres3d.engine.runtime.Runtime.window_bytes`; of a volume half of what was planned, as layers need more here."""
         if axes == 2:
             return self.slice_bytes
         # PyTorch keeps what a layer read until the next has written; eager joins are copies.  A plan for a small scan allows for just its feature maps.
         return max(self.volume_bytes // 2, min(self.volume_bytes, _SMALL_BYTES))
 
     def give_up_memory(self) -> str | None:
+        """See :meth:`superres3d.engine.runtime.Runtime.give_up_memory`; a block's chunks become smaller as well."""
         told = super().give_up_memory()
         self.chunk_pixels //= 2 if told else 1
         return told
 
     def close(self) -> None:
+        """Give a graphics card what PyTorch keeps of its memory."""
         if self.kind == "cuda":
             torch.cuda.empty_cache()
 
@@ -69,7 +73,7 @@ class _Compute:
     def __init__(self, net: BlueprintNet, runtime: PyTorchRuntime):
         axes = net.architecture.axes
         self._layout = _CHANNELS_LAST[axes]
-        self._net = net.to(runtime.device, memory_format=self._layout)
+        self._net = net.to(runtime.device, memory_format=self._layout)  # type: ignore[call-overload]  # PyTorch declares no overload with it
         self._runtime = runtime
         self._threads = 1 if axes == 2 else runtime.workers  # with slices the other workers are at work as well
 

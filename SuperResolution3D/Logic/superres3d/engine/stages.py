@@ -31,43 +31,53 @@ class NetworkStage:
         factors: along (slices, rows, columns), the task of a model that has several.
         working_bytes: that the feature maps of a volume may take.
         whole: it takes its input in one piece, and cuts it by itself.
+
+    Attributes:
+        name, factors, halo: see :class:`superres3d.engine.tiling.Stage`.
     """
 
     def __init__(
         self, engine: Engine, model: Model, name: str, ensemble: str, *,
-        factors: tuple[int, int, int] | None = None, working_bytes: int = 0, whole: bool = False,
+        factors: tuple[int, ...] | None = None, working_bytes: int = 0, whole: bool = False,
     ):  # fmt: skip
         self.name = name
         self._engine, self._model = engine, model
         self._turns = MEMBERS[name][ensemble]
-        self._choices = {"factors": factors, "working_bytes": working_bytes}
+        self._task, self._working_bytes = factors, working_bytes
         architecture = architecture_of(model, factors)
         self._accumulates = architecture.multiply_accumulates * len(self._turns) * len(_SLICINGS[name])
-        factors, halo = [1, 1, 1], [0, 0, 0]  # along an axis of the block, the most of any slicing
+        finer, halo = [1, 1, 1], [0, 0, 0]  # along an axis of the block, the most of any slicing
         for order in _SLICINGS[name]:
             for axis, factor, reach in zip(order[3 - architecture.axes :], architecture.factors, architecture.halo):
                 # The turned members look as far along the columns as along the rows.
-                factors[axis], halo[axis] = max(factors[axis], factor), max(halo[axis], reach)
-        self.factors, self.halo = tuple(factors), (WHOLE,) * 3 if whole else tuple(halo)
+                finer[axis], halo[axis] = max(finer[axis], factor), max(halo[axis], reach)
+        self.factors, self.halo = tuple(finer), (WHOLE,) * 3 if whole else tuple(halo)
 
     def cost(self, shape: Sequence[int]) -> float:
+        """Multiply-accumulates of all members and slicings for an input (k, j, i)."""
         return float(np.prod(shape)) * self._accumulates
 
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
-        slicings = _SLICINGS[self.name]
-        made = None
-        for number, order in enumerate(slicings):
-            one = self._slicing(array, order, keep, lambda share, number=number: tick((number + share) / len(slicings)))
-            made = one if made is None else made + one
-        return made if len(slicings) == 1 else made * np.float32(1 / len(slicings))
+        first, *others = _SLICINGS[self.name]
+        count = 1 + len(others)
+        made = self._slicing(array, first, keep, _share_of(tick, 0, count))
+        for number, order in enumerate(others, start=1):
+            made = made + self._slicing(array, order, keep, _share_of(tick, number, count))
+        return made * np.float32(1 / count) if others else made
 
     def _slicing(self, array: np.ndarray, order: tuple[int, ...], keep: Region, tick: Tick) -> np.ndarray:
         """The refined ``keep``; each slicing needs a halo only within its own slices."""
         if self.name == "volume":
-            return self._engine.run(self._model, np.ascontiguousarray(array)[None], self._turns, tick, keep=keep, **self._choices)[0]
+            volume = np.ascontiguousarray(array)[None]
+            return self._engine.run(self._model, volume, self._turns, tick, factors=self._task, keep=keep, working_bytes=self._working_bytes)[0]
         (first, last), *within = (keep[axis] for axis in order)
         images = np.ascontiguousarray(array.transpose(order)[first:last])
         return self._engine.run(self._model, images, self._turns, tick, keep=tuple(within)).transpose(np.argsort(order))
+
+
+def _share_of(tick: Tick, number: int, count: int) -> Tick:
+    """Tells of one of ``count`` equal parts of the work."""
+    return lambda share: tick((number + share) / count)
 
 
 class Resampling:
@@ -76,6 +86,9 @@ class Resampling:
     Args:
         kernel: a key of :data:`superres3d.resampling.interpolation.KERNELS`, or "spline".
         factors: along (k, j, i).
+
+    Attributes:
+        name, factors, halo: see :class:`superres3d.engine.tiling.Stage`.
     """
 
     name = "interpolation"
@@ -86,6 +99,7 @@ class Resampling:
         self.halo = tuple(0 if factor == 1 else KERNELS[kernel][1] if factor == int(factor) and kernel in KERNELS else WHOLE for factor in factors)
 
     def cost(self, shape: Sequence[int]) -> float:
+        """One a voxel: next to nothing beside a network."""
         return float(np.prod(shape))
 
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:

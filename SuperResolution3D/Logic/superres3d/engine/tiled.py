@@ -113,7 +113,7 @@ class TiledNetwork:
 
 
 def median_of(infer: Callable[[np.ndarray, Stopped], np.ndarray]) -> Median:
-    """The median over turned copies of a function of one window."""
+    """The median over turned copies of a function of one window (N, [D,] H, W); the members are computed one after the other."""
 
     def median(window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
         members = []

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
+from types import EllipsisType
 from typing import Protocol
 
 import numpy as np
@@ -23,9 +24,20 @@ WHOLE = 1 << 40  # as a halo: the stage takes that axis in one piece
 class Stage(Protocol):
     """Refines an array (k, j, i) by ``factors``, whole ones but where it takes an axis in one piece."""
 
-    name: str
-    factors: tuple[int | float, int | float, int | float]
-    halo: tuple[int, int, int]  # input voxels that an output voxel depends on, either side; or WHOLE
+    @property
+    def name(self) -> str:
+        """For progress and the report."""
+        ...
+
+    @property
+    def factors(self) -> tuple[int | float, ...]:
+        """Along (k, j, i)."""
+        ...
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Input voxels along (k, j, i) that an output voxel depends on, either side; or WHOLE."""
+        ...
 
     def cost(self, shape: Sequence[int]) -> float:
         """Multiply-accumulates for an input of this shape."""
@@ -95,8 +107,9 @@ def whole(shape: Sequence[int]) -> Region:
 
 
 def cut(array: np.ndarray, region: Region) -> np.ndarray:
-    """A view of ``array`` on ``region``, which tells of its last axes."""
-    return array[(..., *(slice(a, b) for a, b in region))]
+    """A view of ``array`` (..., k, j, i) on ``region``, which tells of its last axes, however many."""
+    place: tuple[EllipsisType | slice, ...] = (..., *(slice(a, b) for a, b in region))
+    return array[place]
 
 
 def within(inner: Region, window: Region) -> Region:

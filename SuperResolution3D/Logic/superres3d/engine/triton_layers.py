@@ -48,7 +48,7 @@ def add_with_bias(skip: Tensor, features: Tensor, bias: Tensor) -> Tensor:
 
 
 def fits(features: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`convolve` takes the layer."""
+    """Whether :func:`convolve` takes the layer: features (N, C, H, W) and weight (outputs, C, 3, 3), their kind, order in memory and size."""
     outputs, inputs = weight.shape[:2]
     return (
         inputs % _NARROW_CHUNK == 0
@@ -70,6 +70,12 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor, tile: Tile, relu: b
         tile: see :class:`Tile`.
         relu: negative results become zero.
         skip: (N, outputs, H, W); the result is written into it.
+
+    Returns:
+        (N, outputs, H, W) float16, channels last.
+
+    Raises:
+        ValueError: the channels of ``skip`` do not lie together.
     """
     count, inputs, height, width = features.shape
     outputs = weight.shape[0]
@@ -88,7 +94,7 @@ def convolve(features: Tensor, weight: Tensor, bias: Tensor, tile: Tile, relu: b
 
 
 @triton.jit
-def _add(skip, features, bias, count, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+def _add(skip: tl.tensor, features: tl.tensor, bias: tl.tensor, count: tl.tensor, CHANNELS: tl.constexpr, BLOCK: tl.constexpr) -> None:
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = place < count
     total = tl.load(skip + place, mask=mask).to(tl.float32) + tl.load(features + place, mask=mask).to(tl.float32)
@@ -98,10 +104,10 @@ def _add(skip, features, bias, count, CHANNELS: tl.constexpr, BLOCK: tl.constexp
 
 @triton.jit
 def _convolution(
-    features, weight, bias, result, height, width,
+    features: tl.tensor, weight: tl.tensor, bias: tl.tensor, result: tl.tensor, height: tl.tensor, width: tl.tensor,
     INPUTS: tl.constexpr, CHUNK: tl.constexpr, OUTPUTS: tl.constexpr, WIDE: tl.constexpr,
     RELU: tl.constexpr, SKIP: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
+) -> None:  # fmt: skip
     """A program computes ROWS x COLUMNS pixels of an image, a product for each tap and chunk of input channels."""
     across = tl.cdiv(width, COLUMNS)
     down = tl.cdiv(height, ROWS)

@@ -12,12 +12,14 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..networks.blueprint import Drawing
 from ..networks.families import Architecture
 from ..networks.module import BlueprintNet, sub_pixel, used_weight
 from ..networks.weights import Model, load_network
@@ -54,6 +56,7 @@ class Style:
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the feature maps."""
         return torch.float16 if self.half else torch.float32
 
 
@@ -70,12 +73,18 @@ def full_float32(search: bool = False) -> Iterator[None]:
 
 
 class PlainConvolution:
-    """3x3 convolutions as PyTorch's own layers do them."""
+    """3x3 convolutions with zero padding, as PyTorch's own layers do them.
+
+    Shape:
+        features (N, C, H, W), weight (outputs, C, 3, 3), bias (outputs,), skip and result (N, outputs, H, W), all of :attr:`Style.dtype`.
+    """
 
     def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution, then ReLU."""
         return torch.relu_(self.linear(features, weight, bias))
 
     def linear(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution and its bias."""
         return functional.conv2d(features, weight, bias, padding=1)
 
     def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -87,6 +96,7 @@ class FusedConvolution(PlainConvolution):
     """Bias and ReLU inside cuDNN's convolution."""
 
     def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution, then ReLU, in one call."""
         return torch.cudnn_convolution_relu(features, weight, bias, (1, 1), (1, 1), (1, 1), 1)
 
 
@@ -94,6 +104,7 @@ class FusedAddConvolution(FusedConvolution):
     """And the bias beside the skip in one pass over it, by Triton."""
 
     def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """``skip`` and the convolution, in the memory of ``skip``."""
         from .triton_layers import add_with_bias
 
         return add_with_bias(skip, functional.conv2d(features, weight, None, padding=1), bias)
@@ -105,14 +116,17 @@ class TritonConvolution(FusedAddConvolution):
     tile: ClassVar[dict[str, int]] = {"rows": 1, "columns": 128, "warps": 4, "stages": 4}
 
     def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution, then ReLU, in one kernel where the layer fits."""
         made = self._convolved(features, weight, bias, relu=True)
         return super().relu(features, weight, bias) if made is None else made
 
     def linear(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The convolution and its bias, in one kernel where the layer fits."""
         made = self._convolved(features, weight, bias)
         return super().linear(features, weight, bias) if made is None else made
 
     def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """``skip`` and the convolution, in the memory of ``skip``; in one kernel where the layer fits."""
         made = self._convolved(features, weight, bias, skip=skip)
         return super().add(skip, features, weight, bias) if made is None else made
 
@@ -184,7 +198,7 @@ class TurnedNetwork:
         return made
 
     def prepare(self, images: Tensor) -> Iterator[None]:
-        """Get ready for slices of this shape, which can take seconds at first; steps, so that a stop comes through."""
+        """Get ready for slices (N, H, W) of this shape, which can take seconds at first; steps, so that a stop comes through."""
         if self.convolution is None:
             yield from self._race(images)
         if self._replays and tuple(images.shape) not in self._graphs:
@@ -214,7 +228,7 @@ class TurnedNetwork:
     def _member(self, given: Map, layers: dict[str, tuple[Tensor, Tensor]], by: PlainConvolution) -> Tensor:
         """(N, phases of a pixel, H, W)."""
         drawing = FusedDrawing(layers, by, self._roles, self._prepared)
-        return drawing.phases(self.architecture.blueprint(drawing, given))
+        return drawing.phases(self.architecture.blueprint(cast(Drawing[Any], drawing), given))  # the roles have shown that it asks for no other layers
 
     def _layers(self, net: BlueprintNet, turn: Turn) -> dict[str, tuple[Tensor, Tensor]]:
         """Name -> weight and bias of a member.  Layers that give a picture stay in float32."""
@@ -222,7 +236,7 @@ class TurnedNetwork:
         for name in self.architecture.survey.layers:
             layer = net.layer(name)
             weight = _turned_back(used_weight(layer).detach(), turn)
-            bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+            bias = layer.get_parameter("bias").detach() if self.architecture.survey.layers[name].bias else weight.new_zeros(len(weight))
             if name in self._roles.phases:
                 weight, bias = _turned_phases(weight, bias, self._roles.phases[name], turn)
             picture = name in self._roles.pictures
@@ -246,7 +260,7 @@ class TurnedNetwork:
                 difference = (self._member(given, layers, by).float() - expected.float()).abs().max()
                 if not bool(difference <= _AGREEMENT[self.style.dtype] * expected.abs().max()):
                     raise ArithmeticError(f"differs by {float(difference):.3g}")
-                self.raced[name] = seconds = self._seconds(lambda by=by: self._member(given, layers, by))
+                self.raced[name] = seconds = self._seconds(partial(self._member, given, layers, by))
             except torch.cuda.OutOfMemoryError:
                 raise
             except Exception as error:  # a library that is missing, or fails on this card
@@ -326,7 +340,7 @@ def _turned_back(images: Tensor, turn: Turn, axes: tuple[int, int] = (-2, -1)) -
     return torch.rot90(images.flip(axes[1]) if flip else images, -quarter, axes)
 
 
-def _turned_phases(weight: Tensor, bias: Tensor, factors: tuple[int, int], turn: Turn) -> tuple[Tensor, Tensor]:
+def _turned_phases(weight: Tensor, bias: Tensor, factors: tuple[int, ...], turn: Turn) -> tuple[Tensor, Tensor]:
     """The finer pixels of a pixel, which are channels, change places like the kernels' taps."""
     placed = _turned_back(weight.reshape(*factors, *weight.shape[1:]), turn, (0, 1))
     return placed.reshape(weight.shape), _turned_back(bias.reshape(factors), turn).reshape(-1)

@@ -50,19 +50,29 @@ class Drawing(Protocol[T]):
         """Batch normalisation; its statistics are frozen outside training."""
         ...
 
-    def relu(self, features: T) -> T: ...
+    def relu(self, features: T) -> T:
+        """Negative numbers become zero."""
+        ...
 
-    def leaky_relu(self, features: T, slope: float) -> T: ...
+    def leaky_relu(self, features: T, slope: float) -> T:
+        """Negative numbers are multiplied by ``slope``."""
+        ...
 
-    def elu(self, features: T) -> T: ...
+    def elu(self, features: T) -> T:
+        """Negative numbers x become exp(x) - 1 (Clevert, Unterthiner, Hochreiter. arXiv:1511.07289, 2015, eq. 14, alpha = 1)."""
+        ...
 
     def prelu(self, name: str, features: T) -> T:
         """Leaky ReLU with a learned slope a channel."""
         ...
 
-    def concat(self, maps: Sequence[T]) -> T: ...
+    def concat(self, maps: Sequence[T]) -> T:
+        """All channels of all maps, in their order."""
+        ...
 
-    def add(self, first: T, second: T) -> T: ...
+    def add(self, first: T, second: T) -> T:
+        """The sum; a map of one channel is added to all of the other's."""
+        ...
 
     def upsample(self, features: T) -> T:
         """Twice the size by linear interpolation along all axes (edges of the field of view aligned)."""
@@ -155,7 +165,7 @@ class _Map:
     @property
     def floats(self) -> Fraction:
         """Per voxel of the input."""
-        return self.channels / prod(self.step)
+        return self.channels / prod(self.step, start=Fraction(1))
 
 
 @dataclass
@@ -194,7 +204,7 @@ class Survey:
         image, halved = _Map.given(1, axes), _Map.given(parts.channels, axes)
         head, made = cls._drawn(parts.head, image)
         inner, output = cls._drawn(parts.inner, halved)
-        assert (made.floats * 2**axes, output.floats) == (parts.channels, parts.channels)
+        assert made.floats * 2**axes == output.floats == parts.channels
         return head, inner, cls._drawn(parts.tail, image, _Map.given(parts.channels, axes, 2))[0]
 
     @classmethod
@@ -216,47 +226,59 @@ class Survey:
         return sum(prod(shape) for layer in self.layers.values() for shape in layer.shapes.values())
 
     def conv(self, name: str, features: _Map, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **training: Any) -> _Map:
+        """See :meth:`Drawing.conv`; its arithmetic and reach are counted."""
         size = (kernel,) * self.axes if isinstance(kernel, int) else kernel
         self._add(name, Layer("conv", features.channels, outputs, size, stride, bias, **training))
         before = [padding(side, stride)[0] for side in size]
         # A strided window counts from its first sample's own place.
         after = [side - 1 - first for side, first in zip(size, before)]
         step = [old * stride for old in features.step]
-        self._accumulates += prod(size) * features.channels * outputs / prod(step)
+        self._accumulates += prod(size) * features.channels * outputs / prod(step, start=Fraction(1))
         reach = ([n * old for n, old in zip(reach, features.step)] for reach in (before, after))
         return self._written(features, outputs, step, *reach)
 
     def transposed(self, name: str, features: _Map, outputs: int) -> _Map:
+        """See :meth:`Drawing.transposed`; its arithmetic and reach are counted."""
         self._add(name, Layer("transposed", features.channels, outputs, (4,) * self.axes, 2))
         self._accumulates += 4**self.axes * features.channels * outputs / prod(features.step)
         return self._doubled(features, outputs)
 
     def norm(self, name: str, features: _Map) -> _Map:
-        return self._add(name, Layer("norm", features.channels, features.channels)) or features
+        """See :meth:`Drawing.norm`; only its tensors count."""
+        self._add(name, Layer("norm", features.channels, features.channels))
+        return features
 
     def prelu(self, name: str, features: _Map) -> _Map:
-        return self._add(name, Layer("prelu", features.channels, features.channels, bias=False)) or features
+        """See :meth:`Drawing.prelu`; only its tensors count."""
+        self._add(name, Layer("prelu", features.channels, features.channels, bias=False))
+        return features
 
     def relu(self, features: _Map, *_: float) -> _Map:
+        """See :meth:`Drawing.relu`; nothing counts of it."""
         return features
 
     elu = leaky_relu = relu
 
     def concat(self, maps: Sequence[_Map]) -> _Map:
+        """See :meth:`Drawing.concat`; it reaches as far as any of the maps."""
         return _joined(sum(m.channels for m in maps), maps)
 
     def add(self, first: _Map, second: _Map) -> _Map:
+        """See :meth:`Drawing.add`; it reaches as far as either (AssertionError for maps that do not fit)."""
         assert first.step == second.step and (first.channels == second.channels or 1 in (first.channels, second.channels))
         return _joined(max(first.channels, second.channels), (first, second))
 
     def upsample(self, features: _Map) -> _Map:
+        """See :meth:`Drawing.upsample`; its reach is counted."""
         return self._doubled(features, features.channels)
 
     def sub_pixel(self, phases: _Map, factors: tuple[int, ...]) -> _Map:
+        """See :meth:`Drawing.sub_pixel`; it looks no farther than its input."""
         finer = [step / factor for step, factor in zip(phases.step, factors)]
         return _Map(phases.channels // prod(factors), tuple(finer), phases.before, phases.after)
 
     def intermediate(self, features: _Map) -> _Map:
+        """See :meth:`Drawing.intermediate`; counted."""
         self.intermediates += 1
         return features
 

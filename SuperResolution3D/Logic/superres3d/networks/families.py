@@ -125,6 +125,7 @@ class Architecture:
 
     @property
     def family(self) -> Family:
+        """What it shares with the other networks of its blueprint."""
         return FAMILIES[self.name]
 
     @property
@@ -139,6 +140,7 @@ class Architecture:
 
     @cached_property
     def blueprint(self) -> Blueprint:
+        """(drawing, image) -> the network's output."""
         return partial(self.family.draw, **dict(self.options), **({"factors": self.factors} if self.family.refines else {}))
 
     @cached_property
@@ -153,6 +155,7 @@ class Architecture:
 
     @cached_property
     def survey(self) -> Survey:
+        """Tensors, arithmetic and receptive field of the whole."""
         return Survey.of(self.blueprint, self.axes, self.factors)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +42,8 @@ class BlueprintNet(nn.Module):
                     self.layers[name] = _made(layer, architecture)
             self.last = [name for name, layer in layers.items() if layer.sides][-1]
             if architecture.residual:
-                nn.init.zeros_(self.layers[self.last].weight)
-                nn.init.zeros_(self.layers[self.last].bias)
+                for parameter in self.layers[self.last].parameters():
+                    nn.init.zeros_(parameter)
 
     @property
     def architecture(self) -> Architecture:
@@ -51,11 +51,11 @@ class BlueprintNet(nn.Module):
         return max(self.tasks.values(), key=lambda architecture: architecture.multiply_accumulates)
 
     def forward(self, image: Tensor, factors: tuple[int, ...] | None = None) -> Tensor:
-        """The image refined by one of the :attr:`tasks`."""
+        """The image (N, 1, [D,] H, W) refined by one of the tasks (None: the one with the most arithmetic; KeyError for one that it has not)."""
         return self.outputs(image, factors)[0]
 
     def outputs(self, image: Tensor, factors: tuple[int, ...] | None = None) -> tuple[Tensor, ...]:
-        """The final output, and intermediate ones where the network has them."""
+        """The final output (N, 1, [D,] H, W), and intermediate ones where the network has them; arguments as :meth:`forward` takes them."""
         architecture = self.tasks[factors] if factors else self.architecture
         runner = Runner(self.layers)
         made = (architecture.blueprint(runner, image), *runner.between)
@@ -65,7 +65,7 @@ class BlueprintNet(nn.Module):
         return tuple(interpolated(image, architecture.factors) + output.float() for output in made)
 
     def correction(self, image: Tensor) -> Tensor:
-        """What the layers give: of a residual network, what is to be added to the input or to its interpolation."""
+        """What the layers give, (N, 1, [D,] H, W): of a residual network, what is to be added to the input or to its interpolation."""
         return self.part(self.architecture.blueprint, image)
 
     def part(self, draw: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class BlueprintNet(nn.Module):
                 layer.eval()
 
     def stored_tensors(self) -> dict[str, Tensor]:
-        """Name -> tensor as the weights file holds them; counters are left out."""
+        """Name -> tensor as ``weights.safetensors`` holds them, the shapes those of :attr:`superres3d.networks.blueprint.Survey.shapes`; counters are left out."""
         tensors = {}
         for layer, module in self.layers.items():
             for part, tensor in module.state_dict().items():
@@ -160,7 +160,14 @@ def _made(layer: Layer, architecture: Architecture) -> nn.Module:
 
 
 class Runner:
-    """Computes with the layers; a feature map is a tensor."""
+    """Computes with the layers; a feature map is a tensor (N, channels, [D,] H, W).
+
+    Args:
+        layers: by the names of the blueprint's tensors, each dot a slash.
+
+    Attributes:
+        between: the intermediate outputs of the blueprint that was run.
+    """
 
     relu = staticmethod(torch.relu)
     leaky_relu = staticmethod(functional.leaky_relu)
@@ -173,7 +180,8 @@ class Runner:
         self.between: list[Tensor] = []
 
     def conv(self, name: str, features: Tensor, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any) -> Tensor:
-        layer = self._layers[name.replace(".", _DOT)]
+        """See :meth:`superres3d.networks.blueprint.Drawing.conv`."""
+        layer = cast(nn.modules.conv._ConvNd, self._layers[name.replace(".", _DOT)])
         pads = [padding(side, stride) for side in layer.kernel_size]
         if any(before != after for before, after in pads):
             features = functional.pad(features, [pad for pair in reversed(pads) for pad in pair])
@@ -182,22 +190,26 @@ class Runner:
         return convolve(features, used_weight(layer), layer.bias, stride, [before for before, _ in pads])
 
     def norm(self, name: str, features: Tensor, *_: int) -> Tensor:
+        """See :meth:`superres3d.networks.blueprint.Drawing.norm`; the layer is PyTorch's own, as are PReLU and the transposed convolution."""
         return self._layers[name](features)
 
     prelu = transposed = norm
 
     def concat(self, maps: Sequence[Tensor]) -> Tensor:
+        """See :meth:`superres3d.networks.blueprint.Drawing.concat`."""
         return torch.cat(list(maps), dim=1)
 
     def upsample(self, features: Tensor) -> Tensor:
+        """See :meth:`superres3d.networks.blueprint.Drawing.upsample`."""
         return functional.interpolate(features, scale_factor=2, mode=_LINEAR[features.ndim - 2], align_corners=False)
 
     def intermediate(self, features: Tensor) -> Tensor:
+        """See :meth:`superres3d.networks.blueprint.Drawing.intermediate`; kept in ``between``."""
         self.between.append(features)
         return features
 
 
 def used_weight(layer: nn.Module) -> Tensor:
-    """As it is used: less the mean of each kernel where they sum to zero."""
-    weight = layer.weight
+    """A layer's weight (outputs, inputs, *kernel) as it is used: less the mean of each kernel where they sum to zero."""
+    weight = cast(Tensor, layer.weight)
     return weight - weight.mean(dim=tuple(range(2, weight.ndim)), keepdim=True) if getattr(layer, "zero_sum", False) else weight

@@ -41,6 +41,7 @@ class Model:
 
     @property
     def sha256(self) -> str:
+        """Of ``weights.safetensors``, as the card says; 64 hexadecimal digits."""
         return self.card["sha256"]
 
     @property
@@ -139,7 +140,7 @@ def check_kind(model: Model, axes: int) -> None:
 
 
 def load_tensors(model: Model, architecture: Architecture) -> dict[str, np.ndarray]:
-    """The trained tensors of an architecture by name, float32, without torch; of a network with several tasks, those of one.
+    """The trained tensors of an architecture by name (shapes: its survey's), float32, without torch; of a network with several tasks, those of one.
 
     Raises:
         ModelError: see :func:`verified_weights`, or not a safetensors file, or tensors that do not fit the network.
@@ -182,7 +183,7 @@ def load_network(model: Model, factors: tuple[int, ...] | None = None) -> Bluepr
 
 
 def save_model(net: BlueprintNet, name: str, folder: Path, card: dict[str, Any]) -> Model:
-    """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size."""
+    """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size (OSError if that fails)."""
     from safetensors.torch import save
 
     target = folder / name

@@ -1,4 +1,7 @@
-"""A folder that holds one DICOM series, read with SimpleITK and checked for gaps and tilt."""
+"""A folder that holds one DICOM series, read with SimpleITK and checked for gaps and tilt.
+
+Of the headers are read: Modality (0008,0060), Image Position (Patient) (0020,0032) and Image Orientation (Patient) (0020,0037), in LPS millimetres.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ def read_dicom_series(folder: Path) -> tuple[sitk.Image, str]:
     """Read the one series in ``folder``.
 
     Returns:
-        (image with rescaled values, modality "CT", "MR" or "").
+        (image with rescaled values, Hounsfield units for CT, its slices in the order of their places; modality "CT", "MR" or "").
 
     Raises:
-        InputError: no DICOM, several series, missing or repeated slices, gantry tilt.
+        InputError: no DICOM, several series, a single slice, an unreadable file, no places or orientations in the headers, missing or
+            repeated slices, uneven steps (more than a twentieth of the usual one), a gantry tilt above half a degree.
     """
     reader = sitk.ImageSeriesReader()
     series = reader.GetGDCMSeriesIDs(str(folder))

@@ -25,11 +25,11 @@ class IntensityScale:
     ceiling: float
 
     def normalise(self, values: np.ndarray) -> np.ndarray:
-        """Values of a scan to network units, float32, same shape."""
+        """Values of a scan, (k, j, i) or any other shape, to network units, float32, same shape."""
         return (values.astype(np.float32, copy=False) - np.float32(self.offset)) / np.float32(self.span)
 
     def restore(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Network units back to the scan's, float32, same shape; into ``out`` if one is given."""
+        """Network units, (k, j, i) or any other shape, back to the scan's, float32, same shape; into ``out`` if one is given."""
         scaled = np.multiply(values, np.float32(self.span), out=out)
         return np.add(scaled, np.float32(self.offset), out=scaled)
 

@@ -7,7 +7,7 @@ and in LPS millimetres, as SimpleITK has them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -39,11 +39,11 @@ class Volume:
     modality: str = ""
     notes: tuple[str, ...] = ()
 
-    def position(self, index_ijk: tuple[float, float, float]) -> np.ndarray:
+    def position(self, index_ijk: Sequence[float] | np.ndarray) -> np.ndarray:
         """LPS position in millimetres of a (fractional) index (i, j, k)."""
         return np.asarray(self.origin) + self.direction @ (np.asarray(index_ijk) * np.asarray(self.spacing))
 
-    def refined(self, voxels: np.ndarray, factors: tuple[int, int, int]) -> Volume:
+    def refined(self, voxels: np.ndarray, factors: Sequence[float]) -> Volume:
         """The same field of view on a grid finer by ``factors`` (k, j, i).
 
         The new first voxel is smaller, so its centre moves by (1/r - 1)/2 old voxels along
@@ -53,9 +53,15 @@ class Volume:
         return replace(
             self,
             voxels=voxels,
-            spacing=tuple(float(s) for s in np.asarray(self.spacing) / factors_ijk),
-            origin=tuple(float(p) for p in self.position((1.0 / factors_ijk - 1.0) / 2.0)),
+            spacing=triple(np.asarray(self.spacing) / factors_ijk),
+            origin=triple(self.position((1.0 / factors_ijk - 1.0) / 2.0)),
         )
+
+
+def triple(values: Iterable[float]) -> tuple[float, float, float]:
+    """Three numbers, such as a spacing or a position, as floats (ValueError for any other count)."""
+    first, second, third = (float(value) for value in values)
+    return first, second, third
 
 
 def accepted(volume: Volume, name: str) -> Volume:
