@@ -189,6 +189,18 @@ def test_an_error_of_the_caller_stays_the_callers(models, on_device):
         on_device(scan_of("int16"), modality="MR", progress=progress)
 
 
+def test_networks_that_do_not_fit_go_stage_by_stage(models, monkeypatch):
+    """A network whose turned copies need more than turned kernels is computed as on a processor, with the same result."""
+    from superres3d.engine import turned_network
+
+    scan = scan_of("float32")
+    expected = upscale(scan, 2, device="cpu", preset="fast").volume.voxels
+    monkeypatch.setattr(turned_network, "turns_by_kernels", lambda architecture: False)
+    monkeypatch.setattr(engine_module, "choose_runtime", lambda device, half: (Device(), []))
+    monkeypatch.setattr(device_block, "run_on_device", lambda *given: pytest.fail("it went the device's way"))
+    np.testing.assert_allclose(upscale(scan, 2, preset="fast").volume.voxels, expected, atol=1e-5 * 900)
+
+
 @pytest.mark.parametrize("form", ["plane-x2", "plane-x4", "depth-x2", "depth-x4"])
 @pytest.mark.parametrize("method", METHODS)
 def test_turned_kernels_are_turned_slices(models, method, form):

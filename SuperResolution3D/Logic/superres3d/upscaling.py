@@ -144,7 +144,8 @@ def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watc
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
     chain = chain_of(plan, source, engine)
     if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency:
-        from .engine.device_block import chain_on_device, fits_device
+        from .engine.device_block import chain_on_device
+        from .engine.turned_network import fits_device
 
         count = chain_on_device(chain, plan.models, plan.preset.ensemble, source, target, engine, watch) if fits_device(plan.models) else 0
         if count:

@@ -19,7 +19,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from ..networks.weights import Model, architecture_of
+from ..networks.weights import Model
 from ..resampling.interpolation import sampling_matrix
 from ..scan.intensity import IntensityScale
 from .chain import Chain, as_dtype
@@ -28,7 +28,7 @@ from .ensemble import MEMBERS
 from .progress import Watch
 from .tiled import memory_errors
 from .tiling import Region, Stage, StageRegion, blocks, choose_block, cut, scaled, stage_regions, within
-from .turned_network import Style, TurnedNetwork, full_float32, turns_by_kernels
+from .turned_network import Style, TurnedNetwork, full_float32
 
 if TYPE_CHECKING:
     from .pytorch import PyTorchRuntime
@@ -112,11 +112,6 @@ class DeviceChain:
             return _in_slices(network, volume, keep, pixels) if last else _gathered(_in_slices(network, volume, keep, pixels), keep, network, volume)
         across = _across_slices(network, volume, keep, pixels)
         return _given(across, pixels) if last else across
-
-
-def fits_device(models: dict[str, Model]) -> bool:
-    """Whether the networks can be computed here; others go stage by stage."""
-    return all(turns_by_kernels(architecture_of(model)) for model in models.values())
 
 
 def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, source: np.ndarray, target: np.ndarray, engine: Engine, watch: Watch) -> int:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from ..networks.blueprint import Drawing
 from ..networks.families import Architecture
 from ..networks.module import BlueprintNet, sub_pixel, used_weight
-from ..networks.weights import Model, load_network
+from ..networks.weights import Model, architecture_of, load_network
 from .ensemble import Turn, exact_median
 from .fused_drawing import FusedDrawing, Map, Roles
 
@@ -309,6 +309,11 @@ def turns_by_kernels(architecture: Architecture) -> bool:
     except NotImplementedError:
         return False
     return True
+
+
+def fits_device(models: dict[str, Model]) -> bool:
+    """Whether all of a method's networks can be computed so; others go stage by stage."""
+    return all(turns_by_kernels(architecture_of(model)) for model in models.values())
 
 
 def _median_in_float(members: Sequence[Tensor]) -> Tensor:
