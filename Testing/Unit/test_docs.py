@@ -160,7 +160,7 @@ def why_refused(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     if program == "superres3d":
         return why_not_taken(typer.main.get_command(app), rest)
     if program == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
         return "" if set(rest) <= set(targets) else f"no target {rest}"
     if program == "pip":
         return "" if extras_named(rest) <= extras() else f"no extra of {extras_named(rest)}"
