@@ -126,7 +126,7 @@ def script_refuses(path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, path.stem, module)
-    monkeypatch.syspath_prepend(path.parent)  # where a script finds those beside it
+    monkeypatch.syspath_prepend(path.parent)  # as Python does for a script
     spec.loader.exec_module(module)
     if hasattr(module, "typer"):
         program = typer.Typer()
