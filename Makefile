@@ -1,14 +1,19 @@
 # Two commands set up everything on a fresh machine:
 #   make demo   an upscaled brain, its Lanczos comparison and a picture, in demo/
-#   make test   lint, and the tests with a coverage figure, which fails under 90 %; those of the panel run offscreen, and are skipped with the reason
-#               where Qt lacks a system library
-# make check is another name for make test; make lint is lint alone.
+#   make test   lint, types, and the tests with a coverage figure, which fails under 90 %; those of the panel run offscreen, and are skipped with the
+#               reason where Qt lacks a system library
+# make check is another name for make test; make lint is lint and types alone.
+# make test-lowest runs the engine's tests with the lowest versions that pyproject.toml allows, in .venv-lowest.
+# make api writes the API reference into build/api.
 # PYTHON names the interpreter (3.10 to 3.13); packages go into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The lowest Python allowed, where it is there.
+LOWEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
+LOWEST := .venv-lowest
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint test-lowest api bench clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/superres3d demo --out demo
@@ -20,6 +25,14 @@ check: test
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Libraries warn of what was new to them: here warnings are no errors.
+test-lowest: $(LOWEST)/test.stamp
+	$(LOWEST)/bin/python -m pytest Testing/Unit -W default
+
+api: $(VENV)/test.stamp
+	$(BIN)/python docs/api.py build/api
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python Testing/Benchmarks/engine_speed.py
@@ -29,5 +42,12 @@ $(VENV)/%.stamp: pyproject.toml
 	$(BIN)/python -m pip install --editable '.[$*]'
 	touch $@
 
+# What is there already and allowed, uv leaves: PyTorch's CPU build, put in before, spares several gigabytes.
+$(LOWEST)/test.stamp: pyproject.toml
+	test -x $(LOWEST)/bin/python || $(LOWEST_PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install 'uv>=0.5'
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[test]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo .coverage
+	rm -rf $(VENV) $(LOWEST) build/api demo .coverage .mypy_cache

@@ -146,20 +146,21 @@ def test_an_interrupt_leaves_nothing_and_is_quick(tmp_path, models, stop):
         [*command, "--stop-with-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job would inherit "ignored"
     )  # fmt: skip
-    while '"share": 0.0' not in (line := child.stdout.readline()) and line:
-        pass
-    time.sleep(1.0)
-    asked = time.monotonic()
-    if stop == "end of input":
-        child.stdin.close()
-    else:
-        child.send_signal(getattr(signal, stop))
-    try:
-        assert child.wait(timeout=60) == 130
-    finally:
-        child.kill()
-    assert time.monotonic() - asked < 10  # two seconds on an idle machine
-    assert json.loads(child.stdout.read().splitlines()[-1])["kind"] == "Cancelled"
+    with child:  # closes its pipes
+        while '"share": 0.0' not in (line := child.stdout.readline()) and line:
+            pass
+        time.sleep(1.0)
+        asked = time.monotonic()
+        if stop == "end of input":
+            child.stdin.close()
+        else:
+            child.send_signal(getattr(signal, stop))
+        try:
+            assert child.wait(timeout=60) == 130
+        finally:
+            child.kill()
+        assert time.monotonic() - asked < 10  # two seconds on an idle machine
+        assert json.loads(child.stdout.read().splitlines()[-1])["kind"] == "Cancelled"
     assert names(tmp_path) == before
 
 

@@ -114,7 +114,7 @@ def test_only_what_is_new_or_changed_is_computed(data, tmp_path, calls, no_figur
 def test_a_figure_is_a_picture_with_a_column_a_panel(data, tmp_path):
     _evaluate(data, tmp_path, SMALL, subjects=("s0",))
     height, width = imread(tmp_path / "figure-s0-in-plane-x2.png").shape[:2]
-    assert width == 4 * round(figures._PANEL * figures._DPI)
+    assert abs(width - 4 * figures._PANEL * figures._DPI) < 2  # libraries round in their own ways
     assert height > 3 * figures._PANEL * figures._DPI  # the slice is higher than wide; its part and the error are square
     assert not list(tmp_path.glob(".*"))
 

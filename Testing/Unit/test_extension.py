@@ -43,6 +43,15 @@ def test_cmake_names_every_script_and_resource(root):
     assert listed(text, "MODULE_PYTHON_RESOURCES") == resources
 
 
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-networks.txt"])
+def test_what_the_panel_installs_is_what_the_package_needs(root, name):
+    """Of the same versions."""
+    needed = set(re.findall(r'^  "([\w-]+>=[\d.]+)",$', (root / "pyproject.toml").read_text().split("dependencies = [")[1].split("]")[0], re.MULTILINE))
+    lines = (root / "SuperResolution3D" / "Resources" / name).read_text().splitlines()
+    installed = {line for line in lines if line and not line.startswith("#")}
+    assert installed and installed <= needed
+
+
 def test_index_entry(root):
     content = (root / "SuperResolution3D.json").read_bytes()
     entry = json.loads(content)

@@ -31,6 +31,23 @@ MAY_USE: dict[str, str] = {
     "cli": "errors files reporter scan networks engine methods speed plan catalogue upscaling demo training evaluation",  # a door
 }
 
+#: the way of one scan: (from, to, what goes along); a scan's file and that of the result are no files of the package
+WAY: tuple[tuple[str, str, str], ...] = (
+    ("a scan", "scan/images.py", "voxels, header"),
+    ("scan/images.py", "plan.py", "shape, spacing, type"),
+    ("plan.py", "upscaling.py", "models, factors, memory"),
+    ("upscaling.py", "engine/chain.py", "blocks with margins"),
+    ("engine/chain.py", "engine/stages.py", "a block in the networks' intensities"),
+    ("engine/stages.py", "engine/engine.py", "slices, or a volume"),
+    ("engine/engine.py", "engine/tiled.py", "as many as fit"),
+    ("engine/tiled.py", "engine/openvino_cpu.py", "tiles and turned copies"),
+    ("engine/tiled.py", "engine/pytorch.py", "tiles and turned copies"),
+    ("upscaling.py", "engine/device_block.py", "all of it, on a graphics card"),
+    ("engine/chain.py", "scan/volume.py", "the wanted grid, rounded"),
+    ("engine/device_block.py", "scan/volume.py", "the wanted grid, rounded"),
+    ("scan/volume.py", "the result", "voxels, place in the patient"),
+)
+
 
 def imports_of(path: Path) -> set[Path]:
     """The files of the package that a file imports, wherever it does."""
@@ -95,5 +112,24 @@ def picture() -> str:
     return "\n".join([*lines, "```"])
 
 
-def test_the_picture_in_the_docs_is_made_from_the_map():
-    assert picture() in DEVELOPMENT.read_text(encoding="utf-8"), f"put this into docs/development.md:\n{picture()}"
+def picture_of_the_way() -> str:
+    """The way of one scan as a Mermaid graph."""
+    places = list(dict.fromkeys(place for start, end, _ in WAY for place in (start, end)))
+    name = {place: f"p{number}" for number, place in enumerate(places)}
+    lines = [f'    {name[place]}["{place}"]' if place.endswith(".py") else f'    {name[place]}(["{place}"])' for place in places]
+    lines += [f'    {name[start]} -- "{along}" --> {name[end]}' for start, end, along in WAY]
+    return "\n".join(["```mermaid", "graph TD", *lines, "```"])
+
+
+def test_the_way_leads_through_files_and_along_arrows_of_the_map():
+    """Data may go either way along an arrow."""
+    for start, end, _ in WAY:
+        files = [place for place in (start, end) if place.endswith(".py")]
+        assert all((PACKAGE / place).is_file() for place in files), files
+        rooms = {room_of(PACKAGE / place) for place in files}
+        assert len(rooms) == 1 or any(rooms - {room} <= set(MAY_USE[room].split()) for room in rooms), (start, end)
+
+
+@pytest.mark.parametrize("draw", [picture, picture_of_the_way])
+def test_the_pictures_in_the_docs_are_made_from_the_map(draw):
+    assert draw() in DEVELOPMENT.read_text(encoding="utf-8"), f"put this into docs/development.md:\n{draw()}"
