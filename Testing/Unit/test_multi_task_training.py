@@ -480,6 +480,7 @@ def test_a_card_tells_what_an_evaluation_found(scans, tmp_path):
     model = export_model(BlueprintNet(*recipe.architectures).eval(), recipe, scans, tmp_path / "models")
     common = {"subject": "s", "modality": recipe.modality, "task": "3-D", "scale": 2, "ssim": 0.9, "psnr_foreground": 30.0}
     rows = [{**common, "method": name, "psnr": value} for name, value in (("lanczos", 30.0), (recipe.method, 31.5))]
+    rows += [{**row, "task": "in-plane", "subject": "t", "psnr": 2 * row["psnr"]} for row in rows]  # not its own task
     content = {"models": {model.name: model.sha256}, "protocol": {"subset": "test"}, "results": rows}
     (tmp_path / "results.json").write_text(json.dumps(content))
     assert update_cards(tmp_path / "results.json", tmp_path / "models") == [model.folder]
