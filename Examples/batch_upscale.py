@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import slicer
 import slicer.util
@@ -37,7 +38,7 @@ def result_path(scan: Path, folder: Path, factor: str) -> Path:
     return folder / f"{scan.name[: -len(ending)]}-SR-{factor if factor == SLICES_1_MM else f'x{factor}'}{kept}"
 
 
-def upscale_file(scan: Path, target: Path, **choices) -> str:
+def upscale_file(scan: Path, target: Path, **choices: Any) -> str:
     """Load, upscale, save; the scene is empty again afterwards.  Returns the caution of a method that may invent, or an empty string."""
     from SuperResolution3D import SuperResolution3DLogic
 

@@ -100,17 +100,20 @@ def run_engine(arguments: argparse.Namespace) -> dict:
     seconds = time.perf_counter() - started
     plan = plan_upscaling(scan.voxels.shape, scan.spacing, "float32", workload.scale, method=arguments.method, modality=workload.modality, preset=arguments.preset)
     networks = sum(report["seconds"][stage] for stage in plan.models)
-    corner = Volume(scan.voxels[:24, :128, :128], scan.spacing, modality=scan.modality)
-    scale = intensity_scale(corner.voxels, workload.modality)
-    mine, single = (
-        scale.normalise(upscale(corner, workload.scale, **options, precision=precision).volume.voxels) for precision in (arguments.precision, "single")
-    )
-    difference = 255 * np.abs(mine - single)
+    difference = _from_single(scan, workload, options, arguments.precision)
     return {
         "rmse_of_255": float(np.sqrt(np.mean(difference**2))), "largest_of_255": float(difference.max()),
         "seconds": seconds, "networks": networks, "gflops": 2 * plan.accumulates / networks / 1e9,
         "peak": report["peak_memory_bytes"], "engine": f"{report['engine']}, {report['device']}, {report['precision']}", "warnings": report["warnings"],
     }  # fmt: skip
+
+
+def _from_single(scan: Volume, workload: Workload, options: dict, precision: str) -> np.ndarray:
+    """Of a corner of the scan: distance of the result from that in single precision, 255 being the intensity scale."""
+    corner = Volume(scan.voxels[:24, :128, :128], scan.spacing, modality=scan.modality)
+    scale = intensity_scale(corner.voxels, workload.modality)
+    mine, single = (scale.normalise(upscale(corner, workload.scale, **options, precision=each).volume.voxels) for each in (precision, "single"))
+    return 255 * np.abs(mine - single)
 
 
 def run_plain(arguments: argparse.Namespace) -> dict:
@@ -157,24 +160,26 @@ def measure(arguments: argparse.Namespace) -> dict:
         for name, (preset, precision) in sides.items():
             rounds[name].append(_child(arguments, "engine", preset, precision))
     plain, gemm = _median(rounds["plain"], "seconds"), _median(rounds["gemm"], "gflops")
-    presets = {}
-    for name in sides:
-        runs = rounds[name]
-        presets[name] = {
-            "engine": runs[0]["engine"],
-            "seconds": _median(runs, "seconds"),
-            "times_as_fast_as_plain": statistics.median(p["seconds"] / r["seconds"] for p, r in zip(rounds["plain"], runs)),
-            "share_of_float32_gemm": _median(runs, "gflops") / gemm,
-            "peak_GiB": max(run["peak"] for run in runs) / 2**30,
-            "from_single_precision_rmse_of_255": runs[0]["rmse_of_255"],
-            "from_single_precision_largest_of_255": runs[0]["largest_of_255"],
-        }
+    presets = {name: _compared(rounds[name], rounds["plain"], gemm) for name in sides}
     shape = (min(arguments.slices or 10**9, WORKLOADS[arguments.workload].shape[0]), *WORKLOADS[arguments.workload].shape[1:])
     return {
         "when": time.strftime("%Y-%m-%d"), "software": __version__, "workload": f"{arguments.workload}, {' x '.join(map(str, shape[::-1]))}",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} cores, {arguments.device}", "rounds": arguments.rounds,
         "method": arguments.method, "plain_seconds": plain, "float32_gemm_gflops": gemm, "presets": presets,
     }  # fmt: skip
+
+
+def _compared(runs: list[dict], plain: list[dict], gemm: float) -> dict:
+    """Runs of the engine beside those of the plain loop and the rate of matrix products."""
+    return {
+        "engine": runs[0]["engine"],
+        "seconds": _median(runs, "seconds"),
+        "times_as_fast_as_plain": statistics.median(p["seconds"] / r["seconds"] for p, r in zip(plain, runs)),
+        "share_of_float32_gemm": _median(runs, "gflops") / gemm,
+        "peak_GiB": max(run["peak"] for run in runs) / 2**30,
+        "from_single_precision_rmse_of_255": runs[0]["rmse_of_255"],
+        "from_single_precision_largest_of_255": runs[0]["largest_of_255"],
+    }
 
 
 def measure_growth(arguments: argparse.Namespace) -> dict:
@@ -198,6 +203,7 @@ def _child(arguments: argparse.Namespace, side: str, preset: str = "best", preci
 
 
 def show(row: dict) -> None:
+    """A row of the history as a table."""
     console = Console(width=150)
     console.print(f"{row['workload']}; {row['machine']}; plain loop {row['plain_seconds']:.0f} s; float32 GEMM {row['float32_gemm_gflops']:.0f} GFLOP/s; medians of {row['rounds']}")
     table = Table("preset", "engine", "seconds", "times as fast as the plain loop", "share of float32 GEMM", "peak GiB", "from single precision: RMSE, largest, of 255")
@@ -211,19 +217,8 @@ def show(row: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workload", choices=WORKLOADS, default="small-x2")
-    parser.add_argument("--slices", type=int, help="only so many slices of the scan")
-    parser.add_argument("--samples", type=int, default=2, help="slices on which the plain loop is timed")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--method", default=DEFAULT_METHOD)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps; all sides run on it")
-    parser.add_argument("--history", type=Path, default=Path(__file__).with_name("history.jsonl"), help="a line a run is added to this file")
-    parser.add_argument("--growth", action="store_true", help="instead: seconds a slice for 32 to 512 slices")
-    parser.add_argument("--side", choices=("engine", "plain", "gemm"), help=argparse.SUPPRESS)
-    parser.add_argument("--preset", help=argparse.SUPPRESS)
-    parser.add_argument("--precision", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    """See above."""
+    arguments = _parser().parse_args()
     if arguments.side:
         print(json.dumps({"engine": run_engine, "plain": run_plain, "gemm": run_gemm}[arguments.side](arguments)))
         return
@@ -236,6 +231,22 @@ def main() -> None:
         print(json.dumps(row, indent=1))
     else:
         show(row)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", choices=WORKLOADS, default="small-x2")
+    parser.add_argument("--slices", type=int, help="only so many slices of the scan")
+    parser.add_argument("--samples", type=int, default=2, help="slices on which the plain loop is timed")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--method", default=DEFAULT_METHOD)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps; all sides run on it")
+    parser.add_argument("--history", type=Path, default=Path(__file__).with_name("history.jsonl"), help="a line a run is added to this file")
+    parser.add_argument("--growth", action="store_true", help="instead: seconds a slice for 32 to 512 slices")
+    parser.add_argument("--side", choices=("engine", "plain", "gemm"), help=argparse.SUPPRESS)
+    parser.add_argument("--preset", help=argparse.SUPPRESS)
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
+    return parser
 
 
 if __name__ == "__main__":

@@ -49,21 +49,32 @@ def _compare(thick: Volume, thin: Volume, out: Path | None, preset: str) -> None
     reference = make_reference(thin.voxels, modality, axis)
     results = {}
     print("| Method | SSIM | PSNR | PSNR, foreground | MAE, HU | bias, HU | blur |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for name in ("nearest", "linear", "cubic", "lanczos", SPLINE, SPLINE_MEANS, *(m.name for m in METHODS.values() if m.networks and is_installed(m, modality))):
+    networks = [method.name for method in METHODS.values() if method.networks and is_installed(method, modality)]
+    for name in ("nearest", "linear", "cubic", "lanczos", SPLINE, SPLINE_MEANS, *networks):
         voxels = _refined(thick, name, factors, axis, modality, thin.spacing[2 - axis], preset)
         if voxels is None:
             continue
         results[name] = voxels
         values = {**measure(reference, voxels), **measure_detail(reference, voxels, factors)}
-        hounsfield = " | ".join(f"{values[metric]:+.2f}" if metric in values else "n.a." for metric in ("mae_hu", "bias_hu"))
-        print(f"| {name} | {values['ssim']:.4f} | {values['psnr']:.2f} | {values['psnr_foreground']:.2f} | {hounsfield} | {values['blur']:.3f} |", flush=True)
+        print(_line(name, values), flush=True)
     print(f"\nBlur of the thin scan: {values['blur_truth']:.3f}.")
     if out:
-        across = 1 if axis == 0 else 0
-        cut = make_reference(thin.voxels, modality, across)
-        middle = cut.slices.shape[0] // 2
-        shown = {name: cut.prepare(results[name])[middle] for name in _SHOWN if name in results}
-        draw_comparison(out, "Real thick slices", thin, cut, middle, np.moveaxis(thick.voxels, across, 0)[middle].astype(np.float32), shown)
+        _draw(out, thick, thin, axis, modality, results)
+
+
+def _line(name: str, values: dict[str, float]) -> str:
+    """Of the table."""
+    hounsfield = " | ".join(f"{values[metric]:+.2f}" if metric in values else "n.a." for metric in ("mae_hu", "bias_hu"))
+    return f"| {name} | {values['ssim']:.4f} | {values['psnr']:.2f} | {values['psnr_foreground']:.2f} | {hounsfield} | {values['blur']:.3f} |"
+
+
+def _draw(out: Path, thick: Volume, thin: Volume, axis: int, modality: str, results: dict[str, np.ndarray]) -> None:
+    """The middle cut across the slices, as a PNG."""
+    across = 1 if axis == 0 else 0
+    cut = make_reference(thin.voxels, modality, across)
+    middle = cut.slices.shape[0] // 2
+    shown = {name: cut.prepare(results[name])[middle] for name in _SHOWN if name in results}
+    draw_comparison(out, "Real thick slices", thin, cut, middle, np.moveaxis(thick.voxels, across, 0)[middle].astype(np.float32), shown)
 
 
 def _factors(thick: Volume, thin: Volume, axis: int) -> tuple[int, int, int]:

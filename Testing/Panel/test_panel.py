@@ -306,14 +306,17 @@ def test_method_of_an_older_scene_falls_back_to_the_default(panel, make_volume):
 # ---------------------------------------------------------------------- accessibility
 
 
-def test_every_control_has_a_name_a_tooltip_and_a_place_in_the_tab_order(panel):
-    root = panel.raw
-    controls = [w for kind in (QtWidgets.QAbstractButton, QtWidgets.QComboBox, QtWidgets.QDoubleSpinBox) for w in root.findChildren(kind) if w.objectName() and not w.objectName().startswith("qt_")]
+def test_every_control_has_a_name_and_a_tooltip(panel):
+    kinds = (QtWidgets.QAbstractButton, QtWidgets.QComboBox, QtWidgets.QDoubleSpinBox)
+    controls = [w for kind in kinds for w in panel.raw.findChildren(kind) if w.objectName() and not w.objectName().startswith("qt_")]
     assert len(controls) >= 13
     for control in controls:
         assert control.accessibleName(), control.objectName()
         assert control.toolTip(), control.objectName()
-    labels = [label for label in root.findChildren(QtWidgets.QLabel) if label.text().endswith(":")]
+
+
+def test_every_label_belongs_to_a_control_of_its_own(panel):
+    labels = [label for label in panel.raw.findChildren(QtWidgets.QLabel) if label.text().endswith(":")]
     assert len(labels) == 12
     assert all(label.buddy() is not None and label.buddy().accessibleName() for label in labels), labels
     assert len({label.buddy() for label in labels}) == len(labels)

@@ -43,6 +43,16 @@ def test_depth_samples_run_along_the_depth():
         assert torch.all(patch.diff(dim=0) == 1) and torch.all(patch.diff(dim=1) == 0)
 
 
+def test_any_axis_of_a_scan_that_is_sharp_along_all_is_taken_as_the_depth():
+    """Steps tell the axes: rows of a patch run along the depth, columns along one of the others, in all six ways."""
+    steps = 100 ** np.arange(3)
+    volume = np.tensordot(steps, np.indices((64, 64, 64)), axes=1).astype(np.float32)
+    samples = PatchDataset(small(stage="depth", volumes=("a",), all_axes=("a",), augment_exact=False), {"a": volume}, 60)
+    patches = [samples[number][0] for number in range(60)]
+    seen = {(int(patch[1, 0] - patch[0, 0]), int(patch[0, 1] - patch[0, 0])) for patch in patches}
+    assert seen == {(int(rows), int(columns)) for rows in steps for columns in steps if rows != columns}
+
+
 def test_degraded_patches_are_patches_of_the_degraded_slice():
     """Training cuts first and degrades then; the result must not differ from the other order."""
     image = smooth_noise((96, 96))

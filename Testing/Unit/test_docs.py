@@ -164,12 +164,17 @@ def why_refused(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
         return "" if set(rest) <= set(targets) else f"no target {rest}"
     if program == "pip":
         return "" if extras_named(rest) <= extras() else f"no extra of {extras_named(rest)}"
-    if program in ("python", ".venv/bin/python") and rest[:2] == ["-m", "pytest"]:
-        return "" if all((ROOT / path).exists() for path in rest[2:] if not path.startswith("-")) else f"no such tests: {rest[2:]}"
-    if program in ("python", ".venv/bin/python") and (ROOT / rest[0]).is_file():
-        return script_refuses(ROOT / rest[0], rest[1:], monkeypatch)
-    if (ROOT / program).is_file():
-        return ""
+    if program in ("python", ".venv/bin/python"):
+        return why_python_refuses(rest, monkeypatch)
+    return "" if (ROOT / program).is_file() else "unknown program"
+
+
+def why_python_refuses(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is wrong with tests or a script of the project, or an empty string."""
+    if words[:2] == ["-m", "pytest"]:
+        return "" if all((ROOT / path).exists() for path in words[2:] if not path.startswith("-")) else f"no such tests: {words[2:]}"
+    if (ROOT / words[0]).is_file():
+        return script_refuses(ROOT / words[0], words[1:], monkeypatch)
     return "unknown program"
 
 

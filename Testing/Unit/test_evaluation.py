@@ -205,6 +205,13 @@ def test_tables_hold_means_gains_and_the_best_in_bold():
     assert "c, 3-D 4x: not measured, too thin." in text
 
 
+def test_a_gain_without_the_baseline_is_not_available():
+    protocol = Protocol(methods=("cubic", "lanczos"), scales=(2,), tasks=("in-plane",))
+    text = tables.render(protocol, "test", [_row("a", "cubic", 31.0)], [])
+    assert "| MR | in-plane | 2x | cubic | 0 | n.a. | n.a. | n.a. | n.a. | n.a. | n.a. |" in text
+    assert "| a | n.a. | n.a. |" in text
+
+
 def test_best_bias_is_the_one_closest_to_zero():
     assert tables._bold_best([-3.0, 1.0, None], "bias_hu") == ["-3.00", "**+1.00**", "n.a."]
     assert tables._bold_best([3.0, 1.0], "mae_hu") == ["3.00", "**1.00**"]

@@ -168,6 +168,24 @@ def test_the_loss_of_the_recipe_is_the_one_that_is_trained(scans, tmp_path, loss
     assert card["schedule"]["loss"] == loss and ("root mean square" in card_page(card)) == told
 
 
+def test_samples_of_an_epoch_go_on_where_the_last_ended(scans, monkeypatch):
+    monkeypatch.setattr(fitting, "EPOCH_STEPS", 2)
+    recipe = small()
+    data = fitting.PatchModule(recipe, scans)
+    data.trainer = SimpleNamespace(current_epoch=3)
+    samples = data.train_dataloader().dataset
+    whole = PatchDataset(recipe, load_volumes(recipe.volumes, scans, recipe.modality), 100)
+    assert len(samples) == 2 * recipe.batch
+    assert torch.equal(samples[1], whole[3 * 2 * recipe.batch + 1])
+
+
+@pytest.mark.parametrize("shares", [{}, {"a": 2.0}])
+def test_the_card_tells_of_shares_where_there_are_any(scans, tmp_path, shares):
+    recipe = small(shares=shares)
+    model = export_model(BlueprintNet(recipe.architecture), recipe, scans, tmp_path / "models")
+    assert model.card["schedule"].get("shares", {}) == shares and ("shares" in model.card["schedule"]) == bool(shares)
+
+
 def test_the_card_tells_of_the_spectrum(scans, tmp_path):
     recipe = small(spectral_share=0.3, spectral_extent=0.6)
     card = json.loads((export_model(BlueprintNet(recipe.architecture), recipe, scans, tmp_path / "models").folder / "card.json").read_text())

@@ -157,16 +157,19 @@ class ComparisonView:
             slice_node.SetOrientation(orientation.value)
             slice_node.RotateToVolumePlane(shown[0].volume)  # oblique slices lie in a view as they were measured
             self._label(view, pane.label)
-        for view in _VIEWS[: len(shown)]:
-            logic = slicer.app.applicationLogic().GetSliceLogic(self._slice_node(view)) if self._layouts else None
-            if logic is not None:
-                logic.FitSliceToBackground()
-        centre = _centre(shown[0].volume)
-        for view in _VIEWS[: len(shown)]:  # a new view starts at the scene's origin, which may lie outside the volume
-            self._slice_node(view).JumpSliceByOffsetting(*centre)
+        self._fit(len(shown), _centre(shown[0].volume))
         for composite in composites:
             composite.SetHotLinkedControl(True)
             composite.SetLinkedControl(True)
+
+    def _fit(self, count: int, centre: Sequence[float]) -> None:
+        """The whole slice in each view, at the place ``centre`` (RAS, mm)."""
+        for view in _VIEWS[:count]:
+            logic = slicer.app.applicationLogic().GetSliceLogic(self._slice_node(view)) if self._layouts else None
+            if logic is not None:
+                logic.FitSliceToBackground()
+        for view in _VIEWS[:count]:  # a new view starts at the scene's origin, which may lie outside the volume
+            self._slice_node(view).JumpSliceByOffsetting(*centre)
 
     def _equal_widths(self) -> None:
         """A layout that gets another view leaves it the room that is left."""

@@ -27,8 +27,11 @@ MINIMUM_TORCH = "2.2"
 class Installer(Protocol):
     """What may change Slicer's Python; the panel's asks the user, the logic's refuses."""
 
-    def ensure_packages(self, requirements: Path) -> None: ...
-    def ensure_torch(self, minimum: str) -> None: ...
+    def ensure_packages(self, requirements: Path) -> None:
+        """The packages of a requirements file (DeviceError with what to do)."""
+
+    def ensure_torch(self, minimum: str) -> None:
+        """PyTorch of at least this version (DeviceError with what to do)."""
 
 
 def ensure_packages_for(request: Request, resources: Path, installer: Installer) -> None:

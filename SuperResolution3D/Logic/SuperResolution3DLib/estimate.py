@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 from slicer.i18n import tr as _
 from superres3d.errors import ResourceError
 
 from . import wording
 from .checks import VolumeFacts
 from .request import Request
+
+if TYPE_CHECKING:
+    from superres3d.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -53,16 +58,10 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
         ResourceError: the result does not fit into memory or onto the disk.
         ImportError: psutil is not installed yet (it comes with the first Apply).
     """
-    import numpy as np
-    from superres3d.plan import plan_upscaling
     from superres3d.speed import is_known
 
     dtype = np.dtype("float32") if facts.dtype == np.float64 else facts.dtype  # as the package converts it
-    limit = int(request.memory_limit_gib * 2**30) if request.memory_limit_gib else None
-    plan = plan_upscaling(
-        facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, slice_spacing=request.slice_spacing, method=request.method,
-        modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, consistency=request.consistency, memory_limit=limit,
-    )  # fmt: skip
+    plan = _plan(facts, request, dtype)
     volumes = 2 if request.makes_comparison else 1
     # While Slicer loads the volumes it holds each once, and the last one twice more as a file is read.
     loading = plan.result_bytes * (volumes + 2)
@@ -75,6 +74,16 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     return Estimate(
         plan.output_shape[::-1], (i, j, k), plan.result_bytes,
         max(plan.memory_bytes, loading), disk, plan.seconds, (*plan.notes, *guessed),
+    )  # fmt: skip
+
+
+def _plan(facts: VolumeFacts, request: Request, dtype: np.dtype) -> Plan:
+    from superres3d.plan import plan_upscaling
+
+    limit = int(request.memory_limit_gib * 2**30) if request.memory_limit_gib else None
+    return plan_upscaling(
+        facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, slice_spacing=request.slice_spacing, method=request.method,
+        modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, consistency=request.consistency, memory_limit=limit,
     )  # fmt: skip
 
 

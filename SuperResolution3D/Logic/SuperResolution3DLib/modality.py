@@ -26,11 +26,15 @@ def guess_modality(node: slicer.vtkMRMLScalarVolumeNode) -> ModalityGuess:
     told = _from_subject_hierarchy(node) or node.GetAttribute("DICOM.Modality") or ""
     if told in ("CT", "MR"):
         return ModalityGuess(Modality(told), _("from DICOM"))
-    quantity, units = node.GetVoxelValueQuantity(), node.GetVoxelValueUnits()
-    if quantity and "attenuation" in (quantity.GetCodeMeaning() or "").lower() or units and "hounsfield" in (units.GetCodeMeaning() or "").lower():
+    if _means(node.GetVoxelValueQuantity(), "attenuation") or _means(node.GetVoxelValueUnits(), "hounsfield"):
         return ModalityGuess(Modality.CT, _("from the units of the voxels"))
     air = node.GetImageData().GetScalarRange()[0] < _AIR_IN_HOUNSFIELD_UNITS
     return ModalityGuess(Modality.CT if air else Modality.MR, _("guessed from the intensities"))
+
+
+def _means(entry: slicer.vtkCodedEntry | None, word: str) -> bool:
+    """Whether a coded entry of the voxels is there and its meaning has the word."""
+    return entry is not None and word in (entry.GetCodeMeaning() or "").lower()
 
 
 def _from_subject_hierarchy(node: slicer.vtkMRMLScalarVolumeNode) -> str:

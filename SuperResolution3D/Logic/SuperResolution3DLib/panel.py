@@ -19,7 +19,8 @@ from .sections.state import PanelState
 class PanelLogic(RunLogic, Protocol):
     """What the panel needs of the module's logic."""
 
-    def getParameterNode(self) -> Any: ...
+    def getParameterNode(self) -> Any:
+        """The choices of the panel, of the scene."""
 
 
 class Panel:

@@ -16,9 +16,14 @@ from .worker import BlockingRunner, Progress, Workspace, command
 class EventLoopRunner(Protocol):
     """What a run under the event loop needs of its runner."""
 
-    def start(self, arguments: list[str], workspace: Workspace) -> None: ...
-    def cancel(self) -> None: ...
-    def abort(self) -> None: ...
+    def start(self, arguments: list[str], workspace: Workspace) -> None:
+        """Start the worker; its files are in ``workspace``."""
+
+    def cancel(self) -> None:
+        """Ask the worker to stop; that it has is told as a failure."""
+
+    def abort(self) -> None:
+        """End the worker now, and tell nobody."""
 
 
 def run_and_wait(job: Job, on_progress: Callable[[Progress], None], runner: BlockingRunner = BlockingRunner()) -> Finished:

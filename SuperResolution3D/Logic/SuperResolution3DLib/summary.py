@@ -100,14 +100,7 @@ def _without_caution(text: str) -> str:
 def report_text(finished: Finished) -> str:
     """A short report: result, method, what it may invent, models, seconds, warnings."""
     report = finished.report
-    output = report["output"]
-    lines = [
-        _('"{name}": {shape} voxels of {spacing} mm, {method}, {time} on {device}.').format(
-            name=finished.result.GetName(), shape=wording.dimensions(output["shape_ijk"]), spacing=wording.dimensions(output["spacing_mm"]),
-            method=METHODS[report["method"]].title, time=wording.duration(report["seconds"]["total"]),
-            device=_("{device} in half precision").format(device=report["device"]) if report["precision"] == "float16" else report["device"],
-        )  # fmt: skip
-    ]
+    lines = [_result_text(finished)]
     if report["back_projections"]:
         lines.append(_("Data consistency: {count} back-projections.").format(count=report["back_projections"]))
     if report["invents"]:
@@ -118,3 +111,13 @@ def report_text(finished: Finished) -> str:
     lines += [_("Note: {text}").format(text=warning) for warning in finished.warnings if warning != report["invents"]]
     lines.append(_("Research software, not for diagnosis."))
     return "\n".join(lines)
+
+
+def _result_text(finished: Finished) -> str:
+    """What was made, by what, how fast and where."""
+    report, output = finished.report, finished.report["output"]
+    return _('"{name}": {shape} voxels of {spacing} mm, {method}, {time} on {device}.').format(
+        name=finished.result.GetName(), shape=wording.dimensions(output["shape_ijk"]), spacing=wording.dimensions(output["spacing_mm"]),
+        method=METHODS[report["method"]].title, time=wording.duration(report["seconds"]["total"]),
+        device=_("{device} in half precision").format(device=report["device"]) if report["precision"] == "float16" else report["device"],
+    )  # fmt: skip

@@ -10,6 +10,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import typer
 from safetensors.torch import load_file
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pack
-from samples import LOSSES
+from samples import LOSSES, Losses
 from superres3d import __version__
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet
@@ -32,37 +33,20 @@ def main(trained: Path, packed: Path, scans: Path, models: Path) -> None:
     """See above."""
     lines = [json.loads(line) for line in (trained / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     settings = next(line for line in lines if "features" in line)
-    runs = [line for line in lines if "steps" in line]
     modality, entries = pack.read_pack(packed)
     options = {"features": settings["features"], "blocks": settings["blocks"]}
     net = BlueprintNet(*[Architecture.make("mdsr", options, True, task) for task in TASKS])
     net.load_tensors(load_file(trained / "weights.safetensors"))
-    losses = LOSSES[modality]
-    attribution = read_attribution(scans)
-    known = {"id": "", "licence": "unknown", "source": "unknown"}
     card = {
         "method": METHOD,
         "modality": modality,
         "stage": "volume",
         "network": {"family": "mdsr", "options": options, "residual": True, "tasks": [list(task) for task in TASKS]},
         "intensity": _intensity(modality),
-        "training_subjects": [{**known, **attribution.get(scan.name, {}), "id": scan.name} for scan, _ in entries if scan.subset == "train"],
+        "training_subjects": _subjects([scan.name for scan, _ in entries if scan.subset == "train"], scans),
         "validation_subjects": [scan.name for scan, _ in entries if scan.subset == "val"],
-        "degradation": _degradation(losses),
-        "schedule": {
-            "steps": sum(run["steps"] for run in runs),
-            "seconds": round(sum(run["seconds"] for run in runs)),
-            "device": settings["device"],
-            "batch": settings["batch"],
-            "crop": [settings["depth"], settings["side"], settings["side"]],
-            "learning_rate": settings["rate"],
-            "schedule": "cosine to zero, over the seconds",
-            "loss": "rms",
-            "precision": "bfloat16, intensities and interpolation in single",
-            "shares": SHARES if modality == "MR" else {},
-            "tasks": {"x".join(map(str, task)): share for task, share in TASKS.items()},
-            **asdict(losses),
-        },
+        "degradation": _degradation(LOSSES[modality]),
+        "schedule": _schedule(settings, [line for line in lines if "steps" in line], modality),
         "software": f"SuperResolution3D {__version__}",
         "intended_use": "Research; not for diagnosis.",
     }
@@ -70,7 +54,32 @@ def main(trained: Path, packed: Path, scans: Path, models: Path) -> None:
     print(model.folder, model.sha256)
 
 
-def _degradation(losses) -> str:
+def _subjects(names: list[str], scans: Path) -> list[dict[str, str]]:
+    """With licence and source, as far as they are known."""
+    attribution = read_attribution(scans)
+    known = {"id": "", "licence": "unknown", "source": "unknown"}
+    return [{**known, **attribution.get(name, {}), "id": name} for name in names]
+
+
+def _schedule(settings: dict[str, Any], runs: list[dict[str, Any]], modality: str) -> dict[str, Any]:
+    """What a training's lines tell of it: the first of its settings, one of each run."""
+    return {
+        "steps": sum(run["steps"] for run in runs),
+        "seconds": round(sum(run["seconds"] for run in runs)),
+        "device": settings["device"],
+        "batch": settings["batch"],
+        "crop": [settings["depth"], settings["side"], settings["side"]],
+        "learning_rate": settings["rate"],
+        "schedule": "cosine to zero, over the seconds",
+        "loss": "rms",
+        "precision": "bfloat16, intensities and interpolation in single",
+        "shares": SHARES if modality == "MR" else {},
+        "tasks": {"x".join(map(str, task)): share for task, share in TASKS.items()},
+        **asdict(LOSSES[modality]),
+    }
+
+
+def _degradation(losses: Losses) -> str:
     bicubic = 1.0 - losses.gaussian - losses.spectral
     return (
         f"antialiased bicubic (Keys, a = -0.5, stretched by the factor), edges mirrored, on {bicubic:.0%} of the samples; {losses.gaussian:.0%} Gaussian profiles or means; "

@@ -10,13 +10,10 @@ slices with the same networks, and the forms of the convolution.  Results are JS
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from lines import Lines, rehearse_on_the_processor, texture
+from nifti import read_nifti, write_nifti
 from superres3d import Volume
 from superres3d.engine import turned_network
 from superres3d.engine.device_block import run_on_device
@@ -39,7 +37,6 @@ from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import upscale
 
 TFLOP = 1e12
-_WRITERS, _PIECE = 8, 32 << 20
 TINY = (4, 10, 12)
 #: rows, columns, warps and stages of a program of the convolution in Triton
 TILES = ((1, 128, 4, 4), (1, 128, 4, 3), (4, 32, 4, 3), (8, 32, 8, 3), (4, 32, 4, 1), (8, 32, 8, 1), (8, 16, 4, 1), (8, 32, 4, 1), (16, 16, 8, 1))
@@ -63,6 +60,7 @@ class Bench:
         self.table: list[tuple[str, str]] = []
 
     def wait(self) -> None:
+        """Until the card has done what it was given."""
         if self.cuda:
             torch.cuda.synchronize()
 
@@ -79,9 +77,11 @@ class Bench:
         return statistics.median(seconds)
 
     def peak(self) -> dict[str, int]:
+        """The most memory of the card since :meth:`reset_peak`; nothing in a rehearsal."""
         return {"peak_MiB": torch.cuda.max_memory_allocated() >> 20, "reserved_MiB": torch.cuda.max_memory_reserved() >> 20} if self.cuda else {}
 
     def reset_peak(self) -> None:
+        """Begin to count the card's memory anew."""
         if self.cuda:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
@@ -96,18 +96,22 @@ class Bench:
         source = torch.randn(1 << (16 if self.tiny else 28), device=self.device)
         target = torch.empty_like(source)
         self.bandwidth = 2 * source.nbytes / self.median(lambda: target.copy_(source), 10)
-        content = {"product_TFLOPs": self.rate / TFLOP, "copy_GBs": self.bandwidth / 1e9}
-        if self.cuda:
-            host = torch.empty(min(1 << 26, len(source)), pin_memory=True)
-            part = source[: len(host)]
-            content["to_card_GBs"] = host.nbytes / self.median(lambda: part.copy_(host, non_blocking=True)) / 1e9
-            content["from_card_GBs"] = host.nbytes / self.median(lambda: host.copy_(part, non_blocking=True)) / 1e9
-            wide = torch.randn(1 << 16, 288, device=self.device).half()
-            narrow = torch.randn(288, 32, device=self.device).half()
-            content["product_288_to_32_TFLOPs"] = 2 * wide.numel() * 32 / self.median(lambda: wide @ narrow, 10) / TFLOP
-            content["device"] = torch.cuda.get_device_name()
+        content = {"product_TFLOPs": self.rate / TFLOP, "copy_GBs": self.bandwidth / 1e9, **(self._card_alone(source) if self.cuda else {})}
         self.table.append(("ceilings", ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else str(value) for key, value in content.items())))
         return content
+
+    def _card_alone(self, source: torch.Tensor) -> dict[str, Any]:
+        """What a rehearsal has not: pinned memory, and the product of a narrow layer."""
+        host = torch.empty(min(1 << 26, len(source)), pin_memory=True)
+        part = source[: len(host)]
+        wide = torch.randn(1 << 16, 288, device=self.device).half()
+        narrow = torch.randn(288, 32, device=self.device).half()
+        return {
+            "to_card_GBs": host.nbytes / self.median(lambda: part.copy_(host, non_blocking=True)) / 1e9,
+            "from_card_GBs": host.nbytes / self.median(lambda: host.copy_(part, non_blocking=True)) / 1e9,
+            "product_288_to_32_TFLOPs": 2 * wide.numel() * 32 / self.median(lambda: wide @ narrow, 10) / TFLOP,
+            "device": torch.cuda.get_device_name(),
+        }
 
     # Whole scans.
 
@@ -115,24 +119,7 @@ class Bench:
         """256 x 256 x 64 refined on all axes: on the card alone, and as a call of ``upscale`` in a process that is warm."""
         shape = TINY if self.tiny else (64, 256, 256)
         voxels = texture(shape, "MR")
-        chosen = find_preset(preset)
-        models = {stage: find_model(f"{DEFAULT_METHOD}-mr-{stage}-x{scale}") for stage in ("depth", "plane")}
-        target = np.empty([n * scale for n in shape], voxels.dtype)
-        intensities = intensity_scale(voxels, "MR")
-        engine = self.engine(style or self.style)
-        stages = [NetworkStage(engine, model, stage, chosen.ensemble) for stage, model in models.items()]
-        self.reset_peak()
-        first = time.perf_counter()
-        work = lambda: run_on_device(models, chosen.ensemble, stages, voxels, target, intensities, engine, _Watch())  # noqa: E731
-        work()
-        first = time.perf_counter() - first
-        seconds = self.median(work)
-        content: dict[str, Any] = {"seconds": seconds, "first_seconds": first, "goal": GOALS.get(name), **self.peak()}
-        chains = engine.kept("blocks on the device", lambda: None)
-        content["raced"] = {stage: {**network.raced, "by": type(network.convolution).__name__, "graphs": len(network._graphs)} for stage, network in chains.networks.items()}
-        assert not engine.notes, engine.notes
-        engine.close()
-        content.update(self.roofline(models, chosen.ensemble, shape, seconds))
+        content = {"goal": GOALS.get(name), **self._on_card_alone(voxels, scale, find_preset(preset).ensemble, style or self.style)}
         if style is None:
             scan = Volume(voxels, (1.0, 1.0, 1.0), modality="MR")
             device = "cuda" if self.cuda else "cpu"
@@ -141,7 +128,26 @@ class Bench:
         self.table.append((name, told))
         return content
 
+    def _on_card_alone(self, voxels: np.ndarray, scale: int, ensemble: str, style: Style) -> dict[str, Any]:
+        """The blocks of a scan without what is around them: seconds, memory, which form each network took, and how near to the roof."""
+        models = {stage: find_model(f"{DEFAULT_METHOD}-mr-{stage}-x{scale}") for stage in ("depth", "plane")}
+        target = np.empty([n * scale for n in voxels.shape], voxels.dtype)
+        intensities = intensity_scale(voxels, "MR")
+        engine = self.engine(style)
+        stages = [NetworkStage(engine, model, stage, ensemble) for stage, model in models.items()]
+        work = lambda: run_on_device(models, ensemble, stages, voxels, target, intensities, engine, _Watch())  # noqa: E731
+        self.reset_peak()
+        began = time.perf_counter()
+        work()
+        first = time.perf_counter() - began
+        seconds = self.median(work)
+        content = {"seconds": seconds, "first_seconds": first, **self.peak(), "raced": _raced(engine), **self.roofline(models, ensemble, voxels.shape, seconds)}
+        assert not engine.notes, engine.notes
+        engine.close()
+        return content
+
     def engine(self, style: Style) -> Engine:
+        """With the networks computed in one style."""
         engine = Engine("cpu") if not self.cuda else Engine("cuda", style.half)
         runtime = PyTorchRuntime("cpu") if not self.cuda else engine.runtime
         runtime.style, runtime.chunk_pixels, runtime.block_share = style, style.pixels, 0.5
@@ -170,23 +176,28 @@ class Bench:
         times: list[dict[str, float]] = []
         self.reset_peak()
         for _ in range(1 if self.tiny else 2):
-            marks = [time.perf_counter()]
-            voxels, spacing = read_nifti(source)
-            marks.append(time.perf_counter())
-            result = upscale(Volume(voxels, spacing, modality="CT"), 2, modality="CT", device="cuda" if self.cuda else "cpu")
-            marks.append(time.perf_counter())
-            write_nifti(made, result.volume.voxels, result.volume.spacing)
-            marks.append(time.perf_counter())
-            names = ("read", "upscale", "write")
-            times.append({name: b - a for name, a, b in zip(names, marks, marks[1:])} | {"all": marks[-1] - marks[0]} | {k: v for k, v in result.report["seconds"].items()})
+            seconds, report = self._from_file_to_file(source, made)
+            times.append(seconds)
         best = times[-1]
         models = {stage: find_model(f"{DEFAULT_METHOD}-ct-{stage}-x2") for stage in ("depth", "plane")}
-        content = {"runs": times, "goal": GOALS["CT file to file"], "blocks": result.report["blocks"], "warnings": result.report["warnings"], **self.peak()}
+        content = {"runs": times, "goal": GOALS["CT file to file"], "blocks": report["blocks"], "warnings": report["warnings"], **self.peak()}
         content.update(self.roofline(models, "8", shape, best.get("depth", 0.0) + best.get("plane", 0.0) or best["upscale"]))
         self.table.append(("CT file to file", ", ".join(f"{key} {value:.3g}" for key, value in best.items()) + f", {content['TFLOPs']:.3g} TFLOPs on the card"))
         source.unlink()
         made.unlink()
         return content
+
+    def _from_file_to_file(self, source: Path, made: Path) -> tuple[dict[str, float], dict[str, Any]]:
+        """Seconds of each part, and the report."""
+        marks = [time.perf_counter()]
+        voxels, spacing = read_nifti(source)
+        marks.append(time.perf_counter())
+        result = upscale(Volume(voxels, spacing, modality="CT"), 2, modality="CT", device="cuda" if self.cuda else "cpu")
+        marks.append(time.perf_counter())
+        write_nifti(made, result.volume.voxels, result.volume.spacing)
+        marks.append(time.perf_counter())
+        parts = {name: b - a for name, a, b in zip(("read", "upscale", "write"), marks, marks[1:])}
+        return {**parts, "all": marks[-1] - marks[0], **result.report["seconds"]}, result.report
 
     # The plain loop.
 
@@ -306,10 +317,16 @@ class _Watch:
     """Of a run that tells nobody."""
 
     def begin_block(self, *_: Any) -> None:
-        pass
+        """Nothing."""
 
     def tick(self, *_: Any) -> None:
-        pass
+        """Nothing."""
+
+
+def _raced(engine: Engine) -> dict[str, dict[str, Any]]:
+    """Stage -> seconds of the forms that were tried, the one that was taken, and how many graphs were recorded."""
+    chains = engine.kept("blocks on the device", lambda: None)
+    return {stage: {**network.raced, "by": type(network.convolution).__name__, "graphs": len(network._graphs)} for stage, network in chains.networks.items()}
 
 
 def _plain_call(net: torch.nn.Module, images: torch.Tensor, turns: Sequence[Turn], half: bool) -> torch.Tensor:
@@ -334,37 +351,8 @@ def map_bytes(architecture: Architecture, number: int) -> float:
     return number * (1 + width + blocks * (2 * width + 3 * width) + width + np.prod(architecture.factors))
 
 
-def write_nifti(path: Path, voxels: np.ndarray, spacing: Sequence[float]) -> None:
-    """NIfTI-1, int16, uncompressed (nifti.nimh.nih.gov/nifti-1): enough for a measurement.
-
-    Args:
-        path: of the file.
-        voxels: (k, j, i) int16.
-        spacing: millimetres along (i, j, k).
-    """
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, *voxels.shape[::-1], 1, 1, 1, 1)
-    struct.pack_into("<2h", header, 70, 4, 16)  # DT_INT16, bits
-    struct.pack_into("<8f", header, 76, 1.0, *spacing, 0, 0, 0, 0)
-    struct.pack_into("<3f", header, 108, 352.0, 1.0, 0.0)  # offset of the voxels, slope, intercept
-    header[344:348] = b"n+1\0"
-    path.write_bytes(header)
-    content = memoryview(np.ascontiguousarray(voxels)).cast("B")
-    with path.open("r+b") as file, ThreadPoolExecutor(_WRITERS) as pool:
-        starts = range(0, len(content), _PIECE)
-        list(pool.map(lambda start: os.pwrite(file.fileno(), content[start : start + _PIECE], len(header) + start), starts))
-
-
-def read_nifti(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """The inverse of :func:`write_nifti`."""
-    header = path.open("rb").read(352)
-    shape = struct.unpack_from("<3h", header, 42)[::-1]
-    i, j, k = struct.unpack_from("<3f", header, 80)
-    return np.fromfile(path, np.int16, offset=352).reshape(shape), (i, j, k)
-
-
 def main() -> None:
+    """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/gpu/out"))
     parser.add_argument("--work", type=Path, help="folder for the files of the CT; none: a temporary one")
@@ -376,12 +364,25 @@ def main() -> None:
         rehearse_on_the_processor()
     lines, bench = Lines(given.out / "fast.jsonl", given.budget), Bench(given.device, given.tiny)
     lines.say("about", torch=torch.__version__, device=given.device, tiny=given.tiny)
+    measure_scans(bench, lines, given.work or Path(tempfile.mkdtemp()))
+    measure_ways(bench, lines)
+    lines.say("done", failed=lines.failed, left=round(lines.left(), 1))
+    for name, told in bench.table:
+        print(f"{name:45s} {told}")
+
+
+def measure_scans(bench: Bench, lines: Lines, work: Path) -> None:
+    """The card's ceilings, whole scans, and a file to a file in the folder ``work``."""
     lines.step("ceilings", bench.ceilings)
     lines.step("2x best", lambda: bench.whole("2x best", 2, "best"))
     lines.step("4x best", lambda: bench.whole("4x best", 4, "best"))
-    lines.step("CT file to file", lambda: bench.file_to_file(given.work or Path(tempfile.mkdtemp())))
+    lines.step("CT file to file", lambda: bench.file_to_file(work))
     lines.step("2x fast", lambda: bench.whole("2x fast", 2, "fast"), needs=30)
     lines.step("4x fast", lambda: bench.whole("4x fast", 4, "fast"), needs=30)
+
+
+def measure_ways(bench: Bench, lines: Lines) -> None:
+    """The forms of the convolution, whole scans with the best of them, a plain loop, and where the time goes."""
     best = bench.variants(lines)
     lines.say("best variant", style=vars(best), tile=TritonConvolution.tile)
     lines.step("2x best, best variant", lambda: bench.whole("2x best, best variant", 2, "best", best), needs=10)
@@ -392,9 +393,6 @@ def main() -> None:
     lines.step("plain loop 4x", lambda: bench.plain_loop(4, bench.cuda, 16), needs=6)
     for scale in (2, 4):
         lines.step(f"profile {scale}x", lambda scale=scale: bench.profile(scale, best), needs=4)
-    lines.say("done", failed=lines.failed, left=round(lines.left(), 1))
-    for name, told in bench.table:
-        print(f"{name:45s} {told}")
 
 
 if __name__ == "__main__":

@@ -104,6 +104,20 @@ def _central(values: np.ndarray, most: int) -> np.ndarray:
     return values[first : first + most]
 
 
+def _packed_values(name: str, scans: Path, modality: str) -> np.ndarray:
+    """The body of a scan as whole numbers, slices first."""
+    from superres3d import read_volume
+    from superres3d.scan.images import find_volume
+    from superres3d.scan.intensity import intensity_scale
+    from superres3d.scan.volume import find_slice_axis
+
+    volume = read_volume(find_volume(name, scans))
+    scale = intensity_scale(volume.voxels, modality)
+    inside = scale.split(scale.normalise(volume.voxels))[0]
+    values = quantised(np.moveaxis(inside, find_slice_axis(volume.spacing), 0), modality)
+    return values[body(values, _AIR[modality])]
+
+
 def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0, leave_out: list[str] | None = None, validation: bool = True) -> None:
     """Pack the subjects of models/recipes/subjects.toml.
 
@@ -115,21 +129,13 @@ def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0, lea
         leave_out: scans that are not taken.
         validation: whether validation scans are.
     """
-    from superres3d import read_volume
-    from superres3d.scan.images import find_volume
-    from superres3d.scan.intensity import intensity_scale
-    from superres3d.scan.volume import find_slice_axis
     from superres3d.training.recipe import load_recipe
 
     recipe = load_recipe(Path(__file__).parents[3] / "models" / "recipes" / "mdsr-3d.toml", {"modality": modality})
     packed = []
     for subset, names in (("train", recipe.volumes), ("val", recipe.validation if validation else ())):
         for name in [name for name in names if name not in (leave_out or ())]:
-            volume = read_volume(find_volume(name, scans))
-            scale = intensity_scale(volume.voxels, modality)
-            inside = scale.split(scale.normalise(volume.voxels))[0]
-            values = quantised(np.moveaxis(inside, find_slice_axis(volume.spacing), 0), modality)
-            values = values[body(values, _AIR[modality])]
+            values = _packed_values(name, scans, modality)
             sharp = name in recipe.all_axes or name in recipe.through_plane or subset == "val"
             most = 32 if subset == "val" else most_slices if not sharp else 0
             values = np.ascontiguousarray(_central(values, most) if most else values)

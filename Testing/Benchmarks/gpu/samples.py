@@ -154,12 +154,14 @@ class Degrader:
     @property
     def inner(self) -> Factors:
         """Fine voxels of a crop."""
-        return tuple(n * f for n, f in zip(self.low_shape, self.factors))  # type: ignore[return-value]
+        (d, h, w), (slices, rows, columns) = self.low_shape, self.factors
+        return d * slices, h * rows, w * columns
 
     @property
     def margins(self) -> Factors:
         """Fine voxels around it."""
-        return tuple(self.margin * f if f > 1 else 0 for f in self.factors)  # type: ignore[return-value]
+        slices, rows, columns = (self.margin * factor if factor > 1 else 0 for factor in self.factors)
+        return slices, rows, columns
 
     def __call__(self, crops: Tensor) -> Pairs:
         """Of crops with :attr:`margins`: intensities varied, detail lost, noise added."""
@@ -171,8 +173,7 @@ class Degrader:
         window = 1.0 - 0.5 * self._uniform(count) * (self._uniform(count) < losses.filtered)
         sigma = losses.noise * self._uniform(count) * (self._uniform(count) < losses.noise_share)
         low, transfers = crops, []
-        shape = [n + 2 * self.margin if f > 1 else n for n, f in zip(self.low_shape, self.factors)]
-        noise = torch.randn(count, *shape, device=self.device) * sigma[:, None, None, None]
+        noise = self._white(count) * sigma[:, None, None, None]
         for axis, line in enumerate(self._lines):
             if line is None:
                 continue
@@ -187,6 +188,11 @@ class Degrader:
             low = torch.where(spectral[:, None, None, None], low.abs(), low)
         high = crops[(slice(None), *(slice(m, m + n) for m, n in zip(self.margins, self.inner)))]
         return Pairs(low[:, None], high[:, None], noise[:, None], torch.stack(transfers, 1), sigma)
+
+    def _white(self, count: int) -> Tensor:
+        """Noise of standard deviation 1 on the coarse voxels with their margin."""
+        shape = [n + 2 * self.margin if f > 1 else n for n, f in zip(self.low_shape, self.factors)]
+        return torch.randn(count, *shape, device=self.device)
 
     def _varied(self, crops: Tensor) -> Tensor:
         losses = self.losses

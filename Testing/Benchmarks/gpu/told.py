@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +33,7 @@ from loop import Optimizer, Steps, Tell, cosine, telling, within
 from samples import FREQUENCIES, Degrader, DeviceScans, Losses, Pairs
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, Runner, sub_pixel
-from train import cubic, with_reduced
+from train import cubic, saved, set_up, with_reduced
 
 _MARGIN = 12
 _HIDDEN = 64
@@ -212,6 +212,16 @@ def scans_of(path: Path, device: str) -> tuple[str, DeviceScans]:
     return modality, DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], pack.span(modality), device)
 
 
+def trainings(path: Path, side: int, batch: int, device: str, start: Path | None) -> Iterator[Training]:
+    """One for each of the four networks, on the scans of a pack."""
+    modality, scans = scans_of(path, device)
+    for stage, scale in SIZES:
+        training = Training(scans, modality, stage, scale, side, batch, device)
+        if start:
+            begin(training, start)
+        yield training
+
+
 class _Learner:
     """A training on a stream of its own."""
 
@@ -247,17 +257,9 @@ def main(
     """See above."""
     began = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(2026)
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = False
+    set_up()
     with telling(out / "told.jsonl", began) as tell:
-        learners = []
-        for modality, scans in (scans_of(path, device) for path in packs):
-            for stage, scale in SIZES:
-                training = Training(scans, modality, stage, scale, side, batch, device)
-                if start:
-                    begin(training, start)
-                learners.append(_Learner(training, tell))
+        learners = [_Learner(training, tell) for path in packs for training in trainings(path, side, batch, device, start)]
         tell(networks=len(learners))
         sync = torch.cuda.synchronize if learners[0].training.kind == "cuda" else lambda: None
         for share in within(seconds - 3.0 - (time.perf_counter() - began), sync):
@@ -265,8 +267,7 @@ def main(
                 learner.advance(rate * cosine(share, learner.done, 200))
         tell(steps={learner.training.name: learner.done for learner in learners}, seconds=round(time.perf_counter() - began, 1), batch=batch)
     for learner in learners:
-        weights = {key: value.detach().float().cpu().contiguous() for key, value in learner.training.net.stored_tensors().items()}
-        save_file(weights, out / f"told-{learner.training.name}.safetensors")
+        save_file(saved(learner.training.net), out / f"told-{learner.training.name}.safetensors")
 
 
 if __name__ == "__main__":

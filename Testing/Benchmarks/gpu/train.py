@@ -14,7 +14,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ _STATE = "state.pt"
 class _PaddedRunner(Runner):
     """The same layers with the channels of the first and last convolution filled up to a multiple of eight by zeros: matrix units want no less."""
 
-    def conv(self, name: str, features: Tensor, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True, **_) -> Tensor:
+    def conv(self, name: str, features: Tensor, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True, **_: Any) -> Tensor:
         if not name.startswith(("first-", "last-")):
             return super().conv(name, features, outputs, kernel, stride, bias)
         layer = self._layers[name]
@@ -68,8 +68,9 @@ class Training:
         self.losses = LOSSES[modality]
         self.kind = torch.device(device).type
         trained, held = ([entry for entry in scans if entry[0].subset == subset] for subset in ("train", "val"))
-        self.scans = DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], pack.span(modality), device)
-        self.held = [DeviceScans([(values, True, False, 1.0)], pack.span(modality), device) for _, values in held]
+        span = pack.span(modality)
+        self.scans = DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], span, device)
+        self.held = [DeviceScans([(values, True, False, 1.0)], span, device) for _, values in held]
         options = {"features": features, "blocks": blocks}
         self.net = BlueprintNet(*[Architecture.make("mdsr", options, True, task) for task in TASKS]).to(device, memory_format=torch.channels_last_3d)
         self.degraders = {task: Degrader(low_shape, task, self.losses, device) for task in TASKS}
@@ -150,6 +151,7 @@ class Training:
         self.optimizer.forget()
 
     def save(self, path: Path) -> None:
+        """Everything that a later run goes on from."""
         torch.save({"net": self.net.state_dict(), "optimizer": self.optimizer.state(), "step": self.step_number, "norm": self._norm}, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
@@ -184,6 +186,25 @@ def accumulates_a_step(training: Training) -> float:
     return 3.0 * float(mean) * math.prod(training.low_shape) * training.batch
 
 
+def set_up() -> None:
+    """Random numbers and convolutions of a run: the fastest ones, none in TF32."""
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.manual_seed(2026)
+
+
+class Stores(Protocol):
+    """A network that a file of weights can hold."""
+
+    def stored_tensors(self) -> dict[str, Tensor]:
+        """As the file holds them."""
+
+
+def saved(net: Stores) -> dict[str, Tensor]:
+    """The weights for a file: single precision, on the processor."""
+    return {name: tensor.detach().float().cpu().contiguous() for name, tensor in net.stored_tensors().items()}
+
+
 def main(
     data: Path,
     out: Path,
@@ -201,23 +222,20 @@ def main(
     """See above."""
     began = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = False
-    torch.manual_seed(2026)
+    set_up()
     on_card = torch.device(device).type == "cuda"
     with telling(out / "results.jsonl", began) as tell:
         modality, scans = pack.read_pack(data)
         name = torch.cuda.get_device_name() if on_card else device
         tell(read=len(scans), modality=modality, features=features, blocks=blocks, batch=batch, side=side, depth=depth, rate=rate, device=name, torch=torch.__version__)
         training = Training(scans, modality, features, blocks, (depth, side, side), batch, device)
-        for path in (out / _STATE, start):
-            if path and path.is_file():
-                training.load(path)
-                tell(goes_on_from=training.step_number)
-                break
+        known = next((path for path in (out / _STATE, start) if path and path.is_file()), None)
+        if known:
+            training.load(known)
+            tell(goes_on_from=training.step_number)
         reserve = 8.0 if on_card else 0.1 * seconds
         _train(training, seconds - reserve - (time.perf_counter() - began), rate, warm_up, out, tell)
-        save_file({name: tensor.detach().float().cpu().contiguous() for name, tensor in training.net.stored_tensors().items()}, out / "weights.safetensors")
+        save_file(saved(training.net), out / "weights.safetensors")
         training.save(out / _STATE)
         tell(gains=training.gains())
 

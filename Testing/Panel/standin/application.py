@@ -29,11 +29,13 @@ class Application:
         self.started = []
 
     def connect(self, signal, receiver):
+        """Keeps what is to be called when Slicer has started."""
         assert signal == "startupCompleted()"
         self.started.append(receiver)
         return True
 
     def processEvents(self):
+        """Qt's."""
         self.qt.processEvents()
 
     def deleteLeftovers(self):
@@ -41,21 +43,24 @@ class Application:
         self.qt.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
 
     def testingEnabled(self):
+        """No dialogs."""
         return True
 
     def layoutManager(self):
-        return None
+        """None, as without a main window."""
 
     def translate(self, context, text):
+        """The text as it is."""
         return text
 
     def setOverrideCursor(self, cursor):
-        pass
+        """Nothing is shown."""
 
     def restoreOverrideCursor(self):
-        pass
+        """Nothing is shown."""
 
     def moduleManager(self):
+        """One that never loads another module."""
         return types.SimpleNamespace(connect=lambda *_: True, disconnect=lambda *_: True)
 
 
@@ -115,6 +120,7 @@ class Layout:
                 logic.SetSliceNode(node)
 
     def close(self) -> None:
+        """Let go of the scene."""
         for logic in self._slices.values():
             logic.SetMRMLScene(None)
         self._logic.SetMRMLScene(None)

@@ -14,6 +14,8 @@ import vtk
 
 
 class WithinRange:
+    """Annotation of a number: its least and its largest value."""
+
     def __init__(self, minimum: float, maximum: float):
         self.minimum, self.maximum = minimum, maximum
 

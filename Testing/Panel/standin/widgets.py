@@ -24,6 +24,7 @@ class qMRMLWidget(QtWidgets.QWidget):
         self.receivers: list[QtWidgets.QWidget] = []
 
     def setMRMLScene(self, scene) -> None:
+        """As qMRML's, for all receivers."""
         for receiver in self.receivers:
             receiver.setMRMLScene(scene)
 
@@ -67,6 +68,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         self._button.setArrowType(QtCore.Qt.RightArrow if self._collapsed else QtCore.Qt.DownArrow)
 
     def showEvent(self, event) -> None:
+        """The title across the whole width, the contents below it."""
         if self.layout():
             self.layout().setContentsMargins(12, self._button.sizeHint().height() + 4, 4, 4)
         if self._collapsed:
@@ -75,13 +77,16 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         super().showEvent(event)
 
     def resizeEvent(self, event) -> None:
+        """The title stays across the whole width."""
         self._button.resize(self.width(), self._button.sizeHint().height())
 
     def sizeHint(self) -> QtCore.QSize:
+        """The title alone where the contents are folded away."""
         title = self._button.sizeHint()
         return title if self._collapsed else super().sizeHint().expandedTo(title)
 
     def minimumSizeHint(self) -> QtCore.QSize:
+        """As :meth:`sizeHint`."""
         return self._button.sizeHint() if self._collapsed else super().minimumSizeHint()
 
     collapsed = Property(bool, lambda self: self._collapsed, _set_collapsed)
@@ -118,6 +123,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     baseName = _plain("QString", "baseName", "")
 
     def setMRMLScene(self, scene) -> None:
+        """Whose nodes are offered; None: no scene."""
         if self._scene is not None:
             for tag in self._tags:
                 self._scene.RemoveObserver(tag)
@@ -127,10 +133,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._fill()
 
     def currentNode(self):
+        """The chosen node, or None."""
         index = self._box.currentIndex()
         return self._nodes[index] if 0 <= index < len(self._nodes) else None
 
     def setCurrentNode(self, node) -> None:
+        """Choose a node; nothing is chosen if it is not offered."""
         if node not in self._nodes:
             self._fill()
         self._box.setCurrentIndex(self._nodes.index(node) if node in self._nodes else -1)
@@ -139,10 +147,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if self._scene is None:
             return
         chosen = self.currentNode()
-        fitting = [n for kind in self.nodeTypes for n in slicer.util.getNodesByClass(kind, self._scene)]
-        if not self.showChildNodeTypes:
-            fitting = [n for n in fitting if n.GetClassName() in self.nodeTypes]
-        nodes = ([None] if self.noneEnabled else []) + fitting
+        nodes = ([None] if self.noneEnabled else []) + self._fitting()
         texts = [self.noneDisplay if n is None else n.GetName() for n in nodes]
         was_blocked = self._box.blockSignals(True)
         self._nodes = nodes
@@ -152,6 +157,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._box.blockSignals(was_blocked)
         if self.currentNode() is not chosen:
             self.currentNodeChanged.emit(self.currentNode())
+
+    def _fitting(self) -> list:
+        """The scene's nodes of the wanted types."""
+        found = [n for kind in self.nodeTypes for n in slicer.util.getNodesByClass(kind, self._scene)]
+        return found if self.showChildNodeTypes else [n for n in found if n.GetClassName() in self.nodeTypes]
 
 
 CUSTOM = {kind.__name__: kind for kind in (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox)}
@@ -164,9 +174,11 @@ class UiLoader(QtUiTools.QUiLoader):
 
     @classmethod
     def forget(cls) -> None:
+        """Let go of all widgets that were made."""
         cls._kept.clear()
 
     def createWidget(self, class_name: str, parent=None, name: str = ""):
+        """As Qt's, for the custom widgets too."""
         if class_name not in CUSTOM:
             return super().createWidget(class_name, parent, name)
         made = CUSTOM[class_name](parent)
@@ -175,6 +187,7 @@ class UiLoader(QtUiTools.QUiLoader):
         return made
 
     def load(self, file):
+        """As Qt's, with the scene's connections of the .ui file."""
         content = bytes(file.readAll().data())
         root = ElementTree.fromstring(content)
         links = [(c.findtext("sender"), c.findtext("receiver")) for c in root.iter("connection") if c.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"]

@@ -24,10 +24,17 @@ from .state import PanelState
 class RunLogic(Protocol):
     """What the section needs of the module's logic."""
 
-    def check(self, inputVolume: Any, request: Request, outputs: Outputs) -> None: ...
-    def estimate(self, inputVolume: Any, request: Request) -> str: ...
-    def ensureDependencies(self, request: Request, installer: Installer) -> None: ...
-    def start(self, inputVolume: Any, request: Request, outputs: Outputs, onProgress: Callable, onSuccess: Callable, onFailure: Callable) -> PanelRun: ...
+    def check(self, inputVolume: Any, request: Request, outputs: Outputs) -> None:
+        """Refuse choices that cannot be run (InputError)."""
+
+    def estimate(self, inputVolume: Any, request: Request) -> str:
+        """What a run takes, in words (a SuperResolutionError says why it does not fit)."""
+
+    def ensureDependencies(self, request: Request, installer: Installer) -> None:
+        """The packages that a run needs (DeviceError with what to do)."""
+
+    def start(self, inputVolume: Any, request: Request, outputs: Outputs, onProgress: Callable, onSuccess: Callable, onFailure: Callable) -> PanelRun:
+        """Start a run under the event loop."""
 
 
 class RunSection:

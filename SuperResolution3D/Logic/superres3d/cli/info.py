@@ -39,6 +39,17 @@ def _describe(source: Path) -> dict[str, Any]:
     for preset in PRESETS:
         calibrate(modality, preset)
     return {
+        **_grid(volume),
+        "modality": modality,
+        "modality_from": "the file" if volume.modality else "guessed from the intensities",
+        "notes": volume.notes,
+        "upscaling": [_row(volume, modality, request) for request in _requests(modality)],
+    }
+
+
+def _grid(volume: Volume) -> dict[str, Any]:
+    """Where the voxels are, and between which values they lie."""
+    return {
         "shape_ijk": volume.voxels.shape[::-1],
         "spacing_mm": volume.spacing,
         "origin_lps_mm": volume.origin,
@@ -46,10 +57,6 @@ def _describe(source: Path) -> dict[str, Any]:
         "dtype": str(volume.voxels.dtype),
         "minimum": float(volume.voxels.min()),
         "maximum": float(volume.voxels.max()),
-        "modality": modality,
-        "modality_from": "the file" if volume.modality else "guessed from the intensities",
-        "notes": volume.notes,
-        "upscaling": [_row(volume, modality, request) for request in _requests(modality)],
     }
 
 

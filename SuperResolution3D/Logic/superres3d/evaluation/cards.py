@@ -47,26 +47,37 @@ def update_cards(results: Path, models: Path) -> list[Path]:
 
 def _metrics(card: dict[str, Any], content: dict[str, Any]) -> dict[str, Any] | None:
     """None if the evaluation has nothing on the network's own task."""
-    if card["stage"] == "volume":
-        task, scales = card["schedule"].get("degradation", "3-D"), None  # one that refines is measured where it refines all axes
-    else:
-        task, scales = _TASKS[card["stage"]], [card["scale"]]
-    rows = [row for row in content["results"] if (row["modality"], row["task"]) == (card["modality"], task) and (not scales or row["scale"] in scales)]
-    scales = sorted({row["scale"] for row in rows})
+    task = _own_task(card)
+    rows = [row for row in content["results"] if _is_of(card, task, row)]
     if not rows:
         return None
     return {
         "subset": content["protocol"]["subset"],
         "task": f"{task}, together with the plane network of the same factor" if card["stage"] == "depth" else task,
         "subjects": sorted({row["subject"] for row in rows}),
-        "gain_over_lanczos": {f"{scale}x": _gains([row for row in rows if row["scale"] == scale], card["method"]) for scale in scales},
+        "gain_over_lanczos": _gains_by_factor(rows, card["method"]),
         "protocol": "models/EVALUATION-VOLUMETRIC.md" if card["stage"] == "volume" else "models/EVALUATION.md",
     }
 
 
+def _own_task(card: dict[str, Any]) -> str:
+    """The task that shows a network's own work; one that refines a volume is measured where it refines all axes."""
+    return card["schedule"].get("degradation", "3-D") if card["stage"] == "volume" else _TASKS[card["stage"]]
+
+
+def _is_of(card: dict[str, Any], task: str, row: Row) -> bool:
+    """Whether a row is of the scans, the task and the factor of a network."""
+    return row["modality"] == card["modality"] and row["task"] == task and (card["stage"] == "volume" or row["scale"] == card["scale"])
+
+
+def _gains_by_factor(rows: list[Row], method: str) -> dict[str, Any]:
+    scales = sorted({row["scale"] for row in rows})
+    return {f"{scale}x": _gains([row for row in rows if row["scale"] == scale], method) for scale in scales}
+
+
 def _gains(rows: list[Row], method: str) -> dict[str, Any]:
     gains = {metric: gain_of(rows, method, metric) for metric in ("psnr", "ssim", "psnr_foreground")}
-    return {metric: {"mean": gain.mean, "interval_95": gain.interval} for metric, gain in gains.items()}
+    return {metric: {"mean": gain.mean, "interval_95": gain.interval} for metric, gain in gains.items() if gain}
 
 
 def card_page(card: dict[str, Any]) -> str:

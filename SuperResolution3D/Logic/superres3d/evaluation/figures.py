@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
@@ -66,7 +67,7 @@ def view_of(volume: Volume, slice_axis: int) -> View:
     down, right = (volume.direction[:, axis] for axis in (row_axis, column_axis))
     vertical, horizontal = int(np.argmax(np.abs(down))), int(np.argmax(np.abs(right)))
     wanted_down = -1.0 if vertical == 2 else 1.0  # inferior, or posterior, is down
-    letters = ("RL", "AP", "IS")
+    letters = (("R", "L"), ("A", "P"), ("I", "S"))
     top, bottom = letters[vertical][::-1] if vertical == 2 else letters[vertical]
     return View(
         transpose,
@@ -147,27 +148,31 @@ def _draw(title: str, view: View, panels: dict[str, np.ndarray], notes: list[str
     original = images[-1][square]
     heights = [_PANEL * view.aspect * image.shape[0] / image.shape[1] for image in (images[0], original, original)]
     figure, grid = _lay_out(len(images), heights)
-    look = {"cmap": "gray", "vmin": grey[0], "vmax": grey[1], "interpolation": "nearest", "aspect": view.aspect}
     ceiling = _two_digits(float(np.percentile(np.abs(images[0][square] - original), _ERROR_PERCENTILE))) or 1.0
     for number, (name, image) in enumerate(panels.items()):
         whole, part, error = (figure.add_subplot(grid[line, number]) for line in (0, 2, 4))
-        whole.imshow(image, **look)
+        for axes, shown in ((whole, image), (part, image[square])):
+            axes.imshow(shown, cmap="gray", vmin=grey[0], vmax=grey[1], interpolation="nearest", aspect=view.aspect)
         whole.add_patch(Rectangle((square[1].start - 0.5, square[0].start - 0.5), original.shape[1], original.shape[0], fill=False, ec=_EDGE_COLOUR, lw=1.2))
         whole.set_title(name, fontsize=9, pad=4)
         whole.set_xlabel(notes[number], fontsize=9, labelpad=4)
-        part.imshow(image[square], **look)
         if number < len(images) - 1:
             drawn = error.imshow(np.abs(image[square] - original), cmap="inferno", vmin=0.0, vmax=ceiling, interpolation="nearest", aspect=view.aspect)
         else:
             error.remove()
             _add_scale(figure, grid[4, number], drawn, ceiling, unit)
-        for axes, colour in ((whole, "none"), (part, _EDGE_COLOUR), (error, "none")):
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set(color=colour, linewidth=1.2)
+        _frame({whole: "none", part: _EDGE_COLOUR, error: "none"})
     _add_letters(figure.axes[0], view)
     figure.text(0.006, 0.012, title, fontsize=7, va="bottom")
     figure.text(0.994, 0.012, NOT_FOR_DIAGNOSIS, fontsize=7, va="bottom", ha="right")
     return figure
+
+
+def _frame(colours: dict[Axes, str]) -> None:
+    """Panels without ticks, each with a frame of its colour."""
+    for axes, colour in colours.items():
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(color=colour, linewidth=1.2)
 
 
 def _lay_out(columns: int, heights: list[float]) -> tuple[Figure, GridSpec]:
@@ -197,7 +202,7 @@ def _add_scale(figure: Figure, place: SubplotSpec, drawn: AxesImage, ceiling: fl
     bar.ax.set_title(f"absolute error, {unit}" if unit else "absolute error", fontsize=8)
 
 
-def _add_letters(axes, view: View) -> None:
+def _add_letters(axes: Axes, view: View) -> None:
     places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"), (0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom"))
     for letter, (x, y, horizontal, vertical) in zip(view.letters, places):
         axes.text(x, y, letter, transform=axes.transAxes, ha=horizontal, va=vertical, fontsize=7, color="white")

@@ -16,7 +16,7 @@ from ..methods import DEFAULT_METHOD, DEFAULT_PRESET, METHODS, MODALITIES, find_
 from ..scan.images import find_volume
 from ..scan.volume import Volume
 from . import metrics, statistics
-from .tasks import PUBLISHED_TASKS, TASKS
+from .tasks import PUBLISHED_TASKS, TASKS, three
 
 BASELINE = "lanczos"
 MINIMUM_SLICES = 4  # low-resolution slices that a cell needs in which slices are refined
@@ -50,10 +50,16 @@ class Protocol:
 
     def __post_init__(self) -> None:
         # a name given twice is the same as given once
-        methods = tuple(dict.fromkeys((*self.methods, BASELINE)))
-        object.__setattr__(self, "methods", methods)
+        object.__setattr__(self, "methods", tuple(dict.fromkeys((*self.methods, BASELINE))))
         object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
         object.__setattr__(self, "tasks", tuple(dict.fromkeys(self.tasks)))
+        self._check_tasks()
+        self._check_methods()
+        if self.slices < 2:
+            raise InputError(f"{self.slices} slices of a scan are too few; use 2 or more (8 or more for the 3-D task at 2x, 32 for thick slices at 8x).")
+        object.__setattr__(self, "ensemble", find_preset(self.preset, self.ensemble).ensemble)
+
+    def _check_tasks(self) -> None:
         for task in self.tasks:
             if task not in TASKS:
                 raise InputError(f"The task {task!r} does not exist; use one of {', '.join(TASKS)}.")
@@ -61,13 +67,12 @@ class Protocol:
         for scale in self.scales:
             if scale not in known:
                 raise InputError(f"The factor {scale} cannot be evaluated in {' and '.join(self.tasks)}; use {' or '.join(map(str, known))}.")
+
+    def _check_methods(self) -> None:
         cells = [(TASKS[task], scale, modality) for task in self.tasks for scale in self.scales_of(task) for modality in MODALITIES]
-        for name in methods:
+        for name in self.methods:
             if not any(task.fits(find_method(name), modality, scale) for task, scale, modality in cells):
                 raise InputError(f"The method {name} is for none of the tasks {', '.join(self.tasks)}; leave it out or name a task with --task.")
-        if self.slices < 2:
-            raise InputError(f"{self.slices} slices of a scan are too few; use 2 or more (8 or more for the 3-D task at 2x, 32 for thick slices at 8x).")
-        object.__setattr__(self, "ensemble", find_preset(self.preset, self.ensemble).ensemble)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -81,14 +86,18 @@ class Protocol:
     def featured(self, task: str) -> str | None:
         """The method of the figures and of the table by subject: the one that the task is meant for, else the first network
         for it, else the first other than the baseline; None if there is no other."""
-        found = TASKS[task]
-        here = [name for name in self.methods if any(found.fits(METHODS[name], m, s) for m in found.modalities for s in self.scales_of(task))]
-        others = [name for name in here if name != BASELINE]
+        others = [name for name in self.methods if name != BASELINE and self._is_for(name, task)]
         networks = [name for name in others if METHODS[name].networks]
-        meant = [name for name in others if name == found.featured]
+        meant = [name for name in others if name == TASKS[task].featured]
         return next(iter((*meant, *networks, *others)), None)
 
+    def _is_for(self, name: str, task: str) -> bool:
+        """Whether a task asks a method at any of its factors."""
+        found = TASKS[task]
+        return any(found.fits(METHODS[name], modality, scale) for modality in found.modalities for scale in self.scales_of(task))
+
     def as_dict(self) -> dict[str, Any]:
+        """Every setting with its value, ready for JSON."""
         return asdict(self)
 
     def statement(self) -> list[str]:
@@ -136,16 +145,21 @@ def read_subjects(data: Path, split: Path, subset: str, only: tuple[str, ...] = 
     Raises:
         InputError: unreadable file, missing column, unknown subset, id or modality, missing scan.
     """
-    rows = _read_rows(Path(split))
-    known = sorted({row["split"] for row in rows})
-    if subset not in known:
-        raise InputError(f"The split {split} has no subset {subset!r}; use one of {', '.join(known) or '(the file has no rows)'}.")
-    rows = [row for row in rows if row["split"] == subset]
+    rows = _rows_of(subset, Path(split))
     names = [row["id"] for row in rows]
     for name in only:
         if name not in names:
             raise InputError(f"The subset {subset} of {split} has no subject {name!r}; use one of {', '.join(names)}.")
     return [_subject(row, Path(data)) for row in rows if not only or row["id"] in only]
+
+
+def _rows_of(subset: str, split: Path) -> list[dict[str, str]]:
+    """The rows of a subset (InputError if there is none of that name)."""
+    rows = _read_rows(split)
+    known = sorted({row["split"] for row in rows})
+    if subset not in known:
+        raise InputError(f"The split {split} has no subset {subset!r}; use one of {', '.join(known) or '(the file has no rows)'}.")
+    return [row for row in rows if row["split"] == subset]
 
 
 def sequence_group(sequence: str) -> str:
@@ -172,7 +186,7 @@ def central_crop(volume: Volume, slice_axis: int, slices: int, factors: tuple[in
     sizes = [size - size % factor for size, factor in zip(sizes, factors)]
     starts = [(full - size) // 2 for full, size in zip(volume.voxels.shape, sizes)]
     voxels = volume.voxels[tuple(slice(start, start + size) for start, size in zip(starts, sizes))]
-    return replace(volume, voxels=voxels, origin=tuple(map(float, volume.position(tuple(starts[::-1])))))
+    return replace(volume, voxels=voxels, origin=three(map(float, volume.position(three(starts[::-1])))))
 
 
 def _read_rows(split: Path) -> list[dict[str, str]]:

@@ -69,13 +69,16 @@ class Cell:
 
     @property
     def kind(self) -> Task:
+        """The task that :attr:`task` names."""
         return TASKS[self.task]
 
     @property
     def name(self) -> str:
+        """For the progress bar and the figure."""
         return f"{self.subject.name} {self.task} x{self.scale}"
 
     def key(self, method: str) -> Key:
+        """Under which the result of a method is kept."""
         return self.subject.name, self.task, self.scale, method
 
 
@@ -122,7 +125,7 @@ def plan_cells(subject: Subject, protocol: Protocol) -> list[Cell]:
         InputError, ModelError, ResourceError: from reading and planning.
     """
     volume = read_volume(subject.path)
-    scan = hashlib.sha256(np.ascontiguousarray(volume.voxels)).hexdigest()
+    scan = hashlib.sha256(np.ascontiguousarray(volume.voxels).data).hexdigest()
     axis = find_slice_axis(volume.spacing)  # of the truth; in the low-resolution scan the spacing no longer tells
     cells = []
     for task in protocol.tasks:
@@ -181,15 +184,15 @@ def _run(cells: list[Cell], protocol: Protocol, results: Results, folder: Path) 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("Evaluating", total=len(cells))
-        subject, volume = None, None
+        scan: tuple[Subject, Volume] | None = None
         for number, cell in enumerate(cells):
             bar.update(task, completed=number, description=cell.name)
             figure = figures.get(cell.name)
             methods = _methods_to_run(cell, protocol, results, figure)
             if methods:
-                if cell.subject is not subject:
-                    subject, volume = cell.subject, read_volume(cell.subject.path)
-                results.add(_evaluate(cell, methods, volume, protocol, figure, bar))
+                if scan is None or scan[0] is not cell.subject:
+                    scan = cell.subject, read_volume(cell.subject.path)
+                results.add(_evaluate(cell, methods, scan[1], protocol, figure, bar))
         bar.update(task, completed=len(cells), description="Evaluated")
     results.write()
 
@@ -214,18 +217,23 @@ def _evaluate(cell: Cell, methods: list[str], volume: Volume, protocol: Protocol
     for method in methods:
         bar.update(task, completed=0, description=f"  {method}")
         voxels, report = _refined(cell, low, method, protocol, lambda share: bar.update(task, completed=share))
-        values = measure(reference, voxels)
-        if cell.kind.detailed:
-            values |= measure_detail(reference, voxels, cell.factors)
-        if cell.kind.refines_slices:
-            values |= measure_flicker(reference, voxels, cell.factors[cell.slice_axis])
-        rows.append(_row(cell, method, values, reference, report))
+        rows.append(_row(cell, method, _measured(cell, reference, voxels), reference, report))
         if figure and method in shown:
             images[method] = voxels
     bar.remove_task(task)
     if figure and len(images) == len(shown):
         _draw(figure, cell, truth, low, {method: images[method] for method in shown})
     return rows
+
+
+def _measured(cell: Cell, reference: Reference, voxels: np.ndarray) -> dict[str, float]:
+    """The metrics of a result that its task asks for."""
+    values = measure(reference, voxels)
+    if cell.kind.detailed:
+        values |= measure_detail(reference, voxels, cell.factors)
+    if cell.kind.refines_slices:
+        values |= measure_flicker(reference, voxels, cell.factors[cell.slice_axis])
+    return values
 
 
 def _refined(cell: Cell, low: Volume, method: str, protocol: Protocol, progress: Callable[[float], None]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -319,6 +327,7 @@ class Results:
         return row is not None and row["conditions"] == cell.conditions[method]
 
     def add(self, rows: list[Row]) -> None:
+        """Keep finished results, in the file as well; one of the same key is replaced."""
         self._known.update({_key(row): row for row in rows})
         self.write()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..methods import METHODS
@@ -38,21 +38,30 @@ def render(protocol: Protocol, source: str, rows: list[Row], skipped: list[Row])
             parts += _results(group, task, here) if here else []
     parts += ["## Gain over Lanczos", "Mean over subjects [95% interval], and p; PSNR in dB.", _gains(protocol, groups, rows)]
     for method in dict.fromkeys(filter(None, map(protocol.featured, protocol.tasks))):
-        cells = [(task, scale) for task in protocol.tasks if protocol.featured(task) == method for scale in protocol.scales_of(task)]
-        parts += [f"## Gain of {method} over Lanczos, by subject", _by_subject(method, cells, rows)]
+        parts += [f"## Gain of {method} over Lanczos, by subject", _by_subject(method, _cells_of(method, protocol), rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _cells_of(method: str, protocol: Protocol) -> list[tuple[str, int]]:
+    """(task, factor) wherever a method is the featured one."""
+    return [(task, scale) for task in protocol.tasks if protocol.featured(task) == method for scale in protocol.scales_of(task)]
 
 
 def groups_of(rows: list[Row]) -> dict[str, set[str]]:
     """Heading -> subjects: each modality, and the sequence groups of MR where there is more than one."""
     groups: dict[str, set[str]] = {}
     for modality in sorted({row["modality"] for row in rows}):
-        here = [row for row in rows if row["modality"] == modality]
+        here = _where(rows, modality=modality)
         groups[modality] = {row["subject"] for row in here}
         parts = sorted({row["group"] for row in here})
         for part in parts if len(parts) > 1 else ():
-            groups[f"{modality} {part}"] = {row["subject"] for row in here if row["group"] == part}
+            groups[f"{modality} {part}"] = {row["subject"] for row in _where(here, group=part)}
     return groups
+
+
+def _where(rows: Iterable[Row], **wanted: str | int) -> list[Row]:
+    """The rows that have these values."""
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
 def _items(lines: Iterable[str]) -> str:
@@ -99,12 +108,12 @@ def _means(rows: list[Row], scales: list[int], metrics: tuple[str, ...], paramet
     columns = []
     for scale in scales:
         for metric in metrics:
-            values = [_mean(row[metric] for row in rows if row["scale"] == scale and row["method"] == method) for method in methods]
+            values = [_mean(row[metric] for row in _where(rows, scale=scale, method=method)) for method in methods]
             columns.append(_bold_best(values, metric))
     heading = ["Method", *(f"{_HEADINGS[metric]} {scale}x" for scale in scales for metric in metrics)]
     if parameters:
         heading.insert(1, "parameters")
-        columns.insert(0, [f"{next(row['parameters'] for row in rows if row['method'] == method):,}" for method in methods])
+        columns.insert(0, [f"{_where(rows, method=method)[0]['parameters']:,}" for method in methods])
     return _table(heading, [[name, *cells] for name, *cells in zip(methods, *columns)])
 
 
@@ -121,26 +130,33 @@ def _bold_best(values: list[float | None], metric: str) -> list[str]:
 
 def _gains(protocol: Protocol, groups: dict[str, set[str]], rows: list[Row]) -> str:
     lines = []
+    cells = [(task, scale) for task in protocol.tasks for scale in protocol.scales_of(task)]
     for group, members in groups.items():
-        for task in protocol.tasks:
-            for scale in protocol.scales_of(task):
-                here = [row for row in rows if row["subject"] in members and row["task"] == task and row["scale"] == scale]
-                for method in _ordered({row["method"] for row in here} - {BASELINE}):
-                    gains = [gain_of(here, method, metric) for metric in ("psnr", "ssim", "psnr_foreground")]
-                    texts = [text for gain, digits in zip(gains, (2, 4, 2)) for text in _gain(gain, digits)]
-                    lines.append([group, task, f"{scale}x", method, str(gains[0].subjects), *texts])
+        own = [row for row in rows if row["subject"] in members]
+        for task, scale in cells:
+            lines += [[group, task, f"{scale}x", *texts] for texts in _gains_of_cell(_where(own, task=task, scale=scale))]
     heading = ["Group", "Task", "Factor", "Method", "Subjects", "PSNR", "p", "SSIM", "p", "PSNR, foreground", "p"]
     return _table(heading, lines, words=4)
 
 
-def gain_of(rows: list[Row], method: str, metric: str) -> Gain:
-    """Gain of a method over the baseline in the rows of one cell."""
+def _gains_of_cell(rows: list[Row]) -> Iterator[list[str]]:
+    """Of each method but the baseline: its name, the number of subjects, and a gain and p a metric."""
+    for method in _ordered({row["method"] for row in rows} - {BASELINE}):
+        gains = [gain_of(rows, method, metric) for metric in ("psnr", "ssim", "psnr_foreground")]
+        texts = [text for gain, digits in zip(gains, (2, 4, 2)) for text in _gain(gain, digits)]
+        yield [method, str(gains[0].subjects if gains[0] else 0), *texts]
+
+
+def gain_of(rows: list[Row], method: str, metric: str) -> Gain | None:
+    """Gain of a method over the baseline in the rows of one cell; None if no subject has both."""
     values, baseline = ({row["subject"]: row[metric] for row in rows if row["method"] == name} for name in (method, BASELINE))
     return paired_gain(values, baseline)
 
 
-def _gain(gain: Gain, digits: int) -> tuple[str, str]:
+def _gain(gain: Gain | None, digits: int) -> tuple[str, str]:
     """Mean with interval, and p."""
+    if gain is None:
+        return _NONE, _NONE
     interval = _NONE if gain.interval is None else f"{gain.interval[0]:+.{digits}f}, {gain.interval[1]:+.{digits}f}"
     return f"{gain.mean:+.{digits}f} [{interval}]", _NONE if gain.p is None else f"{gain.p:.2g}"
 
@@ -148,14 +164,17 @@ def _gain(gain: Gain, digits: int) -> tuple[str, str]:
 def _by_subject(method: str, cells: list[tuple[str, int]], rows: list[Row]) -> str:
     lines = []
     for subject in dict.fromkeys(row["subject"] for row in rows if (row["task"], row["scale"]) in cells and row["method"] == method):
-        line = [subject]
-        for task, scale in cells:
-            here = [row for row in rows if (row["subject"], row["task"], row["scale"]) == (subject, task, scale)]
-            gains = [(gain_of(here, method, metric), digits) for metric, digits in (("psnr", 2), ("ssim", 4))]
-            line += [f"{gain.mean:+.{digits}f}" if gain else _NONE for gain, digits in gains]
-        lines.append(line)
+        here = [_where(rows, subject=subject, task=task, scale=scale) for task, scale in cells]
+        lines.append([subject, *(text for cell in here for text in _mean_gains(cell, method))])
     heading = ["Subject", *(f"{task} {scale}x {name}" for task, scale in cells for name in ("PSNR", "SSIM"))]
     return _table(heading, lines)
+
+
+def _mean_gains(rows: list[Row], method: str) -> Iterator[str]:
+    """Of one cell: PSNR and SSIM."""
+    for metric, digits in (("psnr", 2), ("ssim", 4)):
+        gain = gain_of(rows, method, metric)
+        yield f"{gain.mean:+.{digits}f}" if gain else _NONE
 
 
 def _ordered(methods: Iterable[str]) -> list[str]:

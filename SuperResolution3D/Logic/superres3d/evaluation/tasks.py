@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..methods import FARTHEST_SLICES_BY_FACTOR, METHODS, MODALITIES, SCALES, Me
 from ..resampling.degradation import antialiased_bicubic, kspace_truncation, slice_profile_matrix
 from ..scan.volume import Volume
 
+_T = TypeVar("_T")
 # The interpolation that the networks for thick slices begin with, and the step that they end with; not methods of the catalogue.
 SPLINE = "spline"
 SPLINE_MEANS = "spline, means kept"
@@ -67,7 +69,7 @@ class Task:
         """Along (k, j, i)."""
         factors = [1 if self.axes == "through-plane" else scale] * 3
         factors[slice_axis] = 1 if self.axes == "in-plane" else scale
-        return tuple(factors)
+        return three(factors)
 
     def fits(self, method: Method, modality: str, scale: int) -> bool:
         """Whether a method can be asked."""
@@ -93,8 +95,8 @@ class Task:
         return replace(
             truth,
             voxels=self._degraded(truth.voxels, factors, slice_axis),
-            spacing=tuple(map(float, np.asarray(truth.spacing) * factors_ijk)),
-            origin=tuple(map(float, truth.position(tuple((factors_ijk - 1.0) / 2.0)))),
+            spacing=three(map(float, np.asarray(truth.spacing) * factors_ijk)),
+            origin=three(map(float, truth.position(three((factors_ijk - 1.0) / 2.0)))),
         )
 
     def _degraded(self, voxels: np.ndarray, factors: tuple[int, int, int], slice_axis: int) -> np.ndarray:
@@ -130,13 +132,19 @@ TASKS: dict[str, Task] = {
 PUBLISHED_TASKS = ("in-plane", "3-D")  # of the default method's paper
 
 
+def three(values: Iterable[_T]) -> tuple[_T, _T, _T]:
+    """One value an axis (ValueError for another number of them)."""
+    first, second, third = values
+    return first, second, third
+
+
 def _thin_slices(volume: Volume, slice_axis: int) -> Volume:
     """The scan with slices declared 1 mm apart, its pixels in proportion; reduced twofold in-plane before if they are wide."""
     distance = volume.spacing[2 - slice_axis]
     if distance > _WIDE_MM:
-        halves = tuple(1 if axis == slice_axis else 2 for axis in range(3))
+        halves = three(1 if axis == slice_axis else 2 for axis in range(3))
         even = volume.voxels[tuple(slice(0, n - n % f) for n, f in zip(volume.voxels.shape, halves))]
-        volume = replace(volume, voxels=antialiased_bicubic(even, halves), spacing=tuple(s * f for s, f in zip(volume.spacing, halves[::-1])))
+        volume = replace(volume, voxels=antialiased_bicubic(even, halves), spacing=three(s * f for s, f in zip(volume.spacing, halves[::-1])))
     spacing = [s / distance for s in volume.spacing]
     spacing[2 - slice_axis] = 1.0
-    return replace(volume, spacing=tuple(spacing))
+    return replace(volume, spacing=three(spacing))

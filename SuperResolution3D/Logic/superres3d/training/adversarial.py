@@ -7,18 +7,23 @@ A recipe's ``steps`` are updates of the generator.  Lightning counts the updates
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import InputError
 from .discriminators import Critic, PairDiscriminator
+from .layout import channels_last
 from .recipe import AnyRecipe, VolumeRecipe
 from .schedules import make_optimizer, make_scheduler
 from .start import load_start
-from .volume_module import VolumeModule, channels_last
+from .volume_module import VolumeModule
 from .volume_samples import CONDITIONS, Crops
 
 _PENALTY = 10.0  # weight of the gradient penalty (Gulrajani 2017)
@@ -36,6 +41,7 @@ class AdversarialModule(VolumeModule):
     """
 
     betas = (0.9, 0.999)
+    generator_updates: Tensor
 
     def __init__(self, recipe: VolumeRecipe, discriminator: nn.Module):
         super().__init__(recipe)
@@ -46,7 +52,8 @@ class AdversarialModule(VolumeModule):
         # Buffers are part of the checkpoint: a resumed run goes on where it was.
         self.register_buffer("generator_updates", torch.zeros((), dtype=torch.int64))
 
-    def on_train_batch_start(self, *_) -> None:
+    def on_train_batch_start(self, *_: object) -> None:
+        """As of :class:`VolumeModule`, counted in updates of the generator."""
         if int(self.generator_updates) >= self.recipe.freeze_norm * self.recipe.steps:
             self.net.freeze_norm()
 
@@ -63,20 +70,21 @@ class AdversarialModule(VolumeModule):
         self.log("loss", error, prog_bar=True)
         self.log("adversarial_loss", adversarial)
         self.improve(_GENERATOR, self.recipe.voxel_weight * error + self.recipe.adversarial_weight * adversarial)
-        for scheduler in self.lr_schedulers():
+        for scheduler in cast("list[LRScheduler]", self.lr_schedulers()):
             scheduler.step()
         self.generator_updates += 1
 
     def improve(self, number: int, loss: Tensor) -> None:
         """One step of an optimiser."""
-        optimizer = self.optimizers()[number]
+        optimizer = cast("list[LightningOptimizer]", self.optimizers())[number]
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
         # Autocast keeps its half-precision copies of weights for the whole training step: these are old now.
         torch.clear_autocast_cache()
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam and a learning rate each: the generator's first, then the discriminator's."""
         generator = self.net.parameter_groups(self.recipe.learning_rate, self.recipe.last_rate)
         optimizers = [make_optimizer(parameters, self.recipe, self.betas) for parameters in (generator, self.discriminator.parameters())]
         return optimizers, [make_scheduler(optimizer, self.recipe) for optimizer in optimizers]
@@ -89,6 +97,9 @@ class WassersteinModule(AdversarialModule):
     The optimiser of both is the paper's Adam; it states no betas.
     """
 
+    critic_updates: Tensor
+    critic_due: Tensor
+
     def __init__(self, recipe: VolumeRecipe):
         if not recipe.start:
             raise InputError("An adversarial training of the kind wgan-gp goes on from a trained network; name its model folder under start.")
@@ -97,6 +108,7 @@ class WassersteinModule(AdversarialModule):
         self.register_buffer("critic_due", torch.tensor(recipe.first_critic_steps + recipe.critic_steps))
 
     def training_step(self, batch: Crops, _: int) -> None:
+        """One update: of the critic while any is due, else of the generator."""
         if self.critic_due > 0:
             with torch.no_grad():
                 made = self.net(channels_last(batch.given)).float()
@@ -119,6 +131,7 @@ class WassersteinModule(AdversarialModule):
         self.critic_due -= 1
 
     def adversarial_loss(self, batch: Crops, made: Tensor) -> Tensor:
+        """Minus the critic's mean verdict."""
         return -self.discriminator(made).mean()
 
 
@@ -136,6 +149,7 @@ class ConditionalModule(AdversarialModule):
         super().__init__(recipe, PairDiscriminator(recipe.discriminator_filters, conditions=conditions, patches=patches))
 
     def training_step(self, batch: Crops, _: int) -> None:
+        """One update of the discriminator, then one of the generator, on the same batch."""
         made = self.net(channels_last(batch.given)).float()
         self.update_discriminator(batch, made.detach())
         self.update_generator(batch, made)
@@ -149,6 +163,7 @@ class ConditionalModule(AdversarialModule):
         self.improve(_DISCRIMINATOR, loss)
 
     def adversarial_loss(self, batch: Crops, made: Tensor) -> Tensor:
+        """Mean of -log D over the batch."""
         return functional.softplus(-self.discriminator(batch.given, made, batch.condition)).mean()
 
 
@@ -157,11 +172,12 @@ MODULES = {"": VolumeModule, "wgan-gp": WassersteinModule, "conditional": Condit
 
 def optimizer_steps(recipe: AnyRecipe) -> int:
     """Updates of all networks until ``recipe.steps`` of the generator are done: what Lightning calls ``max_steps``."""
-    kind = recipe.adversarial if isinstance(recipe, VolumeRecipe) else ""
-    if kind == "wgan-gp":
-        extra = (recipe.steps - 1) // _EXTRA_EVERY * recipe.extra_critic_steps  # none after the last one
-        return recipe.first_critic_steps + recipe.steps * (recipe.critic_steps + 1) + extra
-    return recipe.steps * (2 if kind else 1)
+    if not isinstance(recipe, VolumeRecipe) or not recipe.adversarial:
+        return recipe.steps
+    if recipe.adversarial != "wgan-gp":
+        return 2 * recipe.steps
+    extra = (recipe.steps - 1) // _EXTRA_EVERY * recipe.extra_critic_steps  # none after the last one
+    return recipe.first_critic_steps + recipe.steps * (recipe.critic_steps + 1) + extra
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, made: Tensor, share: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class _Line:
 
     def weights(self, extent: np.ndarray) -> np.ndarray:
         """(count, frequencies), one row a patch: 1 up to a share ``extent`` of them, 0 beyond."""
-        return spectral_window(self.padded, np.ones_like(extent) if self.factor == 1 else extent, 1.0)
+        return spectral_window(self.padded, np.ones_like(extent) if self.factor == 1 else extent, np.ones(()))
 
 
 class Degrader:

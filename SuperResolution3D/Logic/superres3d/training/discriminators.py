@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from math import prod
 
@@ -40,6 +40,7 @@ class Critic(nn.Module):
         self.judge = nn.Sequential(nn.Linear(channels * left, 16 * filters), nn.LeakyReLU(_SLOPE), nn.Linear(16 * filters, 1))
 
     def forward(self, volume: Tensor) -> Tensor:
+        """The verdict on each volume; larger looks more like a scan."""
         features = volume
         for layer in self.features:
             # On processors oneDNN's bfloat16 gradient of a 3x3x3 kernel is wrong, now and then NaN, for volumes two voxels deep.
@@ -72,12 +73,13 @@ class PairDiscriminator(nn.Module):
         self.conditions, self.patches = conditions, patches
         widths = [2 + conditions, filters, 2 * filters, 4 * filters, 8 * filters]
         strides = (2, 2, 2, 1 if patches else 2)
-        layers = [_layer(*pair, 4, stride, nn.BatchNorm3d) for pair, stride in zip(zip(widths, widths[1:]), strides)]
+        layers: list[nn.Module] = [_layer(*pair, 4, stride, nn.BatchNorm3d) for pair, stride in zip(zip(widths, widths[1:]), strides)]
         if not patches:
             layers.append(SelfAttention(widths[-1]))
         self.layers = nn.Sequential(*layers, _same_size(), nn.Conv3d(widths[-1], 1, 4))
 
     def forward(self, thick: Tensor, thin: Tensor, condition: Tensor) -> Tensor:
+        """Logits that ``thin`` is the scan that ``thick`` was made of."""
         maps = [thick, thin]
         if self.conditions:
             maps.append(condition[:, :, None, None, None].expand(-1, -1, *thin.shape[2:]))
@@ -104,12 +106,13 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
+        """The features plus :attr:`gamma` times what each position sees (Zhang 2019, equations (1) to (3))."""
         query, key, value = (layer(features).flatten(2) for layer in (self.query, self.key, self.value))
         weights = torch.softmax(query.transpose(1, 2) @ key, dim=-1)  # (N, position, position it looks at)
         return features + self.gamma * (value @ weights.transpose(1, 2)).view_as(features)
 
 
-def _layer(inputs: int, outputs: int, kernel: int, stride: int, norm) -> nn.Sequential:
+def _layer(inputs: int, outputs: int, kernel: int, stride: int, norm: Callable[[int], nn.Module]) -> nn.Sequential:
     """Convolution to 1/stride of the size, normalisation, leaky ReLU."""
     uneven = kernel == 4 and stride == 1
     convolution = nn.Conv3d(inputs, outputs, kernel, stride, padding=0 if uneven else 1, bias=False)

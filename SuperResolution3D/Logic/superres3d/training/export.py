@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ def export_model(net: BlueprintNet, recipe: AnyRecipe, data: Path, folder: Path)
         recipe: as it was run.
         data: folder of the scans; licences are taken from a ``catalogue.csv`` in it or above it.
         folder: of models.
+
+    Returns:
+        The model as it is on the disk.
     """
     attribution = read_attribution(data)
     known = {"id": "", "licence": "unknown", "source": "unknown"}
@@ -64,18 +68,22 @@ def read_attribution(data: Path) -> dict[str, dict[str, str]]:
 
 def _schedule(recipe: AnyRecipe) -> dict[str, Any]:
     """The recipe's fields that had a part in this training."""
-    idle = {*_NOT_SCHEDULE, *recipe.network, *_SIZES}
-    if isinstance(recipe, Recipe):
-        idle |= set() if recipe.architecture.survey.intermediates else {"intermediate_weight"}
-        idle |= set() if recipe.shares else {"shares"}
-        idle |= set() if recipe.spectral_share else {"spectral_share", "spectral_extent"}
-    if isinstance(recipe, VolumeRecipe):
-        idle |= set() if recipe.degradation == "thick-slice" else set(_OF_THICK_SLICES)
-        idle |= set() if recipe.adversarial else set(_OF_ADVERSARIAL)
+    idle = {*_NOT_SCHEDULE, *recipe.network, *_SIZES, *_without_effect(recipe)}
     schedule = {name: value for name, value in recipe.as_dict().items() if name not in idle}
     if schedule.get("start"):
         schedule["start"] = _start(Path(schedule["start"]))
     return schedule
+
+
+def _without_effect(recipe: AnyRecipe) -> Iterator[str]:
+    """Fields of what the recipe has switched off."""
+    if isinstance(recipe, Recipe):
+        yield from () if recipe.architecture.survey.intermediates else ("intermediate_weight",)
+        yield from () if recipe.shares else ("shares",)
+        yield from () if recipe.spectral_share else ("spectral_share", "spectral_extent")
+    elif isinstance(recipe, VolumeRecipe):
+        yield from () if recipe.degradation == "thick-slice" else _OF_THICK_SLICES
+        yield from () if recipe.adversarial else _OF_ADVERSARIAL
 
 
 def _start(folder: Path) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -20,12 +23,13 @@ from ..errors import InputError
 from ..networks.module import BlueprintNet
 from .adversarial import MODULES, optimizer_steps
 from .degrader import Degrader
+from .layout import laid_out
 from .recipe import AnyRecipe, MultiTaskRecipe, Recipe
-from .samples import PatchDataset, data_workers, load_volumes
-from .schedules import make_optimizer, make_scheduler
+from .samples import PatchDataset, data_workers, epoch_of, load_volumes
+from .schedules import make_optimizer, stepped
 from .start import load_start
 from .task_module import MultiTaskModule, TaskData
-from .volume_module import CropModule
+from .volume_module import CropModule, VolumeModule
 
 EPOCH_STEPS = 500
 _VALIDATION_PATCHES = 48
@@ -44,7 +48,7 @@ def root_mean_square(given: Tensor, truth: Tensor) -> Tensor:
     return ((given - truth).square().mean(dim=(1, 2, 3)) + _LEAST_SQUARE).sqrt().mean()
 
 
-_LOSSES = {"l1": functional.l1_loss, "rms": root_mean_square}
+_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": functional.l1_loss, "rms": root_mean_square}
 
 
 class SliceModule(lightning.LightningModule):
@@ -54,7 +58,7 @@ class SliceModule(lightning.LightningModule):
         super().__init__()
         self.recipe = recipe
         self._loss = _LOSSES[recipe.loss]
-        self.net = BlueprintNet(recipe.architecture).to(memory_format=torch.channels_last)
+        self.net = laid_out(BlueprintNet(recipe.architecture), torch.channels_last)
         if recipe.start:
             load_start(self.net, Path(recipe.start))
         self._degrader = Degrader(recipe)
@@ -62,6 +66,7 @@ class SliceModule(lightning.LightningModule):
         self._sums: list[tuple[float, int]] = []
 
     def training_step(self, patches: Tensor, _: int) -> Tensor:
+        """The loss of a batch of patches with margin, (N, 1, H, W)."""
         random = np.random.default_rng([self.recipe.seed, 1 + self.global_rank, self.global_step])
         low, high = self._degrader(patches, random)
         final, *intermediate = self.net.outputs(low)
@@ -74,19 +79,22 @@ class SliceModule(lightning.LightningModule):
         return loss
 
     def validation_step(self, patches: Tensor, _: int) -> None:
+        """Keep the mean square error of a batch, plainly degraded."""
         low, high = self._plain_degrader(patches, np.random.default_rng(0))
         final = self.net(low).float()
         error = float(functional.mse_loss(final, high))
         self._sums.append((error * len(patches), len(patches)))
 
     def on_validation_epoch_end(self) -> None:
+        """Log the PSNR over all validation patches, in dB for a peak of 1."""
         total = sum(error for error, _ in self._sums) / sum(count for _, count in self._sums)
         self._sums.clear()
         self.log("val_psnr", -10.0 * np.log10(max(total, 1e-20)), prog_bar=True, sync_dist=True)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam and the recipe's learning rate."""
         optimizer = make_optimizer(self.parameters(), self.recipe)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make_scheduler(optimizer, self.recipe), "interval": "step"}}
+        return stepped(optimizer, self.recipe)
 
 
 class PatchModule(lightning.LightningDataModule):
@@ -99,11 +107,13 @@ class PatchModule(lightning.LightningDataModule):
         self._validation = load_volumes(recipe.validation, folder, recipe.modality)
 
     def train_dataloader(self) -> DataLoader:
+        """Batches of patches with margin of the next epoch."""
         length = EPOCH_STEPS * self._recipe.batch
-        dataset = PatchDataset(self._recipe, self._volumes, length, first=self.trainer.current_epoch * length)
+        dataset = PatchDataset(self._recipe, self._volumes, length, first=epoch_of(self) * length)
         return DataLoader(dataset, batch_size=self._recipe.batch, num_workers=data_workers())
 
     def val_dataloader(self) -> DataLoader | list:
+        """The validation patches; empty if the recipe names no scans for it."""
         if not self._validation:
             return []
         dataset = PatchDataset(validation_recipe(self._recipe), self._validation, _VALIDATION_PATCHES)
@@ -116,7 +126,7 @@ def validation_recipe(recipe: Recipe) -> Recipe:
     return replace(recipe, patch=size, patch_across=size, augment_exact=False, blur_probability=0.0, gain=1.0, coarse_across=0.0, noise=0.0, spectral_share=0.0, spectral_extent=1.0)
 
 
-def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", devices: int = 1) -> nn.Module:
+def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", devices: int = 1) -> BlueprintNet:
     """Train, or go on with a training that was interrupted, in the folder ``out``.
 
     Writes ``checkpoints/last.ckpt`` after every epoch of :data:`EPOCH_STEPS` batches,
@@ -141,13 +151,27 @@ def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", 
     lightning.seed_everything(recipe.seed, verbose=False)
     out.mkdir(parents=True, exist_ok=True)
     module, crops = _modules(recipe, data)
+    trainer = _trainer(recipe, out, accelerator, devices)
+    last = out / "checkpoints" / "last.ckpt"
+    if last.exists():
+        _check_checkpoint(last, module)
+    # Lightning's own checkpoint holds optimizer state; it is read with torch's weights-only loader.
+    trainer.fit(module, crops, ckpt_path=str(last) if last.exists() else None)
+    draw_curves(out / "metrics.csv", out / "curves.png", recipe.model_name)
+    return module.net.cpu().eval()
+
+
+def _trainer(recipe: AnyRecipe, out: Path, accelerator: str, devices: int) -> lightning.Trainer:
+    """Lightning's loop, with a checkpoint and a line in the log under ``out``."""
     checkpoint = ModelCheckpoint(out / "checkpoints", save_last=True, save_top_k=1, save_on_train_epoch_end=True)
-    trainer = lightning.Trainer(
+    # An adversarial training updates one network at a time: the other's parameters get no gradient.
+    one_at_a_time = devices > 1 and bool(getattr(recipe, "adversarial", ""))
+    precision: Any = recipe.precision  # Lightning refuses a word that it does not know
+    return lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
-        # An adversarial training updates one network at a time: the other's parameters get no gradient.
-        strategy="ddp_find_unused_parameters_true" if devices > 1 and getattr(recipe, "adversarial", "") else "auto",
-        precision=recipe.precision,
+        strategy="ddp_find_unused_parameters_true" if one_at_a_time else "auto",
+        precision=precision,
         gradient_clip_val=getattr(recipe, "gradient_norm", 0.0) or None,
         max_steps=optimizer_steps(recipe),
         max_epochs=-1,
@@ -159,13 +183,6 @@ def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", 
         enable_model_summary=False,
         use_distributed_sampler=True,
     )
-    last = out / "checkpoints" / "last.ckpt"
-    if last.exists():
-        _check_checkpoint(last, module)
-    # Lightning's own checkpoint holds optimizer state; it is read with torch's weights-only loader.
-    trainer.fit(module, crops, ckpt_path=str(last) if last.exists() else None)
-    draw_curves(out / "metrics.csv", out / "curves.png", recipe.model_name)
-    return module.net.cpu().eval()
 
 
 def _check_checkpoint(path: Path, module: nn.Module) -> None:
@@ -175,7 +192,7 @@ def _check_checkpoint(path: Path, module: nn.Module) -> None:
         raise InputError(f"The folder {path.parents[1]} holds the training of another network; name another folder, or delete it.")
 
 
-def _modules(recipe: AnyRecipe, data: Path) -> tuple[lightning.LightningModule, lightning.LightningDataModule]:
+def _modules(recipe: AnyRecipe, data: Path) -> tuple[SliceModule | MultiTaskModule | VolumeModule, lightning.LightningDataModule]:
     """What is trained, and on what."""
     if isinstance(recipe, Recipe):
         return SliceModule(recipe), PatchModule(recipe, data)
@@ -193,8 +210,7 @@ def draw_curves(metrics: Path, picture: Path, title: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    with open(metrics, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _logged(metrics)
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for name, axis in (("loss", axes[0]), ("intermediate_loss", axes[0]), ("val_psnr", axes[1]), ("val_gain", axes[1])):
         points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
@@ -207,3 +223,9 @@ def draw_curves(metrics: Path, picture: Path, title: str) -> None:
             axis.legend()
     figure.savefig(picture, dpi=120)
     pyplot.close(figure)
+
+
+def _logged(metrics: Path) -> list[dict[str, str]]:
+    """A row a line of the log; a metric is empty where it was not logged."""
+    with open(metrics, newline="") as file:
+        return list(csv.DictReader(file))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class CommonRecipe:
                 raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a whole number above 0.")
 
     def as_dict(self) -> dict[str, Any]:
+        """Every field with its value, as a card holds them."""
         return asdict(self)
 
 
@@ -248,7 +250,7 @@ class MultiTaskRecipe(CommonRecipe):
         for task in self.tasks:
             if len(task) != 3 or any(factor not in (1, 2, 4) for factor in task) or max(task) == 1:
                 raise InputError(f"The recipe's task {list(task)} cannot be; give three factors out of 1, 2 and 4, not all 1.")
-        return tuple(_checked(self.family, lambda task=task: Architecture.make(self.family, self.options, True, task)) for task in self.tasks)
+        return tuple(_checked(self.family, partial(Architecture.make, self.family, self.options, True, task)) for task in self.tasks)
 
     @property
     def network(self) -> dict[str, Any]:
@@ -282,20 +284,28 @@ def load_recipe(path: Path, overrides: dict[str, str] | None = None) -> AnyRecip
     content = _read(Path(path))
     if "include" in content:
         content = _merged(_read(Path(path).parent / content.pop("include")), content)
-    kind = Recipe if "family" not in content else MultiTaskRecipe if "tasks" in content else VolumeRecipe
-    own_tables = {field.name for field in fields(kind) if field.type.startswith("dict")}
+    kind = _kind(content)
+    own_tables = {field.name for field in fields(kind) if str(field.type).startswith("dict")}
     general = {name: value for name, value in content.items() if not isinstance(value, dict) or name in own_tables}
     given = {name: _parse(value) for name, value in (overrides or {}).items()}
-    chosen = {**general, **given}
-    modality = chosen.get("modality", CommonRecipe.modality)
-    if kind is not Recipe:
-        tables = (modality, f"{modality}-tasks" if kind is MultiTaskRecipe else f"{modality}-volume")
-    else:
-        stage, scale = chosen.get("stage", Recipe.stage), chosen.get("scale", Recipe.scale)
-        tables = (modality, stage, f"{modality}-{stage}", f"{stage}-x{scale}")
-    for table in tables:
+    for table in _tables(kind, {**general, **given}):
         general.update(content.get(table, {}))
     return _build(kind, {**general, **given}, path)
+
+
+def _kind(content: dict[str, Any]) -> type[Recipe] | type[VolumeRecipe] | type[MultiTaskRecipe]:
+    if "family" not in content:
+        return Recipe
+    return MultiTaskRecipe if "tasks" in content else VolumeRecipe
+
+
+def _tables(kind: type, chosen: dict[str, Any]) -> tuple[str, ...]:
+    """The tables of a file that a network reads, the later over the earlier."""
+    modality = chosen.get("modality", CommonRecipe.modality)
+    if kind is not Recipe:
+        return (modality, f"{modality}-tasks" if kind is MultiTaskRecipe else f"{modality}-volume")
+    stage, scale = chosen.get("stage", Recipe.stage), chosen.get("scale", Recipe.scale)
+    return (modality, stage, f"{modality}-{stage}", f"{stage}-x{scale}")
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -341,6 +351,6 @@ def _checked(name: str, make: Callable[[], Architecture]) -> Architecture:
         raise InputError(f"The recipe's options do not fit {name}: {error}.") from None
 
 
-def _one_of(name: str, value: Any, allowed: tuple) -> None:
+def _one_of(name: str, value: Any, allowed: Collection[object]) -> None:
     if value not in allowed:
         raise InputError(f"The recipe's {name} is {value!r}; give one of {', '.join(map(str, allowed))}.")

@@ -7,7 +7,9 @@ uninterrupted one would have seen, with any number of workers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from ..scan.images import find_volume, read_volume
 from ..scan.intensity import intensity_scale
 from .degrader import MARGIN, margin_of
 from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from lightning import LightningDataModule
 
 _TRIES = 8
 _FLAT = 0.01  # a patch whose standard deviation is below this is mostly air
@@ -58,22 +63,23 @@ class PatchDataset(Dataset):
 
     def _cut(self, random: np.random.Generator) -> np.ndarray:
         name, voxels = self._volumes[random.choice(len(self._volumes), p=self._shares)]
-        anywhere = name in self._recipe.all_axes
+        across = int(random.integers(3)) if name in self._recipe.all_axes else 0
         if self._recipe.stage == "plane":
-            across = int(random.integers(3)) if anywhere else 0
-            lines = tuple(axis for axis in (0, 1, 2) if axis != across)
+            rows, columns = (axis for axis in (0, 1, 2) if axis != across)
         else:
-            depth = int(random.integers(3)) if anywhere else 0
-            if self._coarse and random.random() < self._recipe.coarse_across:
-                ways = self._coarse[name, depth]
-                voxels = ways[-1] if len(ways) > 1 and random.random() < self._recipe.spectral_share else ways[0]
-            others = [axis for axis in (0, 1, 2) if axis != depth]
+            rows, voxels = across, self._met_by_depth(name, across, voxels, random)
+            others = [axis for axis in (0, 1, 2) if axis != rows]
             across = others.pop(int(random.integers(2)))
-            lines = (depth, others[0])
+            columns = others[0]
         image = np.moveaxis(voxels, across, 0)[random.integers(voxels.shape[across])]
-        if lines[0] > lines[1]:
-            image = image.T
-        return _window(image, self._shape, self._overhang, random)
+        return _window(image.T if rows > columns else image, self._shape, self._overhang, random)
+
+    def _met_by_depth(self, name: str, depth: int, voxels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """The scan, or on a share of the samples one of its coarse versions."""
+        if not self._coarse or random.random() >= self._recipe.coarse_across:
+            return voxels
+        ways = self._coarse[name, depth]
+        return ways[-1] if len(ways) > 1 and random.random() < self._recipe.spectral_share else ways[0]
 
     def _coarse_volumes(self) -> dict[tuple[str, int], list[np.ndarray]]:
         """What the depth network meets when it comes first: (name, depth axis) -> the scan at full depth, coarse in-plane; averaged, and truncated where the recipe asks for that.
@@ -101,7 +107,7 @@ class PatchDataset(Dataset):
         return patch
 
 
-def _window(image: np.ndarray, shape: tuple[int, int], overhang: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+def _window(image: np.ndarray, shape: tuple[int, int], overhang: Sequence[int], random: np.random.Generator) -> np.ndarray:
     """A random window, which may reach over the edges by ``overhang``; an image is mirrored there, and where it is smaller than the window."""
     pads = [max(2 * over, need - have) for over, need, have in zip(overhang, shape, image.shape)]
     if any(pads):
@@ -113,6 +119,12 @@ def _window(image: np.ndarray, shape: tuple[int, int], overhang: tuple[int, int]
 def data_workers() -> int:
     """Processes that make samples beside the training: none where the processor trains, for it is busy; sample n is the same with any number."""
     return min(8, usable_cores() // 2) if torch.cuda.is_available() else 0
+
+
+def epoch_of(data: LightningDataModule) -> int:
+    """The number of the training's epoch, from 0, whose samples are asked for."""
+    assert data.trainer is not None, "samples are asked for by a trainer"
+    return data.trainer.current_epoch
 
 
 def load_volumes(names: tuple[str, ...], folder: Path, modality: str) -> dict[str, np.ndarray]:

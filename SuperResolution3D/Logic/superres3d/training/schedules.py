@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import Parameter
 
 from .recipe import CommonRecipe
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 
 
 def make_optimizer(parameters: Iterable[Parameter] | list[dict[str, Any]], recipe: CommonRecipe, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Optimizer:
@@ -25,6 +28,11 @@ def make_scheduler(optimizer: torch.optim.Optimizer, recipe: CommonRecipe) -> to
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps)
     milestones = [recipe.steps // 2] if recipe.schedule == "step" else []
     return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
+
+
+def stepped(optimizer: torch.optim.Optimizer, recipe: CommonRecipe) -> OptimizerLRSchedulerConfig:
+    """An optimiser with the recipe's learning rate, as Lightning takes it: a new rate after every step."""
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make_scheduler(optimizer, recipe), "interval": "step"}}
 
 
 def _risen_cosine(step: int, recipe: CommonRecipe) -> float:

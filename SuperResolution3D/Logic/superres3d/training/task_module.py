@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
 from ..networks.mdsr import task_name
 from ..networks.module import BlueprintNet, interpolated
+from .layout import channels_last, laid_out
 from .recipe import MultiTaskRecipe
-from .samples import data_workers
-from .schedules import make_optimizer, make_scheduler
+from .samples import data_workers, epoch_of
+from .schedules import make_optimizer, stepped
 from .start import load_start
-from .task_samples import Batch, TaskBatches, load_sources
-from .volume_module import channels_last
+from .task_samples import Batch, Source, TaskBatches, load_sources
 
 _VALIDATION_CROPS = 6  # a task
 
@@ -31,22 +33,25 @@ class MultiTaskModule(lightning.LightningModule):
     def __init__(self, recipe: MultiTaskRecipe):
         super().__init__()
         self.recipe = recipe
-        self.net = BlueprintNet(*recipe.architectures).to(memory_format=torch.channels_last_3d)
+        self.net = laid_out(BlueprintNet(*recipe.architectures), torch.channels_last_3d)
         if recipe.start:
             load_start(self.net, Path(recipe.start))
         self._errors: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
+        """The loss of a batch."""
         loss = functional.l1_loss(self.net(channels_last(batch.low), batch.factors), batch.high)
         self.log("loss", loss, prog_bar=True, batch_size=len(batch.low))
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
+        """Keep the mean square errors of a batch: of the network, and of the interpolation that it adds to."""
         refined = self.net(channels_last(batch.low), batch.factors)
         errors = [float(functional.mse_loss(image, batch.high)) for image in (refined, interpolated(batch.low, batch.factors))]
         self._errors.setdefault(batch.factors, []).append((errors[0], errors[1]))
 
     def on_validation_epoch_end(self) -> None:
+        """Log the gain over the interpolation in dB, of each task and of all."""
         gains = []
         for factors, errors in self._errors.items():
             refined, plain = np.mean(errors, axis=0)
@@ -55,9 +60,10 @@ class MultiTaskModule(lightning.LightningModule):
         self._errors.clear()
         self.log("val_gain", float(np.mean(gains)), prog_bar=True, sync_dist=True)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam and the recipe's learning rate."""
         optimizer = make_optimizer(self.net.parameters(), self.recipe, (0.9, self.recipe.second_moment))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make_scheduler(optimizer, self.recipe), "interval": "step"}}
+        return stepped(optimizer, self.recipe)
 
 
 class TaskData(lightning.LightningDataModule):
@@ -76,18 +82,21 @@ class TaskData(lightning.LightningDataModule):
         self._validation = validation_batches(plain, load_sources(recipe.validation, plain, folder)) if recipe.validation else []
 
     def train_dataloader(self) -> DataLoader:
-        first = self.trainer.current_epoch * self._epoch_steps
+        """The next epoch's batches."""
+        first = epoch_of(self) * self._epoch_steps
         return DataLoader(TaskBatches(self._recipe, self._sources, self._epoch_steps, first), batch_size=None, collate_fn=_as_it_is, num_workers=data_workers())
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self._validation, batch_size=None, collate_fn=_as_it_is)
+        """The validation batches; none if the recipe names no scans for it."""
+        batches = cast("Dataset[Batch]", self._validation)  # a list has all that a loader asks for
+        return DataLoader(batches, batch_size=None, collate_fn=_as_it_is)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: object) -> object:
     return batch
 
 
-def validation_batches(recipe: MultiTaskRecipe, sources: list) -> list[Batch]:
+def validation_batches(recipe: MultiTaskRecipe, sources: list[Source]) -> list[Batch]:
     """The same few crops for each task."""
     crops = TaskBatches(recipe, sources, 0)
     batches = []

@@ -69,7 +69,7 @@ class TaskBatches(Dataset):
         return Batch(low, high, factors)
 
     def pair(self, factors: tuple[int, int, int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One (low, high)."""
+        """One sample in network units, float32: low (D, H, W), and high, finer by ``factors``."""
         for _ in range(_TRIES):
             crop = self._cut(factors, random)
             if crop.std() > _FLAT:

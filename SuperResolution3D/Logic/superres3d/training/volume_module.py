@@ -8,14 +8,16 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from ..networks.module import BlueprintNet
+from .layout import channels_last, laid_out
 from .recipe import VolumeRecipe
-from .samples import data_workers
-from .schedules import make_optimizer, make_scheduler
+from .samples import data_workers, epoch_of
+from .schedules import make_optimizer, stepped
 from .volume_samples import Crops, load_scans, make_dataset
 
 _VALIDATION_CROPS = 16
@@ -27,30 +29,35 @@ class VolumeModule(lightning.LightningModule):
     def __init__(self, recipe: VolumeRecipe):
         super().__init__()
         self.recipe = recipe
-        self.net = BlueprintNet(recipe.architecture).to(memory_format=torch.channels_last_3d)
+        self.net = laid_out(BlueprintNet(recipe.architecture), torch.channels_last_3d)
         self._errors: list[float] = []
 
-    def on_train_batch_start(self, *_) -> None:
+    def on_train_batch_start(self, *_: object) -> None:
+        """Normalisations keep their statistics from here on, where the recipe says so."""
         if self.global_step >= self.recipe.freeze_norm * self.recipe.steps:
             self.net.freeze_norm()
 
-    def training_step(self, batch: Crops, _: int) -> Tensor:
+    def training_step(self, batch: Crops, _: int) -> Tensor | None:
+        """The loss of a batch; None where the step has already updated the networks."""
         loss = functional.l1_loss(self.net(channels_last(batch.given)).float(), batch.truth)
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Crops, _: int) -> None:
+        """Keep the mean square error of a batch."""
         error = functional.mse_loss(self.net(channels_last(batch.given)).float(), batch.truth)
         self._errors.append(float(error))
 
     def on_validation_epoch_end(self) -> None:
+        """Log the PSNR over all validation crops, in dB for a peak of 1."""
         error = float(np.mean(self._errors))
         self._errors.clear()
         self.log("val_psnr", -10.0 * np.log10(max(error, 1e-20)), prog_bar=True, sync_dist=True)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam and the recipe's learning rate; the last layer has its own."""
         optimizer = make_optimizer(self.net.parameter_groups(self.recipe.learning_rate, self.recipe.last_rate), self.recipe)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make_scheduler(optimizer, self.recipe), "interval": "step"}}
+        return stepped(optimizer, self.recipe)
 
 
 class CropModule(lightning.LightningDataModule):
@@ -67,13 +74,10 @@ class CropModule(lightning.LightningDataModule):
         self._validation = make_dataset(self._validation_recipe, scans, _VALIDATION_CROPS) if scans else None
 
     def train_dataloader(self) -> DataLoader:
-        self._training.first = self.trainer.current_epoch * self._epoch_length
+        """Batches of :class:`Crops` of the next epoch."""
+        self._training.first = epoch_of(self) * self._epoch_length
         return DataLoader(self._training, batch_size=self._recipe.batch, num_workers=data_workers())
 
     def val_dataloader(self) -> DataLoader | list:
+        """The validation crops, one a batch; empty if the recipe names no scans for it."""
         return DataLoader(self._validation, batch_size=1) if self._validation else []
-
-
-def channels_last(volume: Tensor) -> Tensor:
-    """The layout in which convolutions are fastest."""
-    return volume.contiguous(memory_format=torch.channels_last_3d)

@@ -5,6 +5,7 @@ Sample n depends on (seed, n) alone, as for the slices (:mod:`superres3d.trainin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,10 +42,11 @@ class Crops(NamedTuple):
     condition: Tensor
 
 
-def make_dataset(recipe: VolumeRecipe, volumes: dict[str, Scan], length: int, first: int = 0) -> Dataset:
+def make_dataset(recipe: VolumeRecipe, volumes: dict[str, Scan], length: int, first: int = 0) -> KSpaceCrops | ThickSliceCrops:
     """The dataset of a recipe's degradation; samples are :class:`Crops`."""
-    kind = KSpaceCrops if recipe.degradation == "k-space" else ThickSliceCrops
-    return kind(recipe, volumes, length, first)
+    if recipe.degradation == "k-space":
+        return KSpaceCrops(recipe, volumes, length, first)
+    return ThickSliceCrops(recipe, volumes, length, first)
 
 
 class Scan(NamedTuple):
@@ -74,8 +76,8 @@ class _Crops(Dataset):
         if self._recipe.augment_exact:
             pair = _turned(pair, random)
         gain = np.log(self._recipe.gain)
-        pair = torch.from_numpy(pair * np.float32(np.exp(random.uniform(-gain, gain))))
-        return Crops(pair[:1], pair[1:], torch.from_numpy(condition))
+        tensors = torch.from_numpy(pair * np.float32(np.exp(random.uniform(-gain, gain))))
+        return Crops(tensors[:1], tensors[1:], torch.from_numpy(condition))
 
     def _cut(self, name: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise NotImplementedError
@@ -88,11 +90,11 @@ class KSpaceCrops(_Crops):
         super().__init__(recipe, volumes, length, first)
         self._pairs = {name: [_kspace_pair(voxels) for voxels in self._orientations(name, scan)] for name, scan in volumes.items()}
 
-    def _orientations(self, name: str, scan: Scan):
+    def _orientations(self, name: str, scan: Scan) -> Iterator[np.ndarray]:
         for axis in (0, 1, 2) if name in self._recipe.all_axes else (0,):
             yield np.moveaxis(scan.voxels, axis, 0)
 
-    def _cut(self, name: str, random: np.random.Generator):
+    def _cut(self, name: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         given, truth = self._pairs[name][random.integers(len(self._pairs[name]))]
         shape = (self._recipe.patch_depth, self._recipe.patch, self._recipe.patch)
         start = [int(random.integers(max(0, have - need) + 1)) for have, need in zip(truth.shape, shape)]
@@ -110,7 +112,7 @@ class ThickSliceCrops(_Crops):
         super().__init__(recipe, volumes, length, first)
         self._thin = {name: _thin_slices(scan, recipe.coarsest_slices_mm) for name, scan in volumes.items()}
 
-    def _cut(self, name: str, random: np.random.Generator):
+    def _cut(self, name: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         recipe, thin = self._recipe, self._thin[name]
         factors = [f for f in recipe.slice_factors if len(thin) // f >= _FEWEST_SLICES] or [min(recipe.slice_factors)]
         factor = int(factors[random.integers(len(factors))])
@@ -121,15 +123,20 @@ class ThickSliceCrops(_Crops):
         start = [int(random.integers(max(0, have - recipe.patch) + 1)) for have in thin.shape[1:]]
         columns = (slice(start[0], start[0] + recipe.patch), slice(start[1], start[1] + recipe.patch))
         truth = thin[(slice(begin, begin + length), *columns)]
-        flat = np.ascontiguousarray(truth).reshape(length, -1)
-        thick = slice_profile_matrix(length, factor, sigma).astype(np.float32) @ flat
-        noise = float(random.uniform(0.0, recipe.slice_noise))
-        thick += noise * random.standard_normal(thick.shape, dtype=np.float32)
-        given = (spline_matrix(length // factor, length).astype(np.float32) @ thick).reshape(truth.shape)
+        given = self._thick_and_back(truth, factor, sigma, random)
         shape = (recipe.patch_depth, recipe.patch, recipe.patch)
         top = int(random.integers(max(0, length - recipe.patch_depth) + 1))
         window = slice(top, top + recipe.patch_depth)
         return _filled(given[window], shape), _filled(truth[window], shape), self._condition(name, factor, sigma, largest)
+
+    def _thick_and_back(self, truth: np.ndarray, factor: int, sigma: float, random: np.random.Generator) -> np.ndarray:
+        """Thin slices (a multiple of ``factor``) as thick noisy ones that a spline brings back to the thin grid."""
+        length = len(truth)
+        flat = np.ascontiguousarray(truth).reshape(length, -1)
+        thick = slice_profile_matrix(length, factor, sigma).astype(np.float32) @ flat
+        noise = float(random.uniform(0.0, self._recipe.slice_noise))
+        thick += noise * random.standard_normal(thick.shape, dtype=np.float32)
+        return (spline_matrix(length // factor, length).astype(np.float32) @ thick).reshape(truth.shape)
 
     def _condition(self, name: str, factor: int, sigma: float, largest: float) -> np.ndarray:
         """Body part, narrow or wide interval, thin or thick profile."""
