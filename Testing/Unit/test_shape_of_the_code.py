@@ -13,7 +13,7 @@ CODE = sorted(path for path in (ROOT / "SuperResolution3D").rglob("*.py") if "Te
 TESTS = sorted((ROOT / "Testing").rglob("*.py"))
 LONGEST_MODULE, LONGEST_TEST_MODULE, LONGEST_FUNCTION = 400, 500, 50
 MEDIAN_FUNCTION, LONG_FUNCTION = 5, 18  # the latter at the 95th percentile
-LEAST_DOCUMENTED = 0.85
+LEAST_DOCUMENTED = 0.95
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
