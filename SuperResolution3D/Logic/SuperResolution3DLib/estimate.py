@@ -69,10 +69,11 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     disk = plan.result_bytes * volumes + given
     _check_memory(loading)
     _check_disk(disk, temporary_folder or tempfile.gettempdir())
+    slices, rows, columns = plan.output_shape
     i, j, k = (distance / factor for distance, factor in zip(facts.spacing, plan.factors[::-1]))
     guessed = (_("The time is a first guess; longer runs teach this module how fast the machine is."),) if plan.models and not is_known(plan.preset.half, request.device, plan.method) else ()
     return Estimate(
-        plan.output_shape[::-1], (i, j, k), plan.result_bytes,
+        (columns, rows, slices), (i, j, k), plan.result_bytes,
         max(plan.memory_bytes, loading), disk, plan.seconds, (*plan.notes, *guessed),
     )  # fmt: skip
 

@@ -122,7 +122,7 @@ class ThickSliceCrops(_Crops):
         begin = int(random.integers(len(thin) - length + 1))
         start = [int(random.integers(max(0, have - recipe.patch) + 1)) for have in thin.shape[1:]]
         columns = (slice(start[0], start[0] + recipe.patch), slice(start[1], start[1] + recipe.patch))
-        truth = thin[(slice(begin, begin + length), *columns)]
+        truth = thin[slice(begin, begin + length), columns[0], columns[1]]
         given = self._thick_and_back(truth, factor, sigma, random)
         shape = (recipe.patch_depth, recipe.patch, recipe.patch)
         top = int(random.integers(max(0, length - recipe.patch_depth) + 1))
