@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 import sys
 import warnings
@@ -18,6 +19,7 @@ LEFT_OUT = {"superres3d.cli", *(() if importlib.util.find_spec("triton") else ("
 
 def write_reference(folder: Path) -> None:
     """HTML pages: the public names, then each room."""
+    os.environ["PDOC_ALLOW_EXEC"] = "1"  # an old library asks for the processor when it is imported
     # They come when they are asked for, and pdoc does not ask.
     vars(superres3d).update({name: getattr(superres3d, name) for name in superres3d.__all__})
     show_modules("superres3d", superres3d.__all__)
