@@ -21,7 +21,7 @@ else:
         del sys.modules[_TELEMETRY]
 from openvino import opset13 as op  # noqa: E402
 
-MINIMUM = (2024, 4)
+MINIMUM = (2025, 0)
 
 
 def version() -> tuple[int, ...]:
