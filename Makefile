@@ -27,9 +27,9 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Libraries warn of what was new to them: here warnings are no errors.
+# Libraries warn of what was new to them: here warnings are no errors.  The API reference is built with the present ones alone.
 test-lowest: $(LOWEST)/test.stamp
-	$(LOWEST)/bin/python -m pytest Testing/Unit -W default
+	$(LOWEST)/bin/python -m pytest Testing/Unit -W default --ignore Testing/Unit/test_api_reference.py
 
 api: $(VENV)/test.stamp
 	$(BIN)/python docs/api.py build/api
