@@ -100,7 +100,7 @@ def spread(phases: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
 
 def added_by_hand(net: BlueprintNet, units: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
     """What a task adds to the interpolation of a scan in network units: Lim 2017, figure 5, in float64."""
-    weights = {name.removeprefix("layers."): value.detach().double() for name, value in net.state_dict().items()}
+    weights = {name.removeprefix("layers.layer "): value.detach().double() for name, value in net.state_dict().items()}
     task = "{}x{}x{}".format(*factors)
 
     def conv(name: str, maps: torch.Tensor) -> torch.Tensor:

@@ -149,14 +149,14 @@ def test_training_goes_on_and_its_weights_load(tmp_path):
 
     net = BlueprintNet(*[Architecture.make("mdsr", {"features": 8, "blocks": 1}, True, task) for task in train.TASKS])
     net.load_tensors(load_file(tmp_path / "out" / "weights.safetensors"))
-    assert float(net.layers["last-2x2x2"].weight.detach().abs().max()) > 0.0
+    assert float(net.layer("last-2x2x2").weight.detach().abs().max()) > 0.0
 
 
 def test_refining_while_training_is_what_the_network_does(tmp_path):
     training = train.Training([_scan("a", "train"), _scan("b", "val")], "MR", 8, 1, (8, 10, 12), 2, "cpu")
     low = torch.rand(1, 1, 8, 10, 12)
     for task in train.TASKS:
-        torch.nn.init.normal_(training.net.layers[f"last-{'x'.join(map(str, task))}"].weight, std=0.01)
+        torch.nn.init.normal_(training.net.layer(f"last-{'x'.join(map(str, task))}").weight, std=0.01)
         np.testing.assert_allclose(training.refined(low, task).detach(), training.net(low, task).detach(), atol=5e-3)
         np.testing.assert_allclose(training.base(low, task), samples_base(low, task), atol=1e-5)
 

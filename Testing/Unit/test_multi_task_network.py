@@ -131,7 +131,7 @@ def test_each_task_learns_its_own_layers_and_the_trunk():
     net = random_tasks(((1, 2, 2), (2, 1, 1)))
     net(torch.rand(1, 1, 5, 6, 7), (2, 1, 1)).abs().mean().backward()
     idle = {name.split(".")[1] for name, parameter in net.named_parameters() if parameter.grad is None}
-    assert idle == {"first-1x2x2", "last-1x2x2"}
+    assert idle == {"layer first-1x2x2", "layer last-1x2x2"}
     assert all(float(parameter.grad.abs().sum()) > 0 for parameter in net.parameters() if parameter.grad is not None)
 
 

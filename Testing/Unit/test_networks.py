@@ -165,8 +165,8 @@ def test_a_grown_edsr_is_the_smaller_one_and_can_learn(sizes):
     refined = grown(image)
     torch.testing.assert_close(refined, small(image), atol=1e-5, rtol=0)
     (refined - torch.rand_like(refined)).abs().mean().backward()
-    assert all(layer.weight.grad.any() for name, layer in grown.layers.items() if name.startswith("blocks") and name.endswith("1"))
-    assert grown.layers["tail"].weight.grad.any(dim=(0, 2, 3)).all()
+    assert all(layer.weight.grad.any() for name, layer in grown.layers.items() if "blocks" in name and name.endswith("1"))
+    assert grown.layer("tail").weight.grad.any(dim=(0, 2, 3)).all()
 
 
 @pytest.mark.parametrize(
@@ -212,3 +212,54 @@ def test_kernels_may_differ_along_the_axes(monkeypatch):
     tensors = {name: tensor.numpy() for name, tensor in net.stored_tensors().items()}
     (graph,) = OpenVINORuntime(half=False).compile(build_graph(architecture.blueprint, tensors, [(1, 1, 4, 6, 7)]), 1)(volume[None, None]).values()
     np.testing.assert_allclose(graph[0, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "draw, told",
+    [
+        (lambda draw, image, *, factors: draw.conv("last", image, 4), "ends with 4 channels"),
+        (lambda draw, image, *, factors: draw.sub_pixel(draw.conv("a", draw.conv("a", image, 8), 4), factors), "used twice"),
+        (lambda draw, image, *, factors: draw.sub_pixel(draw.conv("a/b", image, 4), factors), "a slash"),
+        (lambda draw, image, *, factors: draw.sub_pixel(draw.conv("a", image, 4, stride=3), factors), "stride of 3"),
+        (lambda draw, image, *, factors: draw.sub_pixel(draw.conv("a", image, 4, kernel=(3,)), factors), r"kernel of \(3,\)"),
+        (lambda draw, image, *, factors: draw.sub_pixel(draw.add(draw.conv("a", image, 4), draw.conv("b", image, 8)), factors), "4 and 8 channels"),
+    ],
+)
+def test_what_is_wrong_with_a_blueprint_is_said(monkeypatch, draw, told):
+    from superres3d.networks import families
+
+    monkeypatch.setitem(families.FAMILIES, "tried", families.Family(draw, axes=2, residual=True))
+    with pytest.raises(ValueError, match=told):
+        _ = families.Architecture.make("tried", {}, True, (2, 2)).survey
+
+
+@pytest.mark.parametrize("name", ["half", "type", "to", "training"])
+def test_a_layer_may_be_called_like_something_of_pytorch(monkeypatch, name):
+    from superres3d.networks import families
+    from superres3d.networks.module import BlueprintNet
+
+    def draw(draw, image, *, factors):
+        return draw.sub_pixel(draw.conv("last", draw.relu(draw.conv(name, image, 4)), 4), factors)
+
+    monkeypatch.setitem(families.FAMILIES, "tried", families.Family(draw, axes=2, residual=True))
+    net = BlueprintNet(families.Architecture.make("tried", {}, True, (2, 2)))
+    assert f"{name}.weight" in net.stored_tensors()
+    net.load_tensors(net.stored_tensors())
+
+
+def test_a_network_has_its_own_sizes_and_its_card_all_of_them(monkeypatch):
+    """What a recipe does not ask for is the network's own default, and stands in the card."""
+    from superres3d.errors import InputError
+    from superres3d.networks import families
+    from superres3d.training.recipe import Recipe
+
+    def draw(draw, image, *, factors, filters: int = 8, widening: int = 2):
+        return draw.sub_pixel(draw.conv("last", draw.conv("first", image, filters * widening), 4), factors)
+
+    family = families.Family(draw, axes=2, residual=True)
+    monkeypatch.setitem(families.FAMILIES, "tried", family)
+    monkeypatch.setitem(families.FORMS, "tried", family)
+    assert Recipe(form="tried").network == {"form": "tried", "factors": [2, 2], "filters": 8, "widening": 2}
+    assert Recipe(form="tried", filters=16, options={"widening": 3}).network == {"form": "tried", "factors": [2, 2], "filters": 16, "widening": 3}
+    with pytest.raises(InputError, match="hold the form or the factors"):
+        Recipe(form="tried", options={"form": "edsr"})

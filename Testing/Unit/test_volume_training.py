@@ -435,5 +435,5 @@ def test_the_last_convolution_may_learn_slower():
     optimizer.step()
     moved = {name: float((before[name] - parameter).detach().abs().max()) for name, parameter in module.named_parameters()}
     slow = {name for name, distance in moved.items() if distance < 0.005}
-    assert slow == {"net.layers.combination.weight", "net.layers.combination.bias"}
+    assert slow == {"net.layers.layer combination.weight", "net.layers.layer combination.bias"}
     assert all(distance == pytest.approx(0.001 if name in slow else 0.01, rel=1e-3) for name, distance in moved.items())

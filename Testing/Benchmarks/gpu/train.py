@@ -49,7 +49,7 @@ class _PaddedRunner(Runner):
     def conv(self, name: str, features: Tensor, outputs: int, kernel: int = 3, stride: int = 1, bias: bool = True, **_: Any) -> Tensor:
         if not name.startswith(("first-", "last-")):
             return super().conv(name, features, outputs, kernel, stride, bias)
-        layer = self._layers[name]
+        layer = self.layer(name)
         weight = used_weight(layer)
         missing_in, missing_out = -features.shape[1] % 8, -outputs % 8
         if missing_in:

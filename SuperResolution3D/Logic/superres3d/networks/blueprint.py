@@ -195,7 +195,12 @@ class Survey:
     def of(cls, blueprint: Blueprint, axes: int = 3, factors: Sequence[int] = ()) -> Survey:
         """Of a network that refines by ``factors`` (none: ones)."""
         survey, output = cls._drawn(blueprint, _Map.given(1, axes))
-        assert output.channels == 1 and output.step == tuple(Fraction(1, factor) for factor in factors or (1,) * axes)
+        if output.channels != 1 or output.step != tuple(Fraction(1, factor) for factor in factors or (1,) * axes):
+            size = " x ".join(str(1 / step) for step in output.step)
+            raise ValueError(
+                f"the network ends with {output.channels} channels of {size} times the size; it must end with one, finer by its factors, "
+                "as sub_pixel(conv(name, features, prod(factors)), factors) is"
+            )
         return survey
 
     @classmethod
@@ -228,6 +233,8 @@ class Survey:
     def conv(self, name: str, features: _Map, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **training: Any) -> _Map:
         """See :meth:`Drawing.conv`; its arithmetic and reach are counted."""
         size = (kernel,) * self.axes if isinstance(kernel, int) else kernel
+        if stride not in (1, 2) or len(size) != self.axes or min(size) < 1:
+            raise ValueError(f"the layer {name} has a stride of {stride} and a kernel of {kernel}; give a stride of 1 or 2, and a whole number above 0 for each of {self.axes} axes")
         self._add(name, Layer("conv", features.channels, outputs, size, stride, bias, **training))
         before = [padding(side, stride)[0] for side in size]
         # A strided window counts from its first sample's own place.
@@ -265,7 +272,8 @@ class Survey:
 
     def add(self, first: _Map, second: _Map) -> _Map:
         """See :meth:`Drawing.add`; it reaches as far as either (AssertionError for maps that do not fit)."""
-        assert first.step == second.step and (first.channels == second.channels or 1 in (first.channels, second.channels))
+        if first.step != second.step or (first.channels != second.channels and 1 not in (first.channels, second.channels)):
+            raise ValueError(f"maps of {first.channels} and {second.channels} channels, or of different sizes, are added")
         return _joined(max(first.channels, second.channels), (first, second))
 
     def upsample(self, features: _Map) -> _Map:
@@ -283,7 +291,8 @@ class Survey:
         return features
 
     def _add(self, name: str, layer: Layer) -> None:
-        assert name not in self.layers, name
+        if name in self.layers or not name or "/" in name:
+            raise ValueError(f"the layer name {name!r} is used twice, empty, or has a slash; give each layer a name of its own")
         self.layers[name] = layer
 
     def _doubled(self, features: _Map, channels: int) -> _Map:

@@ -17,7 +17,7 @@ from .families import BASE, Architecture
 # Batches are small: statistics are gathered over more of them than PyTorch's default of ten.
 _MOMENTUM = 0.02
 _LINEAR = {2: "bilinear", 3: "trilinear"}
-_DOT = "/"  # what a module's name has for the dot in the name of a tensor
+_DOT, _MARK = "/", "layer "  # what a module's name has for the dot in the name of a tensor, and before it: a layer may be called "half"
 
 
 class BlueprintNet(nn.Module):
@@ -36,7 +36,7 @@ class BlueprintNet(nn.Module):
         self.tasks = {architecture.factors: architecture for architecture in architectures}
         self.layers = nn.ModuleDict()
         for architecture in architectures:
-            layers = {name.replace(".", _DOT): layer for name, layer in architecture.survey.layers.items()}
+            layers = {_key(name): layer for name, layer in architecture.survey.layers.items()}
             for name, layer in layers.items():
                 if name not in self.layers:  # else another task has it as well
                     self.layers[name] = _made(layer, architecture)
@@ -74,7 +74,7 @@ class BlueprintNet(nn.Module):
 
     def layer(self, name: str) -> nn.Module:
         """By its name in the blueprint."""
-        return self.layers[name.replace(".", _DOT)]
+        return self.layers[_key(name)]
 
     def parameter_groups(self, rate: float, last_share: float) -> list[dict[str, Any]]:
         """For an optimiser: all layers, and the last convolution with a learning rate of its own.
@@ -98,7 +98,7 @@ class BlueprintNet(nn.Module):
         for layer, module in self.layers.items():
             for part, tensor in module.state_dict().items():
                 if part != "num_batches_tracked":
-                    tensors[f"{layer.replace(_DOT, '.')}.{part}"] = used_weight(module).detach() if part == "weight" else tensor
+                    tensors[f"{layer.removeprefix(_MARK).replace(_DOT, '.')}.{part}"] = used_weight(module).detach() if part == "weight" else tensor
         return tensors
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
@@ -109,7 +109,12 @@ class BlueprintNet(nn.Module):
         if set(own) != set(tensors):
             raise RuntimeError(f"tensors {', '.join(sorted(set(own) ^ set(tensors))[:3])} differ")
         stems = ((*name.rpartition("."), tensor) for name, tensor in tensors.items())
-        self.load_state_dict({f"layers.{stem.replace('.', _DOT)}.{part}": tensor for stem, _, part, tensor in stems}, strict=False)
+        self.load_state_dict({f"layers.{_key(stem)}.{part}": tensor for stem, _, part, tensor in stems}, strict=False)
+
+
+def _key(name: str) -> str:
+    """Of a layer among the modules."""
+    return _MARK + name.replace(".", _DOT)
 
 
 def sub_pixel(phases: Tensor, factors: tuple[int, ...]) -> Tensor:
@@ -179,9 +184,13 @@ class Runner:
         self._layers = layers
         self.between: list[Tensor] = []
 
+    def layer(self, name: str) -> nn.Module:
+        """By its name in the blueprint."""
+        return self._layers[_key(name)]
+
     def conv(self, name: str, features: Tensor, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any) -> Tensor:
         """See :meth:`superres3d.networks.blueprint.Drawing.conv`."""
-        layer = cast(nn.modules.conv._ConvNd, self._layers[name.replace(".", _DOT)])
+        layer = cast(nn.modules.conv._ConvNd, self.layer(name))
         pads = [padding(side, stride) for side in layer.kernel_size]
         if any(before != after for before, after in pads):
             features = functional.pad(features, [pad for pair in reversed(pads) for pad in pair])
@@ -191,7 +200,7 @@ class Runner:
 
     def norm(self, name: str, features: Tensor, *_: int) -> Tensor:
         """See :meth:`superres3d.networks.blueprint.Drawing.norm`; the layer is PyTorch's own, as are PReLU and the transposed convolution."""
-        return self._layers[name](features)
+        return self.layer(name)(features)
 
     prelu = transposed = norm
 

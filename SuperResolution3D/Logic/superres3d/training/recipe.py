@@ -24,6 +24,9 @@ else:  # pragma: no cover - Python 3.10
     import tomli as tomllib
 
 
+_SIZES = ("filters", "blocks", "second_block", "short_skips", "long_skip")  # fields of a recipe that are options of a network
+
+
 @dataclass(frozen=True)
 class CommonRecipe:
     """What every training has."""
@@ -102,6 +105,8 @@ class Recipe(CommonRecipe):
         for name, share in self.shares.items():
             if name not in self.volumes or not isinstance(share, (int, float)) or not 0.0 < share < math.inf:
                 raise InputError(f"The recipe's shares give {name} {share}; name one of its volumes and give a number above 0, or set shares={{}}.")
+        if {"form", "factors"} & set(self.options):
+            raise InputError("The recipe's options hold the form or the factors; give the form beside them, and the factors by stage and scale.")
         self._check_common("patch", "patch_across", "batch", "filters", "blocks")
         self._check_form()
 
@@ -134,8 +139,10 @@ class Recipe(CommonRecipe):
     @property
     def network(self) -> dict[str, Any]:
         """As the card holds it."""
-        known = {name: getattr(self, name) for name in FORMS[self.form].options if hasattr(self, name)}
-        return {"form": self.form, "factors": list(self.factors), **known, **self.options}
+        settings = dict(FORMS[self.form].options)  # all of them: a card must not depend on what a function's defaults become
+        defaults = {size.name: size.default for size in fields(self)}
+        settings |= {name: getattr(self, name) for name in _SIZES if name in settings and getattr(self, name) != defaults[name]}
+        return {"form": self.form, "factors": list(self.factors), **settings, **self.options}
 
     @property
     def model_name(self) -> str:
