@@ -260,6 +260,7 @@ def test_a_network_has_its_own_sizes_and_its_card_all_of_them(monkeypatch):
     monkeypatch.setitem(families.FAMILIES, "tried", family)
     monkeypatch.setitem(families.FORMS, "tried", family)
     assert Recipe(form="tried").network == {"form": "tried", "factors": [2, 2], "filters": 8, "widening": 2}
+    assert Recipe(form="tried", filters=32).network["filters"] == 32
     assert Recipe(form="tried", filters=16, options={"widening": 3}).network == {"form": "tried", "factors": [2, 2], "filters": 16, "widening": 3}
     with pytest.raises(InputError, match="hold the form or the factors"):
         Recipe(form="tried", options={"form": "edsr"})

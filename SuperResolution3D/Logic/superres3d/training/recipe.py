@@ -69,11 +69,11 @@ class Recipe(CommonRecipe):
     stage: str = "plane"  # plane | depth
     scale: int = 2
     form: str = "intermediate-loss"  # intermediate-loss (Georgescu 2020) | edsr
-    filters: int = 32
+    filters: int | None = None  # not given, as the blocks: the network's own
     second_block: bool = True  # the three switches are of the paper's form
     short_skips: bool = True
     long_skip: bool = True
-    blocks: int = 6  # edsr: residual blocks
+    blocks: int | None = None  # edsr: residual blocks
     options: dict[str, Any] = field(default_factory=dict)  # of another form: those without a field here
     # the samples
     shares: dict[str, float] = field(default_factory=dict)  # volume -> how often it is drawn, against 1 for one that is not named
@@ -107,7 +107,7 @@ class Recipe(CommonRecipe):
                 raise InputError(f"The recipe's shares give {name} {share}; name one of its volumes and give a number above 0, or set shares={{}}.")
         if {"form", "factors"} & set(self.options):
             raise InputError("The recipe's options hold the form or the factors; give the form beside them, and the factors by stage and scale.")
-        self._check_common("patch", "patch_across", "batch", "filters", "blocks")
+        self._check_common("patch", "patch_across", "batch", *(name for name in ("filters", "blocks") if getattr(self, name) is not None))
         self._check_form()
 
     def _check_form(self) -> None:
@@ -328,7 +328,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _build(kind: type, values: dict[str, Any], path: Path) -> AnyRecipe:
-    known = {field.name: type(getattr(kind(), field.name)) for field in fields(kind)}
+    defaults = kind().as_dict()
+    known = {name: int if default is None else type(default) for name, default in defaults.items()}  # sizes are the network's own where they are not given
     for name, value in values.items():
         if name not in known:
             raise InputError(f"The recipe {path} has an unknown field {name}; known are {', '.join(known)}.")
