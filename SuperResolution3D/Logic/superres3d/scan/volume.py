@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,9 @@ class Volume:
         spacing: millimetres along (i, j, k).
         origin: LPS position of the centre of voxel (0, 0, 0).
         direction: (3, 3); column n is the LPS direction of index axis n of (i, j, k).
-        modality: "CT", "MR" or "" where the file does not tell.
+        modality: the file's own word in DICOM's terms ("CT", "MR", "PT" ...), "" where it does not tell.
         notes: what was converted while reading, one sentence each.
+        source: what the file's format knows beyond the grid (the two forms of NIfTI, the headers of DICOM), for writing it again.
     """
 
     voxels: np.ndarray
@@ -38,6 +40,7 @@ class Volume:
     direction: np.ndarray = field(default_factory=lambda: np.eye(3))
     modality: str = ""
     notes: tuple[str, ...] = ()
+    source: Any = None
 
     def position(self, index_ijk: Sequence[float] | np.ndarray) -> np.ndarray:
         """LPS position in millimetres of a (fractional) index (i, j, k)."""
