@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError, ResourceError
 from ..files import check_output_folder
-from .dicom import read_dicom_series
+from .dicom.series import read_dicom_series
 from .volume import Volume, accepted
 
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -30,9 +31,9 @@ def read_volume(path: str | os.PathLike) -> Volume:
     if not path.exists():
         raise InputError(f"{path} does not exist; give a NIfTI, NRRD or MetaImage file or a DICOM folder.")
     if path.is_dir():
-        image, modality = read_dicom_series(path)
-    else:
-        image, modality = _read_file(path)
+        image, modality, source = read_dicom_series(path)
+        return replace(from_image(image, str(path), modality), source=source)
+    image, modality = _read_file(path)
     return from_image(image, str(path), modality)
 
 
