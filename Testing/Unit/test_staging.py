@@ -43,6 +43,13 @@ def stage(staging: Staging, place: Path) -> None:
         (folder / "2.dcm").write_text(f"{name} 2")
 
 
+def leave_with(error: type[BaseException], place: Path, meanwhile=lambda: None) -> None:
+    with Staging() as staging:
+        stage(staging, place)
+        meanwhile()
+        raise error
+
+
 WRITTEN = {
     "a.mhd": b"new header", "a.raw": b"new voxels", "b.nii.gz": b"new b", "stranger.nii": b"old stranger.nii", "empty": "folder", "series": "folder",
     **{f"{folder}/{n}.dcm": f"{folder} {n}".encode() for folder in ("empty", "series") for n in (1, 2)},
@@ -61,19 +68,20 @@ def test_nothing_before_the_commit_and_everything_after(place):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_leaving_without_a_commit_leaves_nothing(place, error):
     before = picture(place)
-    with pytest.raises(error), Staging() as staging:
-        stage(staging, place)
-        raise error
+    with pytest.raises(error):
+        leave_with(error, place)
     assert picture(place) == before
 
 
 def test_of_a_run_that_did_not_finish_only_its_own_is_removed(place):
     """Another program writes to the same name meanwhile."""
-    with pytest.raises(KeyboardInterrupt), Staging() as staging:
-        stage(staging, place)
+
+    def meanwhile():
         (place / "b.nii.gz").write_text("another program's")
         (place / "a.mhd").write_text("another program's, too")
-        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave_with(KeyboardInterrupt, place, meanwhile)
     assert (place / "b.nii.gz").read_text() == "another program's"
     assert (place / "a.mhd").read_text() == "another program's, too"
 
