@@ -77,9 +77,10 @@ class Staging:
             target: may exist and is then replaced; its folder must exist.
             suffix: of the plain name, for writers that go by it; default: that of ``target``.
         """
-        final = _resolved(target)
-        staged = self._new(final.parent, final.suffix if suffix is None else suffix)
-        self._moves.append(_Move(target, staged, final, self._new(final.parent, ".old"), replaces=True))
+        with _telling(target):
+            final = target.resolve()
+            staged = self._new(final.parent, final.suffix if suffix is None else suffix)
+            self._moves.append(_Move(target, staged, final, self._new(final.parent, ".old"), replaces=True))
         return staged
 
     def add(self, staged: Path, target: Path) -> None:
@@ -87,8 +88,9 @@ class Staging:
 
         Whether ``target`` may be replaced is decided now: a file that appears there later is another program's and stays.
         """
-        final = _resolved(target)
-        self._moves.insert(0, _Move(target, staged, final, self._new(final.parent, ".old"), replaces=os.path.lexists(final)))
+        with _telling(target):
+            final = target.resolve()
+            self._moves.insert(0, _Move(target, staged, final, self._new(final.parent, ".old"), replaces=os.path.lexists(final)))
 
     def folder(self, target: Path) -> Path:
         """An empty folder to fill with what shall become the folder ``target``, which must be empty or not exist (its parent must).
@@ -96,11 +98,11 @@ class Staging:
         Raises:
             ResourceError: see above, or ``target`` is there and not empty.
         """
-        final = _resolved(target)
-        if final.is_dir() and any(final.iterdir()):
-            raise unwritable(target, FileExistsError(errno.ENOTEMPTY, ""))
-        staged = self._new(final if final.is_dir() else final.parent, "")
         with _telling(target):
+            final = target.resolve()
+            if final.is_dir() and any(final.iterdir()):
+                raise OSError(errno.ENOTEMPTY, "")
+            staged = self._new(final if final.is_dir() else final.parent, "")
             staged.mkdir()
         self._folders.append((target, staged, final))
         return staged
@@ -136,8 +138,7 @@ class Staging:
         if folder not in self._hidden:
             hidden = folder / f".superres3d-{secrets.token_hex(8)}"
             self._hidden[folder] = hidden  # before it is made: an interrupt leaves nothing behind
-            with _telling(folder):
-                hidden.mkdir(mode=0o700)
+            hidden.mkdir(mode=0o700)
         self._count += 1
         return self._hidden[folder] / f"{self._count}{suffix}"
 
@@ -224,11 +225,6 @@ def _identity(path: Path) -> _Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _resolved(target: Path) -> Path:
-    with _telling(target):
-        return Path(target).resolve()
 
 
 def _to_disk(path: Path) -> None:
