@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import SimpleITK as sitk
 
 from ..errors import InputError, ResourceError
 from ..files import check_output_folder
-from .dicom import read_dicom_series
+from .dicom.series import read_dicom_series
 from .mgh import is_mgh, read_mgh
 from .nifti import LONGEST_HEADER, is_nifti, is_nifti_name, read_nifti
 from .stored import head
@@ -38,9 +39,13 @@ def read_volume(path: str | os.PathLike, *, volume: int | None = None) -> Volume
     if not path.exists():
         raise InputError(f"{path} does not exist; give a NIfTI, MGH, NRRD or MetaImage file or a DICOM folder.")
     if path.is_dir():
-        return from_image(*_named(read_dicom_series(path), path))
+        image, modality, source = read_dicom_series(path)
+        return replace(from_image(image, str(path), modality), source=source)
     read = _reader(path)
-    return accepted(read(path, volume), str(path)) if read else from_image(*_named(_read_file(path), path))
+    if read:
+        return accepted(read(path, volume), str(path))
+    image, modality = _read_file(path)
+    return from_image(image, str(path), modality)
 
 
 def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
@@ -52,10 +57,6 @@ def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
     if is_mgh(path):
         return read_mgh
     return read_nifti if is_nifti(begin) or is_nifti_name(path) else None
-
-
-def _named(read: tuple[sitk.Image, str], path: Path) -> tuple[sitk.Image, str, str]:
-    return read[0], str(path), read[1]
 
 
 def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
