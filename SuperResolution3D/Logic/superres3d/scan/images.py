@@ -18,10 +18,12 @@ from ..files import check_output_folder
 from .dicom.series import read_dicom_series
 from .mgh import is_mgh, read_mgh
 from .nifti import LONGEST_HEADER, is_nifti, is_nifti_name, read_nifti
+from .nifti_writer import write_nifti
 from .stored import head
 from .volume import Volume, accepted
 
-WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 def read_volume(path: str | os.PathLike, *, volume: int | None = None) -> Volume:
@@ -126,7 +128,10 @@ def write_volume(volume: Volume, path: str | os.PathLike, metadata: dict[str, st
     try:
         beside.mkdir()
         compressed = path.name.lower().endswith(".gz")
-        sitk.WriteImage(image, str(beside / path.name), useCompression=compressed)
+        if path.name.lower().endswith(NIFTI_SUFFIXES):
+            write_nifti(volume, beside / path.name, (metadata or {}).get("ITK_FileNotes", ""))
+        else:
+            sitk.WriteImage(image, str(beside / path.name), useCompression=compressed)
         _check_complete(beside / path.name, volume.voxels.nbytes, compressed)
         for file in sorted(beside.iterdir(), key=lambda file: file.name == path.name):  # the header last
             os.replace(file, path.parent / file.name)
