@@ -23,8 +23,8 @@ from .interpolation import KERNELS, sampling_matrix
 from .topology import OUTSIDE, flip_simple
 
 _KERNEL = "lanczos"
-_DEPTH = 1.5  # distances are cut off here, in voxels of the smallest edge
-_REACH = 2  # voxels that such a distance looks at, and half a voxel more
+_DEPTH = 1.0  # distances are cut off here, in voxels of the smallest edge
+_REACH = 1  # voxels along an axis that such a distance and half an edge look at
 _HALO = KERNELS[_KERNEL][1] + _REACH
 _BLOCK = 1 << 22  # voxels of a block of the result: about 150 MB
 _Span = tuple[int, int]

@@ -8,6 +8,7 @@ A voxel may take another label if that neither splits, joins, removes nor adds a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -79,7 +80,7 @@ def is_simple(around: np.ndarray) -> np.ndarray:
     return one_piece & (faces != 0) & (faces & ~_reached(faces & (~faces + np.uint32(1)), outside, _grown_6) == 0)
 
 
-def _reached(seeds: np.ndarray, within: np.ndarray, grown) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _reached(seeds: np.ndarray, within: np.ndarray, grown: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Bits that hang together with the seeds."""
     while True:
         more = grown(seeds) & within
