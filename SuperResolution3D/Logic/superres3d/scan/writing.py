@@ -15,9 +15,11 @@ from ..errors import InputError
 from ..files import check_output_file
 from ..staging import Staging, unwritable
 from .companions import owners, same_file, split_name, twins
+from .nifti_writer import write_nifti
 from .volume import Volume
 
-WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 
 _DATA_LINES = {".nhdr": b"data file: ", ".mhd": b"ElementDataFile = "}  # formats of two files: the header names the other one
 _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
@@ -83,7 +85,10 @@ def stage_volume(volume: Volume, path: Path, staging: Staging, metadata: dict[st
     _, suffix = split_name(path, WRITABLE_SUFFIXES)
     staged = staging.path(path, suffix)  # a plain name: the writers go by letter case, and take % for a pattern
     try:
-        _write_itk(to_image(volume), staged, metadata or {})
+        if suffix in NIFTI_SUFFIXES:
+            write_nifti(volume, staged, (metadata or {}).get("ITK_FileNotes", ""))
+        else:
+            _write_itk(to_image(volume), staged, metadata or {})
         _check_complete(staged, volume.voxels.nbytes)
         if suffix in _DATA_LINES:
             _name_data(staged, _DATA_LINES[suffix], written_files(path)[0], staging)
@@ -124,7 +129,7 @@ def _check_second_file(path: Path) -> None:
 def _write_itk(image: sitk.Image, staged: Path, metadata: dict[str, str]) -> None:
     for key, value in metadata.items():
         image.SetMetaData(key, value)
-    sitk.WriteImage(image, str(staged), useCompression=staged.suffix == ".gz")
+    sitk.WriteImage(image, str(staged), useCompression=False)
 
 
 def _name_data(staged: Path, line: bytes, data: Path, staging: Staging) -> None:
