@@ -161,7 +161,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, scan, suffix, monkeypatch):
     write_volume(scan, path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     nifti = ".nii" in suffix
-    real, place = (write_nifti, "superres3d.scan.images.write_nifti") if nifti else (sitk.WriteImage, "SimpleITK.WriteImage")
+    real, place = (write_nifti, "superres3d.scan.writing.write_nifti") if nifti else (sitk.WriteImage, "SimpleITK.WriteImage")
 
     def half(image, name, *args, **kwargs):
         real(image, name, *args, **kwargs)
