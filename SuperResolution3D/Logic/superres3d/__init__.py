@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .scan.images import read_volume, write_volume
+    from .scan.images import read_volume
     from .scan.labels import read_labels, upscale_labels
     from .scan.volume import Volume
+    from .scan.writing import write_volume
     from .upscaling import upscale
 
 __all__ = ["Volume", "read_labels", "read_volume", "upscale", "upscale_labels", "write_volume"]
@@ -23,7 +24,7 @@ _PLACES = {
     "read_volume": ".scan.images",
     "upscale": ".upscaling",
     "upscale_labels": ".scan.labels",
-    "write_volume": ".scan.images",
+    "write_volume": ".scan.writing",
 }
 
 
