@@ -88,7 +88,7 @@ def upscale_labels(
     """
     turned = _turned(accepted_labels(labels, "The label map"), result)
     fine = result.voxels.shape
-    shrunk = result.refined(result.voxels, np.divide(turned.voxels.shape, fine))  # its field of view in as many voxels as the labels have
+    shrunk = result.refined(result.voxels, [n / m for n, m in zip(turned.voxels.shape, fine)])  # its field of view in as many voxels as the labels have
     apart = farthest(matrix_of(turned), matrix_of(shrunk), turned.voxels.shape[::-1])
     if apart > _SAME * min(turned.spacing) or any(n < m for n, m in zip(fine, turned.voxels.shape)):
         raise InputError(f"The label map ({_size(labels)} voxels) does not fill the field of view of the result ({_size(result)}); give one on the grid of the scan.")
