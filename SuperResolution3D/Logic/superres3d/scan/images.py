@@ -16,9 +16,11 @@ import SimpleITK as sitk
 from ..errors import InputError, ResourceError
 from ..files import check_output_folder
 from .dicom.series import read_dicom_series
+from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import LONGEST_HEADER, is_nifti, is_nifti_name, read_nifti
 from .nifti_writer import write_nifti
+from .nrrd import is_nrrd, read_nrrd
 from .stored import head
 from .volume import Volume, accepted
 
@@ -58,7 +60,11 @@ def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     if is_mgh(path):
         return read_mgh
-    return read_nifti if is_nifti(begin) or is_nifti_name(path) else None
+    if is_nifti(begin) or is_nifti_name(path):
+        return read_nifti
+    if is_nrrd(begin):
+        return read_nrrd
+    return read_metaimage if is_metaimage(begin) or path.suffix.lower() in (".mha", ".mhd") else None
 
 
 def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
