@@ -56,6 +56,8 @@ def read_metaimage(path: Path, volume: int | None = None) -> Volume:
 def _header(path: Path) -> TextHeader:
     begin, size = begin_of(path), 0
     fields: dict[str, str] = {}
+    if not is_metaimage(begin):
+        raise InputError(f"{path} cannot be read as an image: its header is no MetaImage header.")
     while _LAST not in fields:
         end = begin.find(b"\n", size)
         line = begin[size : end if end >= 0 else len(begin)]
