@@ -1,26 +1,21 @@
-"""Scans in files and as SimpleITK images: NIfTI, NRRD and MetaImage here, DICOM in :mod:`.dicom`."""
+"""Scans from files and from SimpleITK images: NIfTI, NRRD and MetaImage here, DICOM in :mod:`.dicom`."""
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError, ResourceError
-from ..files import check_output_folder
+from ..errors import InputError
 from .dicom.content import holds_dicom
 from .mgh import is_mgh, read_mgh
 from .nifti import LONGEST_HEADER, is_nifti, is_nifti_name, read_nifti
 from .stored import head
 from .volume import Volume, accepted
-
-WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+from .writing import WRITABLE_SUFFIXES
 
 
 def read_volume(path: str | os.PathLike, *, series: str | int | None = None, volume: int | None = None) -> Volume:
@@ -53,7 +48,7 @@ def _read_dicom(path: Path, series: str | int | None, volume: int | None) -> Vol
     try:
         from .dicom.reading import read_dicom
     except ModuleNotFoundError as error:
-        raise InputError(f"{path} is DICOM, and the package {error.name} to read it is not installed; run: pip install 'superres3d[dicom]'") from None
+        raise InputError(f"{path} is DICOM, and the package {error.name} to read it is not installed; run: pip install {error.name}") from None
     return read_dicom(path, series, volume)
 
 
@@ -88,19 +83,6 @@ def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
     return accepted(volume, name)
 
 
-def check_writable(path: str | os.PathLike) -> Path:
-    """Refuse an output path before any work starts.
-
-    Raises:
-        InputError: unknown suffix, no such folder, or a folder that cannot be written to.
-    """
-    path = Path(path)
-    if not str(path).lower().endswith(WRITABLE_SUFFIXES):
-        raise InputError(f"{path} has no suffix that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}.")
-    check_output_folder(path)
-    return path
-
-
 def find_volume(name: str, folder: str | os.PathLike) -> Path:
     """The scan ``folder/name`` with any readable suffix, or a DICOM folder of that name.
 
@@ -112,59 +94,6 @@ def find_volume(name: str, folder: str | os.PathLike) -> Path:
         if path.exists():
             return path
     raise InputError(f"No scan named {name} in {folder}; check the folder and the name.")
-
-
-def write_volume(volume: Volume, path: str | os.PathLike, metadata: dict[str, str] | None = None) -> None:
-    """Write beside, then rename: ``path`` is either the old file or the whole new one.
-
-    Args:
-        volume: what to write, with its dtype.
-        path: NIfTI, NRRD or MetaImage; ``.gz`` is compressed, all others are not.
-        metadata: text fields for formats that keep them (NRRD, MetaImage; of NIfTI only
-            the key ``descrip``).
-
-    Raises:
-        InputError: see :func:`check_writable`.
-        ResourceError: the disk is full or the write failed.
-    """
-    path = check_writable(path)
-    image = to_image(volume)
-    for key, value in (metadata or {}).items():
-        image.SetMetaData(key, value)
-    beside = path.parent / f".{uuid.uuid4().hex}"  # a folder: some formats write two files
-    try:
-        beside.mkdir()
-        compressed = path.name.lower().endswith(".gz")
-        sitk.WriteImage(image, str(beside / path.name), useCompression=compressed)
-        _check_complete(beside / path.name, volume.voxels.nbytes, compressed)
-        for file in sorted(beside.iterdir(), key=lambda file: file.name == path.name):  # the header last
-            os.replace(file, path.parent / file.name)
-    except (RuntimeError, OSError) as error:
-        raise ResourceError(f"{path} could not be written: {_reason(error)}; check the free space on that disk.") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def to_image(volume: Volume) -> sitk.Image:
-    """The volume as a SimpleITK image (shares no memory)."""
-    image = sitk.GetImageFromArray(volume.voxels)
-    image.SetSpacing(volume.spacing)
-    image.SetOrigin(volume.origin)
-    image.SetDirection(np.asarray(volume.direction).ravel().tolist())
-    return image
-
-
-def _check_complete(path: Path, voxel_bytes: int, compressed: bool) -> None:
-    """ITK's writers do not notice a full disk: the files must hold every voxel (OSError)."""
-    if compressed:
-        with open(path, "rb") as file:  # the last four bytes of gzip hold the length modulo 2^32
-            file.seek(-4, os.SEEK_END)
-            length = int.from_bytes(file.read(4), "little")
-        complete = (length - voxel_bytes) % 2**32 <= 65536  # what is more is the header
-    else:
-        complete = sum(file.stat().st_size for file in path.parent.iterdir()) >= voxel_bytes
-    if not complete:
-        raise OSError(errno.ENOSPC, "the file is incomplete")
 
 
 def _read_file(path: Path) -> tuple[sitk.Image, str]:

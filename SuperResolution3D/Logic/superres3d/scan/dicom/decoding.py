@@ -64,10 +64,15 @@ def _check_decoder(file: DicomFile) -> None:
     except (NotImplementedError, ValueError):
         raise InputError(f"{file.path} stores its pixels in a way that is not read ({_name(syntax)}); export it uncompressed.") from None
     if not available:
-        raise InputError(f"{file.path} is compressed as {_name(syntax)}, and the package for that is not installed; run: pip install 'pylibjpeg[all]'")
+        raise InputError(f"{file.path} is compressed as {_name(syntax)}, and the package for that is not installed; run: pip install {_package(syntax)}")
     bits = [values.whole(file.header, keyword, file.path, 0) for keyword in ("HighBit", "BitsStored")]
     if syntax.is_encapsulated and bits[1] and bits[0] and bits[0] != bits[1] - 1:
         raise InputError(f"{file.path} is compressed, and uses other bits than the lowest {bits[1]} (High Bit is {bits[0]}); export it uncompressed.")
+
+
+def _package(syntax: str) -> str:
+    name = _name(syntax)
+    return f"pylibjpeg pylibjpeg-{'openjpeg' if '2000' in name else 'rle' if 'RLE' in name else 'libjpeg'}"
 
 
 def _name(syntax: str) -> str:

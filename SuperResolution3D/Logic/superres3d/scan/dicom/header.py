@@ -40,8 +40,8 @@ class FrameHeader:
 
     def indices(self) -> tuple[int, ...]:
         """Dimension Index Values (0020,9157), none where there are none."""
-        found = next((found for layer in self._groups if (found := values.read(layer, "DimensionIndexValues")) is not None), ())
-        return tuple(int(index) for index in (found if hasattr(found, "__iter__") else (found,)))
+        found = next((found for layer in self._groups if (found := values.read(layer, "DimensionIndexValues")) is not None), None)
+        return () if found is None else (found,) if isinstance(found, int) else tuple(found)
 
     def private(self, tag: int, creator: str) -> str | None:
         """A private element at 0xGGGGEEEE, if its block (GGGG,0010) belongs to ``creator``."""
