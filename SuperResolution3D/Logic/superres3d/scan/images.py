@@ -12,8 +12,10 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from .dicom.series import read_dicom_series
+from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import LONGEST_HEADER, is_nifti, is_nifti_name, read_nifti
+from .nrrd import is_nrrd, read_nrrd
 from .stored import head
 from .volume import Volume, accepted
 from .writing import WRITABLE_SUFFIXES
@@ -51,7 +53,11 @@ def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     if is_mgh(path):
         return read_mgh
-    return read_nifti if is_nifti(begin) or is_nifti_name(path) else None
+    if is_nifti(begin) or is_nifti_name(path):
+        return read_nifti
+    if is_nrrd(begin):
+        return read_nrrd
+    return read_metaimage if is_metaimage(begin) or path.suffix.lower() in (".mha", ".mhd") else None
 
 
 def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
@@ -88,6 +94,9 @@ def find_volume(name: str, folder: str | os.PathLike) -> Path:
 
 
 def _read_file(path: Path) -> tuple[sitk.Image, str]:
+    """A single DICOM file; other formats that SimpleITK reads do not all tell the size of a voxel, and it fills in 1 mm."""
+    if head(path, 132)[128:] != b"DICM":
+        raise InputError(f"{path} cannot be read as an image: it is no NIfTI, Analyze, MGH, NRRD, MetaImage or DICOM file; convert it to one of these first.")
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
