@@ -21,12 +21,13 @@ from .volume import Volume, accepted
 from .writing import WRITABLE_SUFFIXES
 
 
-def read_volume(path: str | os.PathLike, *, volume: int | None = None) -> Volume:
+def read_volume(path: str | os.PathLike, *, volume: int | None = None, accept: Callable[[Volume, str], Volume] = accepted) -> Volume:
     """Read a NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder that holds one DICOM series.
 
     Args:
         path: the file or folder; of a file the content counts more than the name.
         volume: number, from 1, of the volume to read from a file that holds several.
+        accept: what refuses a volume that is of no use, or converts it; called with it and the name of the file.
 
     Raises:
         InputError: no such file, not an image, not a scalar 3-D volume, several volumes and none chosen, or a DICOM series
@@ -37,12 +38,12 @@ def read_volume(path: str | os.PathLike, *, volume: int | None = None) -> Volume
         raise InputError(f"{path} does not exist; give a NIfTI, MGH, NRRD or MetaImage file or a DICOM folder.")
     if path.is_dir():
         image, modality, source = read_dicom_series(path)
-        return replace(from_image(image, str(path), modality), source=source)
+        return replace(from_image(image, str(path), modality, accept), source=source)
     read = _reader(path)
     if read:
-        return accepted(read(path, volume), str(path))
+        return accept(read(path, volume), str(path))
     image, modality = _read_file(path)
-    return from_image(image, str(path), modality)
+    return from_image(image, str(path), modality, accept)
 
 
 def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
@@ -60,7 +61,7 @@ def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
     return read_metaimage if is_metaimage(begin) or path.suffix.lower() in (".mha", ".mhd") else None
 
 
-def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
+def from_image(image: sitk.Image, name: str, modality: str = "", accept: Callable[[Volume, str], Volume] = accepted) -> Volume:
     """A :class:`Volume` from a SimpleITK image; ``name`` is what error messages call it.
 
     Raises:
@@ -77,7 +78,7 @@ def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
         raise InputError(f"{name} holds complex numbers; give its magnitude.")
     direction = np.asarray(image.GetDirection()).reshape(3, 3)
     volume = Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), direction, modality)
-    return accepted(volume, name)
+    return accept(volume, name)
 
 
 def find_volume(name: str, folder: str | os.PathLike) -> Path:
