@@ -6,6 +6,7 @@ import os
 import shutil
 import unicodedata
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from ..errors import InputError, ResourceError
@@ -19,16 +20,18 @@ class Outputs:
         result: the upscaled scan.
         comparison: a Lanczos interpolation on the same grid.
         report: JSON.
+        labels: a segmentation on the same grid.
     """
 
     result: Path
     comparison: Path | None = None
     report: Path | None = None
+    labels: Path | None = None
 
     @property
     def volumes(self) -> list[Path]:
         """The images among them."""
-        return [path for path in (self.result, self.comparison) if path]
+        return [path for path in (self.result, self.comparison, self.labels) if path]
 
     @property
     def files(self) -> list[Path]:
@@ -86,8 +89,9 @@ class Outputs:
             other = places.setdefault(_key(file), path)
             if other != path:
                 raise InputError(f"{other} and {path} would both be written to {file.name}; give each its own name.")
-        if self.comparison and are_twins(self.result, self.comparison):
-            raise InputError(f"{self.comparison.name} would lie beside {self.result.name}, and many programs open the one for the other; give it another name.")
+        for one, other in combinations(self.volumes, 2):
+            if are_twins(one, other):
+                raise InputError(f"{other.name} would lie beside {one.name}, and many programs open the one for the other; give it another name.")
 
     def _check_stays(self, source: Path) -> None:
         """Compared on the disk, not by name: another path, a link of either kind or another letter case may lead to the same file."""
