@@ -95,7 +95,7 @@ def stage_text(staging: Staging, path: Path, text: str) -> None:
 def _check_replaceable(path: Path, final: Path) -> None:
     if not final.is_file():
         raise InputError(f"{path} is no plain file but a device or a pipe; give a file name.")
-    if not os.access(final, os.W_OK) or _is_anothers(final):
+    if not os.access(final, os.W_OK, effective_ids=os.access in os.supports_effective_ids) or _is_anothers(final):
         raise InputError(f"{path} is there and write-protected; give another name, or allow writing to it first.")
 
 

@@ -12,19 +12,22 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from .dicom.series import read_dicom_series
+from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import LONGEST_HEADER, is_nifti, is_nifti_name, read_nifti
+from .nrrd import is_nrrd, read_nrrd
 from .stored import head
 from .volume import Volume, accepted
 from .writing import WRITABLE_SUFFIXES
 
 
-def read_volume(path: str | os.PathLike, *, volume: int | None = None) -> Volume:
+def read_volume(path: str | os.PathLike, *, volume: int | None = None, accept: Callable[[Volume, str], Volume] = accepted) -> Volume:
     """Read a NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder that holds one DICOM series.
 
     Args:
         path: the file or folder; of a file the content counts more than the name.
         volume: number, from 1, of the volume to read from a file that holds several.
+        accept: what refuses a volume that is of no use, or converts it; called with it and the name of the file.
 
     Raises:
         InputError: no such file, not an image, not a scalar 3-D volume, several volumes and none chosen, or a DICOM series
@@ -35,12 +38,12 @@ def read_volume(path: str | os.PathLike, *, volume: int | None = None) -> Volume
         raise InputError(f"{path} does not exist; give a NIfTI, MGH, NRRD or MetaImage file or a DICOM folder.")
     if path.is_dir():
         image, modality, source = read_dicom_series(path)
-        return replace(from_image(image, str(path), modality), source=source)
+        return replace(from_image(image, str(path), modality, accept), source=source)
     read = _reader(path)
     if read:
-        return accepted(read(path, volume), str(path))
+        return accept(read(path, volume), str(path))
     image, modality = _read_file(path)
-    return from_image(image, str(path), modality)
+    return from_image(image, str(path), modality, accept)
 
 
 def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
@@ -51,10 +54,14 @@ def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     if is_mgh(path):
         return read_mgh
-    return read_nifti if is_nifti(begin) or is_nifti_name(path) else None
+    if is_nifti(begin) or is_nifti_name(path):
+        return read_nifti
+    if is_nrrd(begin):
+        return read_nrrd
+    return read_metaimage if is_metaimage(begin) or path.suffix.lower() in (".mha", ".mhd") else None
 
 
-def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
+def from_image(image: sitk.Image, name: str, modality: str = "", accept: Callable[[Volume, str], Volume] = accepted) -> Volume:
     """A :class:`Volume` from a SimpleITK image; ``name`` is what error messages call it.
 
     Raises:
@@ -71,7 +78,7 @@ def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
         raise InputError(f"{name} holds complex numbers; give its magnitude.")
     direction = np.asarray(image.GetDirection()).reshape(3, 3)
     volume = Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), direction, modality)
-    return accepted(volume, name)
+    return accept(volume, name)
 
 
 def find_volume(name: str, folder: str | os.PathLike) -> Path:
@@ -88,6 +95,9 @@ def find_volume(name: str, folder: str | os.PathLike) -> Path:
 
 
 def _read_file(path: Path) -> tuple[sitk.Image, str]:
+    """A single DICOM file; other formats that SimpleITK reads do not all tell the size of a voxel, and it fills in 1 mm."""
+    if head(path, 132)[128:] != b"DICM":
+        raise InputError(f"{path} cannot be read as an image: it is no NIfTI, Analyze, MGH, NRRD, MetaImage or DICOM file; convert it to one of these first.")
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
