@@ -11,7 +11,19 @@ import typer
 from ..errors import InputError, ResourceError
 from ..methods import DEFAULT_METHOD, DEFAULT_PRESET
 from ..reporter import Reporter
-from .common import AxesChoice, Device, EnsembleChoice, ModalityChoice, PrecisionChoice, PresetChoice, SliceAxisChoice, StyleChoice, reporting
+from .common import (
+    AxesChoice,
+    Device,
+    EnsembleChoice,
+    ModalityChoice,
+    PrecisionChoice,
+    PresetChoice,
+    Series,
+    SliceAxisChoice,
+    StyleChoice,
+    VolumeNumber,
+    reporting,
+)
 from .worker import stop_at_end_of_input
 
 if TYPE_CHECKING:
@@ -22,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def upscale(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="NIfTI, MGH, NRRD, MetaImage or DICOM file, or a folder with DICOM files.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="NIfTI, NRRD or MetaImage file to write; from DICOM also a folder, for a derived series.")],
     scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.", show_default="2, or what the method is made for")] = None,
     axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor).", show_default="all, or what the method is made for")] = None,
@@ -33,6 +45,8 @@ def upscale(
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
     precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine has units for it; single.")] = PrecisionChoice("auto"),
     device: Device = "auto",
+    series: Series = None,
+    volume: VolumeNumber = None,
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
     consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,
     memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
@@ -49,7 +63,7 @@ def upscale(
         stop_at_end_of_input()
     with reporting(progress.value) as reporter:
         _upscale_file(
-            source, Outputs.named(target, compare, report, anonymize), reporter,
+            source, Outputs.named(target, compare, report, anonymize), reporter, series, volume,
             scale=_factors(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, method=method, modality=modality.value, preset=preset.value,
             ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, memory_limit=_bytes(memory_limit),
         )  # fmt: skip
@@ -70,14 +84,14 @@ def _bytes(gib: float | None) -> int | None:
     return int(gib * 2**30) if gib else None
 
 
-def _upscale_file(source: Path, outputs: Outputs, reporter: Reporter, **choices: Any) -> None:
+def _upscale_file(source: Path, outputs: Outputs, reporter: Reporter, series: str | None, number: int | None, **choices: Any) -> None:
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
     from ..scan.images import read_volume
     from ..staging import Staging
     from ..upscaling import plan_for
 
     outputs.check(source)
-    volume = read_volume(source)
+    volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
     plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key != "device"})
     outputs.check_disk(plan.result_bytes)
