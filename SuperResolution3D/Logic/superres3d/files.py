@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,8 +68,22 @@ def check_name(path: Path) -> None:
         raise InputError(f"{path!a} has unprintable signs in its name; give another name.")
 
 
-def make_folder(folder: Path) -> Path:
-    """Make a folder and its parents if they are missing (InputError if that fails)."""
+def claim_folder(folder: Path, names: Iterable[str], ours: bool) -> Path:
+    """Make a folder, if it is missing, for the files of one command.
+
+    Args:
+        folder: its parents are made, too.
+        names: of the files to write, * and ? for any letters; one that is there is replaced only if it is this command's.
+        ours: the folder holds an earlier run of the command.
+
+    Raises:
+        InputError: the folder cannot be made, or a stranger's file has one of the names.
+    """
+    if not ours:
+        for name in names:
+            found = next(folder.glob(name), None)
+            if found:
+                raise InputError(f"The folder {folder} holds {found.name}, which is not of an earlier run of this command; give another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
