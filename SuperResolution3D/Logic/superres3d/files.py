@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
@@ -59,13 +59,15 @@ def check_new_folder(path: str | os.PathLike) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Refuse a name that libraries and terminals cannot take (InputError)."""
+    """Refuse a name that the disk, libraries or terminals cannot take (InputError)."""
     try:
         os.path.abspath(path).encode()
     except UnicodeEncodeError:
         raise InputError(f"{os.fsencode(path).decode('utf-8', 'replace')} has letters that are not UTF-8; give another name.") from None
     if not path.name.isprintable():
         raise InputError(f"{path!a} has unprintable signs in its name; give another name.")
+    with _refusing(path), suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
 
 
 def claim_folder(folder: Path, names: Iterable[str], ours: bool) -> Path:
