@@ -14,21 +14,22 @@ DEVELOPMENT = Path(__file__).resolve().parents[2] / "docs" / "development.md"
 #: room (a folder, or a file beside them) -> what it may import; from what knows nothing to what knows all
 MAY_USE: dict[str, str] = {
     "errors": "",  # what a user is told
-    "files": "errors",  # text files and output folders
+    "staging": "errors",  # outputs that appear together or not at all
+    "files": "errors staging",  # text files and output folders
     "reporter": "errors",  # progress on a terminal
     "resampling": "errors",  # interpolation, loss of resolution, consistency: mathematics on arrays
-    "scan": "errors files resampling",  # the volume and its place in the patient, its files, its intensities
-    "networks": "errors resampling",  # every network as one blueprint; weights and cards
+    "scan": "errors staging files resampling",  # the volume and its place in the patient, its files, its intensities
+    "networks": "errors staging resampling",  # every network as one blueprint; weights and cards
     "engine": "errors resampling scan networks",  # how networks meet voxels
     "methods": "errors resampling networks",  # the catalogue
     "speed": "errors files networks engine methods",  # what this machine does
     "plan": "errors resampling scan networks engine methods speed",  # what a run will be
     "catalogue": "methods plan",  # the catalogue in words
     "upscaling": "errors resampling scan networks engine methods speed plan",  # the run
-    "demo": "errors files reporter resampling scan upscaling",  # a brain that comes with a package
-    "training": "errors files reporter resampling scan networks engine methods",  # not needed to upscale
-    "evaluation": "errors files reporter resampling scan networks engine methods plan upscaling",  # not needed to upscale
-    "cli": "errors files reporter scan networks engine methods speed plan catalogue upscaling demo training evaluation",  # a door
+    "demo": "errors staging files reporter resampling scan upscaling",  # a brain that comes with a package
+    "training": "errors staging files reporter resampling scan networks engine methods",  # not needed to upscale
+    "evaluation": "errors staging files reporter resampling scan networks engine methods plan upscaling",  # not needed to upscale
+    "cli": "errors staging files reporter scan networks engine methods speed plan catalogue upscaling demo training evaluation",  # a door
 }
 
 #: the way of one scan: (from, to, what goes along); a scan's file and that of the result are no files of the package

@@ -6,7 +6,8 @@ import os
 import uuid
 from pathlib import Path
 
-from .errors import InputError, ResourceError
+from .errors import InputError
+from .staging import Staging, unwritable
 
 
 def check_output_folder(path: str | os.PathLike) -> None:
@@ -38,12 +39,15 @@ def make_folder(folder: Path) -> Path:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file beside, then rename (ResourceError if the disk is full)."""
-    beside = path.with_name(f".{path.name}.part")
+    """Write a UTF-8 file whole or not at all (ResourceError with the reason)."""
+    with Staging() as staging:
+        stage_text(staging, path, text)
+        staging.commit()
+
+
+def stage_text(staging: Staging, path: Path, text: str) -> None:
+    """A UTF-8 file among others that appear together (ResourceError with the reason)."""
     try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
+        staging.path(path).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise ResourceError(f"{path} could not be written: {error.strerror}; check the free space on that disk.") from None
-    finally:
-        beside.unlink(missing_ok=True)
+        raise unwritable(path, error) from None

@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,27 +15,50 @@ import SimpleITK as sitk
 
 from ..errors import InputError, ResourceError
 from ..files import check_output_folder
-from .dicom import read_dicom_series
+from .dicom.series import read_dicom_series
+from .mgh import is_mgh, read_mgh
+from .nifti import LONGEST_HEADER, is_nifti, is_nifti_name, read_nifti
+from .nifti_writer import write_nifti
+from .stored import head
 from .volume import Volume, accepted
 
-WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
-def read_volume(path: str | os.PathLike) -> Volume:
-    """Read a NIfTI, NRRD or MetaImage file, or a folder that holds one DICOM series.
+def read_volume(path: str | os.PathLike, *, volume: int | None = None) -> Volume:
+    """Read a NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder that holds one DICOM series.
+
+    Args:
+        path: the file or folder; of a file the content counts more than the name.
+        volume: number, from 1, of the volume to read from a file that holds several.
 
     Raises:
-        InputError: no such file, not an image, not a scalar 3-D volume, or a DICOM series
+        InputError: no such file, not an image, not a scalar 3-D volume, several volumes and none chosen, or a DICOM series
             with missing slices, mixed series or gantry tilt.
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path} does not exist; give a NIfTI, NRRD or MetaImage file or a DICOM folder.")
+        raise InputError(f"{path} does not exist; give a NIfTI, MGH, NRRD or MetaImage file or a DICOM folder.")
     if path.is_dir():
-        image, modality = read_dicom_series(path)
-    else:
-        image, modality = _read_file(path)
+        image, modality, source = read_dicom_series(path)
+        return replace(from_image(image, str(path), modality), source=source)
+    read = _reader(path)
+    if read:
+        return accepted(read(path, volume), str(path))
+    image, modality = _read_file(path)
     return from_image(image, str(path), modality)
+
+
+def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
+    """The reader of the file's format; None: SimpleITK's."""
+    try:
+        begin = head(path, LONGEST_HEADER)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if is_mgh(path):
+        return read_mgh
+    return read_nifti if is_nifti(begin) or is_nifti_name(path) else None
 
 
 def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
@@ -103,7 +128,10 @@ def write_volume(volume: Volume, path: str | os.PathLike, metadata: dict[str, st
     try:
         beside.mkdir()
         compressed = path.name.lower().endswith(".gz")
-        sitk.WriteImage(image, str(beside / path.name), useCompression=compressed)
+        if path.name.lower().endswith(NIFTI_SUFFIXES):
+            write_nifti(volume, beside / path.name, (metadata or {}).get("ITK_FileNotes", ""))
+        else:
+            sitk.WriteImage(image, str(beside / path.name), useCompression=compressed)
         _check_complete(beside / path.name, volume.voxels.nbytes, compressed)
         for file in sorted(beside.iterdir(), key=lambda file: file.name == path.name):  # the header last
             os.replace(file, path.parent / file.name)

@@ -17,6 +17,8 @@ from ..errors import InputError
 
 _MOST_LABELS, _LABEL_EQUALITY = 256, 0.8
 _CLEARLY_COARSER = 1.2
+_NEARLY, _EXACTLY = 1e-3, 1e-6  # cosines between axes: made exact up to the first, left alone up to the second
+_SPACINGS, _FARTHEST = (1e-7, 1e4), 1e7  # millimetres: from atoms to a body's length, and the way to the origin
 _KEPT_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32")
 
 
@@ -68,7 +70,9 @@ def triple(values: Iterable[float]) -> tuple[float, float, float]:
 
 
 def accepted(volume: Volume, name: str) -> Volume:
-    """The volume in a dtype that can be kept, or a refusal of what cannot be upscaled sensibly.
+    """The volume in a dtype that can be kept and with axes exactly at right angles, or a refusal of what cannot be upscaled sensibly.
+
+    Axes that are off by a cosine of 0.001 at most (0.06 degrees) are turned to the nearest right angles; the centre of the scan stays.
 
     Raises:
         InputError: not 3-D, fewer than two voxels along an axis, NaN or infinity, a constant, a
@@ -81,10 +85,7 @@ def accepted(volume: Volume, name: str) -> Volume:
     if min(voxels.shape) < 2:
         size = " x ".join(str(n) for n in voxels.shape[::-1])
         raise InputError(f"{name} is a single slice ({size} voxels); give a volume of at least 2 voxels along each axis.")
-    if not np.allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-3):
-        raise InputError(f"{name} has axes that are not at right angles; resample it to an orthogonal grid first.")
-    if min(volume.spacing) <= 0 or not np.isfinite(volume.spacing).all():
-        raise InputError(f"{name} has a spacing of {volume.spacing} mm; correct its header first.")
+    volume = _placed(volume, name)
     low, high = voxels.min(), voxels.max()  # NaN and infinity come through a minimum and a maximum
     if not np.isfinite([float(low), float(high)]).all():
         raise InputError(f"{name} contains NaN or infinite values; replace them (for example by 0) first.")
@@ -93,6 +94,23 @@ def accepted(volume: Volume, name: str) -> Volume:
     if _is_label_map(voxels):
         raise InputError(f"{name} looks like a label map or segmentation; give the scan itself (to upscale it all the same, convert it to float).")
     return volume
+
+
+def _placed(volume: Volume, name: str) -> Volume:
+    """With axes exactly at right angles, or a refusal (InputError) of a place that is none."""
+    if not all(_SPACINGS[0] <= spacing <= _SPACINGS[1] for spacing in volume.spacing):
+        raise InputError(f"{name} has a spacing of {' x '.join(f'{spacing:g}' for spacing in volume.spacing)} mm; correct its header first.")
+    if not all(abs(position) <= _FARTHEST for position in volume.origin):
+        raise InputError(f"{name} lies at {', '.join(f'{position:g}' for position in volume.origin)} mm; correct its header first.")
+    off = np.abs(volume.direction.T @ volume.direction - np.eye(3)).max()
+    if not off <= _NEARLY:
+        raise InputError(f"{name} has axes that are not at right angles; resample it to an orthogonal grid first.")
+    if off <= _EXACTLY:
+        return volume
+    left, _, right = np.linalg.svd(volume.direction)
+    turned = replace(volume, direction=left @ right)  # the nearest rotation
+    centre = (np.array(volume.voxels.shape[::-1]) - 1) / 2
+    return replace(turned, origin=triple(volume.origin + volume.position(centre) - turned.position(centre)))
 
 
 def find_slice_axis(spacing: Sequence[float]) -> int:

@@ -5,21 +5,23 @@ Of the headers are read: Modality (0008,0060), Image Position (Patient) (0020,00
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import InputError
+from ...errors import InputError
+from .source import DicomSource
 
 _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
 
 
-def read_dicom_series(folder: Path) -> tuple[sitk.Image, str]:
+def read_dicom_series(folder: Path) -> tuple[sitk.Image, str, DicomSource]:
     """Read the one series in ``folder``.
 
     Returns:
-        (image with rescaled values, Hounsfield units for CT, its slices in the order of their places; modality "CT", "MR" or "").
+        (image with rescaled values, Hounsfield units for CT, its slices in the order of their places; modality "CT", "MR" or ""; where it came from).
 
     Raises:
         InputError: no DICOM, several series, a single slice, an unreadable file, no places or orientations in the headers, missing or
@@ -43,7 +45,13 @@ def read_dicom_series(folder: Path) -> tuple[sitk.Image, str]:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(f"The DICOM series in {folder} cannot be read: {reason}") from None
     modality = headers[0].get(_MODALITY, "")
-    return image, modality if modality in ("CT", "MR") else ""
+    return image, modality if modality in ("CT", "MR") else "", _source(files)
+
+
+def _source(files: Sequence[str]) -> DicomSource:
+    import pydicom
+
+    return DicomSource(tuple(pydicom.dcmread(file, stop_before_pixels=True) for file in files), tuple(map(Path, files)))
 
 
 def _header(file: str) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""DICOM, read with pydicom: files and series, frames, stacks, pixels, a file each."""

@@ -1,0 +1,135 @@
+"""Voxels as they lie in a file: exactly as many as the header names, or a refusal.
+
+A header is a stranger's word, so memory is taken only for bytes that are there.
+"""
+
+from __future__ import annotations
+
+import bz2
+import math
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import InputError
+
+RAW, GZIP, ZLIB, BZIP2 = "raw", "gzip", "zlib", "bzip2"
+_CHUNK = 1 << 20
+_DENSEST = 1040  # deflate cannot make more than 1032 bytes of one
+_WINDOWS = {GZIP: 31, ZLIB: 15}  # zlib's word for the two containers
+
+
+def is_gzipped(path: Path) -> bool:
+    """Whether the content is gzip, whatever the name says."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def head(path: Path, count: int) -> bytes:
+    """The first bytes, unpacked where the content is gzip; fewer where there are fewer."""
+    with open(path, "rb") as file:
+        content = file.read(max(count, 1 << 16))
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = zlib.decompressobj(_WINDOWS[GZIP]).decompress(content, count)
+        except zlib.error:
+            return b""
+    return content[:count]
+
+
+def stored_voxels(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, packing: str = RAW, *, index: int = 0, spare: int | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Exactly the voxels that a header names.
+
+    Args:
+        path: the file that holds them.
+        shape: (number of volumes, k, j, i).
+        dtype: with its byte order; the result has the machine's.
+        offset: bytes before the first voxel; of gzip after unpacking, of "zlib" and "bzip2" before the packed content.
+        packing: "raw", "gzip", "zlib" or "bzip2".
+        index: of the volume to read, from 0; the others are counted, not kept.
+        spare: bytes that may follow the last voxel; None: less than a slice.
+
+    Returns:
+        One volume (k, j, i).
+
+    Raises:
+        InputError: fewer or more voxels than the header names, or damaged content.
+    """
+    one = math.prod(shape[1:]) * dtype.itemsize
+    spare = max(one // shape[1], 1) - 1 if spare is None else spare
+    begin, skipped = (0, offset) if packing == GZIP else (offset, 0)
+    end = skipped + shape[0] * one
+    _check_possible(path, end, os.path.getsize(path) - begin, packing)
+    content, position = bytearray(), 0
+    with open(path, "rb") as file:
+        file.seek(begin)
+        for chunk in _unpacked(file, packing, path):
+            kept = (max(at - position, 0) for at in (skipped + index * one, skipped + (index + 1) * one))
+            content += memoryview(chunk)[slice(*kept)]
+            position += len(chunk)
+            if position > end + spare:
+                raise InputError(f"{path} holds more voxels than its header names; correct the header, or export the scan again.")
+    if position < end:
+        raise _incomplete(path, end - skipped, f"{max(position - skipped, 0):,}")
+    return np.frombuffer(content, dtype).reshape(shape[1:]).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _check_possible(path: Path, needed: int, size: int, packing: str) -> None:
+    """Before any memory is taken: could a file of this size hold that many bytes?"""
+    if packing == RAW and size < needed:
+        raise _incomplete(path, needed, f"{max(size, 0):,}")
+    if packing in _WINDOWS and size * _DENSEST < needed:
+        raise _incomplete(path, needed, "fewer")
+
+
+def _incomplete(path: Path, needed: int, found: str) -> InputError:
+    return InputError(f"{path} is incomplete: its header names {needed:,} bytes of voxels, and {found} are there; fetch or copy it again.")
+
+
+def _unpacked(file: BinaryIO, packing: str, path: Path) -> Iterator[bytes]:
+    if packing in _WINDOWS:
+        return _inflated(file, packing, path)
+    return _bunzipped(file, path) if packing == BZIP2 else iter(lambda: file.read(_CHUNK), b"")
+
+
+def _inflated(file: BinaryIO, packing: str, path: Path) -> Iterator[bytes]:
+    """Deflated content, whose checksums zlib compares.  Gzip may come in several members; what follows and is no gzip is left."""
+    unpacker, pending = zlib.decompressobj(_WINDOWS[packing]), b""
+    while True:
+        pending = pending or file.read(_CHUNK)
+        if unpacker.eof:
+            if packing != GZIP or pending[:2] != b"\x1f\x8b":
+                return
+            unpacker = zlib.decompressobj(_WINDOWS[packing])
+        try:
+            chunk = unpacker.decompress(pending, _CHUNK)
+        except zlib.error:
+            raise _damaged(path) from None
+        if not (pending or chunk or unpacker.eof):
+            raise _ends_early(path)
+        pending = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+        yield chunk
+
+
+def _bunzipped(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    try:
+        with bz2.open(file) as unpacked:
+            yield from iter(lambda: unpacked.read(_CHUNK), b"")
+    except EOFError:
+        raise _ends_early(path) from None
+    except OSError:
+        raise _damaged(path) from None
+
+
+def _ends_early(path: Path) -> InputError:
+    return InputError(f"{path} is incomplete: its compressed content ends too early; fetch or copy it again.")
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is damaged: its compressed content cannot be unpacked, or does not agree with its checksum; fetch or copy it again.")
