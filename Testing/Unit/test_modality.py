@@ -58,7 +58,7 @@ def test_overshoot_of_a_resampled_mr_is_no_sign():
 
 
 @pytest.mark.parametrize(
-    ("name", "voxels"),
+    "name, voxels",
     [
         ("a CT stored 1024 too high", (ct_body().astype(np.int32) + 1024).astype(np.uint16)),
         ("a CT stored 1000 too high", np.maximum(ct_body() + 1000, 0).astype(np.uint16)),
