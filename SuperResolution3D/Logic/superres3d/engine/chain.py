@@ -79,10 +79,11 @@ def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndar
         target: the whole result in the same dtype; only the block's ``inner`` is written.
         tick: called with (stage number, finished share).
     """
-    values = _through_stages(chain, source, block, tick)
-    if chain.resampling:
-        last = block.regions[-1]
-        values = chain.resampling(values, within(last.kept, last.needed), partial(tick, len(chain.stages)))
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked for
+        values = _through_stages(chain, source, block, tick)
+        if chain.resampling:
+            last = block.regions[-1]
+            values = chain.resampling(values, within(last.kept, last.needed), partial(tick, len(chain.stages)))
     factors = _factors(chain.all_stages)
     values = cut(values, scaled(within(block.inner, block.wanted), factors))
     floor = chain.intensities.floor if chain.intensities else None
@@ -112,7 +113,10 @@ def _through_stages(chain: Chain, source: np.ndarray, block: Block, tick: Callab
     refined = back_projected(refined, cut(inside, keep), factors, chain.back_projections)
     if outside is not None:
         refined += cut(resize(outside, factors, "linear"), scaled(keep, factors))
-    return chain.intensities.restore(refined, out=refined) if chain.intensities else refined
+    if not chain.intensities:
+        return refined
+    restored, floor = chain.intensities.restore(refined, out=refined), chain.intensities.floor
+    return restored if floor is None else np.maximum(restored, np.float32(floor), out=restored)
 
 
 def is_finite(values: np.ndarray) -> bool:
