@@ -110,22 +110,6 @@ def test_a_defect_of_a_command_shows_its_traceback(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_failure_removes_what_was_begun_and_nothing_else(tmp_path):
-    outputs = Outputs(tmp_path / "new.nii", tmp_path / "old.nii", tmp_path / "never.json")
-    outputs.comparison.write_text("from yesterday")
-
-    def interrupted():
-        outputs.result.touch()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), outputs.all_or_none():
-        interrupted()
-    assert names(tmp_path) == ["old.nii"]
-    with outputs.all_or_none():
-        outputs.result.touch()
-    assert names(tmp_path) == ["new.nii", "old.nii"]
-
-
 def test_a_command_without_its_packages_says_how_to_install_them():
     with pytest.raises(InputError, match=r"needs nowhere_to_be_found, not installed here; run: pip install 'superres3d\[demo\]'"):
         needs("demo", "json", "nowhere_to_be_found")

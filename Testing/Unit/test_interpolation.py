@@ -7,7 +7,7 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import map_coordinates, zoom
 from superres3d import Volume
 from superres3d.resampling.interpolation import KERNELS, phase_weights, resample_axis, resize, resize_axis, sampling_matrix, spline_matrix
-from superres3d.scan.images import to_image
+from superres3d.scan.writing import to_image
 
 from .conftest import smooth_noise
 

@@ -110,7 +110,7 @@ def test_info_tells_of_another_modality(tmp_path, capsys, monkeypatch):
     from superres3d.cli import info
     from superres3d.scan import images
 
-    monkeypatch.setattr(images, "read_volume", lambda path: Volume(mr_head(), modality="PT"))
+    monkeypatch.setattr(images, "read_volume", lambda path, **chosen: Volume(mr_head(), modality="PT"))
     info.info(tmp_path, as_json=True)
     content = json.loads(capsys.readouterr().out)
     assert (content["modality"], content["modality_from"]) == ("PT", "the file")

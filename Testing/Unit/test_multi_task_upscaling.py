@@ -19,8 +19,8 @@ from superres3d.networks.module import BlueprintNet, interpolated
 from superres3d.networks.weights import find_model
 from superres3d.plan import plan_upscaling
 from superres3d.resampling.interpolation import resize
-from superres3d.scan.images import to_image
 from superres3d.scan.intensity import intensity_scale
+from superres3d.scan.writing import to_image
 from superres3d.upscaling import upscale
 
 from ..untrained_models import TASKS, save_untrained

@@ -9,8 +9,8 @@ from superres3d.engine.tiling import blocks, choose_block, scaled, stage_regions
 from superres3d.errors import Cancelled, DeviceError, InputError, ResourceError
 from superres3d.methods import METHODS
 from superres3d.networks.weights import save_model
-from superres3d.scan.images import to_image
 from superres3d.scan.intensity import intensity_scale
+from superres3d.scan.writing import to_image
 from superres3d.upscaling import upscale
 
 from .conftest import slice_network, smooth_noise, untrained_network

@@ -130,7 +130,7 @@ def test_missing_damaged_and_empty_files(tmp_path):
             read_volume(tmp_path / name)
     whole = write(tmp_path / "whole.nrrd", smooth_noise((8, 20, 20))).read_bytes()
     (tmp_path / "cut.nrrd").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="cannot be read as an image"):
+    with pytest.raises(InputError, match="incomplete"):
         read_volume(tmp_path / "cut.nrrd")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no DICOM series"):
@@ -161,11 +161,11 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, scan, suffix, monkeypatch):
     write_volume(scan, path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     nifti = ".nii" in suffix
-    real, place = (write_nifti, "superres3d.scan.images.write_nifti") if nifti else (sitk.WriteImage, "SimpleITK.WriteImage")
+    real, place = (write_nifti, "superres3d.scan.writing.write_nifti") if nifti else (sitk.WriteImage, "SimpleITK.WriteImage")
 
     def half(image, name, *args, **kwargs):
         real(image, name, *args, **kwargs)
-        files = [file for file in Path(name).parent.iterdir() if file.is_file() and (file.parent != tmp_path or file.name.startswith("."))]
+        files = [file for file in Path(name).parent.iterdir() if file.is_file()]
         largest = max(files, key=lambda file: file.stat().st_size)
         largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
 
@@ -178,59 +178,3 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, scan, suffix, monkeypatch):
         with pytest.raises(ResourceError, match="could not be written"):
             write_volume(scan, path)
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
-
-
-@pytest.fixture
-def dicom_series(tmp_path):
-    """Writes a small DICOM series with SimpleITK's GDCM; returns its folder."""
-
-    def make(positions, folder="series", orientation=(1, 0, 0, 0, 1, 0), shear=0.0, series="1.2.3.4"):
-        path = tmp_path / folder
-        path.mkdir(exist_ok=True)
-        voxels = np.rint(smooth_noise((len(positions), 16, 12)) * 1000).astype(np.int16)
-        writer = sitk.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        for number, z in enumerate(positions):
-            image = sitk.GetImageFromArray(voxels[number : number + 1])
-            image = sitk.Cast(image, sitk.sitkInt16)
-            tags = {
-                "0008|0060": "CT", "0008|0016": "1.2.840.10008.5.1.4.1.1.2", "0008|0018": f"{series}.{number + 1}", "0020|000e": series,
-                "0020|000d": "1.2.3", "0020|0013": str(number + 1), "0020|0037": "\\".join(map(str, orientation)),
-                "0020|0032": f"0\\{shear * z}\\{z}", "0028|1052": "-1024", "0028|1053": "1",
-            }  # fmt: skip
-            for key, value in tags.items():
-                image.SetMetaData(key, value)
-            image.SetSpacing((0.7, 0.7, 2.0))
-            image.SetOrigin((0, shear * z, z))
-            writer.SetFileName(str(path / f"{series}-{number:03d}.dcm"))
-            writer.Execute(image)
-        return path
-
-    return make
-
-
-def test_dicom_series_is_read_with_its_geometry(dicom_series):
-    volume = read_volume(dicom_series(np.arange(6) * 2.5))
-    assert volume.voxels.shape == (6, 16, 12) and volume.modality == "CT"
-    np.testing.assert_allclose(volume.spacing, (0.7, 0.7, 2.5), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "positions, options, sentence",
-    [
-        ([0, 2, 4, 8, 10], {}, r"lacks 1 slice"),
-        ([0, 2, 4, 4, 6], {}, "several slices at one position"),
-        ([0, 2, 4, 6.5, 8], {}, "uneven slice steps"),
-        ([0, 2, 4, 6, 8], {"shear": 0.2}, r"gantry tilt of 11\.3 degrees"),
-        ([0], {}, "single slice"),
-    ],
-)
-def test_bad_dicom_series(dicom_series, positions, options, sentence):
-    with pytest.raises(InputError, match=sentence):
-        read_volume(dicom_series(np.array(positions, float), **options))
-
-
-def test_two_series_in_a_folder(dicom_series):
-    dicom_series(np.arange(4) * 2.0)
-    with pytest.raises(InputError, match="holds 2 DICOM series"):
-        read_volume(dicom_series(np.arange(4) * 2.0, series="1.2.3.5"))

@@ -15,8 +15,8 @@ from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet
 from superres3d.networks.weights import find_model, load_network
 from superres3d.plan import plan_upscaling
-from superres3d.scan.images import to_image
 from superres3d.scan.intensity import intensity_scale
+from superres3d.scan.writing import to_image
 from superres3d.upscaling import upscale
 
 from .conftest import SMALL_OPTIONS, random_blueprint, save_blueprint, smooth_noise

@@ -17,8 +17,9 @@ from .errors import InputError
 from .files import make_folder, replace_text
 from .reporter import Reporter
 from .resampling.degradation import antialiased_bicubic
-from .scan.images import read_volume, write_volume
+from .scan.images import read_volume
 from .scan.volume import Volume, triple
+from .scan.writing import write_volume
 from .upscaling import NOT_FOR_DIAGNOSIS, upscale
 
 _FACTOR = 2

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import InputError, SuperResolutionError
 from ..methods import AXES, DEFAULT_PRESET, METHODS, PRESETS, SCALES, Method, is_installed
-from .common import AsJson, reporting
+from .common import AsJson, Series, VolumeNumber, reporting
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,21 +19,26 @@ if TYPE_CHECKING:
     from ..scan.volume import Volume
 
 
-def info(source: Annotated[Path, typer.Argument(metavar="FILE", help="A scan.")], as_json: AsJson = False) -> None:
+def info(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A scan.")],
+    series: Series = None,
+    volume: VolumeNumber = None,
+    as_json: AsJson = False,
+) -> None:
     """Tell what a scan is, and what upscaling it would take.  The first time, a second goes into measuring this machine."""
     with reporting("none"):
-        content = _describe(source)
+        content = _describe(source, series, volume)
         if as_json:
             print(json.dumps(content, indent=2))
         else:
             _print(source, content)
 
 
-def _describe(source: Path) -> dict[str, Any]:
+def _describe(source: Path, series: str | None, number: int | None) -> dict[str, Any]:
     from ..scan.images import read_volume
     from ..speed import calibrate
 
-    volume = read_volume(source)
+    volume = read_volume(source, series=series, volume=number)
     modality, known_from, refusal = _modality(volume)
     for preset in PRESETS if not refusal else ():
         calibrate(modality, preset)

@@ -1,14 +1,20 @@
-"""The files that ``superres3d upscale`` writes: refused early, and all of them or none."""
+"""The files that ``superres3d upscale`` writes: what could harm another file, or fail in the end, is refused before the work."""
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, ResourceError
+
+if TYPE_CHECKING:
+    from ..scan.volume import Volume
+    from ..staging import Staging
+    from ..upscaling import Result
 
 
 @dataclass(frozen=True)
@@ -19,11 +25,21 @@ class Outputs:
         result: the upscaled scan.
         comparison: a Lanczos interpolation on the same grid.
         report: JSON.
+        anonymize: whether the patient is left out of DICOM series.
+        slashed: those that were named as a folder, with a slash at the end, which a path does not keep.
     """
 
     result: Path
     comparison: Path | None = None
     report: Path | None = None
+    anonymize: bool = False
+    slashed: frozenset[Path] = frozenset()
+
+    @classmethod
+    def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool) -> Outputs:
+        """From what was typed."""
+        slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
+        return cls(Path(result), Path(comparison) if comparison else None, report, anonymize, slashed)
 
     @property
     def volumes(self) -> list[Path]:
@@ -35,36 +51,115 @@ class Outputs:
         """All that are asked for."""
         return [path for path in (*self.volumes, self.report) if path]
 
-    def check(self, source: Path) -> None:
-        """Refuse what could not be written, before the scan is read (InputError)."""
-        from ..files import check_output_folder
-        from ..scan.images import check_writable
+    def is_series(self, path: Path) -> bool:
+        """Whether an image is written as a folder of DICOM slices: its name has no suffix, ends in a slash, or is that of a folder."""
+        from ..scan.companions import split_name
+        from ..scan.writing import WRITABLE_SUFFIXES
 
-        resolved = [path.resolve() for path in (*self.files, source)]
-        if len(set(resolved)) < len(resolved):
-            raise InputError("Two of the input and output files are the same; give each its own name.")
+        return path in self.slashed or path.is_dir() or not (path.suffix or split_name(path, WRITABLE_SUFFIXES)[1])
+
+    def check(self, *sources: Path) -> None:
+        """Refuse what could not be written, or would change another file, before anything is read.
+
+        Each image is tried with a tiny one.
+
+        Args:
+            sources: what the run reads: files or folders. They stay as they are, the files that their headers name as well.
+
+        Raises:
+            InputError: one sentence on the first output that cannot be used.
+            ResourceError: the disk refuses.
+        """
+        from ..files import check_new_folder, check_output_file
+        from ..scan.writing import try_writing
+
+        self._check_apart(sources)
+        for source in sources:
+            self._check_stays(source)
         for path in self.volumes:
-            check_writable(path)
+            if self.is_series(path):
+                check_new_folder(path)
+                continue
+            if self.anonymize:
+                raise InputError(f"--anonymize leaves the patient out of DICOM series, and {path} will be none; give the name of a folder.")
+            try_writing(path)
         if self.report:
-            check_output_folder(self.report)
+            check_output_file(self.report)
+
+    def check_scan(self, volume: Volume) -> None:
+        """Refuse, before it is computed with, a scan that cannot be written as what was asked for (InputError)."""
+        if any(self.is_series(path) for path in self.volumes):
+            from ..scan.dicom.derived import check_derivable
+
+            check_derivable(volume, self.anonymize)
+
+    def stage(self, result: Result, path: Path, staging: Staging, metadata: dict[str, str]) -> None:
+        """Write an image beside its place.
+
+        Args:
+            result: volume and report.
+            path: one of :attr:`volumes`.
+            staging: brings all outputs to their places together.
+            metadata: see :func:`superres3d.scan.writing.write_volume`.
+
+        Raises:
+            ResourceError: the disk refuses.
+        """
+        if self.is_series(path):
+            from ..scan.dicom.write import stage_dicom_series
+
+            stage_dicom_series(result.volume, path, staging, result.report, anonymize=self.anonymize)
+        else:
+            from ..scan.writing import stage_volume
+
+            stage_volume(result.volume, path, staging, metadata)
 
     def check_disk(self, volume_bytes: int) -> None:
         """Refuse before hours of work what the disks cannot take (ResourceError); ``volume_bytes`` is one image, uncompressed."""
-        for folder in {path.resolve().parent for path in self.volumes}:
-            here = [path for path in self.volumes if path.resolve().parent == folder]
+        folders = {path: path.resolve().parent for path in self.volumes}
+        for disk, folder in {folder.stat().st_dev: folder for folder in folders.values()}.items():
+            here = [path for path in self.volumes if folders[path].stat().st_dev == disk]
             # gzip makes scans about half as large; a quarter is the most that one may hope for.
-            needed = sum(volume_bytes // 4 if path.name.endswith(".gz") else volume_bytes for path in here)
+            needed = sum(volume_bytes // 4 if path.name.lower().endswith(".gz") else volume_bytes for path in here)
             free = shutil.disk_usage(folder).free
             if needed > free:
                 raise ResourceError(f"The result needs about {needed / 2**30:.1f} GiB in {folder} and {free / 2**30:.1f} GiB are free; choose another disk or a smaller factor.")
 
-    @contextmanager
-    def all_or_none(self) -> Iterator[None]:
-        """Files that were not there before are removed again if the writing of any of them fails or is interrupted."""
-        new = [path for path in self.files if not path.exists()]
-        try:
-            yield
-        except BaseException:
-            for path in new:
-                path.unlink(missing_ok=True)
-            raise
+    def _written(self) -> list[tuple[Path, Path]]:
+        """(file, the output to which it belongs), second files included."""
+        from ..scan.writing import written_files
+
+        return [(file, path) for path in self.volumes for file in written_files(path)] + ([(self.report, self.report)] if self.report else [])
+
+    def _check_apart(self, sources: tuple[Path, ...]) -> None:
+        from ..scan.companions import are_twins
+
+        named = [_key(path) for path in (*self.files, *sources)]
+        if len(set(named)) < len(named):
+            raise InputError("Two of the input and output files are the same; give each its own name.")
+        places: dict[str, Path] = {}
+        for file, path in self._written():
+            other = places.setdefault(_key(file), path)
+            if other != path:
+                raise InputError(f"{other} and {path} would both be written to {file.name}; give each its own name.")
+        if self.comparison and are_twins(self.result, self.comparison):
+            raise InputError(f"{self.comparison.name} would lie beside {self.result.name}, and many programs open the one for the other; give it another name.")
+
+    def _check_stays(self, source: Path) -> None:
+        """Compared on the disk, not by name: another path, a link of either kind or another letter case may lead to the same file."""
+        from ..scan.companions import data_files, same_file
+
+        if source.is_dir():
+            inside = next((path for path in self.files if path.resolve().is_relative_to(source.resolve())), None)
+            if inside:
+                raise InputError(f"{inside} lies in the folder of the scan, {source}, which stays as it is; give another folder.")
+            return
+        for file, path in self._written():
+            touched = next((other for other in (source, *data_files(source)) if same_file(other, file)), None)
+            if touched:
+                raise InputError(f"{path} would overwrite {touched}, which belongs to the scan {source.name}; give another name.")
+
+
+def _key(path: Path) -> str:
+    """Equal for paths that some disk takes for the same: links followed, letter case and accents levelled."""
+    return unicodedata.normalize("NFC", os.path.realpath(path)).casefold()

@@ -39,5 +39,5 @@ def read_mgh(path: Path, volume: int | None = None) -> Volume:
     if not int.from_bytes(block[28:30], "big"):
         raise InputError(f"{path} does not tell the size of its voxels and where they lie; convert it with FreeSurfer's mri_convert first.")
     index = chosen(shape[3], volume, path)
-    voxels = stored_voxels(path, shape[::-1], np.dtype(header.get_data_dtype()), _DATA, GZIP if is_gzipped(path) else RAW, index=index, spare=_FOOTER)
+    voxels = stored_voxels(path, shape[::-1], np.dtype(header.get_data_dtype()), GZIP if is_gzipped(path) else RAW, skip=_DATA, index=index, spare=_FOOTER)
     return Volume(voxels, **grid_of(FLIP @ np.asarray(header.get_affine(), dtype=float)))

@@ -152,7 +152,7 @@ def _voxels(header: Any, data_file: Path, shape: tuple[int, ...], volume: int | 
     if dtype.kind not in "iuf":
         raise InputError(f"{path} is damaged: its header names a type of voxels that does not exist (code {code}); fetch or copy it again.")
     index = chosen(shape[3], volume, path)
-    voxels = stored_voxels(data_file, shape[::-1], dtype, _offset(header, single, path), GZIP if is_gzipped(data_file) else RAW, index=index)
+    voxels = stored_voxels(data_file, shape[::-1], dtype, GZIP if is_gzipped(data_file) else RAW, skip=_offset(header, single, path), index=index)
     return scaled(voxels, *_slope(header, path))
 
 

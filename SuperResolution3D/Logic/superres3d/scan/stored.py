@@ -42,16 +42,17 @@ def head(path: Path, count: int) -> bytes:
 
 
 def stored_voxels(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int, packing: str = RAW, *, index: int = 0, spare: int | None = None,
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], packing: str = RAW, *, begin: int = 0, skip: int = 0, index: int = 0, spare: int | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Exactly the voxels that a header names.
 
     Args:
         path: the file that holds them.
-        shape: (number of volumes, k, j, i).
+        shape: (number of volumes, k, j, i); any other number of axes after the first will do.
         dtype: with its byte order; the result has the machine's.
-        offset: bytes before the first voxel; of gzip after unpacking, of "zlib" and "bzip2" before the packed content.
         packing: "raw", "gzip", "zlib" or "bzip2".
+        begin: bytes before the packed content.
+        skip: bytes before the first voxel, after unpacking.
         index: of the volume to read, from 0; the others are counted, not kept.
         spare: bytes that may follow the last voxel; None: less than a slice.
 
@@ -63,20 +64,19 @@ def stored_voxels(
     """
     one = math.prod(shape[1:]) * dtype.itemsize
     spare = max(one // shape[1], 1) - 1 if spare is None else spare
-    begin, skipped = (0, offset) if packing == GZIP else (offset, 0)
-    end = skipped + shape[0] * one
+    end = skip + shape[0] * one
     _check_possible(path, end, os.path.getsize(path) - begin, packing)
     content, position = bytearray(), 0
     with open(path, "rb") as file:
         file.seek(begin)
         for chunk in _unpacked(file, packing, path):
-            kept = (max(at - position, 0) for at in (skipped + index * one, skipped + (index + 1) * one))
+            kept = (max(at - position, 0) for at in (skip + index * one, skip + (index + 1) * one))
             content += memoryview(chunk)[slice(*kept)]
             position += len(chunk)
             if position > end + spare:
                 raise InputError(f"{path} holds more voxels than its header names; correct the header, or export the scan again.")
     if position < end:
-        raise _incomplete(path, end - skipped, f"{max(position - skipped, 0):,}")
+        raise _incomplete(path, end - skip, f"{max(position - skip, 0):,}")
     return np.frombuffer(content, dtype).reshape(shape[1:]).astype(dtype.newbyteorder("="), copy=False)
 
 

@@ -1,0 +1,82 @@
+"""Attributes taken over from a source: those that are sound, and no others."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from .kept import ENUMERATED
+from .stored_values import decimal_string
+
+if TYPE_CHECKING:
+    from pydicom import DataElement, Dataset
+
+#: Who the scan is of and where it belongs: taken over as they are, sound or not
+_IDENTITY = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "StudyID", "AccessionNumber", "FrameOfReferenceUID")
+_CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
+_OF_NO_ANONYMOUS_KIND = ("LO", "LT", "SH", "ST", "UC", "UR", "UT", "PN", "DA", "DT", "TM", "UI", "AE", "AS", "SQ")
+
+
+def take(target: Dataset, header: Dataset, keywords: Iterable[str]) -> None:
+    """Copy those of the named attributes that the header has with a sound value."""
+    for keyword in keywords:
+        element = sound(header, keyword)
+        if element is not None:
+            target.add(element)
+
+
+def without_words(keywords: Iterable[str], kept: Collection[str]) -> list[str]:
+    """Those of the attributes that hold numbers or the standard's own terms, no words, dates or UIDs of anyone's; ``kept`` stay all the same."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    return [word for word in keywords if word in kept or dictionary_VR(tag_for_keyword(word) or 0) not in _OF_NO_ANONYMOUS_KIND]
+
+
+def sound(header: Dataset, keyword: str) -> DataElement | None:
+    """A copy of an attribute, or None where it is missing, empty, or holds what the standard does not allow."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that are left out here
+        try:
+            if keyword not in header:
+                return None
+            element = header[keyword]
+            if element.is_empty:
+                return None
+            return element if keyword in _IDENTITY else _checked(element)
+        except (AttributeError, KeyError, LookupError, NotImplementedError, OverflowError, TypeError, ValueError):  # of pydicom's converters
+            return None
+
+
+def _checked(element: DataElement) -> DataElement | None:
+    from pydicom import DataElement
+    from pydicom.config import RAISE
+    from pydicom.valuerep import validate_value
+
+    if element.VR == "SQ":
+        return _codes(element)
+    values: list[Any] = list(element.value) if element.VM > 1 else [element.value]
+    if element.VR == "DS":
+        values = [decimal_string(float(value)) for value in values]
+    elif element.VR == "IS":
+        values = [str(int(value)) for value in values]
+    allowed = ENUMERATED.get(element.keyword)
+    for value in values:
+        validate_value(element.VR, value, RAISE)
+        if allowed and str(value) not in allowed.split():
+            return None
+    return DataElement(element.tag, element.VR, values if len(values) > 1 else values[0])
+
+
+def _codes(element: DataElement) -> DataElement | None:
+    """A sequence of codes, what else its items hold left out; None if one of them is no code."""
+    from pydicom import DataElement, Dataset
+
+    items = []
+    for item in element.value:
+        code = Dataset()
+        take(code, item, _CODE)
+        if "CodeValue" not in code or "CodingSchemeDesignator" not in code or "CodeMeaning" not in code:
+            return None
+        items.append(code)
+    return DataElement(element.tag, "SQ", items)
