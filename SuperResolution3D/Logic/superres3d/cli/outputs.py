@@ -7,8 +7,14 @@ import shutil
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, ResourceError
+
+if TYPE_CHECKING:
+    from ..scan.volume import Volume
+    from ..staging import Staging
+    from ..upscaling import Result
 
 
 @dataclass(frozen=True)
@@ -19,11 +25,21 @@ class Outputs:
         result: the upscaled scan.
         comparison: a Lanczos interpolation on the same grid.
         report: JSON.
+        anonymize: whether the patient is left out of DICOM series.
+        slashed: those that were named as a folder, with a slash at the end, which a path does not keep.
     """
 
     result: Path
     comparison: Path | None = None
     report: Path | None = None
+    anonymize: bool = False
+    slashed: frozenset[Path] = frozenset()
+
+    @classmethod
+    def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool) -> Outputs:
+        """From what was typed."""
+        slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
+        return cls(Path(result), Path(comparison) if comparison else None, report, anonymize, slashed)
 
     @property
     def volumes(self) -> list[Path]:
@@ -34,6 +50,13 @@ class Outputs:
     def files(self) -> list[Path]:
         """All that are asked for."""
         return [path for path in (*self.volumes, self.report) if path]
+
+    def is_series(self, path: Path) -> bool:
+        """Whether an image is written as a folder of DICOM slices: its name has no suffix, ends in a slash, or is that of a folder."""
+        from ..scan.companions import split_name
+        from ..scan.writing import WRITABLE_SUFFIXES
+
+        return path in self.slashed or path.is_dir() or not (path.suffix or split_name(path, WRITABLE_SUFFIXES)[1])
 
     def check(self, *sources: Path) -> None:
         """Refuse what could not be written, or would change another file, before anything is read.
@@ -47,16 +70,49 @@ class Outputs:
             InputError: one sentence on the first output that cannot be used.
             ResourceError: the disk refuses.
         """
-        from ..files import check_output_file
+        from ..files import check_new_folder, check_output_file
         from ..scan.writing import try_writing
 
         self._check_apart(sources)
         for source in sources:
             self._check_stays(source)
         for path in self.volumes:
+            if self.is_series(path):
+                check_new_folder(path)
+                continue
+            if self.anonymize:
+                raise InputError(f"--anonymize leaves the patient out of DICOM series, and {path} will be none; give the name of a folder.")
             try_writing(path)
         if self.report:
             check_output_file(self.report)
+
+    def check_scan(self, volume: Volume) -> None:
+        """Refuse, before it is computed with, a scan that cannot be written as what was asked for (InputError)."""
+        if any(self.is_series(path) for path in self.volumes):
+            from ..scan.dicom.derived import check_derivable
+
+            check_derivable(volume, self.anonymize)
+
+    def stage(self, result: Result, path: Path, staging: Staging, metadata: dict[str, str]) -> None:
+        """Write an image beside its place.
+
+        Args:
+            result: volume and report.
+            path: one of :attr:`volumes`.
+            staging: brings all outputs to their places together.
+            metadata: see :func:`superres3d.scan.writing.write_volume`.
+
+        Raises:
+            ResourceError: the disk refuses.
+        """
+        if self.is_series(path):
+            from ..scan.dicom.write import stage_dicom_series
+
+            stage_dicom_series(result.volume, path, staging, result.report, anonymize=self.anonymize)
+        else:
+            from ..scan.writing import stage_volume
+
+            stage_volume(result.volume, path, staging, metadata)
 
     def check_disk(self, volume_bytes: int) -> None:
         """Refuse before hours of work what the disks cannot take (ResourceError); ``volume_bytes`` is one image, uncompressed."""

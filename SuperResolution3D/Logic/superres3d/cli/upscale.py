@@ -30,13 +30,12 @@ if TYPE_CHECKING:
     from ..plan import Plan
     from ..scan.volume import Volume
     from ..staging import Staging
-    from ..upscaling import Result
     from .outputs import Outputs
 
 
 def upscale(
     source: Annotated[Path, typer.Argument(metavar="IN", help="NIfTI, MGH, NRRD, MetaImage or DICOM file, or a folder with DICOM files.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="NIfTI, NRRD or MetaImage file to write.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="NIfTI, NRRD or MetaImage file to write; from DICOM also a folder, for a derived series.")],
     scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.", show_default="2, or what the method is made for")] = None,
     axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor).", show_default="all, or what the method is made for")] = None,
     slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the result, in place of a factor; for interpolations and virtual-thin-slice.")] = None,
@@ -51,7 +50,8 @@ def upscale(
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
     consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,
     memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
-    compare: Annotated[Path | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
+    compare: Annotated[str | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
+    anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of a DICOM series; see docs/dicom.md for what this does not cover.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
@@ -63,7 +63,7 @@ def upscale(
         stop_at_end_of_input()
     with reporting(progress.value) as reporter:
         _upscale_file(
-            source, Outputs(target, compare, report), reporter, series, volume,
+            source, Outputs.named(target, compare, report, anonymize), reporter, series, volume,
             scale=_factors(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, method=method, modality=modality.value, preset=preset.value,
             ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, memory_limit=_bytes(memory_limit),
         )  # fmt: skip
@@ -92,39 +92,36 @@ def _upscale_file(source: Path, outputs: Outputs, reporter: Reporter, series: st
 
     outputs.check(source)
     volume = read_volume(source, series=series, volume=number)
+    outputs.check_scan(volume)
     plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key != "device"})
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report = _stage_result(volume, source, outputs.result, staging, reporter, choices)
+        report = _stage_result(volume, source, outputs, staging, reporter, choices)
         if outputs.comparison:
-            _stage_lanczos(volume, source, outputs.comparison, staging, plan, choices)
+            _stage_lanczos(volume, source, outputs, staging, plan, choices)
         staging.commit()
     if outputs.report:
         _write_report(report, outputs)
     reporter.done(str(outputs.result), report)
 
 
-def _stage_result(volume: Volume, source: Path, target: Path, staging: Staging, reporter: Reporter, choices: dict[str, Any]) -> dict[str, Any]:
+def _stage_result(volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any]) -> dict[str, Any]:
     """Returns the report; the voxels are let go of before another volume is made."""
     from ..upscaling import upscale as upscale_volume
 
     result = upscale_volume(volume, progress=reporter.progress, **choices)
     reporter.progress("writing", 1.0)
-    _stage(result, source, target, staging)
-    return {**result.report, "source": str(source)}
+    outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
+    return result.report if outputs.anonymize else {**result.report, "source": str(source)}
 
 
-def _stage_lanczos(volume: Volume, source: Path, target: Path, staging: Staging, plan: Plan, choices: dict[str, Any]) -> None:
+def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Staging, plan: Plan, choices: dict[str, Any]) -> None:
     from ..upscaling import upscale as upscale_volume
 
+    assert outputs.comparison
     kept = {key: choices[key] for key in ("modality", "slice_axis", "memory_limit")}
-    _stage(upscale_volume(volume, method="lanczos", **plan.refinement, **kept), source, target, staging)
-
-
-def _stage(result: Result, source: Path, target: Path, staging: Staging) -> None:
-    from ..scan.writing import stage_volume
-
-    stage_volume(result.volume, target, staging, _provenance(source, result.report))
+    result = upscale_volume(volume, method="lanczos", **plan.refinement, **kept)
+    outputs.stage(result, outputs.comparison, staging, _provenance(source, result.report))
 
 
 def _write_report(report: dict[str, Any], outputs: Outputs) -> None:

@@ -36,7 +36,7 @@ def check_writable(path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     if not split_name(path, WRITABLE_SUFFIXES)[1]:
-        raise InputError(f"{path} has no suffix that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}.")
+        raise InputError(f"{path} has no suffix that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}, or the name of a folder, with / at its end, for DICOM.")
     check_output_file(path)
     _check_second_file(path)
     others = twins(path)

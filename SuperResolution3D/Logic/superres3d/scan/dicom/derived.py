@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,51 +31,51 @@ _SAME_PLACE = 1e-3  # of a distance between slices
 _BY_NETWORKS, _BY_INTERPOLATION, _LARGEST_NUMBER = 1, 2, 2**31 - 1
 
 
-def modality_of(volume: Volume) -> str:
-    """ "CT" or "MR", or a refusal of what no derived series can be made of.
+def check_derivable(volume: Volume, anonymize: bool = False) -> None:
+    """Refuse a volume of which no derived series can be made, before it is computed with.
 
     Raises:
-        InputError: the volume does not come from DICOM, or from a modality whose images are not written here.
+        InputError: it does not come from DICOM, is neither CT nor MR, or words are part of its pictures and ``anonymize`` shall take out names.
     """
     if not isinstance(volume.source, DicomSource):
         raise InputError("A DICOM series is written only from DICOM, for another file tells of no patient; give the result a name such as out.nii.gz.")
     modality = str(volume.source.headers[0].get("Modality", ""))
     if modality not in OF_MODALITY:
         raise InputError(f"DICOM series are written of CT and MR, and this scan is {modality or 'of unknown modality'}; give the result a name such as out.nii.gz.")
-    return modality
+    if anonymize and any(header.get("BurnedInAnnotation") == "YES" for header in volume.source.headers):
+        raise InputError("The scan says that words are part of its pictures (BurnedInAnnotation), and --anonymize cannot take them out; remove them first.")
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """A volume, where it comes from, and how it is stored.
+    """A volume, where it comes from, and what was done.
 
     Attributes:
-        volume: the result; its source is a :class:`DicomSource`.
-        modality: "CT" or "MR".
-        slices: of the source.
-        encoding: of its values.
+        volume: the result; it has passed :func:`check_derivable`.
         provenance: what was done.
         anonymous: whether the patient stays out.
         moment: of the derivation.
     """
 
     volume: Volume
-    modality: str
-    slices: list[SourceSlice]
-    encoding: Encoding
     provenance: Provenance
     anonymous: bool
     moment: datetime
 
-    @classmethod
-    def of(cls, volume: Volume, provenance: Provenance, anonymous: bool, moment: datetime) -> Derivation:
-        """Put together; InputError as :func:`modality_of`, or where the source's pixels may show the patient's name and nobody shall know it."""
-        modality = modality_of(volume)
-        slices = source_slices(volume.source)
-        headers = [piece.header for piece in slices]
-        if anonymous and any(header.get("BurnedInAnnotation") == "YES" for header in headers):
-            raise InputError("The scan says that words are part of its pictures (BurnedInAnnotation), and these cannot be taken out; remove them before --anonymize.")
-        return cls(volume, modality, slices, encoding_of(volume.voxels, headers), provenance, anonymous, moment)
+    @cached_property
+    def modality(self) -> str:
+        """ "CT" or "MR"."""
+        return str(self.volume.source.headers[0].Modality)
+
+    @cached_property
+    def slices(self) -> list[SourceSlice]:
+        """Of the source."""
+        return source_slices(self.volume.source)
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """Of the values."""
+        return encoding_of(self.volume.voxels, [piece.header for piece in self.slices])
 
     def datasets(self) -> Iterator[Dataset]:
         """The slices, in the order of their instance numbers, ready to be written."""
@@ -191,7 +192,7 @@ class Derivation:
         nearest = int(np.argmin(np.abs(places - here)))
         return self.slices[nearest], [piece for piece, place in zip(self.slices, places) if place in ends]
 
-    @property
+    @cached_property
     def _distances(self) -> np.ndarray | None:
         """Places of the source's slices along the volume's normal, millimetres; None if one of them is not told."""
         positions = [piece.position for piece in self.slices]
