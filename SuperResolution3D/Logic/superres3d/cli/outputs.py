@@ -78,9 +78,11 @@ class Outputs:
             InputError: one sentence on the first output that cannot be used.
             ResourceError: the disk refuses.
         """
-        from ..files import check_new_folder, check_output_file
+        from ..files import check_name, check_new_folder, check_output_file
         from ..scan.writing import try_writing
 
+        for path in self.files:
+            check_name(path)
         self._check_apart(sources)
         for source in sources:
             self._check_stays(source)
