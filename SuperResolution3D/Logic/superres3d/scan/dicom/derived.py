@@ -205,7 +205,7 @@ class Derivation:
         dataset.ImagePositionPatient = [decimal_string(number) for number in position]
         dataset.ImageOrientationPatient = [decimal_string(number) for number in direction[:, :2].T.ravel()]
         dataset.PixelSpacing = [decimal_string(volume.spacing[1]), decimal_string(volume.spacing[0])]
-        dataset.SliceThickness = decimal_string(self._thickness())
+        dataset.SliceThickness = decimal_string(round(self._thickness(), 6))
         dataset.SpacingBetweenSlices = decimal_string(volume.spacing[2])
         dataset.SliceLocation = decimal_string(round(float(position @ np.cross(direction[:, 0], direction[:, 1])), 6))
 
