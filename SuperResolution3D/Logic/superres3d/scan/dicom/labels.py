@@ -44,6 +44,7 @@ IN_TURN: dict[str, tuple[str, ...]] = {
 }
 UNITS = {"echo time": " ms", "trigger time": " ms", "inversion time": " ms", "b-value": " s/mm2", "tube voltage": " kV", "flip angle": " degrees"}
 
+_DIGITS, _DIGITS_OF_TIMES = 5, 9  # a time of day has six before its point
 #: b-values before the standard had them: (tag, creator of the private block)
 _PRIVATE_B = ((0x0019100C, "SIEMENS MR HEADER"), (0x00431039, "GEMS_PARM_01"), (0x20011003, "Philips Imaging DD 001"))
 
@@ -59,22 +60,22 @@ def labels_apart(header: FrameHeader) -> dict[str, str]:
 
 def labels_in_turn(header: FrameHeader) -> dict[str, str]:
     """The same, of what may differ within a volume; the indices of a multi-frame file's dimensions come last."""
-    found = {words: _told(header, keywords) for words, keywords in IN_TURN.items()}
+    found = {words: _told(header, keywords, _DIGITS_OF_TIMES) for words, keywords in IN_TURN.items()}
     indices = header.indices()
     return {**found, **{f"dimension {position}": str(index) for position, index in enumerate(indices, 1)}}
 
 
-def _told(header: FrameHeader, keywords: tuple[str, ...]) -> str:
-    return next((_plain(told) for keyword in keywords if (told := header.text(keyword))), "")
+def _told(header: FrameHeader, keywords: tuple[str, ...], digits: int = _DIGITS) -> str:
+    return next((_plain(told, digits) for keyword in keywords if (told := header.text(keyword))), "")
 
 
-def _plain(told: str) -> str:
-    """Numbers to five digits, so that 10 and 10.0 are the same; other text as it is."""
-    return "\\".join(_rounded(part) for part in told.split("\\"))
+def _plain(told: str, digits: int = _DIGITS) -> str:
+    """Numbers rounded, so that 10 and 10.0 are the same; other text as it is."""
+    return "\\".join(_rounded(part, digits) for part in told.split("\\"))
 
 
-def _rounded(part: str) -> str:
+def _rounded(part: str, digits: int) -> str:
     try:
-        return f"{float(part):.5g}" if len(part) < 20 and "_" not in part else part
+        return f"{float(part):.{digits}g}" if len(part) < 12 and "_" not in part else part
     except ValueError:
         return "".join(char if char.isprintable() else "?" for char in part.strip())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_TEXT = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"])
 _WHOLE = re.compile(r"[+-]?\d{1,12}")
 _FARTHEST = 1e9  # no number in a header that is used here is larger, but for damage
 
@@ -40,12 +43,18 @@ WORDS = {
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """pydicom's warnings are about headers that are checked here; they are not a user's."""
-    import warnings
-
+    """The libraries' warnings and logs are about what is checked here; they are not a user's."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle")]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels):
+                logger.setLevel(level)
 
 
 def text(header: Dataset, keyword: str) -> str | None:
@@ -65,9 +74,13 @@ def text_at(header: Dataset, tag: int) -> str | None:
     """As :func:`text`, of any tag (0xGGGGEEEE)."""
     if tag not in header:
         return None
-    value = header.get_item(tag).value
+    element = header.get_item(tag)
+    value = element.value
     if isinstance(value, bytes):
-        return value.decode("latin-1").strip(" \0\t")
+        if _is_text(element.VR, tag):
+            return value.decode("latin-1").strip(" \0\t")
+        value = read(header, tag)
+        value = value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else value
     if value is None:
         return ""
     parts = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
@@ -119,10 +132,21 @@ def whole(header: Dataset, keyword: str, file: object, default: int | None = Non
     return int(told)
 
 
-def read(header: Dataset, keyword: str) -> Any:
+def _is_text(representation: str | None, tag: int) -> bool:
+    """By the element's VR, or by the dictionary where the file does not tell it."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return (representation or dictionary_VR(tag)) in _TEXT
+    except KeyError:  # a private element, which pydicom may know
+        return False
+
+
+def read(header: Dataset, keyword: str | int) -> Any:
     """The value as pydicom reads it, or None where it is absent or cannot be read."""
     try:
-        return header.get(keyword)
+        found: Any = header.get(keyword)  # an element where it was asked by its tag
+        return getattr(found, "value", found) if isinstance(keyword, int) else found
     except Exception:  # whatever a damaged element makes of it
         return None
 
