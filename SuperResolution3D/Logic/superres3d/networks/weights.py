@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, ModelError
+from ..staging import Staging
 from .families import FAMILIES, Architecture
 
 if TYPE_CHECKING:
@@ -197,16 +198,15 @@ def save_model(net: BlueprintNet, name: str, folder: Path, card: dict[str, Any])
 
     Raises:
         InputError: the name is no plain one.
-        OSError: it cannot be written.
+        OSError, ResourceError: it cannot be written.
     """
     from safetensors.torch import save
 
     if not is_plain_name(name):
         raise InputError(f"A model cannot be called {name!r}; use letters, digits, dots, hyphens and underscores.")
     target = folder / name
-    target.mkdir(parents=True, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)  # weights and card come to their places together
     content = save({key: tensor.contiguous() for key, tensor in net.stored_tensors().items()})
-    (target / WEIGHTS).write_bytes(content)
     card = {
         "name": name,
         **card,
@@ -214,5 +214,8 @@ def save_model(net: BlueprintNet, name: str, folder: Path, card: dict[str, Any])
         "multiply_accumulates_per_pixel": net.architecture.multiply_accumulates,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    (target / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    with Staging() as staging:
+        staging.path(target / WEIGHTS).write_bytes(content)
+        staging.path(target / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        staging.commit()
     return Model(name, target, card)
