@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .scan.images import read_volume
+    from .scan.labels import read_labels, upscale_labels
     from .scan.volume import Volume
     from .scan.writing import write_volume
     from .upscaling import upscale
 
-__all__ = ["Volume", "read_volume", "upscale", "write_volume"]
+__all__ = ["Volume", "read_labels", "read_volume", "upscale", "upscale_labels", "write_volume"]
 __version__ = "0.1.0"
 
-_PLACES = {"Volume": ".scan.volume", "read_volume": ".scan.images", "upscale": ".upscaling", "write_volume": ".scan.writing"}
+_PLACES = {
+    "Volume": ".scan.volume",
+    "read_labels": ".scan.labels",
+    "read_volume": ".scan.images",
+    "upscale": ".upscaling",
+    "upscale_labels": ".scan.labels",
+    "write_volume": ".scan.writing",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,8 @@ else:
     StyleChoice = _choice("StyleChoice", STYLES)
 
 Device = Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")]
+Series = Annotated[str | None, typer.Option("--series", metavar="N", help="Of a DICOM folder with several series: the number or UID of one.", show_default="the only one")]
+VolumeNumber = Annotated[int | None, typer.Option("--volume", metavar="N", help="Of a file or DICOM series with several volumes: the number of one.", show_default="the only one")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 

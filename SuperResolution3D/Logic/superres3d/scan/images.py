@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from .dicom.series import read_dicom_series
+from .dicom.content import holds_dicom
 from .metaimage import is_metaimage, read_metaimage
 from .mgh import is_mgh, read_mgh
 from .nifti import LONGEST_HEADER, is_nifti, is_nifti_name, read_nifti
@@ -21,28 +20,41 @@ from .volume import Volume, accepted
 from .writing import WRITABLE_SUFFIXES
 
 
-def read_volume(path: str | os.PathLike, *, volume: int | None = None) -> Volume:
-    """Read a NIfTI, Analyze, MGH, NRRD or MetaImage file, or a folder that holds one DICOM series.
+def read_volume(
+    path: str | os.PathLike, *, series: str | int | None = None, volume: int | None = None, accept: Callable[[Volume, str], Volume] = accepted
+) -> Volume:
+    """Read a NIfTI, Analyze, MGH, NRRD, MetaImage or DICOM file, or a folder with DICOM files.
 
     Args:
         path: the file or folder; of a file the content counts more than the name.
-        volume: number, from 1, of the volume to read from a file that holds several.
+        series: of DICOM, the number from 1, or the Series Instance UID, of one of several series.
+        volume: number, from 1, of the volume to read from a file or DICOM series that holds several.
+        accept: what refuses a volume that is of no use, or converts it; called with it and the name of the file.
 
     Raises:
-        InputError: no such file, not an image, not a scalar 3-D volume, several volumes and none chosen, or a DICOM series
-            with missing slices, mixed series or gantry tilt.
+        InputError: no such file, not an image, not a scalar 3-D volume, several volumes and none chosen, or DICOM slices
+            that are damaged, missing, or do not make up a volume.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; give a NIfTI, MGH, NRRD or MetaImage file or a DICOM folder.")
-    if path.is_dir():
-        image, modality, source = read_dicom_series(path)
-        return replace(from_image(image, str(path), modality), source=source)
+    if path.is_dir() or holds_dicom(path):
+        return accept(_read_dicom(path, series, volume), str(path))
+    if series is not None:
+        raise InputError(f"{path} is no DICOM, which alone has series; leave out --series.")
     read = _reader(path)
     if read:
-        return accepted(read(path, volume), str(path))
+        return accept(read(path, volume), str(path))
     image, modality = _read_file(path)
-    return from_image(image, str(path), modality)
+    return from_image(image, str(path), modality, accept)
+
+
+def _read_dicom(path: Path, series: str | int | None, volume: int | None) -> Volume:
+    try:
+        from .dicom.reading import read_dicom
+    except ModuleNotFoundError as error:
+        raise InputError(f"{path} is DICOM, and the package {error.name} to read it is not installed; run: pip install {error.name}") from None
+    return read_dicom(path, series, volume)
 
 
 def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
@@ -60,7 +72,7 @@ def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
     return read_metaimage if is_metaimage(begin) or path.suffix.lower() in (".mha", ".mhd") else None
 
 
-def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
+def from_image(image: sitk.Image, name: str, modality: str = "", accept: Callable[[Volume, str], Volume] = accepted) -> Volume:
     """A :class:`Volume` from a SimpleITK image; ``name`` is what error messages call it.
 
     Raises:
@@ -77,7 +89,7 @@ def from_image(image: sitk.Image, name: str, modality: str = "") -> Volume:
         raise InputError(f"{name} holds complex numbers; give its magnitude.")
     direction = np.asarray(image.GetDirection()).reshape(3, 3)
     volume = Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), direction, modality)
-    return accepted(volume, name)
+    return accept(volume, name)
 
 
 def find_volume(name: str, folder: str | os.PathLike) -> Path:

@@ -85,7 +85,7 @@ def accepted(volume: Volume, name: str) -> Volume:
     if min(voxels.shape) < 2:
         size = " x ".join(str(n) for n in voxels.shape[::-1])
         raise InputError(f"{name} is a single slice ({size} voxels); give a volume of at least 2 voxels along each axis.")
-    volume = _placed(volume, name)
+    volume = placed(volume, name)
     low, high = voxels.min(), voxels.max()  # NaN and infinity come through a minimum and a maximum
     if not np.isfinite([float(low), float(high)]).all():
         raise InputError(f"{name} contains NaN or infinite values; replace them (for example by 0) first.")
@@ -96,8 +96,8 @@ def accepted(volume: Volume, name: str) -> Volume:
     return volume
 
 
-def _placed(volume: Volume, name: str) -> Volume:
-    """With axes exactly at right angles, or a refusal (InputError) of a place that is none."""
+def placed(volume: Volume, name: str) -> Volume:
+    """With axes exactly at right angles, or a refusal (InputError) of a place that is none; ``name`` is what the message calls it."""
     if not all(_SPACINGS[0] <= spacing <= _SPACINGS[1] for spacing in volume.spacing):
         raise InputError(f"{name} has a spacing of {' x '.join(f'{spacing:g}' for spacing in volume.spacing)} mm; correct its header first.")
     if not all(abs(position) <= _FARTHEST for position in volume.origin):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,69 +13,71 @@ import numpy as np
 from ...errors import InputError
 from ..volume import Volume
 from .anonymous import ANONYMOUS_WORDS, forget_patient, renamed
+from .conditions import settle
 from .flat import SourceSlice, source_slices
 from .kept import IMAGE, NEVER_EMPTY, NEVER_MISSING, NEVER_MISSING_OF, OF_MODALITY, PATIENT, SERIES, STUDY
 from .lossy import tell_lossy
 from .provenance import Provenance, contributing_equipment, derivation_codes, equipment, referenced_series, source_images
 from .source import DicomSource
 from .stored_values import Encoding, decimal_string, encoding_of, rescale_of
-from .taking import sound, take, without_words
+from .taking import known_characters, sound, take, without_words
 from .uids import digest_of, uid_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SOP_CLASS = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
+_FARTHEST_ZONE = 1400
 _SAME_PLACE = 1e-3  # of a distance between slices
 #: Series Number (0020,0011): the source's times a hundred, and one for networks, two for interpolations
 _BY_NETWORKS, _BY_INTERPOLATION, _LARGEST_NUMBER = 1, 2, 2**31 - 1
 
 
-def modality_of(volume: Volume) -> str:
-    """ "CT" or "MR", or a refusal of what no derived series can be made of.
+def check_derivable(volume: Volume, anonymize: bool = False) -> None:
+    """Refuse a volume of which no derived series can be made, before it is computed with.
 
     Raises:
-        InputError: the volume does not come from DICOM, or from a modality whose images are not written here.
+        InputError: it does not come from DICOM, is neither CT nor MR, or words are part of its pictures and ``anonymize`` shall take out names.
     """
     if not isinstance(volume.source, DicomSource):
         raise InputError("A DICOM series is written only from DICOM, for another file tells of no patient; give the result a name such as out.nii.gz.")
     modality = str(volume.source.headers[0].get("Modality", ""))
     if modality not in OF_MODALITY:
         raise InputError(f"DICOM series are written of CT and MR, and this scan is {modality or 'of unknown modality'}; give the result a name such as out.nii.gz.")
-    return modality
+    if anonymize and any(header.get("BurnedInAnnotation") == "YES" for header in volume.source.headers):
+        raise InputError("The scan says that words are part of its pictures (BurnedInAnnotation), and --anonymize cannot take them out; remove them first.")
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """A volume, where it comes from, and how it is stored.
+    """A volume, where it comes from, and what was done.
 
     Attributes:
-        volume: the result; its source is a :class:`DicomSource`.
-        modality: "CT" or "MR".
-        slices: of the source.
-        encoding: of its values.
+        volume: the result; it has passed :func:`check_derivable`.
         provenance: what was done.
         anonymous: whether the patient stays out.
         moment: of the derivation.
     """
 
     volume: Volume
-    modality: str
-    slices: list[SourceSlice]
-    encoding: Encoding
     provenance: Provenance
     anonymous: bool
     moment: datetime
 
-    @classmethod
-    def of(cls, volume: Volume, provenance: Provenance, anonymous: bool, moment: datetime) -> Derivation:
-        """Put together; InputError as :func:`modality_of`, or where the source's pixels may show the patient's name and nobody shall know it."""
-        modality = modality_of(volume)
-        slices = source_slices(volume.source)
-        headers = [piece.header for piece in slices]
-        if anonymous and any(header.get("BurnedInAnnotation") == "YES" for header in headers):
-            raise InputError("The scan says that words are part of its pictures (BurnedInAnnotation), and these cannot be taken out; remove them before --anonymize.")
-        return cls(volume, modality, slices, encoding_of(volume.voxels, headers), provenance, anonymous, moment)
+    @cached_property
+    def modality(self) -> str:
+        """ "CT" or "MR"."""
+        return str(self.volume.source.headers[0].Modality)
+
+    @cached_property
+    def slices(self) -> list[SourceSlice]:
+        """Of the source."""
+        return source_slices(self.volume.source)
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """Of the values."""
+        return encoding_of(self.volume.voxels, [piece.header for piece in self.slices])
 
     def datasets(self) -> Iterator[Dataset]:
         """The slices, in the order of their instance numbers, ready to be written."""
@@ -114,6 +117,7 @@ class Derivation:
         first = self.slices[0].header
         common = Dataset()
         take(common, first, self._words(SERIES) if self.anonymous else self._words(PATIENT, STUDY, SERIES))
+        known_characters(common)
         common.SOPClassUID = _SOP_CLASS[self.modality]
         common.StudyInstanceUID = self._uid(str(first.get("StudyInstanceUID") or uid_of("study", self.slices[0].sop_instance)))
         common.FrameOfReferenceUID = self._uid(str(first.get("FrameOfReferenceUID") or uid_of("frame", str(first.get("SeriesInstanceUID")))))
@@ -169,12 +173,7 @@ class Derivation:
                 setattr(dataset, word, None)
         for word, value in NEVER_EMPTY[self.modality].items():
             dataset.setdefault(word, value)
-        if "IR" in dataset.get("ScanningSequence", "") and "InversionTime" not in dataset:
-            dataset.InversionTime = None
-        if "BodyPartExamined" not in dataset and "ImageLaterality" not in dataset and "Laterality" not in dataset:
-            dataset.Laterality = None
-        if "ContrastBolusAgent" not in dataset and (nearest.header.get("ContrastBolusAgent") or any("Contrast" in element.keyword for element in dataset)):
-            dataset.ContrastBolusAgent = None
+        settle(dataset)
         tell_lossy(dataset, nearest)
 
     def _sources_of(self, k: int) -> tuple[SourceSlice, list[SourceSlice]]:
@@ -191,7 +190,7 @@ class Derivation:
         nearest = int(np.argmin(np.abs(places - here)))
         return self.slices[nearest], [piece for piece, place in zip(self.slices, places) if place in ends]
 
-    @property
+    @cached_property
     def _distances(self) -> np.ndarray | None:
         """Places of the source's slices along the volume's normal, millimetres; None if one of them is not told."""
         positions = [piece.position for piece in self.slices]
@@ -204,7 +203,7 @@ class Derivation:
         dataset.ImagePositionPatient = [decimal_string(number) for number in position]
         dataset.ImageOrientationPatient = [decimal_string(number) for number in direction[:, :2].T.ravel()]
         dataset.PixelSpacing = [decimal_string(volume.spacing[1]), decimal_string(volume.spacing[0])]
-        dataset.SliceThickness = decimal_string(self._thickness())
+        dataset.SliceThickness = decimal_string(round(self._thickness(), 6))
         dataset.SpacingBetweenSlices = decimal_string(volume.spacing[2])
         dataset.SliceLocation = decimal_string(round(float(position @ np.cross(direction[:, 0], direction[:, 1])), 6))
 
@@ -247,7 +246,7 @@ def _text(header: Dataset, keyword: str) -> str:
 
 def _zone(offset: str) -> timezone | None:
     """Of the form -0500; None, the machine's own, where it is none."""
-    if len(offset) != 5 or not offset[1:].isdigit():
+    if len(offset) != 5 or not offset[1:].isdigit() or int(offset[1:]) > _FARTHEST_ZONE:
         return None
     return timezone((1 if offset[0] == "+" else -1) * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:])))
 

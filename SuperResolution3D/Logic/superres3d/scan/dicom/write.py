@@ -7,10 +7,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...files import check_new_folder
+from ...staging import Staging, unwritable
 from ..volume import Volume
-from .derived import Derivation
+from .derived import Derivation, check_derivable
 from .provenance import Provenance
 from .uids import IMPLEMENTATION_CLASS_UID
+from .values import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -30,7 +33,7 @@ def write_dicom_series(volume: Volume, folder: str | os.PathLike, report: dict[s
 
     Args:
         volume: (k, j, i), read from DICOM, or made of such a volume by :meth:`Volume.refined`.
-        folder: an empty folder, or one that is made; its parent exists.
+        folder: an empty folder, or one that is made; its parent exists.  It appears whole, or not at all.
         report: of :func:`superres3d.upscale`.
         anonymize: leave out the patient (PS3.15 E.2); the pixels stay as they are.
         moment: of the derivation; None: now.
@@ -39,16 +42,33 @@ def write_dicom_series(volume: Volume, folder: str | os.PathLike, report: dict[s
         The files, in the order of their instance numbers.
 
     Raises:
-        InputError: the volume does not come from a CT or MR in DICOM, or words are part of its pictures and nobody shall be told.
-        OSError: a file could not be written; those before it stay.
+        InputError: the volume does not come from a CT or MR in DICOM, the folder is not empty, or words are part of the pictures and
+            nobody shall be told.
+        ResourceError: the disk is full or the write failed.
     """
     folder = Path(folder)
-    derivation = Derivation.of(volume, Provenance(report or {}), anonymize, moment or datetime.now(timezone.utc))
-    folder.mkdir(exist_ok=True)
-    return [_write(dataset, folder / f"IM{dataset.InstanceNumber:04d}.dcm") for dataset in derivation.datasets()]
+    check_derivable(volume, anonymize)
+    check_new_folder(folder)
+    with Staging() as staging:
+        names = stage_dicom_series(volume, folder, staging, report, anonymize=anonymize, moment=moment)
+        staging.commit()
+    return [folder / name for name in names]
 
 
-def _write(dataset: Dataset, path: Path) -> Path:
+def stage_dicom_series(
+    volume: Volume, folder: Path, staging: Staging, report: dict[str, Any] | None = None, *, anonymize: bool = False, moment: datetime | None = None
+) -> list[str]:
+    """:func:`write_dicom_series` among other outputs that appear together; returns the names of the files."""
+    derivation = Derivation(volume, Provenance(report or {}), anonymize, moment or datetime.now(timezone.utc))
+    staged = staging.folder(folder)
+    try:
+        with quiet():
+            return [_write(dataset, staged) for dataset in derivation.datasets()]
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def _write(dataset: Dataset, folder: Path) -> str:
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import UID
 
@@ -57,5 +77,6 @@ def _write(dataset: Dataset, path: Path) -> Path:
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     meta.ImplementationClassUID, meta.ImplementationVersionName = UID(IMPLEMENTATION_CLASS_UID), _VERSION_NAME
     dataset.file_meta = meta
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+    name = f"IM{dataset.InstanceNumber:04d}.dcm"
+    dataset.save_as(folder / name, enforce_file_format=True)
+    return name

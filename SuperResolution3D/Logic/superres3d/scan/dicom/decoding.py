@@ -1,0 +1,89 @@
+"""Pixels that do not lie in the file as they are: compressed, deflated, big endian or floating point, by pydicom and its plug-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...errors import InputError
+from . import values
+from .folder import DicomFile
+
+#: how often the data of a compressed file the pixels may be, before it counts as damaged
+_MOST_COMPRESSED = 5000
+_SMALL = 2**28  # bytes that are never too many
+
+
+def decoded(file: DicomFile, indices: Sequence[int], shape: tuple[int, int]) -> list[np.ndarray]:
+    """Frames of one file.
+
+    Args:
+        file: any DICOM image.
+        indices: which of its frames.
+        shape: (rows, columns), which each must have.
+
+    Returns:
+        Arrays (rows, columns), stored values.
+
+    Raises:
+        InputError: no decoder for the transfer syntax here, or damaged pixels.
+    """
+    from pydicom.pixels import pixel_array
+
+    _check_decoder(file)
+    _check_size(file, shape)
+    try:
+        whole = _whole(file)
+        read = [pixel_array(whole, index=index, raw=True) for index in indices]
+    except Exception:  # decoders raise whatever they like
+        raise InputError(f"{file.path} is damaged or cut: its pixels cannot be read; copy or export it again, or remove it.") from None
+    if any(array.shape != shape for array in read):
+        raise InputError(f"{file.path} holds pictures of another size than its header tells ({shape[1]} x {shape[0]} pixels); export it again.")
+    return read
+
+
+def _whole(file: DicomFile):  # type: ignore[no-untyped-def]
+    """The file with its pixels; one without file meta information says nowhere how it is encoded, and pydicom wants to know."""
+    import pydicom
+    from pydicom.uid import UID
+
+    whole = pydicom.dcmread(file.path, force=True)
+    if "TransferSyntaxUID" not in whole.file_meta:
+        whole.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.2") if not whole.original_encoding[1] else UID(file.syntax)
+    return whole
+
+
+def _check_decoder(file: DicomFile) -> None:
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    syntax = UID(file.syntax)
+    try:
+        available = get_decoder(syntax).is_available
+    except (NotImplementedError, ValueError):
+        raise InputError(f"{file.path} stores its pixels in a way that is not read ({_name(syntax)}); export it uncompressed.") from None
+    if not available:
+        raise InputError(f"{file.path} is compressed as {_name(syntax)}, and the package for that is not installed; run: pip install {_package(syntax)}")
+    bits = [values.whole(file.header, keyword, file.path, 0) for keyword in ("HighBit", "BitsStored")]
+    if syntax.is_encapsulated and bits[1] and bits[0] and bits[0] != bits[1] - 1:
+        raise InputError(f"{file.path} is compressed, and uses other bits than the lowest {bits[1]} (High Bit is {bits[0]}); export it uncompressed.")
+
+
+def _package(syntax: str) -> str:
+    name = _name(syntax)
+    return f"pylibjpeg pylibjpeg-{'openjpeg' if '2000' in name else 'rle' if 'RLE' in name else 'libjpeg'}"
+
+
+def _name(syntax: str) -> str:
+    from pydicom.uid import UID
+
+    return UID(syntax).name.replace("(Process 14 [Selection Value 1])", "").strip()
+
+
+def _check_size(file: DicomFile, shape: tuple[int, int]) -> None:
+    """A few bytes that ask for all of the memory are damaged."""
+    frames = values.whole(file.header, "NumberOfFrames", file.path, 1)
+    wanted = shape[0] * shape[1] * frames * values.whole(file.header, "BitsAllocated", file.path, 16) // 8
+    if wanted > max(_SMALL, _MOST_COMPRESSED * file.path.stat().st_size):
+        raise InputError(f"{file.path} is damaged: its header asks for {shape[1]} x {shape[0]} pixels and {frames} frames, more than it can hold; export it again.")

@@ -1,0 +1,169 @@
+"""Values out of a DICOM header, taken as they stand there: a library's guess at a damaged value is no value."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ...errors import InputError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_TEXT = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"])
+_WHOLE = re.compile(r"[+-]?\d{1,12}")
+_FARTHEST = 1e9  # no number in a header that is used here is larger, but for damage
+
+#: keyword -> what a user calls it
+WORDS = {
+    "ImagePositionPatient": "position of the slice (Image Position (Patient))",
+    "ImageOrientationPatient": "orientation of the slice (Image Orientation (Patient))",
+    "PixelSpacing": "size of the pixels (Pixel Spacing)",
+    "RescaleSlope": "slope of the values (Rescale Slope)",
+    "RescaleIntercept": "intercept of the values (Rescale Intercept)",
+    "DoseGridScaling": "scaling of the dose (Dose Grid Scaling)",
+    "GridFrameOffsetVector": "positions of the frames (Grid Frame Offset Vector)",
+    "SpacingBetweenSlices": "distance of the slices (Spacing Between Slices)",
+    "NumberOfFrames": "number of frames (Number of Frames)",
+    "Rows": "number of rows (Rows)",
+    "Columns": "number of columns (Columns)",
+    "SamplesPerPixel": "number of samples a pixel (Samples per Pixel)",
+    "BitsAllocated": "number of bits (Bits Allocated)",
+    "BitsStored": "number of bits (Bits Stored)",
+    "HighBit": "highest bit (High Bit)",
+    "PixelRepresentation": "sign of the values (Pixel Representation)",
+}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The libraries' warnings and logs are about what is checked here; they are not a user's."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels):
+                logger.setLevel(level)
+
+
+def text(header: Dataset, keyword: str) -> str | None:
+    """What stands in the header, parts divided by backslashes; "" for an empty value, None where there is none.
+
+    Args:
+        header: a pydicom Dataset.
+        keyword: the name of a DICOM element, such as "PixelSpacing".
+    """
+    from pydicom.datadict import tag_for_keyword
+
+    tag = tag_for_keyword(keyword)
+    return None if tag is None else text_at(header, tag)
+
+
+def text_at(header: Dataset, tag: int) -> str | None:
+    """As :func:`text`, of any tag (0xGGGGEEEE)."""
+    if tag not in header:
+        return None
+    element = header.get_item(tag)
+    value = element.value
+    if isinstance(value, bytes):
+        if _is_text(element.VR, tag):
+            return value.decode("latin-1").strip(" \0\t")
+        value = read(header, tag)
+        value = value.decode("latin-1").strip(" \0") if isinstance(value, bytes) else value
+    if value is None:
+        return ""
+    parts = [value] if isinstance(value, str) or not hasattr(value, "__iter__") else list(value)
+    return "\\".join(str(part) for part in parts).strip()
+
+
+def numbers(header: Dataset, keyword: str, count: int, file: object) -> tuple[float, ...] | None:
+    """The decimal numbers of an element (VR DS), or None where it is absent or empty.
+
+    Raises:
+        InputError: another count of numbers, or what is no finite number.
+    """
+    told = text(header, keyword)
+    return told and parsed(told, keyword, count, file) or None
+
+
+def parsed(told: str, keyword: str, count: int, file: object) -> tuple[float, ...]:
+    """``count`` finite numbers out of text with backslashes; any number of them where ``count`` is 0.
+
+    Raises:
+        InputError: see :func:`numbers`.
+    """
+    parts = [part.strip(" \0") for part in told.split("\\")]
+    values = tuple(float(part) for part in parts if _DECIMAL.fullmatch(part))
+    if len(values) != len(parts) or (count and len(values) != count) or not all(math.isfinite(value) and abs(value) < _FARTHEST for value in values):
+        meant = "finite numbers" if not count else "a finite number" if count == 1 else f"{count} finite numbers"
+        raise InputError(f"{file} gives {_shown(told)} as the {WORDS.get(keyword, keyword)}, which is not {meant} divided by backslashes; export it again.")
+    return values
+
+
+def number(header: Dataset, keyword: str, file: object) -> float | None:
+    """One decimal number; see :func:`numbers`."""
+    values = numbers(header, keyword, 1, file)
+    return values[0] if values else None
+
+
+def whole(header: Dataset, keyword: str, file: object, default: int | None = None) -> int:
+    """A whole number (VR US or IS); ``default`` stands for an absent one.
+
+    Raises:
+        InputError: absent without a default, or not one whole number.
+    """
+    value = read(header, keyword)
+    told = str(value if value is not None else text(header, keyword) or "").strip()
+    if not told and default is not None:
+        return default
+    if not _WHOLE.fullmatch(told):
+        raise InputError(f"{file} gives {_shown(told)} as the {WORDS.get(keyword, keyword)}, which is not a whole number; export it again.")
+    return int(told)
+
+
+def _is_text(representation: str | None, tag: int) -> bool:
+    """By the element's VR, or by the dictionary where the file does not tell it."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return (representation or dictionary_VR(tag)) in _TEXT
+    except KeyError:  # a private element, which pydicom may know
+        return False
+
+
+def read(header: Dataset, keyword: str | int) -> Any:
+    """The value as pydicom reads it, or None where it is absent or cannot be read."""
+    try:
+        found: Any = header.get(keyword)  # an element where it was asked by its tag
+        return getattr(found, "value", found) if isinstance(keyword, int) else found
+    except Exception:  # whatever a damaged element makes of it
+        return None
+
+
+def sequence(header: Dataset, keyword: str, file: object) -> Sequence[Dataset]:
+    """The items of a sequence, none where it is absent.
+
+    Raises:
+        InputError: it is there and cannot be read.
+    """
+    found = read(header, keyword)
+    if keyword in header and found is None or isinstance(found, (bytes, str)):
+        raise InputError(f"{file} is damaged: a part of its header ({keyword}) cannot be read; copy or export it again.")
+    return found or ()
+
+
+def _shown(told: str) -> str:
+    """A value as it can stand in a sentence."""
+    plain = "".join(char if char.isprintable() else "?" for char in told)
+    return f'"{plain[:60]}{"..." if len(plain) > 60 else ""}"'
