@@ -15,6 +15,7 @@ if every scan has its result, 1 if some have not, 2 if the arguments cannot be u
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,11 @@ def upscale_file(scan: Path, target: Path, **choices: Any) -> str:
     try:
         volume = slicer.util.loadVolume(str(scan))
         finished = SuperResolution3DLogic().upscale(volume, **choices)
-        beside = target.with_name(f"part-{target.name}")  # an interrupted file is never taken for a result
-        try:
+        with tempfile.TemporaryDirectory(prefix=".superres3d-", dir=target.parent) as hidden:  # an interrupted file is never taken for a result
+            beside = Path(hidden) / target.name
             if not slicer.util.saveNode(finished.result, str(beside)):
                 raise RuntimeError(f"{target} could not be written; check the free disk space and the permissions")
             beside.replace(target)
-        finally:
-            beside.unlink(missing_ok=True)
         return finished.report["invents"] or ""
     finally:
         slicer.mrmlScene.Clear(False)

@@ -20,9 +20,9 @@ from superres3d.evaluation.figures import draw_comparison
 from superres3d.evaluation.metrics import make_reference, measure, measure_detail
 from superres3d.evaluation.tasks import SPLINE, SPLINE_MEANS
 from superres3d.methods import METHODS, fits_slices, is_installed
-from superres3d.plan import guess_modality
 from superres3d.resampling.consistency import with_means_of
 from superres3d.resampling.interpolation import resize
+from superres3d.scan.modality import guess_modality
 from superres3d.scan.volume import find_slice_axis
 from superres3d.upscaling import upscale
 
@@ -45,7 +45,7 @@ def main(
 def _compare(thick: Volume, thin: Volume, out: Path | None, preset: str) -> None:
     axis = find_slice_axis(thick.spacing)
     factors = _factors(thick, thin, axis)
-    modality = thick.modality or guess_modality(thick.voxels)
+    modality = thick.modality or guess_modality(thick.voxels).modality
     reference = make_reference(thin.voxels, modality, axis)
     results = {}
     print("| Method | SSIM | PSNR | PSNR, foreground | MAE, HU | bias, HU | blur |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |")

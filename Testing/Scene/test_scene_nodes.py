@@ -16,6 +16,7 @@ from SuperResolution3DLib.checks import check_input, check_output, volume_facts 
 from SuperResolution3DLib.choices import Axes, Modality  # noqa: E402
 from SuperResolution3DLib.comparison import any_in_views  # noqa: E402
 from SuperResolution3DLib.samples import load_first_sample  # noqa: E402
+from SuperResolution3DLib.scripting import request_for  # noqa: E402
 from SuperResolution3DLib.sequences import current_frame  # noqa: E402
 from SuperResolution3DLib.summary import axes_hint, facts_text, proposed_axes  # noqa: E402
 
@@ -164,8 +165,21 @@ def test_modality_from_the_dicom_series(scene, make_volume):
 def test_modality_from_the_intensities(make_volume):
     air = np.full((4, 4, 4), 30, "int16")
     air[0] = -1000
-    assert volume_facts(make_volume(voxels=air)).modality.modality is Modality.CT
-    assert volume_facts(make_volume(voxels=air + 1000)).modality.modality is Modality.MR
+    guess = volume_facts(make_volume(voxels=air)).modality
+    assert guess.modality is Modality.CT and not guess.doubt
+    guess = volume_facts(make_volume(voxels=air + 1000)).modality  # a CT without a sign, perhaps
+    assert guess.modality is Modality.MR and "choose" in guess.source and "choose the modality" in guess.doubt
+
+
+def test_other_modalities_are_told(scene, make_volume):
+    volume = make_volume()
+    volume.SetAttribute("DICOM.Modality", "PT")
+    guess = volume_facts(volume).modality
+    assert "DICOM says PT" in guess.source and "the networks are for CT and MR" in guess.doubt
+    with pytest.raises(InputError, match="DICOM says PT"):
+        request_for(volume, "", "", None)
+    assert request_for(volume, "lanczos", "", None).method == "lanczos"
+    assert request_for(volume, "", "MR", None).modality == "MR"
 
 
 def test_sequence_proxy_is_told(scene, make_volume):

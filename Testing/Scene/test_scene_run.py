@@ -268,3 +268,15 @@ def test_worker_ends_with_its_parent(scene, make_volume, tmp_path):
 def test_workspace_in_a_missing_folder(tmp_path):
     with pytest.raises(ResourceError, match="No temporary folder"):
         Workspace(tmp_path / "missing")
+
+
+def test_no_room_for_the_input_is_told_of_the_volume(scene, make_volume, tmp_path, monkeypatch):
+    """Not of its temporary file; and no folder is left."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("superres3d.scan.writing._write_itk", full)
+    with pytest.raises(ResourceError, match=r'^"Chest" could not be written: the disk is full') as told:
+        Job(scene, make_volume(name="Chest"), CUBIC, Outputs(), tmp_path)
+    assert str(tmp_path) not in str(told.value) and list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import resources, util
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from superres3d import Volume, read_volume
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet
 from superres3d.networks.weights import save_model
+from superres3d.scan.intensity import intensity_scale
 from superres3d.training.recipe import Recipe
 
 #: every volumetric family, as small as it is still itself
@@ -122,6 +124,13 @@ def volume_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_blueprint(random_blueprint("virtual-thin-slice", residual=True), "virtual-thin-slice-ct", folder)
     monkeypatch.setenv("SUPERRES3D_MODELS", str(folder))
     return folder
+
+
+@pytest.fixture
+def unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results as the networks give them: for comparisons with the networks alone.  test_bounds.py has the bounds."""
+    monkeypatch.setattr("superres3d.engine.chain.bounded", lambda refined, *given: refined)
+    monkeypatch.setattr("superres3d.upscaling.intensity_scale", lambda *given: replace(intensity_scale(*given), floor=None))
 
 
 def ensemble(network, volume: np.ndarray, *given) -> np.ndarray:

@@ -61,7 +61,7 @@ def by_the_paper(voxels: np.ndarray, method: str, scale: int) -> np.ndarray:
 
 @pytest.mark.parametrize("method", ["georgescu2020", "two-stage-residual"])
 @pytest.mark.parametrize("scale", [2, 4])
-def test_the_engine_does_what_the_paper_says(models, method, scale):
+def test_the_engine_does_what_the_paper_says(models, method, scale, unbounded):
     voxels = smooth_noise((6, 11, 14)) * 500
     intensities = intensity_scale(voxels, "MR")
     expected = intensities.restore(by_the_paper(np.maximum(intensities.normalise(voxels), 0), method, scale))

@@ -86,7 +86,7 @@ def network_alone(monkeypatch):
 
 
 @pytest.mark.parametrize("distance, count", [(3.0, 18), (2.7, 16), (5.0, 30), (1.5, 9)])
-def test_thin_slices_are_the_network_on_a_spline(volume_models, distance, count):
+def test_thin_slices_are_the_network_on_a_spline(volume_models, distance, count, unbounded):
     """Written out with scipy's spline and PyTorch's module; then one step of back-projection from the means over the thick slices."""
     scan = ct(distance=distance, dtype=np.float32)
     given = (spline(scan.voxels, count) + 1024) / 4095
@@ -113,7 +113,7 @@ def test_thin_slices_keep_the_mean_of_the_scan(volume_models, monkeypatch, dista
     assert np.abs(thick_means(kept, 6) - scan.voxels).mean() < 0.5 * np.abs(thick_means(free, 6) - scan.voxels).mean()
 
 
-def test_mdcsrn_is_the_network_on_a_linear_interpolation(volume_models):
+def test_mdcsrn_is_the_network_on_a_linear_interpolation(volume_models, unbounded):
     scan = mr()
     scale = intensity_scale(scan.voxels, "MR")
     places = np.meshgrid(np.arange(6), *((np.arange(2 * n) + 0.5) / 2 - 0.5 for n in (20, 22)), indexing="ij")
@@ -218,7 +218,7 @@ def test_a_constant_far_from_everything_stays_constant(network_alone, tmp_path, 
 
 
 @pytest.mark.parametrize("value", [8000, -3000])
-def test_metal_survives(interpolating, value):
+def test_metal_survives(interpolating, value, unbounded):
     """Beyond [-1024, 3071] HU: between the values of its own slices, without ringing of the part that is split off."""
     voxels = np.full((10, 20, 20), 40, np.int16)
     voxels += (smooth_noise((10, 20, 20)) * 20).astype(np.int16)

@@ -10,7 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 from superres3d import read_volume, write_volume
-from superres3d.errors import InputError
+from superres3d.errors import InputError, ResourceError
 
 from .checks import check_input, check_output
 from .nodes import Product, Source, attributes, image_from_voxels, put_into_scene, result_name, volume_from_node
@@ -58,6 +58,9 @@ class Job:
         self.workspace = Workspace(temporary_folder)
         try:
             write_volume(volume_from_node(node), self.workspace.input)
+        except ResourceError as error:
+            self.workspace.close()
+            raise self.in_words(error) from None
         except BaseException:
             self.workspace.close()
             raise
@@ -84,7 +87,7 @@ class Job:
         return Finished(source, nodes[0], nodes[1] if compared else None, report, self._warnings(report))
 
     def in_words(self, error: Exception) -> Exception:
-        """An error of the worker with the volume's name in place of its temporary file."""
+        """An error of the run with the volume's name in place of its temporary file."""
         file = str(self.workspace.input)
         return type(error)(str(error).replace(file, f'"{self._source.name}"')) if file in str(error) else error
 

@@ -7,18 +7,24 @@ from dataclasses import dataclass
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
+from superres3d.scan.modality import guess_modality as guess_from_intensities
 
 from .choices import Modality
-
-_AIR_IN_HOUNSFIELD_UNITS = -500
 
 
 @dataclass(frozen=True)
 class ModalityGuess:
-    """The modality, and in a few words what it was taken from."""
+    """The modality, and in a few words what it was taken from.
+
+    Attributes:
+        modality: what is proposed.
+        source: as the panel shows it beside the choice.
+        doubt: why no network should take it so without a user's word, one sentence; or empty.
+    """
 
     modality: Modality
     source: str
+    doubt: str = ""
 
 
 def guess_modality(node: slicer.vtkMRMLScalarVolumeNode) -> ModalityGuess:
@@ -28,8 +34,30 @@ def guess_modality(node: slicer.vtkMRMLScalarVolumeNode) -> ModalityGuess:
         return ModalityGuess(Modality(told), _("from DICOM"))
     if _means(node.GetVoxelValueQuantity(), "attenuation") or _means(node.GetVoxelValueUnits(), "hounsfield"):
         return ModalityGuess(Modality.CT, _("from the units of the voxels"))
-    air = node.GetImageData().GetScalarRange()[0] < _AIR_IN_HOUNSFIELD_UNITS
-    return ModalityGuess(Modality.CT if air else Modality.MR, _("guessed from the intensities"))
+    if told:
+        doubt = _("DICOM says {modality}, and the networks are for CT and MR; use an interpolation, or choose the modality.").format(modality=told)
+        return ModalityGuess(Modality.MR, _("DICOM says {modality}: not what the networks are for").format(modality=told), doubt)
+    return _from_intensities(node)
+
+
+_known: dict[str, tuple[tuple[str, int], ModalityGuess]] = {}
+
+
+def _from_intensities(node: slicer.vtkMRMLScalarVolumeNode) -> ModalityGuess:
+    """Remembered until the voxels change: the panel asks at every change of a choice."""
+    image = node.GetImageData()
+    state = (image.GetAddressAsString(""), image.GetMTime())
+    known = _known.get(node.GetID())
+    if known and known[0] == state:
+        return known[1]
+    guess = guess_from_intensities(slicer.util.arrayFromVolume(node))
+    if guess.modality:
+        found = ModalityGuess(Modality(guess.modality), _("guessed from the intensities"))
+    else:
+        doubt = _("It is not clear whether the scan is CT or MR; choose the modality.")
+        found = ModalityGuess(Modality.MR, _("not clear from the intensities: choose it"), doubt)
+    _known[node.GetID()] = state, found
+    return found
 
 
 def _means(entry: slicer.vtkCodedEntry | None, word: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
+from superres3d.errors import InputError
+from superres3d.methods import needs_modality
 
 from .checks import check_input, volume_facts
 from .modality import guess_modality
@@ -25,6 +27,10 @@ def request_for(node: slicer.vtkMRMLScalarVolumeNode | None, method: str, modali
         InputError: the volume cannot be upscaled, or a choice does not exist or fit the others.
     """
     check_input(node)
-    modality = modality or guess_modality(node).modality.value
+    if not modality:
+        guess = guess_modality(node)
+        if guess.doubt and needs_modality(method):
+            raise InputError(guess.doubt)
+        modality = guess.modality.value
     method = method or default_method(modality, slice_spacing, volume_facts(node).slice_distance)
     return Request(slice_spacing=slice_spacing, method=method, modality=modality, **choices)

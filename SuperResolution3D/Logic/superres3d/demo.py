@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .files import make_folder, replace_text
+from .files import claim_folder, stage_text
 from .reporter import Reporter
 from .resampling.degradation import antialiased_bicubic
 from .scan.images import read_volume
 from .scan.volume import Volume, triple
-from .scan.writing import write_volume
+from .scan.writing import stage_volume, try_writing
+from .staging import Staging
 from .upscaling import NOT_FOR_DIAGNOSIS, upscale
 
 _FACTOR = 2
+_VOLUMES, _REPORT, _PICTURE = ("input", "truth", "upscaled", "lanczos"), "report.json", "comparison.png"
+_QUALITY = "psnr_db_on_the_head"  # a report with it is of an earlier demonstration
 
 
 def run_demo(out: Path, preset: str, device: str, reporter: Reporter) -> None:
@@ -31,18 +34,29 @@ def run_demo(out: Path, preset: str, device: str, reporter: Reporter) -> None:
     Raises:
         InputError: nilearn does not hold the template, or ``out`` cannot be written to.
     """
-    make_folder(out)
+    claim_folder(out, (*(f"{name}.nii*" for name in _VOLUMES), _REPORT, _PICTURE), ours=_is_demo(out / _REPORT))
+    for name in _VOLUMES:
+        try_writing(out / f"{name}.nii.gz")
     truth = _even(_template())
     coarse = _coarser(truth, antialiased_bicubic(truth.voxels, (_FACTOR,) * 3))
     result = upscale(coarse, _FACTOR, modality="MR", preset=preset, device=device, progress=reporter.progress)
     lanczos = upscale(coarse, _FACTOR, modality="MR", method="lanczos")
-    for name, volume in (("input", coarse), ("truth", truth), ("upscaled", result.volume), ("lanczos", lanczos.volume)):
-        write_volume(volume, out / f"{name}.nii.gz")
     quality = {name: _psnr(volume.voxels, truth.voxels) for name, volume in (("lanczos", lanczos.volume), ("upscaled", result.volume))}
-    report = {**result.report, "psnr_db_on_the_head": quality}
-    replace_text(out / "report.json", json.dumps(report, indent=2) + "\n")
-    _draw(coarse, lanczos.volume, result.volume, truth, quality, out / "comparison.png")
-    reporter.done(str(out / "comparison.png"), report)
+    report = {**result.report, _QUALITY: quality}
+    with Staging() as staging:
+        for name, volume in zip(_VOLUMES, (coarse, truth, result.volume, lanczos.volume)):
+            stage_volume(volume, out / f"{name}.nii.gz", staging)
+        stage_text(staging, out / _REPORT, json.dumps(report, indent=2) + "\n")
+        _draw(coarse, lanczos.volume, result.volume, truth, quality, staging.path(out / _PICTURE))
+        staging.commit()
+    reporter.done(str(out / _PICTURE), report)
+
+
+def _is_demo(report: Path) -> bool:
+    try:
+        return _QUALITY in json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _template() -> Volume:

@@ -6,8 +6,8 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
@@ -59,17 +59,33 @@ def check_new_folder(path: str | os.PathLike) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Refuse a name that libraries and terminals cannot take (InputError)."""
+    """Refuse a name that the disk, libraries or terminals cannot take (InputError)."""
     try:
         os.path.abspath(path).encode()
     except UnicodeEncodeError:
         raise InputError(f"{os.fsencode(path).decode('utf-8', 'replace')} has letters that are not UTF-8; give another name.") from None
     if not path.name.isprintable():
         raise InputError(f"{path!a} has unprintable signs in its name; give another name.")
+    with _refusing(path), suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
 
 
-def make_folder(folder: Path) -> Path:
-    """Make a folder and its parents if they are missing (InputError if that fails)."""
+def claim_folder(folder: Path, names: Iterable[str], ours: bool) -> Path:
+    """Make a folder, if it is missing, for the files of one command.
+
+    Args:
+        folder: its parents are made, too.
+        names: of the files to write, * and ? for any letters; one that is there is replaced only if it is this command's.
+        ours: the folder holds an earlier run of the command.
+
+    Raises:
+        InputError: the folder cannot be made, or a stranger's file has one of the names.
+    """
+    if not ours:
+        for name in names:
+            found = next(folder.glob(name), None)
+            if found:
+                raise InputError(f"The folder {folder} holds {found.name}, which is not of an earlier run of this command; give another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

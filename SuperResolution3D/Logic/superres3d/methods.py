@@ -260,6 +260,11 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
     return method
 
 
+def needs_modality(name: str) -> bool:
+    """Whether a method is another for CT than for MR; an interpolation is the same for any scan."""
+    return name not in METHODS or METHODS[name].networks
+
+
 def _check_wanted(modality: str, axes: str, scale: int) -> None:
     """InputError for what no method is for."""
     if axes and axes not in AXES:

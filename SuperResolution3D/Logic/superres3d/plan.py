@@ -16,7 +16,7 @@ import psutil
 from .engine.memory import usable_cores
 from .engine.parted import computed_accumulates, kept_bytes, working_bytes
 from .errors import InputError, ResourceError
-from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset, fits_slices
+from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset, fits_slices, needs_modality
 from .networks.weights import Model, architecture_of, check_kind, find_model, tasks_of
 from .resampling.consistency import MOST
 from .scan.volume import find_slice_axis
@@ -38,7 +38,7 @@ class Plan:
 
     Attributes:
         method: from the catalogue.
-        modality: "CT" or "MR".
+        modality: "CT" or "MR"; of an interpolation the file's own word, or "unknown".
         in_plane: factor, 1, 2 or 4.
         through_plane: factor, 1, 2 or 4; any above 1 where a distance of slices was asked for.
         slice_axis: array axis (0 = k, 1 = j, 2 = i) that is the depth.
@@ -119,7 +119,7 @@ def plan_upscaling(
         axes: "all", "in-plane" or "through-plane"; not used with a pair; None: the first that the method has.
         slice_spacing: millimetres between the slices of the result, in place of a factor; the nearest that fills the same extent.
         method: a name from the catalogue.
-        modality: "CT" or "MR".
+        modality: "CT" or "MR"; for an interpolation any word.
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
         precision: "auto" (half where the machine has units for it) or "single".
@@ -135,12 +135,13 @@ def plan_upscaling(
         ResourceError: the result does not fit into memory.
     """
     chosen = find_preset(preset, ensemble, precision)
-    if modality not in MODALITIES:
+    wanted = modality if needs_modality(method) else ""
+    if wanted and wanted not in MODALITIES:
         raise InputError(f"The modality {modality!r} does not exist; use one of {', '.join(MODALITIES)}.")
     axis, notes = _slice_axis(spacing, slice_axis)
-    refinement = Refinement.of(find_method(method, modality), scale, axes, slice_spacing, int(shape[axis]), float(spacing[2 - axis]))
+    refinement = Refinement.of(find_method(method, wanted), scale, axes, slice_spacing, int(shape[axis]), float(spacing[2 - axis]))
     in_plane, through_plane = refinement.in_plane, refinement.through_plane
-    found = find_method(method, modality, refinement.axes, refinement.scale)
+    found = find_method(method, wanted, refinement.axes, refinement.scale)
     _check_consistency(consistency, found, refinement)
     network_slices = _network_slices(found, refinement)
     models = _models(found, modality, in_plane, network_slices or through_plane, int(shape[axis]))
@@ -248,11 +249,6 @@ def _check_consistency(count: int, method: Method, refinement: Refinement) -> No
         raise InputError(
             f"Back-projections undo an antialiased bicubic by a factor, and {method.name} is asked for something else here; leave the consistency out."
         )
-
-
-def guess_modality(voxels: np.ndarray) -> str:
-    """ "CT" if the scan reaches air in Hounsfield units (below -500), else "MR"."""
-    return "CT" if float(voxels.min()) < -500 else "MR"
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from .engine.progress import Progress, Watch
 from .engine.stages import NetworkStage, Resampling
 from .engine.tiling import Stage
 from .errors import InputError
-from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS
+from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS, MODALITIES, needs_modality
 from .networks.weights import verified_weights
-from .plan import Plan, guess_modality, plan_upscaling
+from .plan import Plan, plan_upscaling
 from .scan.intensity import intensity_scale
+from .scan.modality import guess_modality
 from .scan.volume import Volume, accepted
 from .speed import remember_speed, work_of
 
@@ -73,7 +74,7 @@ def upscale(
         slice_spacing: millimetres between the slices of the result, in place of a factor: for interpolations, and for methods
             that are made for one distance (their default).  The slices fill the scan's extent exactly, so it is met to half a slice in all.
         method: see ``superres3d methods``.
-        modality: "CT", "MR", or "auto": what the file says, else a guess from the intensities.
+        modality: "CT", "MR", or "auto": what the file says, else what the intensities tell; an interpolation needs neither.
         preset: "best", "balanced" or "fast": how much work a network may spend.
         ensemble: copies whose median is the result: "none", "4", "8", or "auto", as the preset says.
         precision: "auto", half where the machine has units for it (a correction in half precision on a base
@@ -123,18 +124,41 @@ def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, moda
     Raises:
         InputError, ModelError, ResourceError: see :func:`superres3d.plan.plan_upscaling`.
     """
-    notes = []
-    if modality == "auto":
-        modality = volume.modality or guess_modality(volume.voxels)
-        if not volume.modality:
-            notes.append(f"The file does not tell its modality; taken as {modality} from its intensities.")
+    modality, notes = taken_as(volume, modality, choices.get("method", DEFAULT_METHOD))
     try:
         plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0, **choices)
     except InputError as error:
-        if notes and f"is not for {modality}" in str(error):
+        if notes and not volume.modality and f"is not for {modality}" in str(error):
             raise InputError(f"{str(error).rstrip('.')} (taken as {modality} from its intensities; if it is not, give the modality).") from None
         raise
     return plan, notes
+
+
+def taken_as(volume: Volume, asked: str, method: str = DEFAULT_METHOD) -> tuple[str, list[str]]:
+    """The modality that a scan is taken as, and what there is to say of it, one sentence each.
+
+    Args:
+        volume: with the file's own word, or without.
+        asked: "CT", "MR" or "auto".
+        method: an interpolation takes any scan: what the file says, or "unknown".
+
+    Raises:
+        InputError: a network is asked for, and the scan is neither CT nor MR, or that is not clear.
+    """
+    told = volume.modality
+    if asked != "auto":
+        differs = told and told != asked and needs_modality(method)
+        return asked, [f"The file says {told}; taken as {asked} because that was asked for."] if differs else []
+    if not needs_modality(method):
+        return told or guess_modality(volume.voxels).modality or "unknown", []
+    if told in MODALITIES:
+        return told, []
+    if told:
+        raise InputError(f"The file says {told}, and the networks are for CT and MR; use --method lanczos, or give --modality CT or MR if the file is wrong.")
+    guess = guess_modality(volume.voxels)
+    if not guess.modality:
+        raise InputError(f"The file does not tell its modality, and its intensities do not either ({guess.reason}); give --modality CT or MR.")
+    return guess.modality, [f"The file does not tell its modality; taken as {guess.modality} from its intensities ({guess.reason})."]
 
 
 def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch) -> tuple[np.ndarray, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import SuperResolutionError
+from ..errors import InputError, SuperResolutionError
 from ..methods import AXES, DEFAULT_PRESET, METHODS, PRESETS, SCALES, Method, is_installed
 from .common import AsJson, Series, VolumeNumber, reporting
 
@@ -35,21 +35,31 @@ def info(
 
 
 def _describe(source: Path, series: str | None, number: int | None) -> dict[str, Any]:
-    from ..plan import guess_modality
     from ..scan.images import read_volume
     from ..speed import calibrate
 
     volume = read_volume(source, series=series, volume=number)
-    modality = volume.modality or guess_modality(volume.voxels)
-    for preset in PRESETS:
+    modality, known_from, refusal = _modality(volume)
+    for preset in PRESETS if not refusal else ():
         calibrate(modality, preset)
     return {
         **_grid(volume),
         "modality": modality,
-        "modality_from": "the file" if volume.modality else "guessed from the intensities",
+        "modality_from": known_from,
         "notes": volume.notes,
-        "upscaling": [_row(volume, modality, request) for request in _requests(modality)],
+        "upscaling": [{"scale": None, **request, "refused": refusal} if refusal else _row(volume, modality, request) for request in _requests(modality)],
     }
+
+
+def _modality(volume: Volume) -> tuple[str, str, str]:
+    """What the scan is, or "unknown"; what it is known from; why no network takes it, or ""."""
+    from ..upscaling import taken_as
+
+    try:
+        modality, notes = taken_as(volume, "auto")
+    except InputError as error:
+        return volume.modality or "unknown", "the file" if volume.modality else "neither the file nor the intensities tell it", str(error)
+    return modality, "guessed from the intensities" if notes else "the file", ""
 
 
 def _grid(volume: Volume) -> dict[str, Any]:

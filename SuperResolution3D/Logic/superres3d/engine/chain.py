@@ -13,6 +13,8 @@ from math import prod
 
 import numpy as np
 
+from ..errors import ModelError, ResourceError
+from ..resampling.bounds import bounded, near
 from ..resampling.consistency import back_projected, grown, with_means_of
 from ..resampling.interpolation import resize
 from ..scan.intensity import IntensityScale
@@ -77,34 +79,71 @@ def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndar
         target: the whole result in the same dtype; only the block's ``inner`` is written.
         tick: called with (stage number, finished share).
     """
-    given = cut(source, block.regions[0].needed)
-    values = _through_stages(chain, given, block, tick)
-    if chain.resampling:
-        last = block.regions[-1]
-        values = chain.resampling(values, within(last.kept, last.needed), partial(tick, len(chain.stages)))
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked for
+        values = _through_stages(chain, source, block, tick)
+        if chain.resampling:
+            last = block.regions[-1]
+            values = chain.resampling(values, within(last.kept, last.needed), partial(tick, len(chain.stages)))
     factors = _factors(chain.all_stages)
     values = cut(values, scaled(within(block.inner, block.wanted), factors))
+    floor = chain.intensities.floor if chain.intensities else None
     for written, plane in zip(cut(target, scaled(block.inner, factors)), values):  # one at a time: a rounded copy of all would be another block
-        written[...] = as_dtype(plane, target.dtype)
+        written[...] = finished(plane, target.dtype, floor)
 
 
-def _through_stages(chain: Chain, given: np.ndarray, block: Block, tick: Callable[[int, float], None]) -> np.ndarray:
+def _through_stages(chain: Chain, source: np.ndarray, block: Block, tick: Callable[[int, float], None]) -> np.ndarray:
     """The refined block in the scan's intensities, float32: what the resampling reads, or the wanted region."""
     factors, needed = _factors(chain.stages), block.regions[0].needed
     covered = block.wanted
     if chain.resampling:
         covered = tuple((int(a // f), int(b // f)) for (a, b), f in zip(block.regions[-1].needed, factors))
-    keep = within(covered, needed)
+    keep, given = within(covered, needed), cut(source, needed)
     inside, outside = chain.intensities.split(chain.intensities.normalise(given)) if chain.intensities else (given, None)
     refined = np.ascontiguousarray(inside)
     for number, (stage, region) in enumerate(zip(chain.stages, block.regions)):
         refined = stage(refined, within(region.kept, region.needed), partial(tick, number))
+        if chain.intensities:
+            check_finite(is_finite(refined))
+    if chain.intensities:
+        around = near(covered, source.shape)
+        neighbours, _ = chain.intensities.split(chain.intensities.normalise(cut(source, around)))
+        refined = bounded(refined, neighbours, within(covered, around), factors)
     if chain.keeps_means:
         refined = with_means_of(inside, refined)
     refined = back_projected(refined, cut(inside, keep), factors, chain.back_projections)
     if outside is not None:
         refined += cut(resize(outside, factors, "linear"), scaled(keep, factors))
-    return chain.intensities.restore(refined, out=refined) if chain.intensities else refined
+    if not chain.intensities:
+        return refined
+    restored, floor = chain.intensities.restore(refined, out=refined), chain.intensities.floor
+    return restored if floor is None else np.maximum(restored, np.float32(floor), out=restored)
+
+
+def is_finite(values: np.ndarray) -> bool:
+    """Whether no value is NaN or infinite, without a copy."""
+    return bool(np.isfinite([values.min(), values.max()]).all())
+
+
+def check_finite(finite: bool) -> None:
+    """ModelError if what a network gave is not: a layer's sums were too large for its numbers, or its weights are no good."""
+    if not finite:
+        raise ModelError("The network gave values that are no numbers; try --precision single or another method, and report it if that is one of this program's own.")
+
+
+def finished(values: np.ndarray, dtype: np.dtype, floor: float | None = None) -> np.ndarray:
+    """Values of any shape as they are stored.
+
+    Args:
+        values: float, in the scan's intensities.
+        dtype: of the scan.
+        floor: what they must not be below, or None.
+
+    Raises:
+        ResourceError: a value is too large for the type, or none at all.
+    """
+    if not is_finite(values):
+        raise ResourceError("The result has values that are too large to be stored; divide the scan's values by a power of ten first.")
+    return as_dtype(values if floor is None else np.maximum(values, values.dtype.type(floor)), dtype)
 
 
 def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from ..networks.weights import Model
-from ..resampling.interpolation import sampling_matrix
+from ..resampling.bounds import near
 from ..scan.intensity import IntensityScale
-from .chain import Chain, as_dtype
+from .chain import Chain, check_finite, finished
+from .device_finish import SAME_BITS, Finish, line_matrix
 from .engine import Engine
 from .ensemble import MEMBERS
 from .progress import Watch
@@ -33,14 +34,12 @@ from .turned_network import Style, TurnedNetwork, full_float32
 if TYPE_CHECKING:
     from .pytorch import PyTorchRuntime
 
-_BASE, _OUTSIDE = "cubic", "linear"
+_BASE = "cubic"
 _STAGING_BYTES = 1 << 23
 _MOST_QUEUED = 3
 _SLOW_CHUNK_SECONDS = 0.2  # then only one chunk waits for another, so that a stop comes soon
 _PIXEL_BYTES = 2048  # of a chunk, generously: maps of 32 channels, the members, the library's own space
 _LEAST_PIXELS = 1 << 12
-#: dtypes that not every card converts -> (numpy, torch) of the same size, a wider one, and the bits
-_SAME_BITS = {"uint16": (np.int16, torch.int16, torch.int32, 0xFFFF), "uint32": (np.int32, torch.int32, torch.int64, 0xFFFFFFFF)}
 
 Step = tuple[int, float]  # (stage, finished share of it)
 Chunk = tuple[float, slice | None, Tensor | None]  # (finished share, which of the kept slices, refined)
@@ -80,10 +79,12 @@ class DeviceChain:
             MemoryError: it did not fit.
         """
         with memory_errors(), full_float32(self.style.search), _working_on(self.device):
-            normalised = _normalised(_sent(cut(source, chain[0].needed), self.device), intensities)
+            sent = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(chain[0].needed, near(wanted, source.shape)))
+            normalised = _normalised(_sent(cut(source, sent), self.device), intensities)
             volume = normalised.clamp(0.0, intensities.ceiling)
             outside = normalised.sub_(volume)
-            finish = _Finish(intensities, target.dtype, outside if bool(outside.any()) else None, within(wanted, chain[0].needed), self.factors)
+            finish = Finish(intensities, target.dtype, outside if bool(outside.any()) else None, volume, within(wanted, sent), self.factors)
+            volume = volume[tuple(slice(a, b) for a, b in within(chain[0].needed, sent))]
             del normalised, outside
             receiver, pace = _Receiver(self.device), _Pace(self.device)
             for number, (name, region) in enumerate(zip(self.networks, chain)):
@@ -93,11 +94,13 @@ class DeviceChain:
                     if last and place is not None and made is not None:
                         receiver.take(finish(made, place), target[place])
                     elif made is not None:
+                        finish.watch(made)
                         refined.append(made)
                     pace()
                     yield number, share
                 volume = refined[-1] if refined else volume
             receiver.settle(0)
+            check_finite(finish.finite)
 
     @property
     def factors(self) -> tuple[int, ...]:
@@ -123,7 +126,8 @@ def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, sourc
     count = run_on_device(models, ensemble, chain.stages, source, made, chain.intensities, engine, watch)
     for row in range(made.shape[1] if count else 0):  # one at a time: another float32 volume would not fit everywhere
         line = made[:, row : row + 1]
-        target[:, row : row + 1] = as_dtype(chain.resampling(line, tuple((0, n) for n in line.shape), lambda share: None), target.dtype)
+        made_finer = chain.resampling(line, tuple((0, n) for n in line.shape), lambda share: None)
+        target[:, row : row + 1] = finished(made_finer, target.dtype, chain.intensities.floor)
     return count
 
 
@@ -175,7 +179,7 @@ def _across_slices(network: TurnedNetwork, volume: Tensor, keep: Region, pixels:
     depth = slice(first * factor, last * factor)
     kept = volume[:, top:bottom, left:right]
     if network.architecture.residual:
-        refined = (_matrix(length, factor, _BASE, volume)[depth] @ kept.reshape(length, -1)).reshape(-1, *kept.shape[1:])
+        refined = (line_matrix(length, factor, _BASE, volume)[depth] @ kept.reshape(length, -1)).reshape(-1, *kept.shape[1:])
     else:
         refined = volume.new_zeros((depth.stop - depth.start, *kept.shape[1:]))
     whole, done = (bottom - top) * width + (right - left) * height, 0
@@ -199,7 +203,7 @@ def _in_slices(network: TurnedNetwork, volume: Tensor, keep: Region, pixels: int
     _, height, width = volume.shape
     factors = network.architecture.factors
     rows, columns = (slice(a * factor, b * factor) for (a, b), factor in zip(plane, factors))
-    down, along = (_matrix(length, factor, _BASE, volume) for length, factor in zip((height, width), factors))
+    down, along = (line_matrix(length, factor, _BASE, volume) for length, factor in zip((height, width), factors))
     for start, stop, new in _chunks(first, last, network.together(height, width, pixels)):
         yield from _prepared(network, volume[start:stop], (start - first) / (last - first))
         made = network(volume[start:stop])[new - start :, rows, columns]
@@ -244,11 +248,6 @@ def _chunks(first: int, last: int, most: int) -> Iterator[tuple[int, int, int]]:
         yield start, min(last, start + size), begin
 
 
-def _matrix(length: int, factor: int, kernel: str, like: Tensor) -> Tensor:
-    """Interpolation of a line, (length * factor, length) float32."""
-    return torch.from_numpy(sampling_matrix(length, length * factor, kernel).astype(np.float32)).to(like.device)
-
-
 @contextlib.contextmanager
 def _working_on(device: torch.device) -> Iterator[None]:
     """Of several cards this one; afterwards, also after a stop, nothing of the work is still on its way."""
@@ -262,54 +261,18 @@ def _working_on(device: torch.device) -> Iterator[None]:
             torch.cuda.synchronize(device)
 
 
-class _Finish:
-    """From network units to the result's numbers, what lay outside the trained range added.
-
-    Args:
-        outside: of the block (D, H, W), or None.
-        keep: the region of the block that is wanted.
-        factors: along (k, j, i).
-    """
-
-    def __init__(self, intensities: IntensityScale, dtype: np.dtype, outside: Tensor | None, keep: Region, factors: Sequence[int]):
-        self._intensities = intensities
-        self._dtype = dtype
-        self._outside: Tensor | None = None
-        if outside is None:
-            return
-        depth, self._down, self._along = (
-            _matrix(length, factor, _OUTSIDE, outside)[a * factor : b * factor] for length, factor, (a, b) in zip(outside.shape, factors, keep)
-        )
-        self._outside = (depth @ outside.reshape(len(outside), -1)).reshape(-1, *outside.shape[1:])
-
-    def __call__(self, refined: Tensor, place: slice) -> Tensor:
-        if self._outside is not None:
-            refined = refined + self._down @ self._outside[place] @ self._along.T
-        restored = refined * float(np.float32(self._intensities.span)) + float(np.float32(self._intensities.offset))
-        if self._dtype.kind == "f":
-            return restored
-        limits = np.iinfo(self._dtype)
-        if self._dtype.itemsize == 4:  # float32 cannot hold the limits of 32-bit integers
-            restored = restored.double()
-        rounded = restored.round_().clamp_(limits.min, limits.max)
-        if self._dtype.name in _SAME_BITS:
-            _, same, wider, _ = _SAME_BITS[self._dtype.name]
-            return rounded.to(wider).to(same)
-        return rounded.to(getattr(torch, self._dtype.name))
-
-
 def _normalised(sent: tuple[Tensor, str], intensities: IntensityScale) -> Tensor:
     """Network units, float32."""
     values, name = sent
-    if name in _SAME_BITS:
-        _, _, wider, bits = _SAME_BITS[name]
+    if name in SAME_BITS:
+        _, _, wider, bits = SAME_BITS[name]
         values = values.to(wider) & bits
     return (values.float() - float(np.float32(intensities.offset))).div_(float(np.float32(intensities.span)))
 
 
 def _same_bits(array: np.ndarray) -> np.ndarray:
     """A view in a dtype that every card takes."""
-    return array.view(_SAME_BITS[array.dtype.name][0]) if array.dtype.name in _SAME_BITS else array
+    return array.view(SAME_BITS[array.dtype.name][0]) if array.dtype.name in SAME_BITS else array
 
 
 def _sent(block: np.ndarray, device: torch.device) -> tuple[Tensor, str]:

@@ -15,9 +15,9 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_gradient_magnitude
 
-from ..errors import ResourceError
 from ..methods import METHODS
 from ..scan.volume import Volume
+from ..staging import Staging, unwritable
 from ..upscaling import NOT_FOR_DIAGNOSIS
 from .metrics import Reference, psnr
 
@@ -209,11 +209,9 @@ def _add_letters(axes: Axes, view: View) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        figure.savefig(beside, format="png")
-        beside.replace(path)
-    except OSError as error:
-        raise ResourceError(f"{path} could not be written: {error.strerror}; check the free space on that disk.") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with Staging() as staging:
+        try:
+            figure.savefig(staging.path(path), format="png")
+        except OSError as error:
+            raise unwritable(path, error) from None
+        staging.commit()

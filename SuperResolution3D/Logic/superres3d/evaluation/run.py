@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .. import __version__
 from ..errors import Cancelled, InputError
-from ..files import make_folder, replace_text
+from ..files import claim_folder, replace_text
 from ..methods import METHODS
 from ..networks.weights import find_model, verified_weights
 from ..plan import plan_upscaling
@@ -37,6 +37,8 @@ from .metrics import Reference, make_reference, measure, measure_detail, measure
 from .protocol import BASELINE, MINIMUM_SLICES, Protocol, Subject, central_crop, read_subjects
 from .tables import render
 from .tasks import SPLINE, SPLINE_MEANS, TASKS, Task
+
+_RESULTS, _FILES = "results.json", ("results.csv", "tables.md", "figure-*.png")
 
 METRICS = ("psnr", "ssim", "psnr_foreground", "mae_hu", "bias_hu", "nrmse", "blur", "flicker", "swing")
 SOFTWARE = f"SuperResolution3D {__version__}"
@@ -105,9 +107,9 @@ def evaluate_folder(
     """
     chosen = read_subjects(Path(data), Path(split), subset, subjects)
     cells = [cell for subject in chosen for cell in plan_cells(subject, protocol)]
-    folder = make_folder(Path(out))
+    folder = claim_folder(Path(out), _FILES, ours=(Path(out) / _RESULTS).exists())
     heading = {"split": Path(split).name, "subset": subset, **protocol.as_dict(), "statement": protocol.statement()}
-    results = Results(folder / "results.json", heading, cells)
+    results = Results(folder / _RESULTS, heading, cells)
     try:
         _run(cells, protocol, results, folder)
     except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ModelError
+from ..staging import Staging
 from .families import Architecture
 
 if TYPE_CHECKING:
@@ -183,13 +184,12 @@ def load_network(model: Model, factors: tuple[int, ...] | None = None) -> Bluepr
 
 
 def save_model(net: BlueprintNet, name: str, folder: Path, card: dict[str, Any]) -> Model:
-    """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size (OSError if that fails)."""
+    """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size (OSError or ResourceError if that fails)."""
     from safetensors.torch import save
 
     target = folder / name
-    target.mkdir(parents=True, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)  # weights and card come to their places together
     content = save({key: tensor.contiguous() for key, tensor in net.stored_tensors().items()})
-    (target / WEIGHTS).write_bytes(content)
     card = {
         "name": name,
         **card,
@@ -197,5 +197,8 @@ def save_model(net: BlueprintNet, name: str, folder: Path, card: dict[str, Any])
         "multiply_accumulates_per_pixel": net.architecture.multiply_accumulates,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    (target / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    with Staging() as staging:
+        staging.path(target / WEIGHTS).write_bytes(content)
+        staging.path(target / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        staging.commit()
     return Model(name, target, card)

@@ -18,11 +18,17 @@ _SAMPLE = 4_000_000
 
 @dataclass(frozen=True)
 class IntensityScale:
-    """``normalised = (value - offset) / span``; a network accepts [0, ``ceiling``]."""
+    """``normalised = (value - offset) / span``; a network accepts [0, ``ceiling``].
+
+    Attributes:
+        offset, span, ceiling: see above.
+        floor: the scan's units: no result is below it (a CT's least value; zero for MR without negative values); None: anything may be.
+    """
 
     offset: float
     span: float
     ceiling: float
+    floor: float | None = None
 
     def normalise(self, values: np.ndarray) -> np.ndarray:
         """Values of a scan, (k, j, i) or any other shape, to network units, float32, same shape."""
@@ -49,10 +55,11 @@ def intensity_scale(voxels: np.ndarray, modality: str) -> IntensityScale:
     """
     if modality == "CT":
         low, high = CT_RANGE_HU
-        return IntensityScale(low, high - low, 1.0)
+        return IntensityScale(low, high - low, 1.0, float(voxels.min()))
     step = max(1, round((voxels.size / _SAMPLE) ** (1 / 3)))
     sample = voxels[::step, ::step, ::step]
     low, high = np.percentile(sample, MR_PERCENTILES)
+    least = float(voxels.min())
     if high <= low:  # nearly everything is background
-        low, high = float(voxels.min()), float(voxels.max())
-    return IntensityScale(float(low), float(high - low) or 1.0, 8.0)
+        low, high = least, float(voxels.max())
+    return IntensityScale(float(low), float(high - low) or 1.0, 8.0, 0.0 if least >= 0 else None)

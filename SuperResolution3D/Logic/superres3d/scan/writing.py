@@ -22,6 +22,7 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii")
 WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 
 _DATA_LINES = {".nhdr": b"data file: ", ".mhd": b"ElementDataFile = "}  # formats of two files: the header names the other one
+_AMPLE = 3  # times what is needed: then a disk is not asked, because asking writes the whole file on some
 _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
 # What the readers of these formats take for a list, a pattern of numbers, a path, or leave out.
 _UNREADABLE = re.compile(r"^LIST|^\s|\s$|[%\\:\x00-\x1f]", re.IGNORECASE)
@@ -88,12 +89,14 @@ def stage_volume(volume: Volume, path: Path, staging: Staging, metadata: dict[st
         if suffix in NIFTI_SUFFIXES:
             write_nifti(volume, staged, (metadata or {}).get("ITK_FileNotes", ""))
         else:
+            if shutil.disk_usage(staged.parent).free < _AMPLE * volume.voxels.nbytes:
+                _ask_for_room(staged, volume.voxels.nbytes)  # before ITK, which does not notice, or complains on the screen
             _write_itk(to_image(volume), staged, metadata or {})
         _check_complete(staged, volume.voxels.nbytes)
         if suffix in _DATA_LINES:
             _name_data(staged, _DATA_LINES[suffix], written_files(path)[0], staging)
     except (RuntimeError, OSError) as error:
-        raise unwritable(path, _cause(error, staged, volume.voxels.nbytes)) from None
+        raise unwritable(path, error if isinstance(error, OSError) else _cause(staged, volume.voxels.nbytes)) from None
 
 
 def to_image(volume: Volume) -> sitk.Image:
@@ -154,12 +157,19 @@ def _check_complete(staged: Path, voxel_bytes: int) -> None:
         raise RuntimeError
 
 
-def _cause(error: Exception, staged: Path, needed: int) -> OSError:
-    """Why a write failed: what the system said, or says when it is asked for the room once more, since ITK keeps it to itself."""
-    if isinstance(error, OSError) and error.errno:
-        return error
+def _cause(staged: Path, needed: int) -> OSError:
+    """Why a library could not write, which it keeps to itself: what the system says when it is asked for the room once more."""
     for file in (staged, staged.with_suffix(".raw")):
         file.unlink(missing_ok=True)
+    try:
+        _ask_for_room(staged, needed)
+    except OSError as refused:
+        return refused
+    return OSError(0, "the file came out incomplete")
+
+
+def _ask_for_room(staged: Path, needed: int) -> None:
+    """Whether the system would give that many bytes here (OSError with its reason); no file is left."""
     try:
         with open(staged, "wb") as probe:
             if hasattr(os, "posix_fallocate"):
@@ -168,5 +178,6 @@ def _cause(error: Exception, staged: Path, needed: int) -> OSError:
                 raise OSError(errno.ENOSPC, "")
     except OSError as refused:
         if refused.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a disk that cannot tell
-            return refused
-    return OSError(0, "the file came out incomplete")
+            raise
+    finally:
+        staged.unlink(missing_ok=True)

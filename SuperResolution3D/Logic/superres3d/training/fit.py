@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
+from ..files import claim_folder
 from ..networks.module import BlueprintNet
 from .adversarial import MODULES, optimizer_steps
 from .degrader import Degrader
@@ -34,6 +35,7 @@ from .volume_module import CropModule, VolumeModule
 EPOCH_STEPS = 500
 _VALIDATION_PATCHES = 48
 _VALIDATION_PATCH = 48  # the same for every recipe, so that their curves can be compared
+_SETTINGS = "hparams.yaml"  # Lightning's logger leaves it beside metrics.csv
 _LEAST_SQUARE = 1e-6  # of the intensity scale; see root_mean_square
 
 
@@ -149,10 +151,10 @@ def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", 
     for noisy in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     lightning.seed_everything(recipe.seed, verbose=False)
-    out.mkdir(parents=True, exist_ok=True)
+    last = out / "checkpoints" / "last.ckpt"
+    claim_folder(out, ("metrics.csv", "curves.png"), ours=last.exists() or (out / _SETTINGS).exists())
     module, crops = _modules(recipe, data)
     trainer = _trainer(recipe, out, accelerator, devices)
-    last = out / "checkpoints" / "last.ckpt"
     if last.exists():
         _check_checkpoint(last, module)
     # Lightning's own checkpoint holds optimizer state; it is read with torch's weights-only loader.
