@@ -109,7 +109,7 @@ def test_rle_of_another_size(tmp_path, columns):
 def test_rle_against_pydicom(itemsize):
     from pydicom.pixels.encoders.native import _encode_segment
 
-    words = np.random.default_rng(itemsize).integers(0, 3, (5, 300)).astype(f">u{itemsize}") * (2 ** (8 * itemsize - 2) // 3)
+    words = (np.random.default_rng(itemsize).integers(0, 3, (5, 300)) * (2 ** (8 * itemsize - 2) // 3)).astype(f">u{itemsize}")
     words[2] = 7
     planes = words.view(np.uint8).reshape(5, 300, itemsize)
     segments = [bytes(_encode_segment(planes[..., byte].tobytes(), 300)) for byte in range(itemsize)]
