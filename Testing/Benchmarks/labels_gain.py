@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -167,12 +166,13 @@ def _middle(voxels: np.ndarray) -> np.ndarray:
 
 def rows(truths: Iterator[tuple[str, np.ndarray, Grid]]) -> Iterator[tuple[str, str, str, list[float]]]:
     """(truth, task, way, [Dice, average, 95 %, pieces of the result less those of the coarse map])."""
-    for (name, truth, spacing), (task, factors) in product(truths, _TASKS.items()):
-        coarse = majority(truth, factors)
-        for way, refined in WAYS.items():
-            result = refined(coarse, factors, tuple(s * f for s, f in zip(spacing, factors)))  # type: ignore[arg-type]
-            assert np.isin(result, coarse).all(), f"{way} invented a label"
-            yield name, task, way, [*agreement(truth, result, spacing), pieces(result) - pieces(coarse)]
+    for name, truth, spacing in truths:
+        for task, factors in _TASKS.items():
+            coarse = majority(truth, factors)
+            for way, refined in WAYS.items():
+                result = refined(coarse, factors, tuple(s * f for s, f in zip(spacing, factors)))  # type: ignore[arg-type]
+                assert np.isin(result, coarse).all(), f"{way} invented a label"
+                yield name, task, way, [*agreement(truth, result, spacing), pieces(result) - pieces(coarse)]
 
 
 def main(

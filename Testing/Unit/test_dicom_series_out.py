@@ -176,6 +176,16 @@ def test_enhanced_attributes_get_their_classic_names(tmp_path):
     assert ct.SOPClassUID == scans.CT and list(ct.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
 
 
+def test_of_several_volumes_in_a_file_the_chosen_ones_frames_are_told(tmp_path):
+    source = scans.two_echoes(tmp_path / "echoes.dcm")
+    for number, time in ((1, 12.5), (2, 98)):
+        volume = read_volume(source, volume=number)
+        np.testing.assert_array_equal(volume.voxels, scans.stored_values() // number)
+        files = written(volume, tmp_path / str(number))
+        assert {file.EchoTime for file in files} == {time}
+        assert [[item.ReferencedFrameNumber for item in file.SourceImageSequence] for file in files] == [[2 * k + number] for k in range(6)]
+
+
 def test_acquisition_and_window_stay(tmp_path):
     ct = written(refined(scans.classic(scans.ct_image())), tmp_path / "ct")[0]
     assert (ct.WindowCenter, ct.WindowWidth, ct.RescaleIntercept, ct.RescaleSlope, ct.RescaleType) == ([40, 600], [80, 2800], -1024, 1, "HU")

@@ -6,6 +6,7 @@ import os
 import shutil
 import unicodedata
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class Outputs:
         result: the upscaled scan.
         comparison: a Lanczos interpolation on the same grid.
         report: JSON.
+        labels: a segmentation on the same grid.
         anonymize: whether the patient is left out of DICOM series.
         slashed: those that were named as a folder, with a slash at the end, which a path does not keep.
     """
@@ -32,24 +34,30 @@ class Outputs:
     result: Path
     comparison: Path | None = None
     report: Path | None = None
+    labels: Path | None = None
     anonymize: bool = False
     slashed: frozenset[Path] = frozenset()
 
     @classmethod
-    def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool) -> Outputs:
+    def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool, labels: Path | None = None) -> Outputs:
         """From what was typed."""
         slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
-        return cls(Path(result), Path(comparison) if comparison else None, report, anonymize, slashed)
+        return cls(Path(result), Path(comparison) if comparison else None, report, labels, anonymize, slashed)
 
     @property
     def volumes(self) -> list[Path]:
-        """The images among them."""
+        """The scans among them."""
         return [path for path in (self.result, self.comparison) if path]
+
+    @property
+    def images(self) -> list[Path]:
+        """Scans and labels."""
+        return [*self.volumes, *([self.labels] if self.labels else [])]
 
     @property
     def files(self) -> list[Path]:
         """All that are asked for."""
-        return [path for path in (*self.volumes, self.report) if path]
+        return [path for path in (*self.images, self.report) if path]
 
     def is_series(self, path: Path) -> bool:
         """Whether an image is written as a folder of DICOM slices: its name has no suffix, ends in a slash, or is that of a folder."""
@@ -85,6 +93,8 @@ class Outputs:
             if self.anonymize:
                 raise InputError(f"--anonymize leaves the patient out of DICOM series, and {path} will be none; give the name of a folder.")
             try_writing(path)
+        if self.labels:
+            try_writing(self.labels)
         if self.report:
             check_output_file(self.report)
 
@@ -118,9 +128,9 @@ class Outputs:
 
     def check_disk(self, volume_bytes: int) -> None:
         """Refuse before hours of work what the disks cannot take (ResourceError); ``volume_bytes`` is one image, uncompressed."""
-        folders = {path: path.resolve().parent for path in self.volumes}
+        folders = {path: path.resolve().parent for path in self.images}
         for disk, folder in {folder.stat().st_dev: folder for folder in folders.values()}.items():
-            here = [path for path in self.volumes if folders[path].stat().st_dev == disk]
+            here = [path for path in self.images if folders[path].stat().st_dev == disk]
             # gzip makes scans about half as large; a quarter is the most that one may hope for.
             needed = sum(volume_bytes // 4 if path.name.lower().endswith(".gz") else volume_bytes for path in here)
             free = shutil.disk_usage(folder).free
@@ -131,7 +141,7 @@ class Outputs:
         """(file, the output to which it belongs), second files included."""
         from ..scan.writing import written_files
 
-        return [(file, path) for path in self.volumes for file in written_files(path)] + ([(self.report, self.report)] if self.report else [])
+        return [(file, path) for path in self.images for file in written_files(path)] + ([(self.report, self.report)] if self.report else [])
 
     def _check_apart(self, sources: tuple[Path, ...]) -> None:
         from ..scan.companions import are_twins
@@ -144,8 +154,9 @@ class Outputs:
             other = places.setdefault(_key(file), path)
             if other != path:
                 raise InputError(f"{other} and {path} would both be written to {file.name}; give each its own name.")
-        if self.comparison and are_twins(self.result, self.comparison):
-            raise InputError(f"{self.comparison.name} would lie beside {self.result.name}, and many programs open the one for the other; give it another name.")
+        for one, other in combinations(self.images, 2):
+            if are_twins(one, other):
+                raise InputError(f"{other.name} would lie beside {one.name}, and many programs open the one for the other; give it another name.")
 
     def _check_stays(self, source: Path) -> None:
         """Compared on the disk, not by name: another path, a link of either kind or another letter case may lead to the same file."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..plan import Plan
     from ..scan.volume import Volume
     from ..staging import Staging
+    from .labels import Segmentation
     from .outputs import Outputs
 
 
@@ -52,18 +53,22 @@ def upscale(
     memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
     compare: Annotated[str | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
     anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of a DICOM series; see docs/dicom.md for what this does not cover.")] = False,
+    labels: Annotated[Path | None, typer.Option(metavar="SEGMENTATION", help="A label map of the scan, to be brought to the grid of the result as well.")] = None,
+    labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
     """Upscale a scan 2x or 4x, or to a distance of slices; the field of view, dtype and intensity scale stay."""
+    from .labels import Segmentation
     from .outputs import Outputs
 
     if stop_with_parent:
         stop_at_end_of_input()
     with reporting(progress.value) as reporter:
+        segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
-            source, Outputs.named(target, compare, report, anonymize), reporter, series, volume,
+            source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume,
             scale=_factors(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, method=method, modality=modality.value, preset=preset.value,
             ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, memory_limit=_bytes(memory_limit),
         )  # fmt: skip
@@ -84,19 +89,24 @@ def _bytes(gib: float | None) -> int | None:
     return int(gib * 2**30) if gib else None
 
 
-def _upscale_file(source: Path, outputs: Outputs, reporter: Reporter, series: str | None, number: int | None, **choices: Any) -> None:
+def _upscale_file(
+    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, **choices: Any
+) -> None:
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
     from ..scan.images import read_volume
     from ..staging import Staging
     from ..upscaling import plan_for
 
-    outputs.check(source)
+    outputs.check(source, *([segmentation.source] if segmentation else []))
     volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
     plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key != "device"})
+    labels = segmentation.read(volume, plan, choices["memory_limit"]) if segmentation else None
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report = _stage_result(volume, source, outputs, staging, reporter, choices)
+        report, grid = _stage_result(volume, source, outputs, staging, reporter, choices)
+        if segmentation and labels:
+            report["labels"] = segmentation.stage(labels, grid, staging, reporter)
         if outputs.comparison:
             _stage_lanczos(volume, source, outputs, staging, plan, choices)
         staging.commit()
@@ -105,14 +115,15 @@ def _upscale_file(source: Path, outputs: Outputs, reporter: Reporter, series: st
     reporter.done(str(outputs.result), report)
 
 
-def _stage_result(volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any]) -> dict[str, Any]:
-    """Returns the report; the voxels are let go of before another volume is made."""
+def _stage_result(volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any]) -> tuple[dict[str, Any], Volume]:
+    """Returns the report and the grid; the voxels are let go of before another volume is made."""
     from ..upscaling import upscale as upscale_volume
+    from .labels import grid_of
 
     result = upscale_volume(volume, progress=reporter.progress, **choices)
     reporter.progress("writing", 1.0)
     outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
-    return result.report if outputs.anonymize else {**result.report, "source": str(source)}
+    return result.report if outputs.anonymize else {**result.report, "source": str(source)}, grid_of(result.volume)
 
 
 def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Staging, plan: Plan, choices: dict[str, Any]) -> None:

@@ -13,19 +13,21 @@ import numpy as np
 from ...errors import InputError
 from ..volume import Volume
 from .anonymous import ANONYMOUS_WORDS, forget_patient, renamed
+from .conditions import settle
 from .flat import SourceSlice, source_slices
 from .kept import IMAGE, NEVER_EMPTY, NEVER_MISSING, NEVER_MISSING_OF, OF_MODALITY, PATIENT, SERIES, STUDY
 from .lossy import tell_lossy
 from .provenance import Provenance, contributing_equipment, derivation_codes, equipment, referenced_series, source_images
 from .source import DicomSource
 from .stored_values import Encoding, decimal_string, encoding_of, rescale_of
-from .taking import sound, take, without_words
+from .taking import known_characters, sound, take, without_words
 from .uids import digest_of, uid_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SOP_CLASS = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4"}
+_FARTHEST_ZONE = 1400
 _SAME_PLACE = 1e-3  # of a distance between slices
 #: Series Number (0020,0011): the source's times a hundred, and one for networks, two for interpolations
 _BY_NETWORKS, _BY_INTERPOLATION, _LARGEST_NUMBER = 1, 2, 2**31 - 1
@@ -115,6 +117,7 @@ class Derivation:
         first = self.slices[0].header
         common = Dataset()
         take(common, first, self._words(SERIES) if self.anonymous else self._words(PATIENT, STUDY, SERIES))
+        known_characters(common)
         common.SOPClassUID = _SOP_CLASS[self.modality]
         common.StudyInstanceUID = self._uid(str(first.get("StudyInstanceUID") or uid_of("study", self.slices[0].sop_instance)))
         common.FrameOfReferenceUID = self._uid(str(first.get("FrameOfReferenceUID") or uid_of("frame", str(first.get("SeriesInstanceUID")))))
@@ -170,12 +173,7 @@ class Derivation:
                 setattr(dataset, word, None)
         for word, value in NEVER_EMPTY[self.modality].items():
             dataset.setdefault(word, value)
-        if "IR" in dataset.get("ScanningSequence", "") and "InversionTime" not in dataset:
-            dataset.InversionTime = None
-        if "BodyPartExamined" not in dataset and "ImageLaterality" not in dataset and "Laterality" not in dataset:
-            dataset.Laterality = None
-        if "ContrastBolusAgent" not in dataset and (nearest.header.get("ContrastBolusAgent") or any("Contrast" in element.keyword for element in dataset)):
-            dataset.ContrastBolusAgent = None
+        settle(dataset)
         tell_lossy(dataset, nearest)
 
     def _sources_of(self, k: int) -> tuple[SourceSlice, list[SourceSlice]]:
@@ -205,7 +203,7 @@ class Derivation:
         dataset.ImagePositionPatient = [decimal_string(number) for number in position]
         dataset.ImageOrientationPatient = [decimal_string(number) for number in direction[:, :2].T.ravel()]
         dataset.PixelSpacing = [decimal_string(volume.spacing[1]), decimal_string(volume.spacing[0])]
-        dataset.SliceThickness = decimal_string(self._thickness())
+        dataset.SliceThickness = decimal_string(round(self._thickness(), 6))
         dataset.SpacingBetweenSlices = decimal_string(volume.spacing[2])
         dataset.SliceLocation = decimal_string(round(float(position @ np.cross(direction[:, 0], direction[:, 1])), 6))
 
@@ -248,7 +246,7 @@ def _text(header: Dataset, keyword: str) -> str:
 
 def _zone(offset: str) -> timezone | None:
     """Of the form -0500; None, the machine's own, where it is none."""
-    if len(offset) != 5 or not offset[1:].isdigit():
+    if len(offset) != 5 or not offset[1:].isdigit() or int(offset[1:]) > _FARTHEST_ZONE:
         return None
     return timezone((1 if offset[0] == "+" else -1) * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:])))
 

@@ -58,11 +58,12 @@ class SourceSlice:
 
 
 def source_slices(source: DicomSource) -> list[SourceSlice]:
-    """Every slice of the source, in the order of its files and frames."""
-    return [piece for header, file in zip(source.headers, source.files) for piece in _slices_of(header, file)]
+    """Every slice of the source that is the volume's, in the order of its files and frames."""
+    frames = source.frames or (None,) * len(source.files)
+    return [piece for header, file, taken in zip(source.headers, source.files, frames) for piece in _slices_of(header, file, taken)]
 
 
-def _slices_of(header: Dataset, file: Path) -> Iterator[SourceSlice]:
+def _slices_of(header: Dataset, file: Path, taken: tuple[int, ...] | None) -> Iterator[SourceSlice]:
     names = str(header.get("SOPClassUID", "")), str(header.get("SOPInstanceUID", ""))
     place = file, str(getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", ""))
     frames = header.get("PerFrameFunctionalGroupsSequence")
@@ -70,9 +71,9 @@ def _slices_of(header: Dataset, file: Path) -> Iterator[SourceSlice]:
         yield SourceSlice(header, *names, None, *place, _position(header))
         return
     shared = header.get("SharedFunctionalGroupsSequence") or []
-    for number, frame in enumerate(frames, 1):
-        flat = _flat(header, *shared, frame)
-        yield SourceSlice(flat, *names, number, *place, _position(flat))
+    for index in range(len(frames)) if taken is None else taken:
+        flat = _flat(header, *shared, frames[index])
+        yield SourceSlice(flat, *names, index + 1, *place, _position(flat))
 
 
 def _position(header: Dataset) -> np.ndarray | None:

@@ -91,7 +91,7 @@ def _volume(stack: Stack, notes: list[str], path: Path) -> Volume:
         voxels = evened(voxels, stack.places, count)
     direction = np.column_stack([*first.axes, first.normal])
     spacing = (first.spacing[1], first.spacing[0], stack.step)
-    source = DicomSource(*_source(frames))
+    source = _source(frames)
     return Volume(voxels, spacing, triple(origin), direction, _modality(first), (*notes, *_remarks(stack)), source)
 
 
@@ -148,6 +148,8 @@ def _modality(frame: Frame) -> str:
     return told if told.isalnum() and len(told) <= 16 else ""
 
 
-def _source(frames: Sequence[Frame]) -> tuple[tuple, tuple[Path, ...]]:
-    files = list(dict.fromkeys(frame.file for frame in frames))
-    return tuple(file.header for file in files), tuple(file.path for file in files)
+def _source(frames: Sequence[Frame]) -> DicomSource:
+    taken: dict[DicomFile, list[int]] = {}
+    for frame in frames:
+        taken.setdefault(frame.file, []).append(frame.index)
+    return DicomSource(tuple(file.header for file in taken), tuple(file.path for file in taken), tuple(map(tuple, taken.values())))

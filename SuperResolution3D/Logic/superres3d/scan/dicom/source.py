@@ -18,7 +18,9 @@ class DicomSource:
         headers: pydicom Datasets without pixel data: one a slice of a classic series, in the order in which the slices lie along array axis k (a stack
             that was resampled along k has another number of slices), or one a multi-frame file.
         files: the files they came from, in the same order.
+        frames: of each file, which of its frames are the volume's, from 0 on, in the order along k; without an entry it is all of them.
     """
 
     headers: tuple[pydicom.Dataset, ...]
     files: tuple[Path, ...]
+    frames: tuple[tuple[int, ...], ...] = ()

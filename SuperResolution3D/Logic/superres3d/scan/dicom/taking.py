@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .kept import ENUMERATED
 from .stored_values import decimal_string
+from .values import quiet
 
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
@@ -26,6 +26,16 @@ def take(target: Dataset, header: Dataset, keywords: Iterable[str]) -> None:
             target.add(element)
 
 
+def known_characters(dataset: Dataset) -> None:
+    """Another character set than one of the standard's becomes UTF-8 (C.12.1.1.2)."""
+    from pydicom.charset import python_encoding
+
+    told = dataset.get("SpecificCharacterSet")
+    sets = [told] if isinstance(told, str) else list(told or ())
+    if any(name not in python_encoding for name in sets):
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+
+
 def without_words(keywords: Iterable[str], kept: Collection[str]) -> list[str]:
     """Those of the attributes that hold numbers or the standard's own terms, no words, dates or UIDs of anyone's; ``kept`` stay all the same."""
     from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -35,8 +45,7 @@ def without_words(keywords: Iterable[str], kept: Collection[str]) -> list[str]:
 
 def sound(header: Dataset, keyword: str) -> DataElement | None:
     """A copy of an attribute, or None where it is missing, empty, or holds what the standard does not allow."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that are left out here
+    with quiet():
         try:
             if keyword not in header:
                 return None
@@ -55,6 +64,8 @@ def _checked(element: DataElement) -> DataElement | None:
 
     if element.VR == "SQ":
         return _codes(element)
+    if not _as_many(element):
+        return None
     values: list[Any] = list(element.value) if element.VM > 1 else [element.value]
     if element.VR == "DS":
         values = [decimal_string(float(value)) for value in values]
@@ -66,6 +77,16 @@ def _checked(element: DataElement) -> DataElement | None:
         if allowed and str(value) not in allowed.split():
             return None
     return DataElement(element.tag, element.VR, values if len(values) > 1 else values[0])
+
+
+def _as_many(element: DataElement) -> bool:
+    """Whether it has as many values as the dictionary allows (PS3.6), such as 1, 3, 1-2, 1-n or 2-2n."""
+    from pydicom.datadict import dictionary_VM
+
+    low, _, high = dictionary_VM(element.tag).partition("-")
+    if not high:
+        return element.VM == int(low)
+    return int(low) <= element.VM and (not high.isdigit() or element.VM <= int(high))
 
 
 def _codes(element: DataElement) -> DataElement | None:

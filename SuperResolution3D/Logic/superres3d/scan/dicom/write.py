@@ -13,6 +13,7 @@ from ..volume import Volume
 from .derived import Derivation, check_derivable
 from .provenance import Provenance
 from .uids import IMPLEMENTATION_CLASS_UID
+from .values import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -61,7 +62,8 @@ def stage_dicom_series(
     derivation = Derivation(volume, Provenance(report or {}), anonymize, moment or datetime.now(timezone.utc))
     staged = staging.folder(folder)
     try:
-        return [_write(dataset, staged) for dataset in derivation.datasets()]
+        with quiet():
+            return [_write(dataset, staged) for dataset in derivation.datasets()]
     except OSError as error:
         raise unwritable(folder, error) from None
 

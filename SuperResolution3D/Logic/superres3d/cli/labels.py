@@ -1,0 +1,80 @@
+"""``--labels`` and ``--labels-out`` of ``superres3d upscale``: a segmentation goes along with its scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError, ResourceError
+from ..reporter import Reporter
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+    from ..scan.volume import Volume
+    from ..staging import Staging
+
+_WORKING_BYTES = 512 << 20  # beside the map itself
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The label map of a run.
+
+    Attributes:
+        source: the file to read.
+        target: the file to write.
+    """
+
+    source: Path
+    target: Path
+
+    @classmethod
+    def named(cls, source: Path | None, target: Path | None) -> Segmentation | None:
+        """From what was typed; None: there is none (InputError: only one of the two)."""
+        if source is None and target is None:
+            return None
+        if source is None or target is None:
+            raise InputError("--labels names the segmentation to read and --labels-out the file to write it to; give both.")
+        return cls(source, target)
+
+    def read(self, scan: Volume, plan: Plan, limit: int | None) -> Volume:
+        """The label map on the scan's grid, or a refusal before the scan is computed with.
+
+        Args:
+            scan: the scan that it belongs to.
+            plan: of the scan.
+            limit: bytes of memory; None: what is free.
+
+        Raises:
+            InputError: no label map, or one that lies elsewhere.
+            ResourceError: it would not fit into memory on the grid of the result.
+        """
+        import psutil
+
+        from ..scan.labels import on_grid_of, read_labels
+
+        labels = on_grid_of(read_labels(self.source), scan, str(self.source))
+        needed, free = prod(plan.output_shape) * labels.voxels.itemsize + _WORKING_BYTES, limit or psutil.virtual_memory().available
+        if needed > free:
+            raise ResourceError(
+                f"The label map on the grid of the result needs {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free or allowed; use a smaller factor or labels of fewer bits."
+            )
+        return labels
+
+    def stage(self, labels: Volume, grid: Volume, staging: Staging, reporter: Reporter) -> dict[str, Any]:
+        """Bring it to the grid and write it beside its place; what the report tells of it."""
+        from ..scan.labels import upscale_labels
+        from ..scan.writing import stage_volume
+
+        fine = upscale_labels(labels, grid, progress=lambda *_: reporter.progress("labels", 1.0))  # a small part of the whole
+        stage_volume(fine, self.target, staging, {"ITK_FileNotes": "Label map, upscaled by SuperResolution3D; not for diagnosis"})
+        return {"source": str(self.source), "output": str(self.target), "dtype": str(fine.voxels.dtype), "notes": list(labels.notes)}
+
+
+def grid_of(volume: Volume) -> Volume:
+    """The volume without the memory of its voxels."""
+    return replace(volume, voxels=np.broadcast_to(np.zeros((), volume.voxels.dtype), volume.voxels.shape))
