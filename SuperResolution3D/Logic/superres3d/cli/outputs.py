@@ -176,7 +176,7 @@ class Outputs:
         """Compared on the disk, not by name: another path, a link of either kind or another letter case may lead to the same file."""
         from ..scan.companions import data_files, same_file
 
-        if source.is_dir():
+        if os.path.isdir(source):
             inside = next((path for path in self.files if path.resolve().is_relative_to(source.resolve())), None)
             if inside:
                 raise InputError(f"{inside} lies in the folder of the scan, {source}, which stays as it is; give another folder.")
