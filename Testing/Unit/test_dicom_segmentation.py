@@ -82,6 +82,12 @@ def test_fractions_from_one_half_on(tmp_path, series, parts):
     assert labels.notes == ("Fractions of segments were taken as labels from one half on.",)
 
 
+def test_fractions_of_an_unknown_whole_are_refused(tmp_path, series, parts):
+    segmentation(headers(series), (parts > 0)[..., None] * 0.7, "FRACTIONAL", 1).save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match=r"which value of its fractions is the whole \(Maximum Fractional Value is 300\)"):
+        read_labels(changed(tmp_path / "seg.dcm", MaximumFractionalValue=300))
+
+
 def test_overlapping_segments_are_refused(tmp_path, series, parts):
     segmentation(headers(series), np.stack([parts > 0, parts == 2], axis=-1)).save_as(tmp_path / "seg.dcm")
     with pytest.raises(InputError, match=r"seg.dcm has segments that overlap, 1 \(Part 1\) and 2 \(Part 2\)"):
@@ -116,8 +122,16 @@ def test_what_cannot_be_read_for_certain_is_refused(tmp_path, series, parts):
     made.save_as(tmp_path / "seg.dcm")
     with pytest.raises(InputError, match="do not lie on slices 3.6 mm apart"):
         read_labels(tmp_path / "seg.dcm", scan)
+    frames[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 3
+    frames[0].PlanePositionSequence[0].ImagePositionPatient[2] += 3.6 * 9000 - 1.2
+    made.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match="do not lie on slices 3.6 mm apart"):
+        read_labels(tmp_path / "seg.dcm", scan)
+    frames[0].PlanePositionSequence[0].ImagePositionPatient[2] -= 3.6 * 9000
+    made.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match="to which segment"):
+        read_labels(tmp_path / "seg.dcm", scan)
     del frames[0].SegmentIdentificationSequence
-    frames[0].PlanePositionSequence[0].ImagePositionPatient[2] -= 1.2
     made.save_as(tmp_path / "seg.dcm")
     with pytest.raises(InputError, match="to which segment"):
         read_labels(tmp_path / "seg.dcm")
