@@ -74,7 +74,7 @@ def test_one_slice_in_a_folder_needs_no_neighbours(tmp_path, series, parts):
 
 
 def test_fractions_from_one_half_on(tmp_path, series, parts):
-    shares = np.stack([(parts == 1) * 0.6 + (parts == 2) * 0.55, (parts == 2) * 0.9 + (parts == 1) * 0.4], axis=-1)
+    shares = np.stack([np.select([parts == 1, parts == 2], [0.9, 0.55], 0.4), np.select([parts == 1, parts == 2], [0.6, 0.9], 0.2)], axis=-1)
     segmentation(headers(series), shares, "FRACTIONAL").save_as(tmp_path / "seg.dcm")
     scan = read_volume(series)
     labels = on_grid_of(read_labels(tmp_path / "seg.dcm", scan), scan, "seg.dcm")
