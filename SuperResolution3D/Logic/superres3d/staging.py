@@ -138,7 +138,11 @@ class Staging:
         if folder not in self._hidden:
             hidden = folder / f".superres3d-{secrets.token_hex(8)}"
             self._hidden[folder] = hidden  # before it is made: an interrupt leaves nothing behind
-            hidden.mkdir(mode=0o700)
+            try:
+                hidden.mkdir(mode=0o700)
+            except OSError:  # not ours, then
+                del self._hidden[folder]
+                raise
         self._count += 1
         return self._hidden[folder] / f"{self._count}{suffix}"
 
@@ -210,9 +214,7 @@ def _move_to_free_name(staged: Path, final: Path) -> None:
             os.link(staged, final)
             staged.unlink()
             return
-        except FileExistsError:
-            raise
-        except OSError:  # a disk without hard links
+        except OSError:  # the name is taken, or a disk without hard links
             pass
     if os.path.lexists(final):
         raise FileExistsError(errno.EEXIST, "")
