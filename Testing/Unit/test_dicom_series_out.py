@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -258,8 +259,9 @@ def test_words_in_the_picture_are_told_or_refused(tmp_path):
 def test_only_dicom_becomes_dicom(tmp_path, scan):
     with pytest.raises(InputError, match="only from DICOM"):
         write_dicom_series(scan, tmp_path / "out")
+    volume = replace(scans.classic(scans.ct_image()), modality="PT")
     with pytest.raises(InputError, match="of CT and MR, and this scan is PT"):
-        write_dicom_series(scans.classic(scans.ct_image(), Modality="PT"), tmp_path / "out")
+        write_dicom_series(volume, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

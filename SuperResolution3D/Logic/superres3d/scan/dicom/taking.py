@@ -12,6 +12,8 @@ from .values import quiet
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
+#: What pydicom's converters raise
+UNREADABLE = (AttributeError, KeyError, LookupError, NotImplementedError, OverflowError, TypeError, ValueError)
 #: Who the scan is of and where it belongs: taken over as they are, sound or not
 _IDENTITY = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "StudyID", "AccessionNumber", "FrameOfReferenceUID")
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
@@ -53,7 +55,7 @@ def sound(header: Dataset, keyword: str) -> DataElement | None:
             if element.is_empty:
                 return None
             return element if keyword in _IDENTITY else _checked(element)
-        except (AttributeError, KeyError, LookupError, NotImplementedError, OverflowError, TypeError, ValueError):  # of pydicom's converters
+        except UNREADABLE:
             return None
 
 
