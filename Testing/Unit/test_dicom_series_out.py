@@ -223,6 +223,15 @@ def test_any_other_result_has_other_uids(tmp_path, other):
     assert one[0].SeriesInstanceUID != two[0].SeriesInstanceUID
 
 
+@pytest.mark.parametrize("anonymize", [False, True])
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_sources_headers_stay_as_they_are(tmp_path, source, anonymize):
+    volume = SOURCES[source]()
+    before = [header.to_json() for header in volume.source.headers]
+    written(volume, tmp_path / "out", anonymize=anonymize)
+    assert [header.to_json() for header in volume.source.headers] == before
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_anonymous_files_tell_nothing_of_the_patient(tmp_path, source):
     volume = refined(SOURCES[source]())

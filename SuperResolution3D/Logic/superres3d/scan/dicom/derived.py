@@ -155,7 +155,7 @@ class Derivation:
         nearest, between = self._sources_of(k)
         dataset = Dataset()
         dataset.update(common)
-        take(dataset, nearest.header, self._words(IMAGE, OF_MODALITY[self.modality]))
+        dataset.update(self._taken(nearest))
         dataset.SOPInstanceUID, dataset.InstanceNumber = name, number
         dataset.ImageType = _image_type(nearest, self.modality)
         dataset.SourceImageSequence = source_images(between, self._uid)
@@ -164,6 +164,19 @@ class Derivation:
         self._place(dataset, k)
         self._pixels(dataset, k, nearest.header)
         return dataset
+
+    def _taken(self, source: SourceSlice) -> Dataset:
+        """What the derived slices that are nearest to a source slice have of it."""
+        from pydicom import Dataset
+
+        if id(source) not in self._taken_before:
+            self._taken_before[id(source)] = taken = Dataset()
+            take(taken, source.header, self._words(IMAGE, OF_MODALITY[self.modality]))
+        return self._taken_before[id(source)]
+
+    @cached_property
+    def _taken_before(self) -> dict[int, Dataset]:
+        return {}
 
     def _complete(self, dataset: Dataset, nearest: SourceSlice) -> None:
         """Attributes that must be there."""
