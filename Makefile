@@ -4,6 +4,7 @@
 #               reason where Qt lacks a system library
 # make check is another name for make test; make lint is lint and types alone.
 # make test-lowest runs the engine's tests with the lowest versions that pyproject.toml allows, in .venv-lowest.
+# make fuzz changes bytes in headers of every format that is read (2,000 each, about ten minutes); COUNT=200 for a quick look.
 # make test-servers stores derived DICOM series to an Orthanc server, which it starts and stops; it needs the Debian packages orthanc and dcmtk.
 # make api writes the API reference into build/api.
 # PYTHON names the interpreter (3.10 to 3.13); packages go into .venv.
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 LOWEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
 LOWEST := .venv-lowest
 
-.PHONY: demo test check lint test-lowest test-servers api bench clean
+.PHONY: demo test check lint test-lowest test-servers fuzz api bench clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/superres3d demo --out demo
@@ -31,6 +32,10 @@ lint: $(VENV)/test.stamp
 # Libraries warn of what was new to them: here warnings are no errors.  The API reference is built with the present ones alone.
 test-lowest: $(LOWEST)/test.stamp
 	$(LOWEST)/bin/python -m pytest Testing/Unit -W default --ignore Testing/Unit/test_api_reference.py
+
+COUNT ?= 2000
+fuzz: $(VENV)/test.stamp
+	$(BIN)/python -m Testing.Fuzz.fuzz --count $(COUNT)
 
 test-servers: $(VENV)/test.stamp
 	$(BIN)/python -m pytest Testing/Servers -rs

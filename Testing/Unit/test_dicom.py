@@ -104,17 +104,34 @@ def test_monochrome1_keeps_the_stored_values(tmp_path):
     np.testing.assert_array_equal(read_volume(write_series(tmp_path / "a", voxels, change=change)).voxels, voxels)
 
 
-@pytest.mark.parametrize("high, allocated", [(11, 16), (15, 16), (12, 16)])
 @pytest.mark.parametrize("sign", [0, 1])
-def test_bits_that_are_used(tmp_path, high, allocated, sign):
-    """Twelve bits somewhere in sixteen, with something else in the others."""
+@pytest.mark.parametrize("extended", [True, False])
+def test_bits_that_are_used(tmp_path, sign, extended):
+    """Twelve bits in sixteen; above them the sign, or nothing."""
     voxels = stored() // 4 if sign else stored() // 4 + 200
-    words = (((voxels.astype(np.uint16) & 0xFFF) << (high - 11)) | (0xF000 if high == 11 else 0x1 if high == 15 else 0x8000)).astype(np.uint16)
+    words = voxels if extended else (voxels.astype(np.uint16) & 0xFFF)
 
     def change(header, k):
-        header.BitsStored, header.HighBit, header.PixelRepresentation = 12, high, sign
+        header.BitsStored, header.HighBit, header.PixelRepresentation = 12, 11, sign
 
     np.testing.assert_array_equal(read_volume(write_series(tmp_path / "a", words, change=change)).voxels, voxels)
+
+
+def test_more_bits_than_are_told(tmp_path):
+    def change(header, k):
+        header.BitsStored, header.HighBit = 10, 9
+
+    with pytest.raises(InputError, match=r"IM0001\.dcm holds more in its pixels than the 10 bits"):
+        read_volume(write_series(tmp_path / "a", stored(), change=change))
+
+
+@pytest.mark.parametrize("allocated, bits, high, sign", [(16, 12, 15, 0), (16, 17, 16, 0), (16, 0, 0, 0), (12, 12, 11, 0), (16, 16, 15, 2), (64, 16, 15, 0)])
+def test_bits_that_contradict_each_other(tmp_path, allocated, bits, high, sign):
+    def change(header, k):
+        header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = allocated, bits, high, sign
+
+    with pytest.raises(InputError, match="stores its pixels in a way that is not read"):
+        read_volume(write_series(tmp_path / "a", stored(), change=change))
 
 
 @pytest.mark.parametrize("keyword, value", [("PixelSpacing", None), ("PixelSpacing", ""), ("PixelSpacing", [0, 0]), ("PixelSpacing", [0.8, -0.8])])

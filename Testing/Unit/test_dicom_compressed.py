@@ -9,9 +9,11 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import get_frame
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from superres3d import read_volume
 from superres3d.errors import InputError
+from superres3d.scan.dicom.streams import told_size, unpacked
 
 from .dicom_files import enhanced, save, stored, write_series
 
@@ -44,7 +46,9 @@ def test_what_dcmtk_compressed(tmp_path, program, options):
     folder = write_series(tmp_path / "a", voxels, change=lambda header, k: setattr(header, "PixelRepresentation", 0))
     for file in folder.iterdir():
         subprocess.run([program, *options, file, file], check=True, capture_output=True)
-    assert pydicom.dcmread(next(folder.iterdir()), stop_before_pixels=True).file_meta.TransferSyntaxUID.is_compressed
+    header = pydicom.dcmread(next(folder.iterdir()))
+    assert header.file_meta.TransferSyntaxUID.is_compressed
+    assert told_size(get_frame(header.PixelData, 0, number_of_frames=1)) == (None if program == "dcmcrle" else (20, 16))
     np.testing.assert_array_equal(read_volume(folder).voxels, voxels)
 
 
@@ -87,6 +91,42 @@ def test_cut_pixels(tmp_path, syntax):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"IM0006\.dcm is damaged or cut: its pixels cannot be read"):
         read_volume(folder)
+
+
+@pytest.mark.parametrize("columns", [8, 11, 13])
+def test_rle_of_another_size(tmp_path, columns):
+    """Also less than there is, which pydicom takes with a warning."""
+
+    def change(header, k):
+        header.compress(RLELossless, generate_instance_uid=False)
+        header.Columns = columns
+
+    with pytest.raises(InputError, match=r"IM0001\.dcm is damaged or cut: its pixels cannot be read"):
+        read_volume(write_series(tmp_path / "a", stored(), change=change))
+
+
+@pytest.mark.parametrize("itemsize", [1, 2, 4])
+def test_rle_against_pydicom(itemsize):
+    from pydicom.pixels.encoders.native import _encode_segment
+
+    words = (np.random.default_rng(itemsize).integers(0, 3, (5, 300)) * (2 ** (8 * itemsize - 2) // 3)).astype(f">u{itemsize}")
+    words[2] = 7
+    planes = words.view(np.uint8).reshape(5, 300, itemsize)
+    segments = [bytes(_encode_segment(planes[..., byte].tobytes(), 300)) for byte in range(itemsize)]
+    offsets = [64 + sum(map(len, segments[:index])) for index in range(itemsize)]
+    frame = np.array([itemsize, *offsets, *[0] * (15 - itemsize)], "<u4").tobytes() + b"".join(segments)
+    np.testing.assert_array_equal(unpacked(frame, (5, 300), itemsize), words)
+
+
+def test_turned_pictures(tmp_path):
+    """As many pixels, but rows for columns: only the stream tells."""
+
+    def change(header, k):
+        header.compress(JPEG2000Lossless, generate_instance_uid=False)
+        header.Rows, header.Columns = header.Columns, header.Rows
+
+    with pytest.raises(InputError, match=r"IM0001\.dcm holds pictures of another size than its header tells \(48 x 40 pixels\)"):
+        read_volume(write_series(tmp_path / "a", stored(2, 48, 40), change=change))
 
 
 def test_another_size_than_the_header_tells(tmp_path):

@@ -60,6 +60,7 @@ def test_what_simpleitk_writes(tmp_path, dtype, packed, suffix):
 def test_headers_by_hand(tmp_path, changes):
     volume = assert_as_simpleitk(hand_made(tmp_path / "scan.mha", **changes))
     assert volume.modality == ("MR" if "Modality" in changes else "")
+    assert len(volume.notes) == ("BinaryDataByteOrderMSB" in changes)  # little-endian is a guess
 
 
 def test_the_other_byte_order(tmp_path):
@@ -103,6 +104,7 @@ BAD = {
     "gone": ({"ElementDataFile": "gone.raw"}, "keeps its voxels in gone.raw, which is not there"),
     "list": ({"ElementDataFile": "LIST"}, "several files"),
     "pattern": ({"ElementDataFile": "a%d.raw 1 8 1"}, "several files"),
+    "both orders": ({"ElementByteOrderMSB": "True"}, "as BinaryDataByteOrderMSB"),
     "tube": ({"ObjectType": "Tube"}, "another kind of object"),
     "not packed": ({"CompressedData": "True"}, "damaged"),
     "neither": ({"BinaryDataByteOrderMSB": "Maybe"}, "as BinaryDataByteOrderMSB"),
@@ -143,6 +145,14 @@ def test_several_volumes(tmp_path):
         volume = read_volume(path, volume=number)
         np.testing.assert_array_equal(volume.voxels, grey(number - 1))
         np.testing.assert_allclose(volume.origin, (1, 2, 3))
+
+
+def test_a_line_that_is_no_field_is_refused(tmp_path):
+    """MetaIO stops at it, and fills in all that follows."""
+    path = hand_made(tmp_path / "scan.mha")
+    path.write_bytes(path.read_bytes().replace(b"CompressedData =", b"CompressedData ("))
+    with pytest.raises(InputError, match="a line without '='"):
+        read_volume(path)
 
 
 def test_headers_that_do_not_end_or_are_none(tmp_path):

@@ -343,7 +343,7 @@ HARMS = [
     (fewer_tasks, r"do not fit its network \((first|last)-4x2x2"),
     (other_width, "do not fit its network"),
     (more_blocks, r"do not fit its network \(block2-"),
-    (lambda folder: edit(folder, family="unet"), "card of the model mdsr-3d-ct cannot be used"),
+    (lambda folder: edit(folder, family="unet"), "network of the kind .unet., which this version does not know"),
     (lambda folder: edit(folder, options={"colour": 1}), "card of the model mdsr-3d-ct cannot be used"),
     (lambda folder: edit(folder, tasks=None), "card of the model mdsr-3d-ct cannot be used"),
 ]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import json
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from superres3d import Volume, read_volume
+from superres3d import Volume, read_volume, write_volume
 from superres3d.errors import InputError
 from superres3d.scan.geometry import FLIP, matrix_of
 
-from .conftest import smooth_noise
+from .conftest import run_cli, smooth_noise
 
 SHAPE = (10, 9, 8)  # (i, j, k)
 
@@ -340,8 +344,46 @@ def test_other_damaged_headers(tmp_path, offset, form, value):
     assert str(tmp_path / "scan.nii") in str(raised.value) and "\n" not in str(raised.value)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "scan.nii")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        read_volume(tmp_path / "scan.nii")
+
+
+def test_content_of_another_format(tmp_path):
+    write_volume(Volume(grey().T), tmp_path / "scan.nrrd")
+    (tmp_path / "scan.nrrd").rename(tmp_path / "scan.nii")
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan.nii").voxels, grey().T)
+
+
+@pytest.mark.parametrize("name", ["nrrd", "mha"])
+def test_other_formats_do_without_nibabel_and_pydicom(tmp_path, name):
+    """As in the panel's worker."""
+    write_volume(Volume(grey().T), tmp_path / f"scan.{name}")
+    code = f"""
+import sys
+sys.modules.update(nibabel=None, pydicom=None, highdicom=None)
+from superres3d import read_volume, upscale, write_volume
+volume = upscale(read_volume({str(tmp_path / f"scan.{name}")!r}), 2, method="linear", modality="CT").volume
+write_volume(volume, {str(tmp_path / f"out.{name}")!r})
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    assert read_volume(tmp_path / f"out.{name}").voxels.shape == tuple(2 * n for n in SHAPE[::-1])
+
+
+def test_volume_on_the_command_line(tmp_path):
+    path = saved(tmp_path / "scan.nii.gz", image(voxels=np.stack([grey(seed) for seed in range(3)], axis=-1)))
+    refused = run_cli("upscale", path, tmp_path / "out.nii.gz", "--method", "nearest", "--modality", "CT", "--progress", "none")
+    assert refused.returncode == 2 and "--volume N" in " ".join(refused.stderr.split()) and not (tmp_path / "out.nii.gz").exists()
+    done = run_cli("upscale", path, tmp_path / "out.nii.gz", "--volume", 2, "--method", "nearest", "--modality", "CT", "--progress", "none")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "out.nii.gz").dataobj)[::2, ::2, ::2], grey(1))
+    assert json.loads(run_cli("info", path, "--volume", 3, "--json").stdout)["minimum"] == grey(2).min()
+
+
 def test_without_nibabel(tmp_path, monkeypatch):
     path = saved(tmp_path / "scan.nii", image())
-    monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
+    monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(InputError, match="pip install nibabel"):
         read_volume(path)

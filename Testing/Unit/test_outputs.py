@@ -260,6 +260,13 @@ def test_whatever_the_names_no_other_file_is_touched(here, scan, seed):
 
 
 @pytest.fixture
+def imported(here, scan):
+    """All that a run imports, which may lie where an ordinary user cannot read it."""
+    write_volume(scan, here / "in.nrrd")
+    assert upscale("in.nrrd", "out.mhd", "--report", "r.json") == (0, "")
+
+
+@pytest.fixture
 def ordinary():
     """A folder of an ordinary user's, and the rights of one, also where the tests run as root."""
     folder = Path(tempfile.mkdtemp())
@@ -293,6 +300,26 @@ def test_what_an_ordinary_user_may_not_write_is_refused(ordinary):
         check_output_file(ordinary / "new.nii")
     ordinary.chmod(0o700)
     assert picture(ordinary) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_an_ordinary_users_whole_run(imported, ordinary, scan, monkeypatch):
+    monkeypatch.chdir(ordinary)
+    write_volume(scan, ordinary / "in.nrrd")
+    (ordinary / "closed").mkdir()
+    (ordinary / "closed").chmod(0o500)
+    refused(ordinary, "cannot be written to (no permission)", "in.nrrd", "closed/out.mhd")
+    refused(ordinary, "cannot be written to (no permission)", "in.nrrd", "out.mhd", "--report", "closed/r.json")
+    assert upscale("in.nrrd", "out.mhd", "--report", "r.json") == (0, "")
+    assert shape_of(ordinary / "out.mhd") == (44, 36, 18)
+    (ordinary / "closed").chmod(0o300)  # written to, and not read
+    assert upscale("in.nrrd", "closed/out.nii.gz", "--compare", "closed/out.nhdr") == (0, "")
+    code, told = upscale("in.nrrd", "closed/out.mhd")
+    assert code == 2 and "is not this program's to replace" in told
+    (ordinary / "closed").chmod(0o700)
+    (ordinary / "theirs.mhd").touch(mode=0o000)
+    assert upscale("in.nrrd", "out.mhd") == (0, "")
+    assert shape_of(ordinary / "closed" / "out.nhdr") == (44, 36, 18)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs a file of another user's in a folder for all")

@@ -106,9 +106,16 @@ def failing_at(monkeypatch, which: int, error: BaseException, after: bool) -> li
     return calls
 
 
+def no_links(*_):
+    raise OSError(errno.EPERM, "not here")
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("error", [lambda: OSError(errno.ENOSPC, "full"), KeyboardInterrupt], ids=["full disk", "interrupt"])
-def test_a_failure_at_any_step_of_the_commit_leaves_all_as_it_was(place, error, after):
+def test_a_failure_at_any_step_of_the_commit_leaves_all_as_it_was(place, error, after, links, monkeypatch):
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
     before = picture(place)
     which = told = 0
     while True:
@@ -142,10 +149,7 @@ def restore(place: Path, before: dict[str, bytes | str]) -> None:
 
 
 def test_without_hard_links_as_on_a_usb_stick(place, monkeypatch):
-    def no_link(*_):
-        raise OSError(errno.EPERM, "not here")
-
-    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(os, "link", no_links)
     test_nothing_before_the_commit_and_everything_after(place)
 
 
@@ -154,7 +158,7 @@ def test_a_second_file_that_appeared_meanwhile_stays(tmp_path):
     for link in (os.link, None):
         with pytest.MonkeyPatch.context() as patch, Staging() as staging:
             if link is None:
-                patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "")))
+                patch.setattr(os, "link", no_links)
             header = staging.path(tmp_path / "a.mhd")
             header.write_text("new")
             header.with_suffix(".raw").write_text("new")
@@ -241,3 +245,26 @@ def test_second_files_come_first_and_the_named_ones_in_their_order(place, monkey
 def test_the_folder_is_gone(tmp_path):
     with pytest.raises(ResourceError, match=r"a\.nii could not be written: its folder is gone"), Staging() as staging:
         staging.path(tmp_path / "no" / "a.nii")
+
+
+def test_hidden_names_cannot_be_guessed_and_are_never_shared(tmp_path):
+    """A folder of the same name that is there already is not used, and not removed."""
+    with Staging() as one, Staging() as other:
+        places = {staging.path(tmp_path / "a.nii").parent.name for staging in (one, other)}
+    assert len(places) == 2 and all(len(name.rpartition("-")[2]) >= 16 for name in places)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("secrets.token_hex", lambda _: "known")
+        (tmp_path / ".superres3d-known").mkdir()
+        (tmp_path / ".superres3d-known" / "1.nii").write_text("a stranger's")
+        with pytest.raises(ResourceError), Staging() as staging:
+            staging.path(tmp_path / "a.nii")
+    assert picture(tmp_path) == {".superres3d-known": "folder", ".superres3d-known/1.nii": b"a stranger's"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may give files away")
+def test_root_leaves_a_file_to_its_owner(place):
+    os.chown(place / "a.mhd", 1234, 2345)
+    with Staging() as staging:
+        stage(staging, place)
+        staging.commit()
+    assert ((place / "a.mhd").stat().st_uid, (place / "a.mhd").stat().st_gid) == (1234, 2345)

@@ -392,7 +392,7 @@ HARMS = [
     (truncate, "SHA-256 differs"),
     (other_network, "do not fit its network"),
     (other_family, "do not fit its network"),
-    (unknown_family, "card of the model mdcsrn-mr cannot be used"),
+    (unknown_family, "network of the kind 'unet', which this version does not know"),
     (unknown_option, "card of the model mdcsrn-mr cannot be used"),
     (other_kind, "card of the model mdcsrn-mr cannot be used|weights of the model mdcsrn-mr do not fit its network"),
 ]

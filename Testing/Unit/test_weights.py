@@ -87,7 +87,7 @@ PUBLISHED_ACCUMULATES = {(2, 2): 114_336, (4, 4): 345_888, (2, 1): 75_744, (4, 1
 
 @pytest.mark.parametrize(
     "changes",
-    [{"form": "unet"}, {"form": None}, {"blocks": "3"}, {"blocks": None}, {"blocks": 0}, {"filters": 16.0}, {"filters": -16}, {"factors": [2]}, {"factors": ["2", "2"]}, {"colour": 1}],
+    [{"form": None}, {"blocks": "3"}, {"blocks": None}, {"blocks": 0}, {"filters": 16.0}, {"filters": -16}, {"factors": [2]}, {"factors": ["2", "2"]}, {"colour": 1}],
 )
 def test_a_card_that_describes_no_network_is_a_model_error(tmp_path, monkeypatch, changes):
     save_model(random_network("edsr", (2, 2)), "a", tmp_path, {"network": {**slice_network("edsr", (2, 2)), **changes}})

@@ -9,7 +9,7 @@ recipes=$(dirname "$0")
 train() { # name, recipe and settings
   local name=$1 recipe=$2
   shift 2
-  superres3d train "$recipe" --data "$scans" --out "$runs/$name" --export "$models" --accelerator gpu "${@/#/--set=}" > "$runs/$name.log" 2>&1 || echo "failed: $name, see $runs/$name.log"
+  superres3d train "$recipe" --data "$scans" --out "$runs/$name" --export "$models" --overwrite --accelerator gpu "${@/#/--set=}" > "$runs/$name.log" 2>&1 || echo "failed: $name, see $runs/$name.log"
 }
 export -f train
 export scans runs models

@@ -138,7 +138,11 @@ class Staging:
         if folder not in self._hidden:
             hidden = folder / f".superres3d-{secrets.token_hex(8)}"
             self._hidden[folder] = hidden  # before it is made: an interrupt leaves nothing behind
-            hidden.mkdir(mode=0o700)
+            try:
+                hidden.mkdir(mode=0o700)
+            except OSError:  # not ours, then
+                del self._hidden[folder]
+                raise
         self._count += 1
         return self._hidden[folder] / f"{self._count}{suffix}"
 

@@ -25,10 +25,12 @@ def evaluate(
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Self-ensemble of the networks; auto: as the preset says.")] = EnsembleChoice("auto"),
     device: Device = "auto",
     cards: Annotated[Path | None, typer.Option(metavar="MODELS", help="Also put the metrics into the cards of the models in this folder.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace metrics that the cards have.")] = False,
 ) -> None:
     """Degrade scans, upscale them again, and tabulate how close the methods come to the truth."""
     with reporting("none"):
         needs("train", "matplotlib", "scipy", "skimage")
+        from ..evaluation.cards import check_cards, update_cards
         from ..evaluation.protocol import Protocol
         from ..evaluation.run import evaluate_folder
         from ..evaluation.tasks import PUBLISHED_TASKS
@@ -38,10 +40,10 @@ def evaluate(
             methods=tuple(method or _installed_for(tasks)), scales=tuple(scale or ()), tasks=tasks,
             slices=slices, preset=preset.value, ensemble=ensemble.value, device=device,
         )  # fmt: skip
+        if cards:
+            check_cards(cards, protocol.methods, overwrite)
         print(evaluate_folder(data, split, subset, out, protocol, subjects=tuple(subject or ())))
         if cards:
-            from ..evaluation.cards import update_cards
-
             update_cards(out / "results.json", cards)
 
 

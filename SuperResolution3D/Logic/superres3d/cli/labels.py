@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -55,9 +56,12 @@ class Segmentation:
         """
         import psutil
 
+        from ..scan.dicom.segmentation_out import check_segmentation, is_segmentation_name
         from ..scan.labels import on_grid_of, read_labels
 
-        labels = on_grid_of(read_labels(self.source), scan, str(self.source))
+        labels = on_grid_of(read_labels(self.source, scan), scan, str(self.source))
+        if is_segmentation_name(self.target):
+            check_segmentation(labels, str(self.source))
         needed, free = prod(plan.output_shape) * labels.voxels.itemsize + _WORKING_BYTES, limit or psutil.virtual_memory().available
         if needed > free:
             raise ResourceError(
@@ -65,13 +69,25 @@ class Segmentation:
             )
         return labels
 
-    def stage(self, labels: Volume, grid: Volume, staging: Staging, reporter: Reporter) -> dict[str, Any]:
-        """Bring it to the grid and write it beside its place; what the report tells of it."""
+    def stage(self, labels: Volume, grid: Volume, slices: Sequence[Path], staging: Staging, reporter: Reporter) -> dict[str, Any]:
+        """Bring it to the grid of the result and write it beside its place; returns what the report tells of it.
+
+        Args:
+            labels: from :meth:`read`.
+            grid: the result; its voxels are not looked at.
+            slices: the result's, where it is a DICOM series.
+            staging: brings all outputs to their places together.
+            reporter: of the run.
+        """
+        from ..scan.dicom.segmentation_out import is_segmentation_name, stage_segmentation
         from ..scan.labels import upscale_labels
         from ..scan.writing import stage_volume
 
         fine = upscale_labels(labels, grid, progress=lambda *_: reporter.progress("labels", 1.0))  # a small part of the whole
-        stage_volume(fine, self.target, staging, {"ITK_FileNotes": "Label map, upscaled by SuperResolution3D; not for diagnosis"})
+        if is_segmentation_name(self.target):
+            stage_segmentation(fine, slices, self.target, staging)
+        else:
+            stage_volume(fine, self.target, staging, {"ITK_FileNotes": "Label map, upscaled by SuperResolution3D; not for diagnosis"})
         return {"source": str(self.source), "output": str(self.target), "dtype": str(fine.voxels.dtype), "notes": list(labels.notes)}
 
 

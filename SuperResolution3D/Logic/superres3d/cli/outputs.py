@@ -94,9 +94,23 @@ class Outputs:
                 raise InputError(f"--anonymize leaves the patient out of DICOM series, and {path} will be none; give the name of a folder.")
             try_writing(path)
         if self.labels:
-            try_writing(self.labels)
+            self._check_labels(self.labels)
         if self.report:
             check_output_file(self.report)
+
+    def _check_labels(self, path: Path) -> None:
+        from ..files import check_output_file
+        from ..scan.dicom.segmentation_out import is_segmentation_name
+        from ..scan.writing import try_writing
+
+        if not is_segmentation_name(path):
+            try_writing(path)
+            return
+        if not self.is_series(self.result):
+            raise InputError(f"{path} would be a DICOM segmentation, which belongs to a DICOM series; give the result the name of a folder, or the labels a name such as labels.nii.gz.")
+        if self.anonymize:
+            raise InputError(f"--anonymize cannot know whether the words of a segmentation name the patient; give the labels a name such as labels.nii.gz, not {path}.")
+        check_output_file(path)
 
     def check_scan(self, volume: Volume) -> None:
         """Refuse, before it is computed with, a scan that cannot be written as what was asked for (InputError)."""
@@ -105,8 +119,8 @@ class Outputs:
 
             check_derivable(volume, self.anonymize)
 
-    def stage(self, result: Result, path: Path, staging: Staging, metadata: dict[str, str]) -> None:
-        """Write an image beside its place.
+    def stage(self, result: Result, path: Path, staging: Staging, metadata: dict[str, str]) -> list[Path]:
+        """Write an image beside its place; returns the slices of a DICOM series where they are staged.
 
         Args:
             result: volume and report.
@@ -120,11 +134,11 @@ class Outputs:
         if self.is_series(path):
             from ..scan.dicom.write import stage_dicom_series
 
-            stage_dicom_series(result.volume, path, staging, result.report, anonymize=self.anonymize)
-        else:
-            from ..scan.writing import stage_volume
+            return stage_dicom_series(result.volume, path, staging, result.report, anonymize=self.anonymize)
+        from ..scan.writing import stage_volume
 
-            stage_volume(result.volume, path, staging, metadata)
+        stage_volume(result.volume, path, staging, metadata)
+        return []
 
     def check_disk(self, volume_bytes: int) -> None:
         """Refuse before hours of work what the disks cannot take (ResourceError); ``volume_bytes`` is one image, uncompressed."""
@@ -162,7 +176,7 @@ class Outputs:
         """Compared on the disk, not by name: another path, a link of either kind or another letter case may lead to the same file."""
         from ..scan.companions import data_files, same_file
 
-        if source.is_dir():
+        if os.path.isdir(source):
             inside = next((path for path in self.files if path.resolve().is_relative_to(source.resolve())), None)
             if inside:
                 raise InputError(f"{inside} lies in the folder of the scan, {source}, which stays as it is; give another folder.")

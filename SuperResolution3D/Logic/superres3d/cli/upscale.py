@@ -104,9 +104,10 @@ def _upscale_file(
     labels = segmentation.read(volume, plan, choices["memory_limit"]) if segmentation else None
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report, grid = _stage_result(volume, source, outputs, staging, reporter, choices)
+        report, grid, slices = _stage_result(volume, source, outputs, staging, reporter, choices)
         if segmentation and labels:
-            report["labels"] = segmentation.stage(labels, grid, staging, reporter)
+            told = segmentation.stage(labels, grid, slices, staging, reporter)
+            report["labels"] = {name: value for name, value in told.items() if name != "source" or not outputs.anonymize}
         if outputs.comparison:
             _stage_lanczos(volume, source, outputs, staging, plan, choices)
         staging.commit()
@@ -115,15 +116,18 @@ def _upscale_file(
     reporter.done(str(outputs.result), report)
 
 
-def _stage_result(volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any]) -> tuple[dict[str, Any], Volume]:
-    """Returns the report and the grid; the voxels are let go of before another volume is made."""
+def _stage_result(
+    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any]
+) -> tuple[dict[str, Any], Volume, list[Path]]:
+    """Returns report, grid and slices of a DICOM series; the voxels are let go of before another volume is made."""
     from ..upscaling import upscale as upscale_volume
     from .labels import grid_of
 
     result = upscale_volume(volume, progress=reporter.progress, **choices)
     reporter.progress("writing", 1.0)
-    outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
-    return result.report if outputs.anonymize else {**result.report, "source": str(source)}, grid_of(result.volume)
+    slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
+    report = result.report if outputs.anonymize else {**result.report, "source": str(source)}
+    return report, grid_of(result.volume), slices
 
 
 def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Staging, plan: Plan, choices: dict[str, Any]) -> None:

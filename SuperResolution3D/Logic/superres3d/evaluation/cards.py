@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..files import replace_text
 from ..methods import METHODS
 from ..networks.weights import CARD
@@ -14,6 +16,25 @@ from .tables import gain_of
 
 Row = dict[str, Any]
 _TASKS = {"plane": "in-plane", "depth": "3-D"}  # where a network's own work shows
+
+
+def check_cards(models: Path, methods: Collection[str], overwrite: bool) -> None:
+    """Refuse before an evaluation to replace published figures by it, unless that was asked for.
+
+    Args:
+        models: folder of models.
+        methods: that will be evaluated.
+        overwrite: it was.
+
+    Raises:
+        InputError: see above, or no such folder.
+    """
+    if not models.is_dir():
+        raise InputError(f"The folder {models} of the models does not exist; correct --cards.")
+    cards = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(models.glob(f"*/{CARD}"))}
+    measured = [name for name, card in cards.items() if card.get("method") in methods and card.get("metrics")]
+    if measured and not overwrite:
+        raise InputError(f"The cards of {len(measured)} models in {models} have metrics, such as that of {measured[0]}; evaluate without --cards, or replace them with --overwrite.")
 
 
 def update_cards(results: Path, models: Path) -> list[Path]:

@@ -9,21 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import InputError, ModelError
 from ..staging import Staging
-from .families import Architecture
+from .families import FAMILIES, Architecture
 
 if TYPE_CHECKING:
     from .module import BlueprintNet
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 _HERE = Path(__file__).resolve().parents[1]  # the package
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,9 @@ def architecture_of(model: Model, factors: tuple[int, ...] | None = None) -> Arc
         model: found.
         factors: along (slices, rows, columns), the task of a network that has several.
     """
+    kind = model.network.get("family", model.network.get("form"))
+    if isinstance(kind, str) and kind not in FAMILIES:
+        raise ModelError(f"The model {model.name} is a network of the kind {kind!r}, which this version does not know; update SuperResolution3D, or choose another method.")
     try:
         return Architecture.from_card(model.network, factors)
     except (KeyError, TypeError, ValueError) as error:
@@ -183,10 +188,22 @@ def load_network(model: Model, factors: tuple[int, ...] | None = None) -> Bluepr
     return net.eval()
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name can be a folder's: letters, digits, dots, hyphens and underscores, and no way out of the folder that it is in."""
+    return bool(_PLAIN.fullmatch(name))
+
+
 def save_model(net: BlueprintNet, name: str, folder: Path, card: dict[str, Any]) -> Model:
-    """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size (OSError or ResourceError if that fails)."""
+    """Write ``folder/name`` with the weights of ``net`` and ``card`` completed by hash and network size.
+
+    Raises:
+        InputError: the name is no plain one.
+        OSError, ResourceError: it cannot be written.
+    """
     from safetensors.torch import save
 
+    if not is_plain_name(name):
+        raise InputError(f"A model cannot be called {name!r}; use letters, digits, dots, hyphens and underscores.")
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)  # weights and card come to their places together
     content = save({key: tensor.contiguous() for key, tensor in net.stored_tensors().items()})

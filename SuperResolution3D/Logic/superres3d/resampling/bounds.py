@@ -52,9 +52,10 @@ def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequen
         last = min(keep[0][1], first + count)
         start = max(0, first - REACH)
         low, high = _limits(scan[start : last + REACH], axes, margin)
-        for place in np.flatnonzero((places >= first) & (places < last)):
-            limits = [_refined_slice(limit[places[place] - start], keep[1:], factors[1:]) for limit in (low, high)]
-            np.clip(refined[place], *limits, out=refined[place])
+        for source in range(first, last):
+            limits = [_refined_slice(limit[source - start], keep[1:], factors[1:]) for limit in (low, high)]
+            for place in np.flatnonzero(places == source):
+                np.clip(refined[place], *limits, out=refined[place])
     return refined
 
 
@@ -66,19 +67,22 @@ def sources(length: int, kept: tuple[int, int], factor: int | float) -> np.ndarr
 def _limits(slab: np.ndarray, axes: Sequence[int], margin: float) -> tuple[np.ndarray, np.ndarray]:
     low, high = _extreme(slab, axes, np.minimum), _extreme(slab, axes, np.maximum)
     reach = high - low
-    beside = _extreme(_extreme(reach, axes, np.minimum), axes, np.minimum) == 0
-    reach *= np.where(beside, np.float32(FLAT_MARGIN), np.float32(margin))
+    if reach.all():
+        reach *= np.float32(margin)
+    else:
+        beside = _extreme(_extreme(reach, axes, np.minimum), axes, np.minimum) == 0
+        reach *= np.where(beside, np.float32(FLAT_MARGIN), np.float32(margin))
     return low - reach, high + reach
 
 
 def _extreme(array: np.ndarray, axes: Sequence[int], function: Callable[..., np.ndarray]) -> np.ndarray:
     """Of each voxel and its neighbours either side along the axes; beyond a border there are none."""
     for axis in axes:
-        line = np.moveaxis(array, axis, 0)
-        found = line.copy()
-        function(found[1:], line[:-1], out=found[1:])
-        function(found[:-1], line[1:], out=found[:-1])
-        array = np.moveaxis(found, 0, axis)
+        later, earlier = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
+        found = array.copy()
+        function(found[later], array[earlier], out=found[later])
+        function(found[earlier], array[later], out=found[earlier])
+        array = found
     return array
 
 

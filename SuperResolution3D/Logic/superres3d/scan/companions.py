@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,23 +28,34 @@ def data_files(header: Path) -> list[Path]:
     """
     stem, suffix = split_name(header, tuple(_PAIRS))
     if suffix:
-        return [path for path in (header.with_name(stem + other) for other in _PAIRS[suffix]) if path.exists()]
-    if not header.name.lower().endswith(_TEXT_HEADERS) or not header.is_file():
+        return [path for path in (header.with_name(stem + other) for other in _PAIRS[suffix]) if os.path.exists(path)]
+    if not header.name.lower().endswith(_TEXT_HEADERS) or not os.path.isfile(header):
         return []
-    with open(header, "rb") as file:
-        text = file.read(_HEADER_BYTES)
+    try:
+        with open(header, "rb") as file:
+            text = file.read(_HEADER_BYTES)
+    except OSError:  # nobody can read it, or not this user
+        return []
     return [header.parent / name for name in _named(text)]
 
 
 def owners(data: Path) -> list[Path]:
     """The headers in the same folder whose data file ``data`` is."""
-    headers = [path for path in data.parent.iterdir() if path.name.lower().endswith((*_TEXT_HEADERS, ".hdr"))]
+    headers = [path for path in _entries(data.parent) if path.name.lower().endswith((*_TEXT_HEADERS, ".hdr"))]
     return [header for header in headers if any(same_file(data, other) for other in data_files(header))]
 
 
 def twins(path: Path) -> list[Path]:
     """The files beside ``path`` that many programs open for it, or it for them: see :func:`are_twins`."""
-    return sorted(other for other in path.parent.iterdir() if are_twins(path, other) and not same_file(other, path))
+    return sorted(other for other in _entries(path.parent) if are_twins(path, other) and not same_file(other, path))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """None where a folder may be written to but not read."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def are_twins(one: Path, other: Path) -> bool:

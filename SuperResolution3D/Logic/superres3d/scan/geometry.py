@@ -22,8 +22,8 @@ class Grid(TypedDict):
 
 def grid_of(matrix: np.ndarray) -> Grid:
     """The grid of an LPS matrix (4, 4), index (i, j, k, 1) to millimetres; what makes no grid is refused later, by :func:`.volume.accepted`."""
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
         direction = matrix[:3, :3] / spacing
     return {"spacing": triple(spacing), "origin": triple(matrix[:3, 3]), "direction": direction}
 
@@ -39,5 +39,6 @@ def matrix_of(volume: Volume) -> np.ndarray:
 def farthest(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:
     """How far two matrices (4, 4) put a corner of a grid apart, at most, in their unit; ``shape`` is (i, j, k)."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1)
-    difference = (first - second)[:3, :3] @ corners + (first - second)[:3, 3:]
-    return float(np.linalg.norm(difference, axis=0).max())
+    with np.errstate(all="ignore"):  # what is absurd is refused later
+        difference = (first - second)[:3, :3] @ corners + (first - second)[:3, 3:]
+        return float(np.linalg.norm(difference, axis=0).max())

@@ -1,13 +1,10 @@
-"""Scans from files and from SimpleITK images: NIfTI, NRRD and MetaImage here, DICOM in :mod:`.dicom`."""
+"""Scans from files, by their content and name; each format has a file of its own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
 from .dicom.content import holds_dicom
@@ -18,6 +15,8 @@ from .nrrd import is_nrrd, read_nrrd
 from .stored import head
 from .volume import Volume, accepted
 from .writing import WRITABLE_SUFFIXES
+
+_ONLY_READ = (".hdr", ".mgz", ".mgh")
 
 
 def read_volume(
@@ -38,15 +37,13 @@ def read_volume(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; give a NIfTI, MGH, NRRD or MetaImage file or a DICOM folder.")
+    if not (path.is_dir() or path.is_file()):
+        raise InputError(f"{path} is neither a file nor a folder; save the scan as a file first.")
     if path.is_dir() or holds_dicom(path):
         return accept(_read_dicom(path, series, volume), str(path))
     if series is not None:
         raise InputError(f"{path} is no DICOM, which alone has series; leave out --series.")
-    read = _reader(path)
-    if read:
-        return accept(read(path, volume), str(path))
-    image, modality = _read_file(path)
-    return from_image(image, str(path), modality, accept)
+    return accept(_reader(path)(path, volume), str(path))
 
 
 def _read_dicom(path: Path, series: str | int | None, volume: int | None) -> Volume:
@@ -57,39 +54,21 @@ def _read_dicom(path: Path, series: str | int | None, volume: int | None) -> Vol
     return read_dicom(path, series, volume)
 
 
-def _reader(path: Path) -> Callable[[Path, int | None], Volume] | None:
-    """The reader of the file's format; None: SimpleITK's."""
+def _reader(path: Path) -> Callable[[Path, int | None], Volume]:
+    """The reader of the file's format; SimpleITK knows more, but not all of them tell the size of a voxel, and it fills in 1 mm."""
     try:
         begin = head(path, LONGEST_HEADER)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if is_nrrd(begin):
+        return read_nrrd
     if is_mgh(path):
         return read_mgh
     if is_nifti(begin) or is_nifti_name(path):
         return read_nifti
-    if is_nrrd(begin):
-        return read_nrrd
-    return read_metaimage if is_metaimage(begin) or path.suffix.lower() in (".mha", ".mhd") else None
-
-
-def from_image(image: sitk.Image, name: str, modality: str = "", accept: Callable[[Volume, str], Volume] = accepted) -> Volume:
-    """A :class:`Volume` from a SimpleITK image; ``name`` is what error messages call it.
-
-    Raises:
-        InputError: as :func:`read_volume`.
-    """
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        count = image.GetNumberOfComponentsPerPixel()
-        raise InputError(f"{name} has {count} components per voxel (colour or vector); give a scalar CT or MR volume.")
-    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
-        image = image[:, :, :, 0]
-    if image.GetDimension() != 3:
-        raise InputError(f"{name} is {image.GetDimension()}-D; give a 3-D volume, or extract one frame of a time series.")
-    if "complex" in image.GetPixelIDTypeAsString():
-        raise InputError(f"{name} holds complex numbers; give its magnitude.")
-    direction = np.asarray(image.GetDirection()).reshape(3, 3)
-    volume = Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), direction, modality)
-    return accept(volume, name)
+    if is_metaimage(begin) or path.suffix.lower() in (".mha", ".mhd"):
+        return read_metaimage
+    raise InputError(f"{path} cannot be read as an image: it is no NIfTI, Analyze, MGH, NRRD, MetaImage or DICOM file; convert it to one of these first.")
 
 
 def find_volume(name: str, folder: str | os.PathLike) -> Path:
@@ -98,28 +77,8 @@ def find_volume(name: str, folder: str | os.PathLike) -> Path:
     Raises:
         InputError: there is none.
     """
-    for suffix in (*WRITABLE_SUFFIXES, ""):
+    for suffix in (*WRITABLE_SUFFIXES, *_ONLY_READ, ""):
         path = Path(folder) / f"{name}{suffix}"
         if path.exists():
             return path
     raise InputError(f"No scan named {name} in {folder}; check the folder and the name.")
-
-
-def _read_file(path: Path) -> tuple[sitk.Image, str]:
-    """A single DICOM file; other formats that SimpleITK reads do not all tell the size of a voxel, and it fills in 1 mm."""
-    if head(path, 132)[128:] != b"DICM":
-        raise InputError(f"{path} cannot be read as an image: it is no NIfTI, Analyze, MGH, NRRD, MetaImage or DICOM file; convert it to one of these first.")
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(f"{path} cannot be read as an image: {_reason(error)}.") from None
-    modality = image.GetMetaData("0008|0060").strip() if image.HasMetaDataKey("0008|0060") else ""
-    return image, modality if modality in ("CT", "MR") else ""
-
-
-def _reason(error: Exception) -> str:
-    """The telling line of an ITK or operating-system error."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__).removeprefix("sitk::ERROR: ").rstrip(".")

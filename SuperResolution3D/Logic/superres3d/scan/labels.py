@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,13 +25,20 @@ from .geometry import farthest, matrix_of
 from .images import read_volume
 from .volume import Volume, placed, triple
 
+if TYPE_CHECKING:
+    from .dicom.folder import DicomFile
+
 _SAME = 0.1  # of the smallest side of a voxel: corners that are closer than that are the same
 _TURNED = 0.999  # cosine between axes that are the same, perhaps the other way round
 _KEPT_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
 
 
-def read_labels(path: str | os.PathLike) -> Volume:
-    """Read a label map from any file that :func:`superres3d.read_volume` reads.
+def read_labels(path: str | os.PathLike, scan: Volume | None = None) -> Volume:
+    """Read a label map from any file that :func:`superres3d.read_volume` reads, or from a DICOM segmentation, whose segments become labels by their numbers.
+
+    Args:
+        path: the file; or a folder with nothing but a DICOM segmentation.
+        scan: for DICOM segmentations, which may leave out slices without a segment: the scan to whose distance of slices they belong.
 
     Returns:
         Volume with integers; other whole numbers were converted, which is in its notes.
@@ -37,7 +46,13 @@ def read_labels(path: str | os.PathLike) -> Volume:
     Raises:
         InputError: as for a scan, but for label maps and constants, which are fine here; and values that are no whole numbers.
     """
-    return read_volume(path, accept=accepted_labels)
+    path = Path(path)
+    file = _segmentation_file(path) if path.exists() else None
+    if file is None:
+        return read_volume(path, accept=accepted_labels)
+    from .dicom.segmentation import read_segmentation
+
+    return accepted_labels(read_segmentation(file, _step(file, scan)), str(path))
 
 
 def accepted_labels(volume: Volume, name: str) -> Volume:
@@ -55,9 +70,10 @@ def on_grid_of(labels: Volume, scan: Volume, name: str) -> Volume:
     """The label map with the axes in the order and the directions of the scan's, if it lies on the scan's grid.
 
     Raises:
-        InputError: another size, or corners that are a tenth of a voxel or more away; or it is the scan itself.
+        InputError: another size, another DICOM frame of reference, or corners that are a tenth of a voxel or more away; or it is the scan itself.
     """
-    turned = _turned(labels, scan)
+    _check_frame(labels, scan, name)
+    turned = _completed(_turned(labels, scan), scan)
     if turned.voxels.shape != scan.voxels.shape:
         raise InputError(f"{name} has {_size(labels)} voxels and the scan {_size(scan)}; give a segmentation on the grid of the scan.")
     apart = farthest(matrix_of(turned), matrix_of(scan), turned.voxels.shape[::-1])
@@ -116,6 +132,46 @@ def _turned(labels: Volume, scan: Volume) -> Volume:
     return replace(
         labels, voxels=voxels, spacing=triple(np.asarray(labels.spacing)[axes]), origin=triple(labels.position(first)), direction=np.asarray(labels.direction)[:, axes] * signs
     )
+
+
+def _segmentation_file(path: Path) -> DicomFile | None:
+    """None: the file is no DICOM segmentation, or pydicom is missing, which the reader of DICOM will say."""
+    try:
+        from .dicom.segmentation import segmentation_file
+    except ModuleNotFoundError:
+        return None
+    return segmentation_file(path)
+
+
+def _check_frame(labels: Volume, scan: Volume, name: str) -> None:
+    """Positions in different frames of reference (0020,0052) say nothing of each other (PS3.3 C.7.4.1)."""
+    headers = [*getattr(scan.source, "headers", ())[:1], getattr(labels.source, "header", None)]
+    frames = {str(header.get("FrameOfReferenceUID") or "") for header in headers if header is not None}
+    if len(headers) == 2 and None not in headers and len(frames - {""}) > 1:
+        raise InputError(f"{name} belongs to another frame of reference than the scan, so its places cannot be compared; give the segmentation of this scan.")
+
+
+def _step(file: DicomFile, scan: Volume | None) -> float | None:
+    """The scan's distance of voxels along the axis that is the normal of the segmentation's frames."""
+    if scan is None:
+        return None
+    from .dicom.frame import frames_of
+
+    along = np.abs(frames_of(file)[0].normal @ np.asarray(scan.direction))
+    return float(scan.spacing[int(along.argmax())])
+
+
+def _completed(labels: Volume, scan: Volume) -> Volume:
+    """A DICOM segmentation with the slices of the scan that it leaves out, as these hold no segment; any other as it is."""
+    if labels.modality != "SEG" or not np.allclose(labels.spacing, scan.spacing, rtol=0.01):
+        return labels
+    offset = np.rint(np.linalg.solve(matrix_of(scan), [*labels.origin, 1.0])[:3]).astype(int)[::-1]
+    stop = offset + labels.voxels.shape
+    if (offset < 0).any() or (stop > scan.voxels.shape).any():
+        return labels
+    voxels = np.zeros(scan.voxels.shape, labels.voxels.dtype)
+    voxels[tuple(slice(first, last) for first, last in zip(offset, stop))] = labels.voxels
+    return replace(labels, voxels=voxels, origin=triple(labels.position(-offset[::-1])))
 
 
 def _with_integers(volume: Volume, name: str) -> Volume:

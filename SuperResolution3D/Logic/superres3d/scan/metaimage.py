@@ -23,6 +23,7 @@ _DTYPES = {
     "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
 _LAST = "ElementDataFile"
+_ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 _SIZES, _ORIGINS, _MATRICES = ("ElementSpacing", "ElementSize"), ("Offset", "Position", "Origin"), ("TransformMatrix", "Rotation", "Orientation")
 
 
@@ -48,6 +49,10 @@ def read_metaimage(path: Path, volume: int | None = None) -> Volume:
     sizes = header.sizes("DimSize", axes)
     matrix, notes = _placed(header, axes)
     index = chosen(math.prod(sizes[3:]), volume, path)
+    if int(_dtype(header).itemsize) > 1 and not any(name in header.fields for name in _ORDERS):
+        notes.append("The header does not tell the order of the bytes; little-endian was taken.")
+    if _true(header, "CompressedData", False) and "CompressedDataSize" not in header.fields:
+        notes.append("The header does not tell the size of the compressed voxels; all that follows was taken.")
     voxels = _stored(header, (math.prod(sizes[3:]), *sizes[2::-1]), index)
     modality = header.word("0008|0060") or header.word("Modality").removeprefix("MET_MOD_")
     return Volume(voxels, **grid_of(matrix), modality="" if modality in ("UNKNOWN", "OTHER") else modality, notes=tuple(notes))
@@ -61,13 +66,14 @@ def _header(path: Path) -> TextHeader:
     while _LAST not in fields:
         end = begin.find(b"\n", size)
         line = begin[size : end if end >= 0 else len(begin)]
-        name, mark, value = (part.strip() for part in line.decode("utf-8", "surrogateescape").partition("="))
+        name, mark, value = (part.strip(" \t\r") for part in line.decode("utf-8", "surrogateescape").partition("="))
         if end < 0 and name != _LAST:
             raise InputError(f"{path} is incomplete: its header does not end; fetch or copy it again.")
+        if line.strip() and not mark:
+            raise InputError(f"{path} has a line without '=' in its header ({ascii(name)[1:-1][:40]!r}); correct it.")
         if name in fields and name != "Comment":
-            raise InputError(f"{path} gives {ascii(name)[1:-1][:40]} twice in its header; correct it.")
-        if mark:
-            fields[name] = value
+            raise InputError(f"{path} gives {ascii(name)[1:-1][:40]!r} twice in its header; correct it.")
+        fields[name] = value
         size = end + 1 if end >= 0 else len(begin)
     return TextHeader(path, fields, size)
 
@@ -113,12 +119,18 @@ def _placed(header: TextHeader, axes: int) -> tuple[np.ndarray, list[str]]:
     return matrix, notes + ([] if unit == 1.0 else ["Sizes were converted to millimetres."])
 
 
-def _stored(header: TextHeader, shape: tuple[int, ...], index: int) -> np.ndarray:
+def _dtype(header: TextHeader) -> np.dtype:
     kind = header.word("ElementType")
     if kind not in _DTYPES:
         header.wrong("ElementType")
-    big = _true(header, "BinaryDataByteOrderMSB", False) or _true(header, "ElementByteOrderMSB", False)
-    dtype = np.dtype(_DTYPES[kind]).newbyteorder(">" if big else "<")
+    orders = {_true(header, name, False) for name in _ORDERS if name in header.fields}
+    if len(orders) > 1:
+        header.wrong(_ORDERS[0])
+    return np.dtype(_DTYPES[kind]).newbyteorder(">" if True in orders else "<")
+
+
+def _stored(header: TextHeader, shape: tuple[int, ...], index: int) -> np.ndarray:
+    dtype = _dtype(header)
     local = header.word(_LAST).upper() == "LOCAL"
     file, begin = (header.path, header.size) if local else (header.data_file(_LAST), 0)
     skip = header.integers("HeaderSize", 1)[0] if "HeaderSize" in header.fields else 0
@@ -127,4 +139,15 @@ def _stored(header: TextHeader, shape: tuple[int, ...], index: int) -> np.ndarra
         begin = max(file.stat().st_size - math.prod(shape) * dtype.itemsize, begin)
     elif skip < 0 or (skip and local):
         header.wrong("HeaderSize")
-    return stored_voxels(file, shape, dtype, packing, begin=begin + max(skip, 0), index=index)
+    begin += max(skip, 0)
+    if packing == ZLIB and "CompressedDataSize" in header.fields:
+        _check_packed_size(header, file, begin)
+    return stored_voxels(file, shape, dtype, packing, begin=begin, index=index)
+
+
+def _check_packed_size(header: TextHeader, file: Path, begin: int) -> None:
+    named, there = header.integers("CompressedDataSize", 1)[0], file.stat().st_size - begin
+    if named > there:
+        raise InputError(f"{header.path} is incomplete: its header names {named:,} compressed bytes, and {there:,} are there; fetch or copy it again.")
+    if named < there:
+        raise InputError(f"{header.path} holds more compressed bytes than its header names ({there:,} for {named:,}); export the scan again.")

@@ -40,4 +40,6 @@ def read_mgh(path: Path, volume: int | None = None) -> Volume:
         raise InputError(f"{path} does not tell the size of its voxels and where they lie; convert it with FreeSurfer's mri_convert first.")
     index = chosen(shape[3], volume, path)
     voxels = stored_voxels(path, shape[::-1], np.dtype(header.get_data_dtype()), GZIP if is_gzipped(path) else RAW, skip=_DATA, index=index, spare=_FOOTER)
-    return Volume(voxels, **grid_of(FLIP @ np.asarray(header.get_affine(), dtype=float)))
+    with np.errstate(all="ignore"):  # numbers that make no place are refused with the rest
+        matrix = np.asarray(header.get_affine(), dtype=float)
+        return Volume(voxels, **grid_of(FLIP @ matrix))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LONGEST_HEADER = 540
 _SIZES = {348: "Nifti1Header", 540: "Nifti2Header"}  # sizeof_hdr
+_MAGIC = (b"n+1\0", b"ni1\0", b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")  # anything else of 348 bytes is Analyze
 _UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units & 7: unknown (by habit mm), m, mm, um
 _REFUSED = {1: "voxels of one bit", 32: "complex numbers", 128: "colours", 1536: "numbers of 128 bits", 1792: "complex numbers", 2048: "complex numbers", 2304: "colours"}
 _VECTORS = (1005, 1006, 1007, 1008, 1009, 1010, 1011, 2003, 2004)  # intent codes: matrix, vector, point ... RGB
@@ -96,8 +97,7 @@ def _header(header_file: Path, path: Path) -> Any:
     if not size:
         raise InputError(f"{path} cannot be read as an image: its header is no NIfTI header.")
     kind = getattr(package, _SIZES[size])
-    magic = block[344:347] if size == 348 else block[4:7]
-    if magic not in (b"n+1", b"ni1", b"n+2", b"ni2"):
+    if (block[344:348] if size == 348 else block[4:12]) not in _MAGIC:
         if size == 540:
             raise InputError(f"{path} cannot be read as an image: its header is no NIfTI header.")
         kind = package.spm2analyze.Spm2AnalyzeHeader

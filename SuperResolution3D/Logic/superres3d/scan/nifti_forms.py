@@ -65,6 +65,8 @@ def forms_of(header: Any, shape: tuple[int, ...], unit: float, name: object) -> 
     taken = sform if sform is not None else qform
     if taken is None:
         taken = _sizes_alone(header, shape, unit, name)
+        if notes:
+            raise InputError(f"{name} names its place in a form that is not valid (sform or qform); correct its header first.")
         notes.append("The header does not tell where the scan lies (both codes are 0); its sizes alone were taken, with the first axis from right to left.")
     elif sform is not None:
         taken, told = _sform_against(sform, qform, header, shape, unit)

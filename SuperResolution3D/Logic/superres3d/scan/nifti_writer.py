@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .volume import Volume
 
 _LONGEST_SIDE = 2**15 - 1  # of NIfTI-1; NIfTI-2 takes what is longer
-_LEVEL = 4  # of gzip: higher ones gain little on scans and take long
+_LEVEL = 2  # of gzip: higher ones gain little on scans and take long
 _SCANNER = 1  # the code of a place that comes from another format
 _NO_EXTENSIONS = bytes(4)
 

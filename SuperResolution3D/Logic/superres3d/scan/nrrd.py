@@ -32,6 +32,11 @@ _TYPES = {
     "float64": ("double",),
 }
 _DTYPES = {name: dtype for dtype, names in _TYPES.items() for name in names}
+_FIELDS = {
+    "dimension", "type", "blocksize", "encoding", "endian", "content", "min", "max", "oldmin", "oldmax", "datafile", "lineskip", "byteskip", "number",
+    "sampleunits", "space", "spacedimension", "spaceunits", "spaceorigin", "spacedirections", "measurementframe", "sizes", "spacings", "thicknesses",
+    "axismins", "axismaxs", "centers", "centerings", "labels", "units", "kinds",
+}  # fmt: skip
 _PACKINGS = {"raw": RAW, "gz": GZIP, "gzip": GZIP, "bz2": BZIP2, "bzip2": BZIP2}
 _SPACES = {
     **dict.fromkeys(("left-posterior-superior", "lps"), (1.0, 1.0, 1.0)),
@@ -76,11 +81,13 @@ def _header(path: Path) -> TextHeader:
     text = begin[: end.start() if end else len(begin)].decode("utf-8", "surrogateescape")
     fields: dict[str, str] = {}
     for line in text.splitlines()[1:]:
+        if line.startswith("#") or fields.get("datafile", "").startswith("LIST"):
+            continue
         name, value = _field(line)
-        if name in fields and ":=" not in line:
-            raise InputError(f"{path} gives {ascii(name)[1:-1][:40]} twice in its header; correct it.")
-        if name:
-            fields[name] = value
+        if name in fields or name not in _FIELDS and ":=" not in line:
+            fault = "twice" if name in fields else "which is no field of NRRD,"
+            raise InputError(f"{path} gives {ascii(name)[1:-1][:40]!r} {fault} in its header; correct it.")
+        fields[name] = value
     header = TextHeader(path, fields, end.end() if end else len(begin))
     if not end and "datafile" not in fields:
         raise InputError(f"{path} is incomplete: its header does not end; fetch or copy it again.")
@@ -92,8 +99,8 @@ def _field(line: str) -> tuple[str, str]:
     key, mark, value = line.partition(":=")
     if mark and ": " not in key:
         return key, value
-    name, mark, value = line.partition(":")
-    return ("", "") if line.startswith("#") or not mark else (name.replace(" ", "").lower(), value.strip())
+    name, _, value = line.partition(": ")
+    return name.rstrip(":").replace(" ", "").lower(), value.strip()
 
 
 def _kinds(header: TextHeader, axes: int) -> list[str]:
@@ -157,8 +164,8 @@ def _placed(header: TextHeader, axes: int, spatial: list[int]) -> tuple[np.ndarr
 
 def _vector(header: TextHeader, name: str, text: str) -> list[float]:
     """Three numbers in brackets (InputError)."""
-    parts = text.strip().strip("()").split(",")
-    if len(parts) != 3:
+    parts = text.strip()[1:-1].split(",")
+    if len(parts) != 3 or not re.fullmatch(r"\s*\([^()]*\)\s*", text):
         header.wrong(name)
     return [header.number(name, part.strip()) for part in parts]
 
@@ -166,7 +173,7 @@ def _vector(header: TextHeader, name: str, text: str) -> list[float]:
 def _units(header: TextHeader, name: str, count: int) -> list[float]:
     """Millimetres of each axis' unit; where none is told it is the millimetre."""
     texts = re.findall(r'"[^"]*"', header.word(name))
-    if header.word(name) and len(texts) != count:
+    if name in header.fields and (len(texts) != count or re.sub(r'"[^"]*"|\s', "", header.word(name))):
         header.wrong(name)
     if not texts:
         return [1.0] * count

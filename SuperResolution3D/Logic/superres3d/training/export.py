@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..errors import InputError
 from ..methods import INVENTS
 from ..networks.families import FORMS
 from ..networks.module import BlueprintNet
@@ -55,6 +56,12 @@ def export_model(net: BlueprintNet, recipe: AnyRecipe, data: Path, folder: Path)
     if isinstance(recipe, VolumeRecipe) and recipe.adversarial:
         card["caution"] = INVENTS
     return save_model(net, recipe.model_name, folder, card)
+
+
+def check_export(recipe: AnyRecipe, folder: Path, overwrite: bool) -> None:
+    """Refuse before a training to replace a model by it, unless that was asked for (InputError)."""
+    if (folder / recipe.model_name / CARD).exists() and not overwrite:
+        raise InputError(f"There is a model {recipe.model_name} in {folder}; export to another folder, or replace it with --overwrite.")
 
 
 def read_attribution(data: Path) -> dict[str, dict[str, str]]:

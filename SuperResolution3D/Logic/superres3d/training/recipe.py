@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..networks.families import FORMS, VOLUME_FAMILIES, Architecture
+from ..networks.weights import is_plain_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,6 +50,8 @@ class CommonRecipe:
     seed: int = 2020
 
     def _check_common(self, *whole_numbers: str) -> None:
+        if self.method and not is_plain_name(self.method):
+            raise InputError(f"The recipe's method is {self.method!r}; give a name of letters, digits, dots, hyphens and underscores: the model's folder is called after it.")
         _one_of("modality", self.modality, ("CT", "MR"))
         _one_of("schedule", self.schedule, ("step", "cosine", "constant"))
         for name in ("steps", *whole_numbers):
@@ -350,13 +353,26 @@ def _parse(text: str) -> Any:
 
 
 def _checked(name: str, make: Callable[[], Architecture]) -> Architecture:
-    """The architecture (InputError for an option that the family ``name`` does not have)."""
+    """The architecture (InputError for an option that the family ``name`` does not have, or a family that cannot be drawn as it is)."""
     try:
         architecture = make()
-        _ = architecture.survey
-        return architecture
     except (TypeError, ValueError) as error:
         raise InputError(f"The recipe's options do not fit {name}: {error}.") from None
+    try:
+        _ = architecture.survey
+    except (TypeError, ValueError) as error:
+        if architecture.options and _can_be_drawn(replace(architecture, options=())):
+            raise InputError(f"The recipe's options do not fit {name}: {error}.") from None
+        raise InputError(f"The network {name} cannot be drawn, whatever the recipe says: {error}; correct its function.") from None
+    return architecture
+
+
+def _can_be_drawn(architecture: Architecture) -> bool:
+    try:
+        _ = architecture.survey
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _one_of(name: str, value: Any, allowed: Collection[object]) -> None:

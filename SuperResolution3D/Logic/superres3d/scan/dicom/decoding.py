@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import InputError
 from . import values
 from .folder import DicomFile
+from .streams import told_size, unpacked
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 #: how often the data of a compressed file the pixels may be, before it counts as damaged
 _MOST_COMPRESSED = 5000
+_RLE = "1.2.840.10008.1.2.5"
 _SMALL = 2**28  # bytes that are never too many
 
 
@@ -29,21 +35,39 @@ def decoded(file: DicomFile, indices: Sequence[int], shape: tuple[int, int]) -> 
     Raises:
         InputError: no decoder for the transfer syntax here, or damaged pixels.
     """
-    from pydicom.pixels import pixel_array
-
     _check_decoder(file)
     _check_size(file, shape)
     try:
-        whole = _whole(file)
-        read = [pixel_array(whole, index=index, raw=True) for index in indices]
+        read = _frames(_whole(file), file.syntax, indices, shape)
+    except _OtherSizeError:
+        raise InputError(f"{file.path} holds pictures of another size than its header tells ({shape[1]} x {shape[0]} pixels); export it again.") from None
     except Exception:  # decoders raise whatever they like
         raise InputError(f"{file.path} is damaged or cut: its pixels cannot be read; copy or export it again, or remove it.") from None
-    if any(array.shape != shape for array in read):
-        raise InputError(f"{file.path} holds pictures of another size than its header tells ({shape[1]} x {shape[0]} pixels); export it again.")
     return read
 
 
-def _whole(file: DicomFile):  # type: ignore[no-untyped-def]
+class _OtherSizeError(Exception):
+    """The pixels are of another size than the header tells."""
+
+
+def _frames(whole: Dataset, syntax: str, indices: Sequence[int], shape: tuple[int, int]) -> list[np.ndarray]:
+    from pydicom.encaps import get_frame
+    from pydicom.pixels import pixel_array
+    from pydicom.uid import UID
+
+    count = int(whole.get("NumberOfFrames") or 1)
+    packed = [get_frame(whole.PixelData, index, number_of_frames=count) for index in indices] if UID(syntax).is_encapsulated else []
+    if syntax == _RLE:  # pydicom takes more than there should be, and pylibjpeg-rle 2.2 ends in a panic
+        return [unpacked(frame, shape, whole.BitsAllocated // 8) for frame in packed]
+    if any(told_size(frame) not in (shape, None) for frame in packed):
+        raise _OtherSizeError
+    read = [pixel_array(whole, index=index, raw=True) for index in indices]
+    if any(array.shape != shape for array in read):
+        raise _OtherSizeError
+    return read
+
+
+def _whole(file: DicomFile) -> Dataset:
     """The file with its pixels; one without file meta information says nowhere how it is encoded, and pydicom wants to know."""
     import pydicom
     from pydicom.uid import UID
@@ -65,20 +89,17 @@ def _check_decoder(file: DicomFile) -> None:
         raise InputError(f"{file.path} stores its pixels in a way that is not read ({_name(syntax)}); export it uncompressed.") from None
     if not available:
         raise InputError(f"{file.path} is compressed as {_name(syntax)}, and the package for that is not installed; run: pip install {_package(syntax)}")
-    bits = [values.whole(file.header, keyword, file.path, 0) for keyword in ("HighBit", "BitsStored")]
-    if syntax.is_encapsulated and bits[1] and bits[0] and bits[0] != bits[1] - 1:
-        raise InputError(f"{file.path} is compressed, and uses other bits than the lowest {bits[1]} (High Bit is {bits[0]}); export it uncompressed.")
 
 
 def _package(syntax: str) -> str:
     name = _name(syntax)
-    return f"pylibjpeg pylibjpeg-{'openjpeg' if '2000' in name else 'rle' if 'RLE' in name else 'libjpeg'}"
+    return f"pylibjpeg pylibjpeg-{'openjpeg' if '2000' in name else 'libjpeg'}"
 
 
 def _name(syntax: str) -> str:
     from pydicom.uid import UID
 
-    return UID(syntax).name.replace("(Process 14 [Selection Value 1])", "").strip()
+    return values.printable(UID(syntax).name)
 
 
 def _check_size(file: DicomFile, shape: tuple[int, int]) -> None:

@@ -7,6 +7,7 @@ lie at one place.
 from __future__ import annotations
 
 from .header import FrameHeader
+from .values import printable
 
 #: a user's words -> keywords, the first that is there counts
 APART: dict[str, tuple[str, ...]] = {
@@ -76,6 +77,6 @@ def _plain(told: str, digits: int = _DIGITS) -> str:
 
 def _rounded(part: str, digits: int) -> str:
     try:
-        return f"{float(part):.{digits}g}" if len(part) < 12 and "_" not in part else part
+        return f"{float(part):.{digits}g}" if len(part) < 12 and "_" not in part else printable(part)
     except ValueError:
-        return "".join(char if char.isprintable() else "?" for char in part.strip())
+        return printable(part.strip())

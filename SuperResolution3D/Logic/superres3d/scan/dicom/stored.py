@@ -27,11 +27,10 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How a file stores its pixels: Bits Allocated, Bits Stored, High Bit and Pixel Representation, (0028,0100) to (0028,0103)."""
+    """How a file stores its pixels: Bits Allocated, Bits Stored and Pixel Representation, (0028,0100) to (0028,0103)."""
 
     allocated: int
     stored: int
-    high: int
     signed: bool
 
     @property
@@ -39,10 +38,12 @@ class PixelFormat:
         """Of the values as they are stored."""
         return np.dtype(f"{'i' if self.signed else 'u'}{self.allocated // 8}")
 
-    def used(self, words: np.ndarray) -> np.ndarray:
-        """The values in the bits that are used: what stands above or below them (an overlay, for example) is no part of them."""
-        above, below = self.allocated - 1 - self.high, self.high + 1 - self.stored
-        return (words << above) >> (above + below) if above or below else words
+    def used(self, words: np.ndarray) -> np.ndarray | None:
+        """The values in the bits that are used; None if something else stands in the others than zeros or the sign."""
+        spare = self.allocated - self.stored
+        used = (words << spare) >> spare if spare else words
+        unsigned = words.view(f"u{self.allocated // 8}")
+        return used if not spare or np.array_equal(used, words) or not (unsigned >> self.stored).any() else None
 
 
 def pixel_format(file: DicomFile) -> PixelFormat:
@@ -55,9 +56,9 @@ def pixel_format(file: DicomFile) -> PixelFormat:
     _check_grey(file)
     allocated, stored = values.whole(header, "BitsAllocated", path), values.whole(header, "BitsStored", path)
     high, sign = values.whole(header, "HighBit", path, stored - 1), values.whole(header, "PixelRepresentation", path)
-    if allocated not in (8, 16, 32) or not 1 <= stored <= high + 1 <= allocated or sign not in (0, 1):
+    if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1 or sign not in (0, 1):
         raise InputError(f"{path} stores its pixels in a way that is not read ({allocated} bits, {stored} used up to bit {high}, sign {sign}); export it again.")
-    return PixelFormat(allocated, stored, high, sign == 1)
+    return PixelFormat(allocated, stored, sign == 1)
 
 
 def stored_values(frames: Sequence[Frame]) -> np.ndarray:
@@ -94,7 +95,7 @@ def _check_grey(file: DicomFile) -> None:
     samples = values.whole(file.header, "SamplesPerPixel", file.path, 1)
     meant = (values.text(file.header, "PhotometricInterpretation") or "").upper()
     if samples != 1 or meant not in ("MONOCHROME1", "MONOCHROME2"):
-        kind = f"{samples} values a pixel" if samples != 1 else f"the photometric interpretation {meant or 'left out'}"
+        kind = f"{samples} values a pixel" if samples != 1 else f"the photometric interpretation {values.printable(meant) or 'left out'}"
         raise InputError(f"{file.path} holds a picture in colour or with a palette ({kind}), not grey values; give the scan itself.")
     if values.sequence(file.header, "ModalityLUTSequence", file.path):
         raise InputError(f"{file.path} gives its values by a table (Modality LUT) in place of slope and intercept; export it again with these.")
@@ -151,7 +152,14 @@ def _fill(result: np.ndarray, places: Sequence[int], frames: Sequence[Frame], st
     indices = [frames[place].index for place in places]
     read = decoded(file, indices, shape) if start.byte is None else _native(file, start, indices, shape)
     for place, words in zip(places, read):
-        result[place] = words if start.form is None else start.form.used(words.astype(start.dtype, copy=False))
+        result[place] = words if start.form is None else _used(words.astype(start.dtype, copy=False), start.form, file)
+
+
+def _used(words: np.ndarray, form: PixelFormat, file: DicomFile) -> np.ndarray:
+    used = form.used(words)
+    if used is None:
+        raise InputError(f"{file.path} holds more in its pixels than the {form.stored} bits that its header tells (Bits Stored); export it again.")
+    return used
 
 
 def _native(file: DicomFile, start: _Start, indices: Sequence[int], shape: tuple[int, int]) -> list[np.ndarray]:

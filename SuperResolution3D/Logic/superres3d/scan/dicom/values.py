@@ -107,7 +107,7 @@ def parsed(told: str, keyword: str, count: int, file: object) -> tuple[float, ..
     values = tuple(float(part) for part in parts if _DECIMAL.fullmatch(part))
     if len(values) != len(parts) or (count and len(values) != count) or not all(math.isfinite(value) and abs(value) < _FARTHEST for value in values):
         meant = "finite numbers" if not count else "a finite number" if count == 1 else f"{count} finite numbers"
-        raise InputError(f"{file} gives {_shown(told)} as the {WORDS.get(keyword, keyword)}, which is not {meant} divided by backslashes; export it again.")
+        raise InputError(f'{file} gives "{printable(told)}" as the {WORDS.get(keyword, keyword)}, which is not {meant} divided by backslashes; export it again.')
     return values
 
 
@@ -128,7 +128,7 @@ def whole(header: Dataset, keyword: str, file: object, default: int | None = Non
     if not told and default is not None:
         return default
     if not _WHOLE.fullmatch(told):
-        raise InputError(f"{file} gives {_shown(told)} as the {WORDS.get(keyword, keyword)}, which is not a whole number; export it again.")
+        raise InputError(f'{file} gives "{printable(told)}" as the {WORDS.get(keyword, keyword)}, which is not a whole number; export it again.')
     return int(told)
 
 
@@ -163,7 +163,7 @@ def sequence(header: Dataset, keyword: str, file: object) -> Sequence[Dataset]:
     return found or ()
 
 
-def _shown(told: str) -> str:
-    """A value as it can stand in a sentence."""
+def printable(told: str, most: int = 64) -> str:
+    """Text as it can stand in a sentence."""
     plain = "".join(char if char.isprintable() else "?" for char in told)
-    return f'"{plain[:60]}{"..." if len(plain) > 60 else ""}"'
+    return plain if len(plain) <= most else f"{plain[:most]}..."

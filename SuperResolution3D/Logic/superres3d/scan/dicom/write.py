@@ -50,15 +50,15 @@ def write_dicom_series(volume: Volume, folder: str | os.PathLike, report: dict[s
     check_derivable(volume, anonymize)
     check_new_folder(folder)
     with Staging() as staging:
-        names = stage_dicom_series(volume, folder, staging, report, anonymize=anonymize, moment=moment)
+        staged = stage_dicom_series(volume, folder, staging, report, anonymize=anonymize, moment=moment)
         staging.commit()
-    return [folder / name for name in names]
+    return [folder / file.name for file in staged]
 
 
 def stage_dicom_series(
     volume: Volume, folder: Path, staging: Staging, report: dict[str, Any] | None = None, *, anonymize: bool = False, moment: datetime | None = None
-) -> list[str]:
-    """:func:`write_dicom_series` among other outputs that appear together; returns the names of the files."""
+) -> list[Path]:
+    """:func:`write_dicom_series` among other outputs that appear together; returns the files where they are staged."""
     derivation = Derivation(volume, Provenance(report or {}), anonymize, moment or datetime.now(timezone.utc))
     staged = staging.folder(folder)
     try:
@@ -68,7 +68,7 @@ def stage_dicom_series(
         raise unwritable(folder, error) from None
 
 
-def _write(dataset: Dataset, folder: Path) -> str:
+def _write(dataset: Dataset, folder: Path) -> Path:
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import UID
 
@@ -77,6 +77,6 @@ def _write(dataset: Dataset, folder: Path) -> str:
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     meta.ImplementationClassUID, meta.ImplementationVersionName = UID(IMPLEMENTATION_CLASS_UID), _VERSION_NAME
     dataset.file_meta = meta
-    name = f"IM{dataset.InstanceNumber:04d}.dcm"
-    dataset.save_as(folder / name, enforce_file_format=True)
-    return name
+    file = folder / f"IM{dataset.InstanceNumber:04d}.dcm"
+    dataset.save_as(file, enforce_file_format=True)
+    return file

@@ -1,0 +1,115 @@
+"""DICOM segmentations out, by highdicom: the segments of the one that was read, on the slices of a derived series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ... import __version__
+from ...errors import InputError
+from ...staging import Staging, unwritable
+from ..volume import Volume
+from . import values
+from .segmentation import SegmentationSource
+from .uids import digest_of, uid_of
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SUFFIX = ".dcm"
+_SERIES_AFTER = 50  # Series Number (0020,0011): that of the derived series and this
+_DESCRIPTION = "segmentation, resampled, not for diagnosis"
+
+
+def is_segmentation_name(path: Path) -> bool:
+    """Whether an output is to be a DICOM segmentation."""
+    return path.name.lower().endswith(SUFFIX)
+
+
+def check_segmentation(labels: Volume, name: str) -> None:
+    """Refuse, before the work, a label map that no DICOM segmentation can be made of.
+
+    Args:
+        labels: from :func:`superres3d.read_labels`.
+        name: its file, for the message.
+
+    Raises:
+        InputError: it was not read from a DICOM segmentation, or highdicom is missing.
+    """
+    if not isinstance(labels.source, SegmentationSource):
+        raise InputError(f"{name} does not tell what its labels are, as a DICOM segmentation must; give --labels-out a name such as labels.nii.gz.")
+    _highdicom()
+
+
+def stage_segmentation(labels: Volume, images: Sequence[Path], path: Path, staging: Staging) -> None:
+    """Write a segmentation that refers to the slices of a series, among outputs that appear together.
+
+    Patient, study and frame of reference are those of the series (C.7.1.1, C.7.2.1, C.7.4.1); segments are described as in the segmentation that was read (C.8.20.4).
+    Fractional segments and label maps become binary segments.
+
+    Args:
+        labels: (k, j, i); its source is a :class:`SegmentationSource`.
+        images: the files of the series, on the grid of the labels, in any order.
+        path: where it shall be.
+        staging: brings all outputs to their places together.
+
+    Raises:
+        InputError: highdicom is missing, or cannot describe these segments.
+        ResourceError: the disk refuses.
+    """
+    hd = _highdicom()
+    staged = staging.path(path, SUFFIX)
+    with values.quiet():
+        series = _in_order(images, labels)
+        try:
+            dataset = _dataset(hd, labels, series)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(f"The segments of {path.name} cannot be described as DICOM wants it; give --labels-out a name such as labels.nii.gz.") from None
+        try:
+            dataset.save_as(staged, enforce_file_format=True)
+        except OSError as error:
+            raise unwritable(path, error) from None
+
+
+def _highdicom() -> ModuleType:
+    try:
+        import highdicom
+    except ImportError:
+        raise InputError("A DICOM segmentation is written with the package highdicom, which is not installed here; run: pip install highdicom") from None
+    return highdicom
+
+
+def _in_order(images: Sequence[Path], labels: Volume) -> list[Any]:
+    """Headers of the slices, along the axis k of the labels."""
+    import pydicom
+
+    headers = [pydicom.dcmread(image, stop_before_pixels=True) for image in images]
+    return sorted(headers, key=lambda header: float(np.dot(np.array(header.ImagePositionPatient, float), labels.direction[:, 2])))
+
+
+def _dataset(hd: ModuleType, labels: Volume, series: list[Any]) -> Any:
+    source: SegmentationSource = labels.source
+    segments = [hd.seg.SegmentDescription.from_dataset(item, copy=True) for item in source.header.SegmentSequence if item.SegmentNumber > 0]  # 0: a label map's background
+    digest = digest_of([str(source.header.SOPInstanceUID), *(str(header.SOPInstanceUID) for header in series), np.ascontiguousarray(labels.voxels).tobytes()])
+    dataset = hd.seg.Segmentation(
+        source_images=series,
+        pixel_array=labels.voxels,
+        segmentation_type="BINARY",
+        segment_descriptions=segments,
+        series_instance_uid=uid_of("series", digest),
+        series_number=int(series[0].SeriesNumber) + _SERIES_AFTER,
+        sop_instance_uid=uid_of("instance", digest),
+        instance_number=1,
+        manufacturer="SuperResolution3D",
+        manufacturer_model_name="superres3d",
+        software_versions=__version__,
+        device_serial_number="0",
+        content_description=_DESCRIPTION,
+        omit_empty_frames=bool(labels.voxels.any()),
+    )
+    words = str(source.header.get("SeriesDescription", ""))[: 62 - len(_DESCRIPTION)].strip()
+    dataset.SeriesDescription = f"{words}, {_DESCRIPTION}" if words else _DESCRIPTION
+    return dataset
