@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,9 +109,10 @@ def _take_leaves(group: Dataset, flat: Dataset) -> None:
 
 
 def _readable(dataset: Dataset) -> Iterator[DataElement]:
+    """Copies: the value of one is changed in :func:`_rename`."""
     for tag in list(dataset.keys()):
         try:
-            yield dataset[tag]
+            yield copy(dataset[tag])
         except UNREADABLE:
             continue
 
