@@ -170,8 +170,8 @@ def test_links_are_written_through_or_refused(here, scan):
     (here / "link.mhd").symlink_to("far/new.mhd")
     refused(here, "is a link", "in.nrrd", "link.mhd")
     (here / "voxels.mhd").write_text("ElementDataFile = voxels.raw\n")
-    (here / "voxels.raw").symlink_to("in.nrrd")
-    refused(here, "", "in.nrrd", "voxels.mhd")
+    (here / "voxels.raw").symlink_to("far/old.nrrd")
+    refused(here, "voxels.raw, which is a link", "in.nrrd", "voxels.mhd")
     (here / "round.nrrd").symlink_to("round.nrrd")
     refused(here, "circle", "in.nrrd", "round.nrrd")
 
