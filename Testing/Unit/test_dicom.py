@@ -266,3 +266,11 @@ def test_a_table_for_the_values_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="by a table"):
         read_volume(write_series(tmp_path / "a", stored(), change=change))
+
+
+def test_mosaics_are_refused(tmp_path):
+    def change(header, k):
+        header.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+
+    with pytest.raises(InputError, match="is a mosaic"):
+        read_volume(write_series(tmp_path / "a", stored(), change=change))

@@ -25,7 +25,7 @@ def test_frames_out_of_order(tmp_path):
     order = np.array([0, 2, 4, 1, 3, 5])
     volume = read_volume(save(enhanced(voxels[order], 2.5 * order), tmp_path / "mr.dcm"))
     np.testing.assert_array_equal(volume.voxels, voxels)
-    assert volume.spacing[2] == 2.5
+    assert volume.spacing[2] == 2.5 and volume.source.frames == ((0, 3, 1, 4, 2, 5),)
 
 
 def test_frames_against_the_normal(tmp_path):
@@ -95,6 +95,7 @@ def test_echoes_of_one_file(tmp_path):
     for number in (1, 2):
         volume = read_volume(path, volume=number)
         np.testing.assert_array_equal(volume.voxels, voxels[number - 1 :: 2])
+        assert volume.source.frames == (tuple(range(number - 1, 12, 2)),)
         assert volume.notes == (f"Volume {number} of 2: 6 slices of 12 x 14, echo time {(10, 80)[number - 1]} ms.",)
 
 
