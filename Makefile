@@ -4,7 +4,7 @@
 #               reason where Qt lacks a system library
 # make check is another name for make test; make lint is lint and types alone.
 # make test-lowest runs the engine's tests with the lowest versions that pyproject.toml allows, in .venv-lowest.
-# make fuzz changes bytes in headers of every format that is read (2,000 each, about ten minutes); COUNT=200 for a quick look.
+# make fuzz changes bytes in headers of every format that is read (2,000 each, in five to ten minutes); COUNT=200 for a quick look.
 # make test-servers stores derived DICOM series to an Orthanc server, which it starts and stops; it needs the Debian packages orthanc and dcmtk.
 # make api writes the API reference into build/api.
 # PYTHON names the interpreter (3.10 to 3.13); packages go into .venv.
@@ -36,6 +36,7 @@ test-lowest: $(LOWEST)/test.stamp
 COUNT ?= 2000
 fuzz: $(VENV)/test.stamp
 	$(BIN)/python -m Testing.Fuzz.fuzz --count $(COUNT)
+	$(BIN)/python -m Testing.Fuzz.dicom --count $(COUNT)
 
 test-servers: $(VENV)/test.stamp
 	$(BIN)/python -m pytest Testing/Servers -rs

@@ -105,6 +105,8 @@ BAD = {
     "list": ({"ElementDataFile": "LIST"}, "several files"),
     "pattern": ({"ElementDataFile": "a%d.raw 1 8 1"}, "several files"),
     "both orders": ({"ElementByteOrderMSB": "True"}, "as BinaryDataByteOrderMSB"),
+    "a separator of files": ({"Offset": "3\x1c -12 7"}, "as Offset"),
+    "foreign digits": ({"DimSize": "10 9 \u0668"}, "as DimSize"),
     "tube": ({"ObjectType": "Tube"}, "another kind of object"),
     "not packed": ({"CompressedData": "True"}, "damaged"),
     "neither": ({"BinaryDataByteOrderMSB": "Maybe"}, "as BinaryDataByteOrderMSB"),

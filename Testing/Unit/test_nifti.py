@@ -216,7 +216,7 @@ def test_a_single_frame_of_a_series_is_read_without_a_number(tmp_path):
     np.testing.assert_array_equal(read_volume(saved(tmp_path / "scan.nii", image(voxels=grey()[..., None]))).voxels, grey().T)
 
 
-@pytest.mark.parametrize("code, millimetres, told", [(0, 1, False), (1, 1000, True), (2, 1, False), (3, 0.001, True), (5, 1, True), (2 + 8, 1, False)])
+@pytest.mark.parametrize("code, millimetres, told", [(0, 1, False), (1, 1000, True), (2, 1, False), (3, 0.001, True), (5, 1, True), (2 + 8, 1, False), (2 + 128, 1, True)])
 def test_units(tmp_path, code, millimetres, told):
     path = patched(saved(tmp_path / "scan.nii", image()), 123, "B", code)
     for kept, (sform, qform) in {"both": (1, 1), "qform": (0, 1), "none": (0, 0)}.items():

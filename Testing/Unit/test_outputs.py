@@ -170,8 +170,8 @@ def test_links_are_written_through_or_refused(here, scan):
     (here / "link.mhd").symlink_to("far/new.mhd")
     refused(here, "is a link", "in.nrrd", "link.mhd")
     (here / "voxels.mhd").write_text("ElementDataFile = voxels.raw\n")
-    (here / "voxels.raw").symlink_to("in.nrrd")
-    refused(here, "", "in.nrrd", "voxels.mhd")
+    (here / "voxels.raw").symlink_to("far/old.nrrd")
+    refused(here, "voxels.raw, which is a link", "in.nrrd", "voxels.mhd")
     (here / "round.nrrd").symlink_to("round.nrrd")
     refused(here, "circle", "in.nrrd", "round.nrrd")
 
@@ -181,6 +181,15 @@ def test_no_twins_are_made(here, scan, there, target):
     write_volume(scan, here / "in.nrrd")
     (here / there).write_bytes(b"a stranger's")
     refused(here, f"would lie beside {there}", "in.nrrd", target)
+
+
+def test_another_letter_case_is_no_twin_where_the_disk_tells_them_apart(here, scan):
+    write_volume(scan, here / "in.nrrd")
+    (here / "A.nii").write_bytes(b"a stranger's")
+    if not (here / "a.nii").exists():
+        before = picture(here)
+        assert upscale("in.nrrd", "a.nii") == (0, "")
+        assert changed(here, before) == {"a.nii"}
 
 
 def test_no_twins_of_the_input_or_among_the_outputs(here, scan):

@@ -268,3 +268,24 @@ def test_root_leaves_a_file_to_its_owner(place):
         stage(staging, place)
         staging.commit()
     assert ((place / "a.mhd").stat().st_uid, (place / "a.mhd").stat().st_gid) == (1234, 2345)
+
+
+def test_there_is_a_file_at_every_moment(place, monkeypatch):
+    """Another program that reads the output finds the old version or the new one, and at no time none."""
+    seen = []
+
+    def watched(name):
+        real = getattr(os, name)
+
+        def call(*arguments, **options):
+            real(*arguments, **options)
+            seen.append((place / "a.mhd").exists() and (place / "a.raw").exists())
+
+        return call
+
+    for name in ("link", "replace", "rename"):
+        monkeypatch.setattr(os, name, watched(name))
+    with Staging() as staging:
+        stage(staging, place)
+        staging.commit()
+    assert len(seen) >= 8 and all(seen)

@@ -214,9 +214,7 @@ def _move_to_free_name(staged: Path, final: Path) -> None:
             os.link(staged, final)
             staged.unlink()
             return
-        except FileExistsError:
-            raise
-        except OSError:  # a disk without hard links
+        except OSError:  # the name is taken, or a disk without hard links
             pass
     if os.path.lexists(final):
         raise FileExistsError(errno.EEXIST, "")

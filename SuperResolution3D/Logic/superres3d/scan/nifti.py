@@ -121,7 +121,7 @@ def _shape(header: Any, path: Path) -> tuple[int, ...]:
 def _unit(header: Any) -> tuple[float, list[str]]:
     """Millimetres of a unit of length, and what to tell."""
     code = int(header["xyzt_units"]) & 7
-    if code not in _UNITS:
+    if code not in _UNITS or int(header["xyzt_units"]) & ~0x3F:
         return 1.0, ["The header names a unit of length that does not exist; millimetres were taken."]
     words = {1: "metres", 3: "micrometres"}
     return _UNITS[code], [f"Sizes were converted from {words[code]} to millimetres."] if code in words else []

@@ -80,8 +80,8 @@ def _header(path: Path) -> TextHeader:
     end = re.search(rb"\r?\n\r?\n", begin)
     text = begin[: end.start() if end else len(begin)].decode("utf-8", "surrogateescape")
     fields: dict[str, str] = {}
-    for line in text.splitlines()[1:]:
-        if line.startswith("#") or fields.get("datafile", "").startswith("LIST"):
+    for line in text.replace("\r\n", "\n").split("\n")[1:]:
+        if not line or line.startswith("#") or fields.get("datafile", "").startswith("LIST"):
             continue
         name, value = _field(line)
         if name in fields or name not in _FIELDS and ":=" not in line:
@@ -95,12 +95,12 @@ def _header(path: Path) -> TextHeader:
 
 
 def _field(line: str) -> tuple[str, str]:
-    """Name without spaces in lower case, as fields are written in several ways; of a key its own name."""
+    """Name without spaces, as fields are written in several ways; of a key its own name."""
     key, mark, value = line.partition(":=")
     if mark and ": " not in key:
         return key, value
     name, _, value = line.partition(": ")
-    return name.rstrip(":").replace(" ", "").lower(), value.strip()
+    return name.rstrip(":").replace(" ", ""), value.strip(" \t")
 
 
 def _kinds(header: TextHeader, axes: int) -> list[str]:
@@ -164,21 +164,24 @@ def _placed(header: TextHeader, axes: int, spatial: list[int]) -> tuple[np.ndarr
 
 def _vector(header: TextHeader, name: str, text: str) -> list[float]:
     """Three numbers in brackets (InputError)."""
-    parts = text.strip()[1:-1].split(",")
-    if len(parts) != 3 or not re.fullmatch(r"\s*\([^()]*\)\s*", text):
+    parts = text.strip(" \t")[1:-1].split(",")
+    if len(parts) != 3 or not re.fullmatch(r"\([^()]*\)", text.strip(" \t")):
         header.wrong(name)
-    return [header.number(name, part.strip()) for part in parts]
+    return [header.number(name, part.strip(" \t")) for part in parts]
 
 
 def _units(header: TextHeader, name: str, count: int) -> list[float]:
-    """Millimetres of each axis' unit; where none is told it is the millimetre."""
+    """Millimetres of the unit of all axes of space; where none is told it is the millimetre."""
     texts = re.findall(r'"[^"]*"', header.word(name))
     if name in header.fields and (len(texts) != count or re.sub(r'"[^"]*"|\s', "", header.word(name))):
         header.wrong(name)
     if not texts:
         return [1.0] * count
     kinds = _kinds(header, count) if name == "units" else [""] * count
-    return [1.0 if kind in _LISTED else unit_of(text, header.path) or 1.0 for text, kind in zip(texts, kinds)]
+    units = [unit_of(text, header.path) or 1.0 for text, kind in zip(texts, kinds) if kind not in _LISTED]
+    if len(set(units)) > 1:
+        header.wrong(name)
+    return [units[0] if units else 1.0] * count
 
 
 def _voxels(header: TextHeader, sizes: list[int], spatial: list[int], volume: int | None) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ UNITS = {
     **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), 1000.0),
     **dict.fromkeys(("in", "inch", "inches"), 25.4),
 }
+_PLAIN = re.compile(r"[\x21-\x7e \t]*")  # Python takes more for white space, and more for digits
 _UNTOLD = ("", "?", "???", "none", "unknown")
 
 
@@ -55,7 +57,7 @@ class TextHeader:
             number = float(text)
         except ValueError:
             number = math.inf
-        return self.wrong(name) if math.isinf(number) or "_" in text else number
+        return self.wrong(name) if math.isinf(number) or "_" in text or not _PLAIN.fullmatch(text) else number
 
     def wrong(self, name: str) -> int:
         """Refuse the text of a field (InputError)."""
@@ -87,8 +89,9 @@ class TextHeader:
         return file
 
     def _parts(self, name: str, count: int) -> list[str]:
-        parts = self.fields.get(name, "").split()
-        if len(parts) != count:
+        text = self.fields.get(name, "")
+        parts = text.split()
+        if len(parts) != count or not _PLAIN.fullmatch(text):
             self.wrong(name)
         return parts
 
