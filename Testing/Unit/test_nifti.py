@@ -245,12 +245,12 @@ def test_both_codes_0_and_a_note(tmp_path):
     assert "does not tell where the scan lies" in volume.notes[0]
 
 
-@pytest.mark.parametrize("field, values", [("sform", (np.nan,) * 12), ("sform", (0.0,) * 12)])
-def test_a_form_that_is_none_is_left_out(tmp_path, field, values):
-    path = patched(saved(tmp_path / "scan.nii", image(sform=MOVED, codes=(1, 1))), 280, "12f", *values)
+@pytest.mark.parametrize("form, values", [("12f", (np.nan,) * 12), ("12f", (0.0,) * 12), ("I", (0x7FBF0000,))], ids=["NaN", "zeros", "signalling NaN"])
+def test_a_form_that_is_none_is_left_out(tmp_path, form, values):
+    path = patched(saved(tmp_path / "scan.nii", image(sform=MOVED, codes=(1, 1))), 280, form, *values)
     volume = read_volume(path)
     np.testing.assert_allclose(matrix_of(volume), FLIP @ placed(), atol=1e-4)
-    assert f"The {field} of the header is not valid" in volume.notes[0] and volume.source.sform_code == 0
+    assert "The sform of the header is not valid" in volume.notes[0] and volume.source.sform_code == 0
 
 
 def test_a_qform_that_is_none_is_left_out(tmp_path):
