@@ -158,6 +158,10 @@ def test_padding_behind_the_voxels_is_left(tmp_path):
     np.testing.assert_array_equal(read_volume(path).voxels, grey().T)
 
 
+def test_an_offset_of_0_means_right_behind_the_header(tmp_path):
+    np.testing.assert_array_equal(read_volume(patched(saved(tmp_path / "scan.nii", image()), 108, "f", 0.0)).voxels, grey().T)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_no_number_is_refused(tmp_path, value):
     voxels = grey().astype(np.float32)
