@@ -36,6 +36,7 @@ test-lowest: $(LOWEST)/test.stamp
 COUNT ?= 2000
 fuzz: $(VENV)/test.stamp
 	$(BIN)/python -m Testing.Fuzz.fuzz --count $(COUNT)
+	$(BIN)/python -m Testing.Fuzz.dicom --count $(COUNT)
 
 test-servers: $(VENV)/test.stamp
 	$(BIN)/python -m pytest Testing/Servers -rs

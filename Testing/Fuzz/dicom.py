@@ -210,6 +210,7 @@ def _slow(*_: Any) -> None:
 
 def trials(form: str, count: int, seed: int) -> Iterator[tuple[str, str, str]]:
     """(what was done, outcome, what was said) of each."""
+    signal.signal(signal.SIGALRM, _slow)
     chance = random.Random(f"{form} {seed}")
     with tempfile.TemporaryDirectory() as base:
         source = good(form, Path(base) / "good")
@@ -230,7 +231,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--findings", type=Path, help="JSON lines of all that is not right or refused")
     chosen = parser.parse_args()
-    signal.signal(signal.SIGALRM, _slow)
     with open("/proc/self/statm", encoding="ascii") as file:
         most = int(file.read().split()[0]) * resource.getpagesize() + MEBIBYTES * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -75,13 +75,55 @@ def test_what_cannot_be_decoded(tmp_path, syntax):
         read_volume(folder)
 
 
-def test_a_decoder_that_is_not_installed(tmp_path, monkeypatch):
+@pytest.fixture
+def no_plug_ins(monkeypatch):
+    """No decoder of pydicom's is installed."""
     from pydicom.pixels.decoders.base import Decoder
 
-    folder = write_series(tmp_path / "a", stored(6, 48, 40), change=lambda header, k: header.compress(JPEG2000Lossless, generate_instance_uid=False))
     monkeypatch.setattr(Decoder, "is_available", property(lambda self: False))
-    with pytest.raises(InputError, match=r"is compressed as JPEG 2000 .*, and the package for that is not installed; run: pip install pylibjpeg pylibjpeg-openjpeg"):
+
+
+def test_a_decoder_that_is_not_installed(tmp_path, no_plug_ins):
+    folder = write_series(tmp_path / "a", stored(6, 48, 40), change=lambda header, k: header.compress(JPEG2000Lossless, generate_instance_uid=False))
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"UI\x16\x001.2.840.10008.1.2.4.90", b"UI\x18\x001.2.840.10008.1.2.4.201\0"))
+    with pytest.raises(InputError, match=r"is compressed as High-Throughput JPEG 2000 .*, and the package for that is not installed; run: pip install pylibjpeg pylibjpeg-openjpeg"):
         read_volume(folder)
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+def test_without_plug_ins(tmp_path, no_plug_ins, sign):
+    """SimpleITK decodes; slope, intercept and MONOCHROME1 are not applied twice."""
+    voxels = stored(4, 48, 40) if sign else np.abs(stored(4, 48, 40))
+
+    def change(header, k):
+        header.PixelRepresentation, header.PhotometricInterpretation, header.RescaleSlope, header.RescaleIntercept = sign, "MONOCHROME1", 2, -100
+        header.compress(JPEG2000Lossless, generate_instance_uid=False)
+
+    np.testing.assert_array_equal(read_volume(write_series(tmp_path / "a", voxels, change=change)).voxels, 2 * voxels - 100)
+
+
+@pytest.mark.parametrize("program, option", [("dcmcjpeg", "+e1"), ("dcmcjpeg", "+el"), ("dcmcjpls", "+el")])
+@pytest.mark.parametrize("sign", [0, 1])
+def test_what_dcmtk_compressed_without_plug_ins(tmp_path, no_plug_ins, program, option, sign):
+    if not shutil.which(program):
+        pytest.skip("needs dcmtk")
+    voxels = stored(4, 20, 16) if sign else np.abs(stored(4, 20, 16))
+    folder = write_series(tmp_path / "a", voxels, change=lambda header, k: setattr(header, "PixelRepresentation", sign))
+    for file in folder.iterdir():
+        subprocess.run([program, option, file, file], check=True, capture_output=True)
+    np.testing.assert_array_equal(read_volume(folder).voxels, voxels)
+    file = folder / "IM0002.dcm"
+    file.write_bytes(file.read_bytes()[:-60])
+    with pytest.raises(InputError, match=r"IM0002\.dcm"):
+        read_volume(folder)
+
+
+def test_multi_frame_without_plug_ins(tmp_path, no_plug_ins):
+    voxels = stored(4, 48, 40)
+    header = enhanced(voxels[[1, 0, 3, 2]], 2.5 * np.array([1, 0, 3, 2]))
+    header.compress(JPEG2000Lossless, generate_instance_uid=False)
+    np.testing.assert_array_equal(read_volume(save(header, tmp_path / "mr.dcm")).voxels, voxels)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
@@ -93,13 +135,13 @@ def test_cut_pixels(tmp_path, syntax):
         read_volume(folder)
 
 
-@pytest.mark.parametrize("columns", [8, 11, 13])
-def test_rle_of_another_size(tmp_path, columns):
+@pytest.mark.parametrize("rows, columns", [(14, 8), (14, 11), (14, 13), (13, 12), (15, 12)])
+def test_rle_of_another_size(tmp_path, rows, columns):
     """Also less than there is, which pydicom takes with a warning."""
 
     def change(header, k):
         header.compress(RLELossless, generate_instance_uid=False)
-        header.Columns = columns
+        header.Rows, header.Columns = rows, columns
 
     with pytest.raises(InputError, match=r"IM0001\.dcm is damaged or cut: its pixels cannot be read"):
         read_volume(write_series(tmp_path / "a", stored(), change=change))

@@ -25,7 +25,7 @@ def test_frames_out_of_order(tmp_path):
     order = np.array([0, 2, 4, 1, 3, 5])
     volume = read_volume(save(enhanced(voxels[order], 2.5 * order), tmp_path / "mr.dcm"))
     np.testing.assert_array_equal(volume.voxels, voxels)
-    assert volume.spacing[2] == 2.5
+    assert volume.spacing[2] == 2.5 and volume.source.frames == ((0, 3, 1, 4, 2, 5),)
 
 
 def test_frames_against_the_normal(tmp_path):
@@ -95,6 +95,7 @@ def test_echoes_of_one_file(tmp_path):
     for number in (1, 2):
         volume = read_volume(path, volume=number)
         np.testing.assert_array_equal(volume.voxels, voxels[number - 1 :: 2])
+        assert volume.source.frames == (tuple(range(number - 1, 12, 2)),)
         assert volume.notes == (f"Volume {number} of 2: 6 slices of 12 x 14, echo time {(10, 80)[number - 1]} ms.",)
 
 
@@ -164,6 +165,13 @@ def test_dose(tmp_path, offsets):
     volume = read_volume(save(dose(offsets), tmp_path / "dose.dcm"))
     assert volume.modality == "RTDOSE" and volume.spacing == (0.8, 0.7, 2.5) and volume.origin == (0, 0, 60)
     np.testing.assert_allclose(volume.voxels.ravel(), np.arange(4 * 14 * 12) * 1e-4, rtol=1e-6)
+
+
+def test_dose_whose_slices_go_down(tmp_path):
+    """Coordinates that fall, along a normal that points down."""
+    volume = read_volume(save(dose((60, 57.5, 55), (1, 0, 0, 0, -1, 0)), tmp_path / "dose.dcm"))
+    np.testing.assert_allclose(volume.position((0, 0, 2)), (0, 0, 55))
+    np.testing.assert_allclose(volume.voxels.ravel(), np.arange(3 * 14 * 12) * 1e-4, rtol=1e-6)
 
 
 @pytest.mark.parametrize("offsets, orientation, sentence", [((30, 32.5, 35), (1, 0, 0, 0, 1, 0), "do not begin at its first slice"), ((60, 62.5, 65), (1, 0, 0, 0, 0, 1), "do not begin at its first slice")])

@@ -51,6 +51,16 @@ def test_thick_slices_beside_thin_ones_are_resampled(tmp_path):
     assert volume.notes[0] == "The slices lie 2.50 to 5.00 mm apart; they were resampled (linear) to 8 slices 2.5 mm apart."
 
 
+def test_thick_slices_that_are_too_thick(tmp_path):
+    """More than twice the smallest step: refused, though the header tells of thick slices."""
+
+    def thick(header, k):
+        header.SliceThickness = 2 if k < 2 else 5
+
+    with pytest.raises(InputError, match=r"uneven slice steps \(2\.00 to 5\.00 mm\)"):
+        read_volume(write_series(tmp_path / "a", stored(5), [0, 2, 4, 9, 14], change=thick))
+
+
 def test_steps_of_no_pattern_are_resampled(tmp_path):
     places = np.array([0, 2, 4, 6.5, 8])
     voxels = stored(5)

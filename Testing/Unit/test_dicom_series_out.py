@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -222,6 +223,15 @@ def test_any_other_result_has_other_uids(tmp_path, other):
     assert one[0].SeriesInstanceUID != two[0].SeriesInstanceUID
 
 
+@pytest.mark.parametrize("anonymize", [False, True])
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_sources_headers_stay_as_they_are(tmp_path, source, anonymize):
+    volume = SOURCES[source]()
+    before = [header.to_json() for header in volume.source.headers]
+    written(volume, tmp_path / "out", anonymize=anonymize)
+    assert [header.to_json() for header in volume.source.headers] == before
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_anonymous_files_tell_nothing_of_the_patient(tmp_path, source):
     volume = refined(SOURCES[source]())
@@ -258,8 +268,9 @@ def test_words_in_the_picture_are_told_or_refused(tmp_path):
 def test_only_dicom_becomes_dicom(tmp_path, scan):
     with pytest.raises(InputError, match="only from DICOM"):
         write_dicom_series(scan, tmp_path / "out")
+    volume = replace(scans.classic(scans.ct_image()), modality="PT")
     with pytest.raises(InputError, match="of CT and MR, and this scan is PT"):
-        write_dicom_series(scans.classic(scans.ct_image(), Modality="PT"), tmp_path / "out")
+        write_dicom_series(volume, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -183,6 +183,15 @@ def test_no_twins_are_made(here, scan, there, target):
     refused(here, f"would lie beside {there}", "in.nrrd", target)
 
 
+def test_another_letter_case_is_no_twin_where_the_disk_tells_them_apart(here, scan):
+    write_volume(scan, here / "in.nrrd")
+    (here / "A.nii").write_bytes(b"a stranger's")
+    if not (here / "a.nii").exists():
+        before = picture(here)
+        assert upscale("in.nrrd", "a.nii") == (0, "")
+        assert changed(here, before) == {"a.nii"}
+
+
 def test_no_twins_of_the_input_or_among_the_outputs(here, scan):
     write_volume(scan, here / "in.nii.gz")
     refused(here, "would lie beside in.nii.gz", "in.nii.gz", "in.nii")

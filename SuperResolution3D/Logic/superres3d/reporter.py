@@ -16,6 +16,11 @@ from typing import Any, Protocol
 STYLES = ("bar", "json", "none")
 
 
+def printable(text: str) -> str:
+    """A line for a terminal: signs that it would obey, or cannot show, as Python writes them (file names may hold any)."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 class Reporter(Protocol):
     """What a command needs of any of the styles; used as a context manager."""
 
@@ -61,7 +66,7 @@ class SilentReporter:
 
     def error(self, kind: str, message: str) -> None:
         """A line on standard error."""
-        print(f"Error: {message}", file=sys.stderr, flush=True)
+        print(f"Error: {printable(message)}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> SilentReporter:
         return self
@@ -77,7 +82,7 @@ class BarReporter(SilentReporter):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self._console = Console(stderr=True, soft_wrap=True)
+        self._console = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
         self._bar = Progress(
             TextColumn("{task.description:>13}"), BarColumn(), TaskProgressColumn(),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self._console,
@@ -93,9 +98,9 @@ class BarReporter(SilentReporter):
         self._bar.stop()
         size = " x ".join(str(n) for n in report["output"]["shape_ijk"])
         spacing = " x ".join(f"{s:.3g}" for s in report["output"]["spacing_mm"])
-        self._console.print(f"{output}: {size} voxels of {spacing} mm, {report['method']}, {report['seconds']['total']:.1f} s. {report['statement']}", highlight=False)
+        self._console.print(printable(f"{output}: {size} voxels of {spacing} mm, {report['method']}, {report['seconds']['total']:.1f} s. {report['statement']}"))
         for warning in report["warnings"]:
-            self._console.print(f"Note: {warning}", highlight=False)
+            self._console.print(printable(f"Note: {warning}"))
 
     def __enter__(self) -> BarReporter:
         self._bar.start()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -32,6 +34,9 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main() -> None:
     """Entry point: every failure is one sentence and a non-zero exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a name may have letters that a terminal cannot write
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         signal.signal(signal.SIGTERM, interrupt)
         app()

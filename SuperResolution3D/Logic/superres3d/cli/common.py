@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -13,6 +14,8 @@ import typer
 from ..errors import Cancelled, InputError, ResourceError, SuperResolutionError
 from ..methods import AXES, ENSEMBLES, MODALITIES, PRECISIONS, PRESETS
 from ..reporter import STYLES, Reporter, make_reporter
+
+_LONGEST_NAME = 120  # of a file, in a message
 
 
 class Choice(str, Enum):
@@ -57,7 +60,9 @@ def reporting(style: str) -> Iterator[Reporter]:
     try:
         with reporter:
             yield reporter
-    except (KeyboardInterrupt, MemoryError, SuperResolutionError) as error:
+    except (KeyboardInterrupt, MemoryError, SuperResolutionError, OSError) as error:
+        if isinstance(error, OSError) and not error.filename:
+            raise  # nothing that a user named
         told = _in_words(error)
         reporter.error(type(told).__name__, str(told))
         raise typer.Exit(told.exit_code) from None
@@ -68,7 +73,13 @@ def _in_words(error: BaseException) -> SuperResolutionError:
         return error
     if isinstance(error, MemoryError):
         return ResourceError("Memory ran out; use a smaller factor, fewer axes, or a part of the scan.")
+    if isinstance(error, OSError):
+        return InputError(f"{_short(os.fsdecode(error.filename))} cannot be used ({error.strerror or 'the system refused it'}); check its name and its permissions.")
     return Cancelled()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME // 2]}...{name[-_LONGEST_NAME // 2:]}"
 
 
 def needs(extra: str, *modules: str) -> None:

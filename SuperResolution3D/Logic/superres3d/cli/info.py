@@ -11,6 +11,7 @@ import typer
 
 from ..errors import InputError, SuperResolutionError
 from ..methods import AXES, DEFAULT_PRESET, METHODS, PRESETS, SCALES, Method, is_installed
+from ..reporter import printable
 from .common import AsJson, Series, VolumeNumber, reporting
 
 if TYPE_CHECKING:
@@ -119,14 +120,15 @@ def _planned(volume: Volume, modality: str, request: dict[str, Any]) -> dict[str
 def _print(source: Path, content: dict[str, Any]) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     grid = f"{_product(content['shape_ijk'], '.4g')} voxels of {_product(content['spacing_mm'], '.4g')} mm"
-    console.print(f"{source}: {grid}, {content['dtype']}, {content['minimum']:g} to {content['maximum']:g}, {content['modality']} ({content['modality_from']})")
+    values = f"{content['dtype']}, {content['minimum']:g} to {content['maximum']:g}, {content['modality']} ({content['modality_from']})"
+    console.print(printable(f"{source}: {grid}, {values}"))
     for note in content["notes"]:
-        console.print(f"Note: {note}")
+        console.print(printable(f"Note: {note}"))
     console.print(_table(content["upscaling"]))
     for reason in dict.fromkeys(row["refused"] for row in content["upscaling"] if "refused" in row):
-        console.print(f"Refused: {reason}")
+        console.print(printable(f"Refused: {reason}"))
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

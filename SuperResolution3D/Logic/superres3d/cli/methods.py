@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..methods import DEFAULT_METHOD, DEFAULT_PRESET, METHODS, PRESETS
-from .common import AsJson
+from .common import AsJson, reporting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 def methods(as_json: AsJson = False) -> None:
     """List the methods: what they are for, what they assume and cost, and when not to use them."""
     from ..catalogue import describe_method
+    from ..networks.weights import check_folder
 
-    described = [describe_method(method) for method in METHODS.values()]
-    if as_json:
-        print(json.dumps({"methods": described, "presets": [asdict(preset) for preset in PRESETS.values()]}, indent=2))
-    else:
-        _print(described)
+    with reporting("none"):
+        check_folder()
+        described = [describe_method(method) for method in METHODS.values()]
+        if as_json:
+            print(json.dumps({"methods": described, "presets": [asdict(preset) for preset in PRESETS.values()]}, indent=2))
+        else:
+            _print(described)
 
 
 def _print(described: list[dict[str, Any]]) -> None:

@@ -195,7 +195,8 @@ def _read_rows(split: Path) -> list[dict[str, str]]:
             reader = csv.DictReader(file)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The split {split} cannot be read ({error}); give a CSV file with the columns {', '.join(COLUMNS)}.") from None
+        reason = (error.strerror or "the system refused it") if isinstance(error, OSError) else "it is no text in rows"
+        raise InputError(f"The split {split} cannot be read ({reason}); give a CSV file with the columns {', '.join(COLUMNS)}.") from None
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(f"The split {split} has no column {', '.join(missing)}; give a CSV file with the columns {', '.join(COLUMNS)}.")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 _HERE = Path(__file__).resolve().parents[1]  # the package
+_VARIABLE = "SUPERRES3D_MODELS"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -60,29 +61,37 @@ class Model:
 
 def model_folders() -> list[Path]:
     """Where models are looked for, in order: ``SUPERRES3D_MODELS``, the installed package, the source tree."""
-    named = os.environ.get("SUPERRES3D_MODELS")
+    named = os.environ.get(_VARIABLE)
     candidates = [Path(named)] if named else []
     candidates += [_HERE / "models", _HERE.parent / "models"]
     if len(_HERE.parents) > 2:
         candidates.append(_HERE.parents[2] / "models")
-    return [folder for folder in candidates if folder.is_dir()]
+    return [folder for folder in candidates if os.path.isdir(folder)]  # which is false, too, for a name that no disk takes
+
+
+def check_folder() -> None:
+    """Refuse a folder of models that was named and is none: others would be used in its place (ModelError)."""
+    named = os.environ.get(_VARIABLE)
+    if named and not (os.path.isdir(named) and os.access(named, os.R_OK | os.X_OK)):
+        raise ModelError(f"{_VARIABLE} is {named[:120]!a}, which is no folder that can be read; correct it, or unset it.")
 
 
 def find_model(name: str) -> Model:
     """The model called ``name``.
 
     Raises:
-        ModelError: there is none, or its card is damaged.
+        ModelError: there is none, its card is damaged, or the folder that was named is none.
     """
+    check_folder()
     for folder in model_folders():
-        if (folder / name / WEIGHTS).is_file():
+        if os.path.isfile(folder / name / WEIGHTS):
             return _read_card(name, folder / name)
     raise ModelError(f"The model {name} is not installed; install the package again, train it, or set SUPERRES3D_MODELS to the folder that holds it.")
 
 
 def has_model(name: str) -> bool:
     """Whether there is a model called ``name``."""
-    return any((folder / name / WEIGHTS).is_file() for folder in model_folders())
+    return any(os.path.isfile(folder / name / WEIGHTS) for folder in model_folders())
 
 
 def _read_card(name: str, folder: Path) -> Model:

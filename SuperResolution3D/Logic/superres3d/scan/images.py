@@ -35,8 +35,7 @@ def read_volume(
             that are damaged, missing, or do not make up a volume.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give a NIfTI, MGH, NRRD or MetaImage file or a DICOM folder.")
+    check_there(path)
     if not (path.is_dir() or path.is_file()):
         raise InputError(f"{path} is neither a file nor a folder; save the scan as a file first.")
     if path.is_dir() or holds_dicom(path):
@@ -44,6 +43,19 @@ def read_volume(
     if series is not None:
         raise InputError(f"{path} is no DICOM, which alone has series; leave out --series.")
     return accept(_reader(path)(path, volume), str(path))
+
+
+def check_there(path: Path) -> None:
+    """Refuse a file or folder that is not there, or closed, in words (InputError)."""
+    try:
+        path.stat()
+        if path.is_file():
+            open(path, "rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path} does not exist; give a NIfTI, MGH, NRRD or MetaImage file or a DICOM folder.") from None
+    except (OSError, ValueError) as error:
+        named = str(path) if len(str(path)) < 256 else f"{str(path)[:60]}... ({len(str(path))} letters)"
+        raise InputError(f"{named} cannot be opened ({getattr(error, 'strerror', None) or 'no file can have that name'}); check its name and its permissions.") from None
 
 
 def _read_dicom(path: Path, series: str | int | None, volume: int | None) -> Volume:

@@ -327,7 +327,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"The recipe {path} cannot be read: {error}.") from None
+        reason = (error.strerror or "the system refused it") if isinstance(error, OSError) else "it is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise InputError(f"The recipe {path} cannot be read: {reason}.") from None
 
 
 def _build(kind: type, values: dict[str, Any], path: Path) -> AnyRecipe:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Words that describe the picture, not a person, and stay
 ANONYMOUS_WORDS = ("ConvolutionKernel", "FilterType", "ImagedNucleus")
-_METHOD = "SuperResolution3D: new series of numbers and standard terms alone; UIDs replaced, dates and texts left out, pixels not changed"
+_METHOD = ["SuperResolution3D: only numbers and terms of the standard kept", "UIDs replaced, dates and texts left out", "pixels not changed"]
 
 
 def renamed(uid: str) -> str:
@@ -33,7 +33,7 @@ def forget_patient(dataset: Dataset, study: str) -> None:
 
     name = f"ANON-{digest_of(['patient', study])[:12].upper()}"
     dataset.PatientName = dataset.PatientID = name
-    dataset.PatientIdentityRemoved, dataset.DeidentificationMethod = "YES", _METHOD[:64]
+    dataset.PatientIdentityRemoved, dataset.DeidentificationMethod = "YES", _METHOD
     method = Dataset()
     method.CodeValue, method.CodingSchemeDesignator, method.CodeMeaning = "113100", "DCM", "Basic Application Confidentiality Profile"
     dataset.DeidentificationMethodCodeSequence = [method]

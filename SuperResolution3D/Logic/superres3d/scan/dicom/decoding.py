@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import InputError
 from . import values
+from .by_itk import SYNTAXES, decoded_by_itk
 from .folder import DicomFile
 from .streams import told_size, unpacked
 
@@ -61,7 +62,10 @@ def _frames(whole: Dataset, syntax: str, indices: Sequence[int], shape: tuple[in
         return [unpacked(frame, shape, whole.BitsAllocated // 8) for frame in packed]
     if any(told_size(frame) not in (shape, None) for frame in packed):
         raise _OtherSizeError
-    read = [pixel_array(whole, index=index, raw=True) for index in indices]
+    if packed and not _is_available(syntax):
+        read = [decoded_by_itk(whole, syntax, frame) for frame in packed]
+    else:
+        read = [pixel_array(whole, index=index, raw=True) for index in indices]
     if any(array.shape != shape for array in read):
         raise _OtherSizeError
     return read
@@ -79,16 +83,23 @@ def _whole(file: DicomFile) -> Dataset:
 
 
 def _check_decoder(file: DicomFile) -> None:
-    from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
     syntax = UID(file.syntax)
     try:
-        available = get_decoder(syntax).is_available
+        available = _is_available(syntax) or syntax in SYNTAXES
     except (NotImplementedError, ValueError):
         raise InputError(f"{file.path} stores its pixels in a way that is not read ({_name(syntax)}); export it uncompressed.") from None
     if not available:
         raise InputError(f"{file.path} is compressed as {_name(syntax)}, and the package for that is not installed; run: pip install {_package(syntax)}")
+
+
+def _is_available(syntax: str) -> bool:
+    """Whether pydicom and its plug-ins decode it here (NotImplementedError or ValueError: nobody's do)."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    return bool(get_decoder(UID(syntax)).is_available)
 
 
 def _package(syntax: str) -> str:

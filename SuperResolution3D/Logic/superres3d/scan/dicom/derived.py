@@ -41,9 +41,8 @@ def check_derivable(volume: Volume, anonymize: bool = False) -> None:
     """
     if not isinstance(volume.source, DicomSource):
         raise InputError("A DICOM series is written only from DICOM, for another file tells of no patient; give the result a name such as out.nii.gz.")
-    modality = str(volume.source.headers[0].get("Modality", ""))
-    if modality not in OF_MODALITY:
-        raise InputError(f"DICOM series are written of CT and MR, and this scan is {modality or 'of unknown modality'}; give the result a name such as out.nii.gz.")
+    if volume.modality not in OF_MODALITY:
+        raise InputError(f"DICOM series are written of CT and MR, and this scan is {volume.modality or 'of unknown modality'}; give the result a name such as out.nii.gz.")
     if anonymize and any(header.get("BurnedInAnnotation") == "YES" for header in volume.source.headers):
         raise InputError("The scan says that words are part of its pictures (BurnedInAnnotation), and --anonymize cannot take them out; remove them first.")
 
@@ -64,10 +63,10 @@ class Derivation:
     anonymous: bool
     moment: datetime
 
-    @cached_property
+    @property
     def modality(self) -> str:
         """ "CT" or "MR"."""
-        return str(self.volume.source.headers[0].Modality)
+        return self.volume.modality
 
     @cached_property
     def slices(self) -> list[SourceSlice]:
@@ -92,15 +91,15 @@ class Derivation:
         """Of everything that makes another instance: two instances of one name would differ in nothing but the moment of their making."""
         volume = self.volume
         grid = repr((volume.voxels.shape, str(volume.voxels.dtype), volume.spacing, volume.origin, np.asarray(volume.direction).tolist()))
-        names = sorted({piece.sop_instance for piece in self.slices})
+        names = sorted({f"{piece.sop_instance} {piece.frame or ''}" for piece in self.slices})
         pixels = (np.ascontiguousarray(plane).tobytes() for plane in volume.voxels)
         return digest_of([self.provenance.recipe, "anonymous" if self.anonymous else "", grid, repr(self.encoding), *names, *pixels])
 
     @property
     def _numbered_down(self) -> bool:
         """Whether the source's instance numbers fall along k: the result's then do, too."""
-        numbers = [piece.header.get("InstanceNumber") for piece in (self.slices[0], self.slices[-1]) if piece.frame is None]
-        return len(numbers) == 2 and None not in numbers and int(numbers[0]) > int(numbers[1])
+        first, last = (sound(piece.header, "InstanceNumber") for piece in (self.slices[0], self.slices[-1]))
+        return self.slices[0].frame is None and first is not None and last is not None and int(first.value) > int(last.value)
 
     def _words(self, *groups: tuple[str, ...]) -> list[str]:
         words = [word for group in groups for word in group]
@@ -118,8 +117,8 @@ class Derivation:
         common = Dataset()
         take(common, first, self._words(SERIES) if self.anonymous else self._words(PATIENT, STUDY, SERIES))
         known_characters(common)
-        common.SOPClassUID = _SOP_CLASS[self.modality]
-        common.StudyInstanceUID = self._uid(str(first.get("StudyInstanceUID") or uid_of("study", self.slices[0].sop_instance)))
+        study = str(first.get("StudyInstanceUID") or uid_of("study", self.slices[0].sop_instance))
+        common.SOPClassUID, common.Modality, common.StudyInstanceUID = _SOP_CLASS[self.modality], self.modality, self._uid(study)
         common.FrameOfReferenceUID = self._uid(str(first.get("FrameOfReferenceUID") or uid_of("frame", str(first.get("SeriesInstanceUID")))))
         common.SeriesNumber = self._series_number(first)
         common.SeriesDescription = self.provenance.series_description("" if self.anonymous else _text(first, "SeriesDescription"))
@@ -131,7 +130,7 @@ class Derivation:
         if self.provenance.invents:
             common.SyntheticData = "YES"
         if self.anonymous:
-            forget_patient(common, str(first.get("StudyInstanceUID", "")))
+            forget_patient(common, study)
         else:
             self._tell_moment(common, first)
         return common
@@ -156,7 +155,7 @@ class Derivation:
         nearest, between = self._sources_of(k)
         dataset = Dataset()
         dataset.update(common)
-        take(dataset, nearest.header, self._words(IMAGE, OF_MODALITY[self.modality]))
+        dataset.update(self._taken(nearest))
         dataset.SOPInstanceUID, dataset.InstanceNumber = name, number
         dataset.ImageType = _image_type(nearest, self.modality)
         dataset.SourceImageSequence = source_images(between, self._uid)
@@ -165,6 +164,19 @@ class Derivation:
         self._place(dataset, k)
         self._pixels(dataset, k, nearest.header)
         return dataset
+
+    def _taken(self, source: SourceSlice) -> Dataset:
+        """What the derived slices that are nearest to a source slice have of it."""
+        from pydicom import Dataset
+
+        if id(source) not in self._taken_before:
+            self._taken_before[id(source)] = taken = Dataset()
+            take(taken, source.header, self._words(IMAGE, OF_MODALITY[self.modality]))
+        return self._taken_before[id(source)]
+
+    @cached_property
+    def _taken_before(self) -> dict[int, Dataset]:
+        return {}
 
     def _complete(self, dataset: Dataset, nearest: SourceSlice) -> None:
         """Attributes that must be there."""

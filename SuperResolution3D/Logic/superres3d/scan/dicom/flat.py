@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .source import DicomSource
+from .taking import UNREADABLE
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import DataElement, Dataset
 
 #: Enhanced name -> (classic name, how a value is told there); C.8.13 and C.8.15 against C.8.2 and C.8.3
 _RENAMED: dict[str, tuple[str, Any]] = {
@@ -89,7 +91,7 @@ def _flat(header: Dataset, *groups: Dataset) -> Dataset:
     from pydicom import Dataset
 
     flat = Dataset()
-    for element in header:
+    for element in _readable(header):
         if element.keyword not in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
             flat.add(element)
     for group in groups:
@@ -100,10 +102,19 @@ def _flat(header: Dataset, *groups: Dataset) -> Dataset:
 
 def _take_leaves(group: Dataset, flat: Dataset) -> None:
     """What the group's sequences hold, their first items all the way down."""
-    for element in group:
+    for element in _readable(group):
         flat.add(element)
         if element.VR == "SQ" and element.value:
             _take_leaves(element.value[0], flat)
+
+
+def _readable(dataset: Dataset) -> Iterator[DataElement]:
+    """Copies: the value of one is changed in :func:`_rename`."""
+    for tag in list(dataset.keys()):
+        try:
+            yield copy(dataset[tag])
+        except UNREADABLE:
+            continue
 
 
 def _rename(flat: Dataset) -> None:
@@ -111,7 +122,7 @@ def _rename(flat: Dataset) -> None:
         if flat.get(enhanced) is not None and flat.get(classic) is None:
             try:
                 setattr(flat, classic, told(flat[enhanced].value))
-            except (TypeError, ValueError):
+            except UNREADABLE:
                 continue
     moment = str(flat.get("FrameAcquisitionDateTime", ""))
     if len(moment) >= 14 and "AcquisitionDate" not in flat:

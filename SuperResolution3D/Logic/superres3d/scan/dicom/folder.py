@@ -58,13 +58,12 @@ def find_files(path: Path) -> tuple[list[DicomFile], list[str]]:
         InputError: no DICOM image, or a file that is damaged or cannot be opened.
     """
     paths, others = _dicom_files(path)
-    files = [read_header(file) for file in paths]
-    files = [file for file in files if _kind(file) != "directory"]
-    images = [file for file in files if _kind(file) == "image"]
+    kinds = {file: _kind(file) for file in map(read_header, paths)}
+    images = [file for file, kind in kinds.items() if kind == "image"]
     if not images:
-        raise InputError(_nothing(path, files))
-    notes = _left_out("that are no DICOM", others) + _left_out("that hold no scan", (file.path for file in files if _kind(file) != "image"))
-    return images, notes
+        raise InputError(_nothing(path, set(kinds.values()) - {"directory"}))
+    beside = (file.path for file, kind in kinds.items() if kind not in ("image", "directory"))
+    return images, _left_out("that are no DICOM", others) + _left_out("that hold no scan", beside)
 
 
 def read_header(path: Path) -> DicomFile:
@@ -95,7 +94,7 @@ def _dicom_files(path: Path) -> tuple[list[Path], list[Path]]:
         return [path], []
     candidates = sorted(file for file in _entries(path) if file.is_file() and not file.name.startswith("."))
     dicom = [file for file in candidates if _holds_dicom(file)]
-    others = [file for file in candidates if file not in set(dicom)]
+    others = sorted(set(candidates) - set(dicom))
     patterns = {_pattern(file) for file in dicom}
     for file in others:
         if file.suffix.lower() in SUFFIXES or _pattern(file) in patterns or (not file.stat().st_size and file.suffix in {other.suffix for other in dicom}):
@@ -152,10 +151,10 @@ def _class(file: DicomFile) -> str:
     return values.text(file.header, "SOPClassUID") or (values.text(meta, "MediaStorageSOPClassUID") if meta is not None else None) or ""
 
 
-def _nothing(path: Path, files: list[DicomFile]) -> str:
-    if any(_kind(file) == "segmentation" for file in files):
+def _nothing(path: Path, kinds: set[str]) -> str:
+    if "segmentation" in kinds:
         return f"{path} holds a segmentation, not a scan; give the scan itself."
-    if files:
+    if kinds:
         return f"{path} holds no DICOM images, only other DICOM objects; give the scan itself."
     if not path.is_dir():
         return f"{path} is a directory of DICOM files, not a scan; give the folder with the slices."

@@ -75,6 +75,8 @@ def frames_of(file: DicomFile) -> list[Frame]:
     if min(shape) < 1:
         raise InputError(f"{file.path} tells of {shape[0]} rows and {shape[1]} columns; export it again.")
     headers = frame_headers(file.header, count, file.path)
+    if "MOSAIC" in (headers[0].text("ImageType") or "").upper().split("\\"):
+        raise InputError(f"{file.path} is a mosaic (all slices of one time as tiles of one picture); convert it with dcm2niix first.")
     places = frame_positions(file.header, headers, file.path)
     return [_frame(file, index, shape, header, places) for index, header in enumerate(headers)]
 

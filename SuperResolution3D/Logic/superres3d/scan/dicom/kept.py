@@ -27,7 +27,7 @@ STUDY = _words(
 )
 #: C.7.3.1 General Series, C.7.4.1 Frame of Reference, C.12.1 SOP Common; the same in every slice
 SERIES = _words(
-    """Modality BodyPartExamined ProtocolName PatientPosition AnatomicalOrientationType Laterality PerformingPhysicianName OperatorsName
+    """BodyPartExamined ProtocolName PatientPosition AnatomicalOrientationType Laterality PerformingPhysicianName OperatorsName
     PerformedProcedureStepStartDate PerformedProcedureStepStartTime PerformedProcedureStepID PerformedProcedureStepDescription
     FrameOfReferenceUID PositionReferenceIndicator SpecificCharacterSet TimezoneOffsetFromUTC LongitudinalTemporalInformationModified SyntheticData"""
 )

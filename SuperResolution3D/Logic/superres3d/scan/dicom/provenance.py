@@ -67,17 +67,19 @@ class Provenance:
     def description(self) -> str:
         """Derivation Description (0008,2111): method, factors, settings, models with their SHA-256."""
         report = self.report
-        software = report.get("software", f"SuperResolution3D {__version__}")
-        method = f"{'Super-resolution' if self.by_networks else 'Resampling'} by {report.get('method', 'an unnamed method')}"
-        settings = [report["preset"]] if report.get("preset") else []
-        settings += [f"ensemble {report['ensemble']}"] if report.get("ensemble") else []
-        settings += [f"{report['precision']} precision"] if self.by_networks and report.get("precision") else []
-        settings += [f"{report['back_projections']} back-projections"] if report.get("back_projections") else []
+        done, method = "Super-resolution" if self.by_networks else "Resampling", report.get("method", "an unnamed method")
         factors = " x ".join(f"{factor:.6g}" for factor in report.get("factors_ijk", ()))
+        grid = f", {factors} finer (columns x rows x slices)" if factors else ""
         models = ", ".join(f"{stage} {model['name']} SHA-256 {model['sha256']}" for stage, model in report.get("models", {}).items())
-        parts = [f"{method}{f' ({chr(44).join(settings)})' if settings else ''}{f', {factors} finer (columns, rows, slices)' if factors else ''}, {software}."]
+        parts = [f"{done} by {method}{self._settings()}{grid}, {report.get('software', f'{_MAKER} {__version__}')}."]
         parts += [f"Research software, {_NOT_FOR_DIAGNOSIS}.", *([str(report["invents"])] if self.invents else []), *([f"Models: {models}."] if models else [])]
         return " ".join(parts)[:_LONGEST_TEXT]
+
+    def _settings(self) -> str:
+        report = self.report
+        told = [report.get("preset"), f"ensemble {report['ensemble']}" if report.get("ensemble") else None, report.get("precision") if self.by_networks else None]
+        told += [f"{report['back_projections']} back-projections" if report.get("back_projections") else None]
+        return f" ({', '.join(filter(None, told))})" if any(told) else ""
 
     def comment(self) -> str:
         """Image Comments (0020,4000): what a viewer shows."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from .kept import ENUMERATED
 from .stored_values import decimal_string
-from .values import quiet
 
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
+#: What pydicom's converters raise
+UNREADABLE = (AttributeError, KeyError, LookupError, NotImplementedError, OverflowError, TypeError, ValueError)
 #: Who the scan is of and where it belongs: taken over as they are, sound or not
 _IDENTITY = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "StudyID", "AccessionNumber", "FrameOfReferenceUID")
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
@@ -44,17 +46,16 @@ def without_words(keywords: Iterable[str], kept: Collection[str]) -> list[str]:
 
 
 def sound(header: Dataset, keyword: str) -> DataElement | None:
-    """A copy of an attribute, or None where it is missing, empty, or holds what the standard does not allow."""
-    with quiet():
-        try:
-            if keyword not in header:
-                return None
-            element = header[keyword]
-            if element.is_empty:
-                return None
-            return element if keyword in _IDENTITY else _checked(element)
-        except (AttributeError, KeyError, LookupError, NotImplementedError, OverflowError, TypeError, ValueError):  # of pydicom's converters
+    """A copy of an attribute, or None where it is missing, empty, or holds what the standard does not allow (of which pydicom warns)."""
+    try:
+        if keyword not in header:
             return None
+        element = header[keyword]
+        if element.is_empty:
+            return None
+        return copy(element) if keyword in _IDENTITY else _checked(element)  # a value that is set later changes its element
+    except UNREADABLE:
+        return None
 
 
 def _checked(element: DataElement) -> DataElement | None:
