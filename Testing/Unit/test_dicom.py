@@ -169,6 +169,8 @@ def patched(folder: Path, name: str, old: bytes, new: bytes) -> Path:
         (b"0.7\\0.8", b"0,7\\0,8", r"size of the pixels \(Pixel Spacing\)"),
         (b"0.7\\0.8", b"0.7000 ", "which is not 2 finite numbers"),
         (b"0.7\\0.8", b"1_0\\0.8", "which is not 2 finite numbers"),
+        (b"0.7\\0.8", b"9e999\\1", "which is not 2 finite numbers"),
+        (b"0.7\\0.8", b"9e9\\0.8", "which is not 2 finite numbers"),
     ],
 )
 def test_numbers_that_are_none(tmp_path, old, new, words):
@@ -177,7 +179,7 @@ def test_numbers_that_are_none(tmp_path, old, new, words):
         read_volume(patched(folder, "IM0002.dcm", old, new))
 
 
-@pytest.mark.parametrize("axes, words", [((0, 0, 0, 0, 0, 0), "not at right angles"), ((1, 0, 0, 0.1, 1, 0), "not at right angles"), ((1, 0, 0, 0, 1.01, 0), "not at right angles")])
+@pytest.mark.parametrize("axes, words", [((0, 0, 0, 0, 0, 0), "not at right angles"), ((1, 0, 0, 0.1, 1, 0), "not at right angles"), ((1, 0, 0, 0, 1.01, 0), "not at right angles"), ((1, 0, 0, 0, 1.002, 0), "not at right angles")])
 def test_directions_that_are_none(tmp_path, axes, words):
     with pytest.raises(InputError, match=words):
         read_volume(write_series(tmp_path / "a", stored(), 2.5 * np.arange(6), axes=axes))
@@ -274,3 +276,20 @@ def test_mosaics_are_refused(tmp_path):
 
     with pytest.raises(InputError, match="is a mosaic"):
         read_volume(write_series(tmp_path / "a", stored(), change=change))
+
+
+def test_directions_within_tolerance_are_made_exact(tmp_path):
+    volume = read_volume(write_series(tmp_path / "a", stored(), axes=(1, 0.0005, 0, 0, 1.0005, 0)))
+    np.testing.assert_allclose(volume.direction.T @ volume.direction, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize("slope", ["0", "0.0", "-0"])
+def test_a_slope_of_zero(tmp_path, slope):
+    with pytest.raises(InputError, match=r"IM0003\.dcm gives 0 as the slope"):
+        read_volume(write_series(tmp_path / "a", stored(), change=lambda header, k: k == 2 and setattr(header, "RescaleSlope", slope)))
+
+
+def test_an_intercept_that_is_no_whole_number(tmp_path):
+    volume = read_volume(write_series(tmp_path / "a", stored(), change=lambda header, k: setattr(header, "RescaleIntercept", "0.5")))
+    assert volume.voxels.dtype == np.float32
+    np.testing.assert_array_equal(volume.voxels, stored() + 0.5)

@@ -135,13 +135,13 @@ def test_cut_pixels(tmp_path, syntax):
         read_volume(folder)
 
 
-@pytest.mark.parametrize("columns", [8, 11, 13])
-def test_rle_of_another_size(tmp_path, columns):
+@pytest.mark.parametrize("rows, columns", [(14, 8), (14, 11), (14, 13), (13, 12), (15, 12)])
+def test_rle_of_another_size(tmp_path, rows, columns):
     """Also less than there is, which pydicom takes with a warning."""
 
     def change(header, k):
         header.compress(RLELossless, generate_instance_uid=False)
-        header.Columns = columns
+        header.Rows, header.Columns = rows, columns
 
     with pytest.raises(InputError, match=r"IM0001\.dcm is damaged or cut: its pixels cannot be read"):
         read_volume(write_series(tmp_path / "a", stored(), change=change))

@@ -167,6 +167,13 @@ def test_dose(tmp_path, offsets):
     np.testing.assert_allclose(volume.voxels.ravel(), np.arange(4 * 14 * 12) * 1e-4, rtol=1e-6)
 
 
+def test_dose_whose_slices_go_down(tmp_path):
+    """Coordinates that fall, along a normal that points down."""
+    volume = read_volume(save(dose((60, 57.5, 55), (1, 0, 0, 0, -1, 0)), tmp_path / "dose.dcm"))
+    np.testing.assert_allclose(volume.position((0, 0, 2)), (0, 0, 55))
+    np.testing.assert_allclose(volume.voxels.ravel(), np.arange(3 * 14 * 12) * 1e-4, rtol=1e-6)
+
+
 @pytest.mark.parametrize("offsets, orientation, sentence", [((30, 32.5, 35), (1, 0, 0, 0, 1, 0), "do not begin at its first slice"), ((60, 62.5, 65), (1, 0, 0, 0, 0, 1), "do not begin at its first slice")])
 def test_dose_that_contradicts_itself(tmp_path, offsets, orientation, sentence):
     with pytest.raises(InputError, match=sentence):

@@ -74,12 +74,18 @@ def test_one_slice_in_a_folder_needs_no_neighbours(tmp_path, series, parts):
 
 
 def test_fractions_from_one_half_on(tmp_path, series, parts):
-    shares = np.stack([(parts == 1) * 0.6 + (parts == 2) * 0.55, (parts == 2) * 0.9 + (parts == 1) * 0.4], axis=-1)
+    shares = np.stack([np.select([parts == 1, parts == 2], [0.9, 0.55], 0.4), np.select([parts == 1, parts == 2], [0.6, 0.9], 0.2)], axis=-1)
     segmentation(headers(series), shares, "FRACTIONAL").save_as(tmp_path / "seg.dcm")
     scan = read_volume(series)
     labels = on_grid_of(read_labels(tmp_path / "seg.dcm", scan), scan, "seg.dcm")
     np.testing.assert_array_equal(labels.voxels, parts)
     assert labels.notes == ("Fractions of segments were taken as labels from one half on.",)
+
+
+def test_fractions_of_an_unknown_whole_are_refused(tmp_path, series, parts):
+    segmentation(headers(series), (parts > 0)[..., None] * 0.7, "FRACTIONAL", 1).save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match=r"which value of its fractions is the whole \(Maximum Fractional Value is 300\)"):
+        read_labels(changed(tmp_path / "seg.dcm", MaximumFractionalValue=300))
 
 
 def test_overlapping_segments_are_refused(tmp_path, series, parts):
@@ -116,8 +122,16 @@ def test_what_cannot_be_read_for_certain_is_refused(tmp_path, series, parts):
     made.save_as(tmp_path / "seg.dcm")
     with pytest.raises(InputError, match="do not lie on slices 3.6 mm apart"):
         read_labels(tmp_path / "seg.dcm", scan)
+    frames[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 3
+    frames[0].PlanePositionSequence[0].ImagePositionPatient[2] += 3.6 * 9000 - 1.2
+    made.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match="do not lie on slices 3.6 mm apart"):
+        read_labels(tmp_path / "seg.dcm", scan)
+    frames[0].PlanePositionSequence[0].ImagePositionPatient[2] -= 3.6 * 9000
+    made.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match="to which segment"):
+        read_labels(tmp_path / "seg.dcm", scan)
     del frames[0].SegmentIdentificationSequence
-    frames[0].PlanePositionSequence[0].ImagePositionPatient[2] -= 1.2
     made.save_as(tmp_path / "seg.dcm")
     with pytest.raises(InputError, match="to which segment"):
         read_labels(tmp_path / "seg.dcm")

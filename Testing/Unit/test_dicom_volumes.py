@@ -111,6 +111,13 @@ def test_the_fewest_volumes(tmp_path):
         read_volume(folder)
 
 
+def test_times_of_slices_make_no_volumes(tmp_path):
+    """Every slice has a time of its own: nothing says which belong together."""
+    folder = two(tmp_path / "a", lambda header, k: setattr(header, "AcquisitionTime", f"1200{k:02d}"), lambda header, k: setattr(header, "AcquisitionTime", f"1300{k:02d}"))
+    with pytest.raises(InputError, match="several slices at one position"):
+        read_volume(folder)
+
+
 def test_localizers_are_left_out(tmp_path):
     folder = write_series(tmp_path / "a", stored(), change=setting("ImageType", ["ORIGINAL", "PRIMARY", "AXIAL"]))
     write_series(folder, stored(1, 30, 20), axes=(1, 0, 0, 0, 0, -1), first=7, change=setting("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]))
@@ -186,6 +193,13 @@ def test_cut_files(tmp_path, name, kept):
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[:kept])
     with pytest.raises(InputError, match=rf"{name} (is empty|is damaged|is cut)"):
+        read_volume(folder)
+
+
+def test_a_damaged_file_of_another_name(tmp_path):
+    folder = write_series(tmp_path / "a", stored())
+    (folder / "other.IMA").write_bytes(b"x" * 500)
+    with pytest.raises(InputError, match=r"other\.IMA is damaged or no DICOM, and is named like a slice"):
         read_volume(folder)
 
 

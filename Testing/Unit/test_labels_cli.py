@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 from superres3d import read_labels, read_volume, write_volume
+from superres3d.cli.labels import Segmentation
+from superres3d.errors import ResourceError
 from superres3d.resampling.labels import refine_labels
 from superres3d.scan.volume import Volume
 
@@ -82,6 +85,14 @@ def test_refusals_are_one_sentence_and_write_nothing(folder, case, scan):
     assert done.returncode not in (0, 1)
     assert sentence in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_memory_for_the_labels_is_looked_at_before_the_work(folder, scan):
+    """Of 8e9 voxels, and of few."""
+    segmentation = Segmentation.named(folder / "seg.nii.gz", folder / "labels.nii")
+    with pytest.raises(ResourceError, match=r"needs 8.0 GiB of memory and 7.0 GiB are free or allowed"):
+        segmentation.read(scan, SimpleNamespace(output_shape=(2000, 2000, 2000)), 7 << 30)
+    assert segmentation.read(scan, SimpleNamespace(output_shape=(18, 36, 44)), 7 << 30).voxels.shape == scan.voxels.shape
 
 
 def test_a_converted_label_map_is_told_in_the_report(folder, scan):

@@ -26,6 +26,7 @@ _KERNEL = "lanczos"
 _DEPTH = 1.0  # distances are cut off here, in voxels of the smallest edge
 _REACH = 1  # voxels along an axis that such a distance and half an edge look at
 _HALO = KERNELS[_KERNEL][1] + _REACH
+_TIE = 1e-5  # depths that differ by less are equal: the label of the voxel stays
 _BLOCK = 1 << 22  # voxels of a block of the result: about 150 MB
 _Span = tuple[int, int]
 
@@ -119,7 +120,7 @@ def _wanted(numbers: np.ndarray, count: int, cells: list[np.ndarray], weights: l
         np.maximum(deepest[part], depth, out=deepest[part])
         np.copyto(depth_of_own[part], depth, where=own[part] == number)
     behind = deepest - depth_of_own
-    np.copyto(wanted, own, where=behind <= 0)
+    np.copyto(wanted, own, where=behind <= _TIE)
     _keep_half(wanted, own, behind, cells)
     return wanted
 

@@ -145,9 +145,12 @@ def _segmentation_file(path: Path) -> DicomFile | None:
 
 def _check_frame(labels: Volume, scan: Volume, name: str) -> None:
     """Positions in different frames of reference (0020,0052) say nothing of each other (PS3.3 C.7.4.1)."""
-    headers = [*getattr(scan.source, "headers", ())[:1], getattr(labels.source, "header", None)]
-    frames = {str(header.get("FrameOfReferenceUID") or "") for header in headers if header is not None}
-    if len(headers) == 2 and None not in headers and len(frames - {""}) > 1:
+    headers = (*getattr(scan.source, "headers", ())[:1], getattr(labels.source, "header", None))
+    if len(headers) < 2 or None in headers:
+        return
+    from .dicom.values import text
+
+    if len({text(header, "FrameOfReferenceUID") or "" for header in headers} - {""}) > 1:
         raise InputError(f"{name} belongs to another frame of reference than the scan, so its places cannot be compared; give the segmentation of this scan.")
 
 
@@ -156,8 +159,11 @@ def _step(file: DicomFile, scan: Volume | None) -> float | None:
     if scan is None:
         return None
     from .dicom.frame import frames_of
+    from .dicom.values import quiet
 
-    along = np.abs(frames_of(file)[0].normal @ np.asarray(scan.direction))
+    with quiet():
+        normal = frames_of(file)[0].normal
+    along = np.abs(normal @ np.asarray(scan.direction))
     return float(scan.spacing[int(along.argmax())])
 
 

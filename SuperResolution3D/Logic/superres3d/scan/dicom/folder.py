@@ -94,7 +94,7 @@ def _dicom_files(path: Path) -> tuple[list[Path], list[Path]]:
         return [path], []
     candidates = sorted(file for file in _entries(path) if file.is_file() and not file.name.startswith("."))
     dicom = [file for file in candidates if _holds_dicom(file)]
-    others = [file for file in candidates if file not in set(dicom)]
+    others = sorted(set(candidates) - set(dicom))
     patterns = {_pattern(file) for file in dicom}
     for file in others:
         if file.suffix.lower() in SUFFIXES or _pattern(file) in patterns or (not file.stat().st_size and file.suffix in {other.suffix for other in dicom}):

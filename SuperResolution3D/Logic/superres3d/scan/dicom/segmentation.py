@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # Segmentation, Label Map Segmentation Storage
 _ON_LATTICE = 0.05  # of a step: frames that are farther from their slice are refused
 _SAME_AXES = 1e-3
+_MOST_SLICES = 8192  # from the first to the last; a damaged position asks for more
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ def segmentation_file(path: Path) -> DicomFile | None:
         InputError: a damaged header.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
+        try:
+            files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+        except OSError:  # the reader of folders says so
+            return None
         path = files[0] if len(files) == 1 else path
     if path.is_dir() or not holds_dicom(path) or not is_dicom(path):
         return None
@@ -79,9 +83,10 @@ def read_segmentation(file: DicomFile, step: float | None = None) -> Volume:
     return Volume(voxels, (spacing[1], spacing[0], distance), triple(frames[first].position), direction, "SEG", tuple(notes), SegmentationSource(file.header, kind))
 
 
-def segment_names(header: Dataset) -> dict[int, str]:
+def _names(file: DicomFile) -> dict[int, str]:
     """Segment Label (0062,0005) by Segment Number (0062,0004)."""
-    return {int(values.text(item, "SegmentNumber") or 0): values.text(item, "SegmentLabel") or "" for item in values.sequence(header, "SegmentSequence", "The segmentation")}
+    items = values.sequence(file.header, "SegmentSequence", file.path)
+    return {values.whole(item, "SegmentNumber", file.path, 0): values.text(item, "SegmentLabel") or "" for item in items}
 
 
 def _slices(frames: Sequence[Frame], step: float | None, path: Path) -> tuple[np.ndarray, int, float]:
@@ -96,7 +101,7 @@ def _slices(frames: Sequence[Frame], step: float | None, path: Path) -> tuple[np
     numbers = (places - places.min()) / distance
     slices = np.rint(numbers).astype(int)
     astray = np.linalg.norm(offsets - np.outer(places, start.normal), axis=1).max()
-    if np.abs(numbers - slices).max() > _ON_LATTICE or astray > _ON_LATTICE * min(start.spacing):
+    if np.abs(numbers - slices).max() > _ON_LATTICE or slices.max() >= _MOST_SLICES or astray > _ON_LATTICE * min(start.spacing):
         raise InputError(f"{path} has frames that do not lie on slices {distance:.4g} mm apart, one above the other; export it again on the grid of the scan.")
     return slices, int(places.argmin()), float(distance)
 
@@ -109,9 +114,9 @@ def _labels(file: DicomFile, kind: str, slices: np.ndarray) -> tuple[np.ndarray,
         for place, plane in zip(slices, planes):
             voxels[place] = plane
         return voxels, []
-    names = segment_names(file.header)
-    numbers = list(_segment_numbers(file, len(slices)))
-    whole = values.whole(file.header, "MaximumFractionalValue", file.path, 1) if kind == "FRACTIONAL" else 1
+    names = _names(file)
+    numbers = list(_segment_numbers(file, names, len(slices)))
+    whole = _whole(file) if kind == "FRACTIONAL" else 1
     voxels = np.zeros((slices.max() + 1, *shape), np.uint8 if max(numbers) < 256 else np.uint16)
     largest = np.zeros(voxels.shape, planes[0].dtype)
     for place, number, plane in zip(slices, numbers, planes):
@@ -127,14 +132,22 @@ def _labels(file: DicomFile, kind: str, slices: np.ndarray) -> tuple[np.ndarray,
     return voxels, ["Fractions of segments were taken as labels from one half on."] if kind == "FRACTIONAL" else []
 
 
-def _segment_numbers(file: DicomFile, count: int) -> Iterator[int]:
-    """Referenced Segment Number (0062,000B) of each frame."""
+def _whole(file: DicomFile) -> int:
+    """Maximum Fractional Value (0062,000E), which stands for 1; one byte holds it (C.8.20.2)."""
+    whole = values.whole(file.header, "MaximumFractionalValue", file.path, 0)
+    if not 0 < whole < 256:
+        raise InputError(f"{file.path} does not tell which value of its fractions is the whole (Maximum Fractional Value is {whole}); export it again.")
+    return whole
+
+
+def _segment_numbers(file: DicomFile, names: dict[int, str], count: int) -> Iterator[int]:
+    """Referenced Segment Number (0062,000B) of each frame, one of those that are described."""
     shared = values.sequence(file.header, "SharedFunctionalGroupsSequence", file.path)
     own = values.sequence(file.header, "PerFrameFunctionalGroupsSequence", file.path)
     for index in range(count):
         groups = (*own[index : index + 1], *shared)
         found = [item for group in groups for item in values.sequence(group, "SegmentIdentificationSequence", file.path)]
         number = values.whole(found[0], "ReferencedSegmentNumber", file.path, 0) if found else 0
-        if not 0 < number < 2**16:
+        if not 0 < number < 2**16 or number not in names:
             raise InputError(f"{file.path} does not tell to which segment each of its frames belongs; export it again.")
         yield number

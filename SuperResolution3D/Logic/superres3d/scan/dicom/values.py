@@ -8,12 +8,14 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _TEXT = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"])
@@ -64,10 +66,17 @@ def text(header: Dataset, keyword: str) -> str | None:
         header: a pydicom Dataset.
         keyword: the name of a DICOM element, such as "PixelSpacing".
     """
-    from pydicom.datadict import tag_for_keyword
-
-    tag = tag_for_keyword(keyword)
+    tag = _tag(keyword)
     return None if tag is None else text_at(header, tag)
+
+
+@lru_cache(None)
+def _tag(keyword: str) -> BaseTag | None:
+    from pydicom.datadict import tag_for_keyword
+    from pydicom.tag import Tag
+
+    number = tag_for_keyword(keyword)
+    return None if number is None else Tag(number)
 
 
 def text_at(header: Dataset, tag: int) -> str | None:
@@ -143,10 +152,10 @@ def _is_text(representation: str | None, tag: int) -> bool:
 
 
 def read(header: Dataset, keyword: str | int) -> Any:
-    """The value as pydicom reads it, or None where it is absent or cannot be read."""
+    """The value as pydicom reads it, by keyword or tag, or None where it is absent or cannot be read."""
+    tag = _tag(keyword) if isinstance(keyword, str) else keyword
     try:
-        found: Any = header.get(keyword)  # an element where it was asked by its tag
-        return getattr(found, "value", found) if isinstance(keyword, int) else found
+        return header[tag].value if tag is not None and tag in header else None
     except Exception:  # whatever a damaged element makes of it
         return None
 
@@ -158,7 +167,7 @@ def sequence(header: Dataset, keyword: str, file: object) -> Sequence[Dataset]:
         InputError: it is there and cannot be read.
     """
     found = read(header, keyword)
-    if keyword in header and found is None or isinstance(found, (bytes, str)):
+    if found is None and keyword in header or isinstance(found, (bytes, str)):
         raise InputError(f"{file} is damaged: a part of its header ({keyword}) cannot be read; copy or export it again.")
     return found or ()
 
