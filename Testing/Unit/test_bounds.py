@@ -146,9 +146,10 @@ def test_a_result_that_is_no_number_is_refused(overflowing, axes, preset):
         upscale(Volume(masked_scan()), 2, axes=axes, modality="MR", preset=preset, device="cpu")
 
 
-def test_a_device_refuses_it_too(overflowing, on_device):  # noqa: F811
+@pytest.mark.parametrize("axes", ["all", "in-plane", "through-plane"])
+def test_a_device_refuses_it_too(overflowing, on_device, axes):  # noqa: F811
     with pytest.raises(ModelError, match="no numbers"):
-        on_device(Volume(masked_scan()), 2, modality="MR", preset="fast")
+        on_device(Volume(masked_scan()), 2, axes=axes, modality="MR", preset="fast")
 
 
 def test_an_interpolation_that_overflows_is_refused():

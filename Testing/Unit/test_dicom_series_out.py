@@ -152,6 +152,19 @@ def test_each_slice_names_those_of_the_source_that_it_lies_between(derived):
         assert {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence} == {uid for uid, _ in named}
 
 
+def test_a_method_that_may_invent_says_so(tmp_path):
+    volume = refined(scans.classic(scans.ct_image()))
+    first = written(volume, tmp_path / "out", report={**REPORT, "invents": "It may invent texture."})[0]
+    assert first.SyntheticData == "YES" and "It may invent texture." in first.DerivationDescription
+    assert "SyntheticData" not in written(volume, tmp_path / "other")[0]
+
+
+@pytest.mark.parametrize("description, told", [("", "derived"), ("T2", "T2 derived"), ("Thorax venous phase 5.0 B30f", "Thorax venous.. derived"), ("x" * 64, "x" * 15 + ".. derived")])
+def test_long_descriptions_are_cut_and_the_warning_never(tmp_path, description, told):
+    first = written(scans.classic(scans.ct_image(), SeriesDescription=description), tmp_path / "out")[0]
+    assert first.SeriesDescription == f"{told} by super-resolution, not for diagnosis" and len(first.SeriesDescription) <= 64
+
+
 def test_what_only_the_source_may_tell_is_left_out(derived):
     _, _, folder = derived
     for path in folder.iterdir():

@@ -83,3 +83,28 @@ def test_a_padding_value_keeps_its_meaning(tmp_path):
     assert moved.PixelRepresentation == 1 and moved.PixelPaddingValue * moved.RescaleSlope + moved.RescaleIntercept == -1024
     volume = scans.classic(scans.mr_image(), PixelPaddingValue=60000)
     assert "PixelPaddingValue" not in pydicom.dcmread(write_dicom_series(volume, tmp_path / "out")[0])  # 12 bits do not reach it
+
+
+def test_a_negative_padding_value_that_is_told_as_unsigned(tmp_path):
+    volume = scans.classic(scans.ct_image(), PixelRepresentation=1)
+    for header in volume.source.headers:
+        header.add_new("PixelPaddingValue", "US", 65536 - 976)  # -976 stored, -2000 HU
+    volume.voxels[0, 0, 0] = -2000
+    first = pydicom.dcmread(write_dicom_series(volume, tmp_path / "out")[0])
+    assert first.PixelPaddingValue * first.RescaleSlope + first.RescaleIntercept == -2000 and first["PixelPaddingValue"].VR == "SS"
+
+
+def test_monochrome1_stays_and_so_do_its_values(tmp_path):
+    volume = scans.classic(scans.ct_image(), PhotometricInterpretation="MONOCHROME1")
+    first = pydicom.dcmread(write_dicom_series(volume, tmp_path / "out")[0])
+    assert first.PhotometricInterpretation == "MONOCHROME1"
+    np.testing.assert_array_equal(first.pixel_array * first.RescaleSlope + first.RescaleIntercept, volume.voxels[0])
+
+
+def test_ct_always_has_a_rescale_and_mr_only_where_it_needs_one(tmp_path):
+    ct = pydicom.dcmread(write_dicom_series(scans.classic(scans.ct_image(), RescaleSlope=None, RescaleIntercept=None), tmp_path / "ct")[0])
+    assert (ct.RescaleSlope, ct.RescaleIntercept) == (1, 0)
+    fractions = scans.classic(scans.mr_image())
+    fractions = fractions.refined(fractions.voxels / np.float32(7), (1, 1, 1))
+    mr = pydicom.dcmread(write_dicom_series(fractions, tmp_path / "mr")[0])
+    np.testing.assert_allclose(mr.pixel_array * float(mr.RescaleSlope) + float(mr.RescaleIntercept), fractions.voxels[0], atol=0.51 * np.ptp(fractions.voxels) / 65535)

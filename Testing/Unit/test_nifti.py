@@ -158,6 +158,10 @@ def test_padding_behind_the_voxels_is_left(tmp_path):
     np.testing.assert_array_equal(read_volume(path).voxels, grey().T)
 
 
+def test_an_offset_of_0_means_right_behind_the_header(tmp_path):
+    np.testing.assert_array_equal(read_volume(patched(saved(tmp_path / "scan.nii", image()), 108, "f", 0.0)).voxels, grey().T)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_no_number_is_refused(tmp_path, value):
     voxels = grey().astype(np.float32)
@@ -245,12 +249,12 @@ def test_both_codes_0_and_a_note(tmp_path):
     assert "does not tell where the scan lies" in volume.notes[0]
 
 
-@pytest.mark.parametrize("field, values", [("sform", (np.nan,) * 12), ("sform", (0.0,) * 12)])
-def test_a_form_that_is_none_is_left_out(tmp_path, field, values):
-    path = patched(saved(tmp_path / "scan.nii", image(sform=MOVED, codes=(1, 1))), 280, "12f", *values)
+@pytest.mark.parametrize("form, values", [("12f", (np.nan,) * 12), ("12f", (0.0,) * 12), ("I", (0x7FBF0000,))], ids=["NaN", "zeros", "signalling NaN"])
+def test_a_form_that_is_none_is_left_out(tmp_path, form, values):
+    path = patched(saved(tmp_path / "scan.nii", image(sform=MOVED, codes=(1, 1))), 280, form, *values)
     volume = read_volume(path)
     np.testing.assert_allclose(matrix_of(volume), FLIP @ placed(), atol=1e-4)
-    assert f"The {field} of the header is not valid" in volume.notes[0] and volume.source.sform_code == 0
+    assert "The sform of the header is not valid" in volume.notes[0] and volume.source.sform_code == 0
 
 
 def test_a_qform_that_is_none_is_left_out(tmp_path):

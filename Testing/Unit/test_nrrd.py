@@ -221,6 +221,19 @@ def test_several_volumes(tmp_path, place, kind):
         read_volume(path, volume=4)
 
 
+@pytest.mark.parametrize("places", [(0, 1), (0, 4), (3, 4)])
+def test_volumes_along_two_axes_count_in_the_order_of_the_file(tmp_path, places):
+    """The first of the two axes is the faster one."""
+    frames = np.stack([np.stack([grey(2 * slow + fast) for slow in range(3)]) for fast in range(2)])  # (fast, slow, i, j, k)
+    directions, kinds = DIRECTIONS, ["domain"] * 3
+    for place in places:
+        directions = np.insert(directions, place, np.nan, axis=0)
+        kinds.insert(place, "list")
+    path = saved(tmp_path / "scan.nrrd", np.moveaxis(frames, (0, 1), places), **{"space directions": directions, "kinds": kinds})
+    for number in range(1, 7):
+        np.testing.assert_array_equal(read_volume(path, volume=number).voxels, grey(number - 1).T)
+
+
 @pytest.mark.parametrize("kind, words", [("vector", "3 components"), ("RGB-color", "3 components"), ("3-vector", "3 components"), ("complex", "complex")])
 def test_vectors_and_colours_are_refused(tmp_path, kind, words):
     frames = np.stack([grey(seed) for seed in range(3)], axis=0)

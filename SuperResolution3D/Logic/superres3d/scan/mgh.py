@@ -22,6 +22,7 @@ def is_mgh(path: Path) -> bool:
     return path.name.lower().endswith((".mgh", ".mgz", ".mgh.gz"))
 
 
+@np.errstate(all="ignore")  # numbers that make no place are refused with the rest
 def read_mgh(path: Path, volume: int | None = None) -> Volume:
     """Read a file of FreeSurfer; ``volume`` is a number from 1, of several frames.
 
@@ -40,6 +41,4 @@ def read_mgh(path: Path, volume: int | None = None) -> Volume:
         raise InputError(f"{path} does not tell the size of its voxels and where they lie; convert it with FreeSurfer's mri_convert first.")
     index = chosen(shape[3], volume, path)
     voxels = stored_voxels(path, shape[::-1], np.dtype(header.get_data_dtype()), GZIP if is_gzipped(path) else RAW, skip=_DATA, index=index, spare=_FOOTER)
-    with np.errstate(all="ignore"):  # numbers that make no place are refused with the rest
-        matrix = np.asarray(header.get_affine(), dtype=float)
-        return Volume(voxels, **grid_of(FLIP @ matrix))
+    return Volume(voxels, **grid_of(FLIP @ np.asarray(header.get_affine(), dtype=float)))

@@ -55,6 +55,7 @@ def is_nifti_name(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").endswith((".nii", ".hdr", ".img"))
 
 
+@np.errstate(all="ignore")  # numbers that are none are refused with the rest
 def read_nifti(path: Path, volume: int | None = None) -> Volume:
     """Read a NIfTI-1, NIfTI-2 or Analyze file, single or one of a pair (.hdr, .img), gzipped or not.
 

@@ -61,7 +61,8 @@ class Provenance:
         room = _MOST_WORDS - len(ending) - 1
         words = " ".join(of_source.split())
         if len(words) > room:
-            words = words[: room - 2].rstrip(" -_,;(") + ".."
+            cut, last = words[: room - 2], words[: room - 1].rpartition(" ")[0]
+            words = (last if len(last) > room // 2 else cut).rstrip(" -_,;(") + ".."
         return f"{words} {ending}".lstrip()
 
     def description(self) -> str:
