@@ -71,6 +71,14 @@ def test_steps_of_no_pattern_are_resampled(tmp_path):
     np.testing.assert_allclose(volume.position((0, 0, len(grid) - 1)), (-11, -25, 68))
 
 
+def test_places_that_were_rounded(tmp_path):
+    """0.625 mm written with one decimal: as many slices as before, on the even grid."""
+    places = [round(0.625 * k, 1) for k in range(12)]
+    volume = read_volume(write_series(tmp_path / "a", stored(12), places))
+    assert volume.voxels.shape == (12, 14, 12) and volume.spacing[2] == pytest.approx(6.9 / 11)
+    np.testing.assert_array_equal(volume.voxels[[0, -1]], stored(12)[[0, -1]])
+
+
 @pytest.mark.parametrize("jitter, resampled", [(0.02, False), (0.04, False), (0.07, True)])
 def test_tolerance_of_the_steps(tmp_path, jitter, resampled):
     places = 2.0 * np.arange(6)

@@ -166,6 +166,20 @@ def test_two_labels_as_lanczos_of_the_depth(all_wanted, monkeypatch):
     assert (result == (depth > 0))[clear].all()
 
 
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (3, 1, 0.7)])
+def test_many_labels_as_the_largest_of_their_depths(all_wanted, monkeypatch, spacing):
+    """Over the whole volume, each label by itself; the program looks at boxes around them."""
+    monkeypatch.setattr(module, "_keep_half", lambda *_: None)
+    factors = (2, 4, 4)
+    for seed in range(8):
+        coarse = np.random.default_rng(seed).choice(7, (5, 6, 7), p=(0.5, 0.2, 0.2, 0.04, 0.03, 0.02, 0.01)).astype(np.uint8)
+        names = np.unique(coarse)
+        depths = np.array([resize(module._depth(coarse == name, spacing), factors, "lanczos") for name in names])
+        highest, second = np.sort(depths, axis=0)[:-3:-1]
+        clear = highest - second > 1e-4
+        assert (refine_labels(coarse, times(coarse, factors), spacing) == names[depths.argmax(axis=0)])[clear].all()
+
+
 @pytest.mark.parametrize("shape", [(18, 42, 40), (36, 42, 21), (13, 29, 20)])
 @pytest.mark.usefixtures("all_wanted")
 def test_blocks_are_not_seen(shape, monkeypatch):

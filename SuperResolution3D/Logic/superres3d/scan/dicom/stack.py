@@ -19,6 +19,7 @@ EVEN = 0.05
 #: the largest step that is resampled, in smallest steps
 LARGEST_STEP = 2.0
 _MISSING = 1.9  # a step of so many others may be a missing slice
+_WAVERING = 1.5  # steps that differ by less come from rounded places, not from thick and thin slices
 _STEEPEST = 45.0  # degrees
 
 
@@ -63,8 +64,9 @@ def stack_of(frames: Sequence[Frame], name: object) -> Stack:
 
 
 def _count(along: np.ndarray, even: bool) -> int:
-    """Slices of the even grid: as many as there are, or enough for the smallest step."""
-    return len(along) if even else round(along[-1] / np.diff(along).min()) + 1
+    """Slices of the even grid: as many as there are where the steps waver, enough for the smallest step where there are thick and thin ones."""
+    steps = np.diff(along)
+    return len(along) if even or steps.max() < _WAVERING * steps.min() else round(along[-1] / steps.min()) + 1
 
 
 def _is_even(along: np.ndarray) -> bool:
