@@ -168,7 +168,7 @@ def test_modality_from_the_intensities(make_volume):
     guess = volume_facts(make_volume(voxels=air)).modality
     assert guess.modality is Modality.CT and not guess.doubt
     guess = volume_facts(make_volume(voxels=air + 1000)).modality  # a CT without a sign, perhaps
-    assert guess.modality is Modality.MR and "choose" in guess.source and "choose the modality" in guess.doubt
+    assert guess.modality is Modality.MR and "unclear" in guess.source and "choose the modality" in guess.doubt
 
 
 def test_other_modalities_are_told(scene, make_volume):

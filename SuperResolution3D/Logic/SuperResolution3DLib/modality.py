@@ -36,7 +36,7 @@ def guess_modality(node: slicer.vtkMRMLScalarVolumeNode) -> ModalityGuess:
         return ModalityGuess(Modality.CT, _("from the units of the voxels"))
     if told:
         doubt = _("DICOM says {modality}, and the networks are for CT and MR; use an interpolation, or choose the modality.").format(modality=told)
-        return ModalityGuess(Modality.MR, _("DICOM says {modality}: not what the networks are for").format(modality=told), doubt)
+        return ModalityGuess(Modality.MR, _("DICOM says {modality}").format(modality=told), doubt)
     return _from_intensities(node)
 
 
@@ -55,7 +55,7 @@ def _from_intensities(node: slicer.vtkMRMLScalarVolumeNode) -> ModalityGuess:
         found = ModalityGuess(Modality(guess.modality), _("guessed from the intensities"))
     else:
         doubt = _("It is not clear whether the scan is CT or MR; choose the modality.")
-        found = ModalityGuess(Modality.MR, _("not clear from the intensities: choose it"), doubt)
+        found = ModalityGuess(Modality.MR, _("the intensities are unclear"), doubt)
     _known[node.GetID()] = state, found
     return found
 
