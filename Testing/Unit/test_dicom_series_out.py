@@ -287,6 +287,13 @@ def test_only_dicom_becomes_dicom(tmp_path, scan):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_holds_something_stays_as_it_is(tmp_path):
+    (tmp_path / "other.txt").write_text("someone's")
+    with pytest.raises(InputError, match="is not empty"):
+        write_dicom_series(scans.classic(scans.ct_image()), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+
+
 def test_a_real_upscaling_from_folder_to_folder(tmp_path):
     source = scans.series(tmp_path / "in", scans.mr_image())
     result = upscale(read_volume(source), 2, method="cubic")
