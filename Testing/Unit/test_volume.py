@@ -56,12 +56,12 @@ def test_lists_become_arrays(tmp_path):
 
 
 UNWRITABLE = {
-    "2-D": dict(voxels=np.ones((4, 5), np.int16)),
-    "empty": dict(voxels=np.ones((0, 4, 5), np.int16)),
-    "complex": dict(voxels=np.ones((3, 4, 5), np.complex64)),
-    "no size": dict(spacing=(1.0, 1.0, 0.0)),
-    "no place": dict(origin=(float("nan"), 0.0, 0.0)),
-    "sheared": dict(direction=np.array([[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])),
+    "2-D": {"voxels": np.ones((4, 5), np.int16)},
+    "empty": {"voxels": np.ones((0, 4, 5), np.int16)},
+    "complex": {"voxels": np.ones((3, 4, 5), np.complex64)},
+    "no size": {"spacing": (1.0, 1.0, 0.0)},
+    "no place": {"origin": (float("nan"), 0.0, 0.0)},
+    "sheared": {"direction": np.array([[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])},
 }
 
 
