@@ -230,3 +230,12 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, scan, suffix, monkeypatch):
         with pytest.raises(ResourceError, match="could not be written"):
             write_volume(scan, path)
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int64", "float64", "float32"])
+def test_values_too_far_from_zero(dtype):
+    voxels = (np.rint(smooth_noise((6, 7, 8)) * 1000) + 3_000_000_000).astype(dtype)
+    with pytest.raises(InputError, match=r"too far from 0 to be told apart"):
+        accepted(Volume(voxels), "The scan")
+    near = (np.rint(smooth_noise((6, 7, 8)) * 1000) + 10_000).astype(dtype)
+    np.testing.assert_array_equal(accepted(Volume(near), "The scan").voxels, near)

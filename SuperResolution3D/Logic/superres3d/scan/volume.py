@@ -19,6 +19,7 @@ _MOST_LABELS, _LABEL_EQUALITY = 256, 0.8
 _CLEARLY_COARSER = 1.2
 _NEARLY, _EXACTLY = 1e-3, 1e-6  # cosines between axes: made exact up to the first, left alone up to the second
 _SPACINGS, _FARTHEST = (1e-7, 1e4), 1e7  # millimetres: from atoms to a body's length, and the way to the origin
+_LEAST_STEPS = 256  # of 32-bit floating point, between the least and the largest value
 _KEPT_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32")
 
 
@@ -87,7 +88,7 @@ def accepted(volume: Volume, name: str) -> Volume:
     Axes that are off by a cosine of 0.001 at most (0.06 degrees) are turned to the nearest right angles; the centre of the scan stays.
 
     Raises:
-        InputError: not 3-D, fewer than two voxels along an axis, NaN or infinity, a constant, a
+        InputError: not 3-D, fewer than two voxels along an axis, NaN or infinity, a constant, values too far from 0, a
             label map, or axes that are not orthonormal.
     """
     volume = _with_supported_dtype(volume, name)
@@ -103,6 +104,8 @@ def accepted(volume: Volume, name: str) -> Volume:
         raise InputError(f"{name} contains NaN or infinite values; replace them (for example by 0) first.")
     if low == high:
         raise InputError(f"{name} has the same value ({low}) everywhere; check that the right volume was chosen.")
+    if float(high) - float(low) < _LEAST_STEPS * np.spacing(np.float32(max(abs(float(low)), abs(float(high))))):
+        raise InputError(f"{name} has values from {low} to {high}, too far from 0 to be told apart in 32 bits; subtract {low} first.")
     if _is_label_map(voxels):
         raise InputError(f"{name} looks like a label map or segmentation; give the scan itself (to upscale it all the same, convert it to float).")
     return volume
