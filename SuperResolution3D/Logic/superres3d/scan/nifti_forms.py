@@ -20,6 +20,7 @@ _CODES = range(1, 6)
 _SAME = 0.1  # of the smallest side of a voxel: forms whose corners are closer than that agree
 _SAME_SIZE = 0.01  # relative
 _SHEAR = 1e-3  # as volume.accepted
+_BELOW_ONE, _ABOVE_ONE = 1e-7, 0.01  # squared length of three parts of a quaternion that were rounded from 1; more is none
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,17 @@ def _qform(header: Any) -> np.ndarray:
     sizes, handedness = np.abs(header["pixdim"][1:4].astype(float)), float(header["pixdim"][0])
     if not (np.isfinite(sizes).all() and sizes.all() and handedness in (-1, 0, 1)):
         raise ValueError
-    rotation = quat2mat(header.get_qform_quaternion())
+    rotation = quat2mat(_quaternion(header))
     return from_matvec(rotation * sizes * [1, 1, handedness or 1], [float(header[f"qoffset_{axis}"]) for axis in "xyz"])
+
+
+def _quaternion(header: Any) -> np.ndarray:
+    """(a, b, c, d); where rounding made the stored three longer than 1 they are shortened, as the standard's own library does (ValueError: no rotation)."""
+    stored = np.array([float(header[f"quatern_{part}"]) for part in "bcd"])
+    square = float(stored @ stored)
+    if not square <= 1 + _ABOVE_ONE:
+        raise ValueError
+    return np.array([np.sqrt(1 - square), *stored]) if square < 1 - _BELOW_ONE else np.array([0.0, *stored / np.sqrt(square)])
 
 
 def _sizes_alone(header: Any, shape: tuple[int, ...], unit: float, name: object) -> np.ndarray:

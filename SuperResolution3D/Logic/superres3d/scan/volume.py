@@ -34,6 +34,8 @@ class Volume:
         modality: the file's own word in DICOM's terms ("CT", "MR", "PT" ...), "" where it does not tell.
         notes: what was converted while reading, one sentence each.
         source: what the file's format knows beyond the grid (the two forms of NIfTI, the headers of DICOM), for writing it again.
+
+    Lists become arrays, and voxels get the machine's byte order (ValueError: not three numbers for a spacing or an origin).
     """
 
     voxels: np.ndarray
@@ -43,6 +45,16 @@ class Volume:
     modality: str = ""
     notes: tuple[str, ...] = ()
     source: Any = None
+
+    def __post_init__(self) -> None:
+        voxels = np.asarray(self.voxels)
+        for name, value in (
+            ("voxels", voxels.astype(voxels.dtype.newbyteorder("="), copy=False)),
+            ("spacing", triple(self.spacing)),
+            ("origin", triple(self.origin)),
+            ("direction", np.asarray(self.direction, dtype=float)),
+        ):
+            object.__setattr__(self, name, value)
 
     def position(self, index_ijk: Sequence[float] | np.ndarray) -> np.ndarray:
         """LPS position in millimetres of a (fractional) index (i, j, k)."""
@@ -148,6 +160,7 @@ def _with_supported_dtype(volume: Volume, name: str) -> Volume:
     if voxels.dtype.kind not in "biuf":
         raise InputError(f"{name} has voxels of type {voxels.dtype}; give integers or floating-point numbers.")
     fits = voxels.dtype.kind in "iu" and voxels.size and -(2**31) <= int(voxels.min()) and int(voxels.max()) < 2**31
-    target = "int32" if fits else "float32"
+    target = "uint8" if voxels.dtype.kind == "b" else "int32" if fits else "float32"
     note = f"Voxels were converted from {voxels.dtype} to {target}."
-    return replace(volume, voxels=voxels.astype(target), notes=(*volume.notes, note))
+    with np.errstate(over="ignore"):  # what becomes infinite is refused with the rest
+        return replace(volume, voxels=voxels.astype(target), notes=(*volume.notes, note))
