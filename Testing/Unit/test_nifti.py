@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from superres3d import Volume, read_volume, write_volume
 from superres3d.errors import InputError
 from superres3d.scan.geometry import FLIP, matrix_of
@@ -412,3 +413,13 @@ def test_a_header_across_members_of_gzip(tmp_path):
     path = tmp_path / "scan.nii.gz"
     path.write_bytes(b"".join(gzip.compress(part) for part in (content[:100], b"", content[100:1000], content[1000:])))
     assert_as_nibabel(path)
+
+
+@pytest.mark.parametrize("handedness", [3.0, 0.0, -1.0, -7.0])
+def test_handedness_of_a_qform_is_a_sign(tmp_path, handedness):
+    """As ITK's copy of the standard's library has it; some programs leave other numbers there."""
+    path = patched(saved(tmp_path / "scan.nii", image(codes=(0, 1))), 76, "f", handedness)  # pixdim[0]
+    there = sitk.ReadImage(str(path))
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.direction, np.reshape(there.GetDirection(), (3, 3)), atol=1e-5)
+    np.testing.assert_allclose(volume.origin, there.GetOrigin(), atol=1e-4)

@@ -90,15 +90,15 @@ def _valid(read: Callable[[], np.ndarray], code: int, unit: float) -> np.ndarray
 
 
 def _qform(header: Any) -> np.ndarray:
-    """As the standard has it: a pixdim[0] of 0 counts as 1; sizes have no sign (ValueError: no sizes, no handedness or no rotation)."""
+    """As the standard's own library has it: a pixdim[0] below 0 turns the third axis, any other does not; sizes have no sign (ValueError: no sizes or no rotation)."""
     from nibabel.affines import from_matvec
     from nibabel.quaternions import quat2mat
 
     sizes, handedness = np.abs(header["pixdim"][1:4].astype(float)), float(header["pixdim"][0])
-    if not (np.isfinite(sizes).all() and sizes.all() and handedness in (-1, 0, 1)):
+    if not (np.isfinite(sizes).all() and sizes.all() and np.isfinite(handedness)):
         raise ValueError
     rotation = quat2mat(_quaternion(header))
-    return from_matvec(rotation * sizes * [1, 1, handedness or 1], [float(header[f"qoffset_{axis}"]) for axis in "xyz"])
+    return from_matvec(rotation * sizes * [1, 1, -1 if handedness < 0 else 1], [float(header[f"qoffset_{axis}"]) for axis in "xyz"])
 
 
 def _quaternion(header: Any) -> np.ndarray:
