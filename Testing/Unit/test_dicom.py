@@ -125,6 +125,40 @@ def test_more_bits_than_are_told(tmp_path):
         read_volume(write_series(tmp_path / "a", stored(), change=change))
 
 
+@pytest.mark.parametrize("sign", [0, 1])
+@pytest.mark.parametrize("bit", [12, 15])
+def test_overlays_in_the_bits_above_the_values(tmp_path, sign, bit):
+    """As old files have them: they are no part of the values; the same bits without an overlay are refused."""
+    voxels = stored() // 4 if sign else stored() // 4 + 200
+    words = voxels.astype(np.uint16)
+    words[:, ::3] ^= 1 << bit
+
+    def change(header, k, told=True):
+        header.BitsStored, header.HighBit, header.PixelRepresentation = 12, 11, sign
+        if told:
+            header.add_new(0x60020100, "US", 16)
+            header.add_new(0x60020102, "US", bit)
+
+    np.testing.assert_array_equal(read_volume(write_series(tmp_path / "a", words, change=change)).voxels, voxels)
+    with pytest.raises(InputError, match="holds more in its pixels than the 12 bits"):
+        read_volume(write_series(tmp_path / "b", words, change=lambda header, k: change(header, k, told=False)))
+
+
+def test_a_slope_that_is_not_told(tmp_path):
+    with pytest.raises(InputError, match=r"IM0001\.dcm does not tell the slope of the values \(Rescale Slope\); export it again"):
+        read_volume(write_series(tmp_path / "a", stored(), change=lambda header, k: setattr(header, "RescaleSlope", None)))
+
+
+@pytest.mark.parametrize("modality", ["DX", "US"])
+def test_pictures_without_a_place_are_told_as_what_they_are(tmp_path, modality):
+    def change(header, k):
+        header.Modality = modality
+        del header.ImagePositionPatient
+
+    with pytest.raises(InputError, match=rf"is (an X-ray picture|ultrasound) \({modality}\), and does not tell where"):
+        read_volume(write_series(tmp_path / "a", stored(), change=change))
+
+
 @pytest.mark.parametrize("allocated, bits, high, sign", [(16, 12, 15, 0), (16, 17, 16, 0), (16, 0, 0, 0), (12, 12, 11, 0), (16, 16, 15, 2), (64, 16, 15, 0)])
 def test_bits_that_contradict_each_other(tmp_path, allocated, bits, high, sign):
     def change(header, k):

@@ -42,7 +42,10 @@ def setting(keyword, value):
         ("AcquisitionTime", ("120000", "120500.5"), ("time of acquisition 120000", "time of acquisition 120500.5")),
         ("InversionTime", ("100", "900"), ("inversion time 100 ms", "inversion time 900 ms")),
         ("FlipAngle", ("5", "20"), ("flip angle 5 degrees", "flip angle 20 degrees")),
+        ("RepetitionTime", ("500", "2500"), ("repetition time 500 ms", "repetition time 2500 ms")),
+        ("SequenceName", ("ep_b0", "ep_b1000"), ("sequence ep_b0", "sequence ep_b1000")),
         ("KVP", ("80", "140"), ("tube voltage 80 kV", "tube voltage 140 kV")),
+        ("PatientID", ("A1", "B2"), ("patient A1", "patient B2")),
         ("FrameOfReferenceUID", ("1.2.3", "1.2.4"), ("frame of reference 1.2.3", "frame of reference 1.2.4")),
         ("PhotometricInterpretation", ("MONOCHROME1", "MONOCHROME2"), ("photometric interpretation MONOCHROME1", "photometric interpretation MONOCHROME2")),
     ],
@@ -69,6 +72,40 @@ def test_acquisitions_that_follow_each_other_are_one_volume(tmp_path):
     """Step and shoot: a number for each pair of slices."""
     volume = read_volume(write_series(tmp_path / "a", stored(), change=lambda header, k: setattr(header, "AcquisitionNumber", 1 + k // 2)))
     np.testing.assert_array_equal(volume.voxels, stored())
+
+
+@pytest.mark.parametrize(
+    "modality, keyword, values",
+    [("CT", "AcquisitionNumber", (1, 2)), ("CT", "KVP", ("80", "140")), ("MR", "InversionTime", ("100", "900")), ("MR", "TemporalPositionIdentifier", (1, 2))],
+)
+@pytest.mark.parametrize("beside", [1.25, 1.0, 0.004])
+def test_volumes_whose_slices_lie_between_each_other(tmp_path, modality, keyword, values, beside):
+    """The second begins a part of a step beside the first: no place is held twice."""
+    for number, value in enumerate(values):
+        places = 2.5 * np.arange(6) + beside * number
+        write_series(tmp_path / "a", stored(seed=number), places, modality=modality, change=setting(keyword, value), first=1 + 6 * number)
+    with pytest.raises(InputError, match="holds 2 volumes"):
+        read_volume(tmp_path / "a")
+    for number in (1, 2):
+        volume = read_volume(tmp_path / "a", volume=number)
+        np.testing.assert_array_equal(volume.voxels, stored(seed=number - 1))
+        assert volume.spacing[2] == pytest.approx(2.5)
+
+
+def test_packages_of_every_other_slice_are_one_volume(tmp_path):
+    """Interleaved 2D MR: a number and a time for the even slices, another for the odd ones."""
+
+    def change(header, k):
+        header.AcquisitionNumber, header.AcquisitionTime, header.TriggerTime = 1 + k % 2, f"12000{k % 2}", str(k % 2 * 400)
+
+    np.testing.assert_array_equal(read_volume(write_series(tmp_path / "a", stored(8), modality="MR", change=change)).voxels, stored(8))
+
+
+def test_times_of_a_few_slices_at_once_are_one_volume(tmp_path):
+    """Two slices are excited together: three time offsets, of two slices each."""
+    voxels = stored()
+    change = lambda header, k: setattr(header, "TemporalPositionTimeOffset", float(k % 3))  # noqa: E731
+    np.testing.assert_array_equal(read_volume(write_series(tmp_path / "a", voxels, modality="MR", change=change)).voxels, voxels)
 
 
 def test_private_b_values(tmp_path):
@@ -223,8 +260,9 @@ def test_damage_in_the_header(tmp_path):
 
 def test_files_that_are_no_dicom(tmp_path):
     folder = write_series(tmp_path / "a", stored())
-    for name in (".DS_Store", "DICOMDIR", "README.txt", "thumbs.db"):
+    for name in (".DS_Store", "README.txt", "thumbs.db"):
         (folder / name).write_text("something else")
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + bytes(40))
     (folder / "sub").mkdir()
     volume = read_volume(folder)
     np.testing.assert_array_equal(volume.voxels, stored())
@@ -242,6 +280,30 @@ def test_other_objects_beside_the_scan(tmp_path):
     assert read_volume(folder).notes == ("Files that hold no scan were left out: rs.dcm.",)
     with pytest.raises(InputError, match="holds no DICOM images, only other DICOM objects"):
         read_volume(folder / "rs.dcm")
+
+
+@pytest.mark.parametrize("kind", ["1.2.840.10008.5.1.4.1.1.88.67", "1.3.12.2.1107.5.9.1"])
+def test_a_dose_report_or_a_makers_own_object_beside_the_scan(tmp_path, kind):
+    folder = write_series(tmp_path / "a", stored())
+    header = pydicom.dcmread(folder / "IM0001.dcm", stop_before_pixels=True)
+    for keyword in ("Rows", "Columns", "PixelSpacing"):
+        delattr(header, keyword)
+    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = kind
+    header.private_block(0x0029, "ACME", create=True).add_new(0x10, "OB", b"no picture")
+    header.save_as(folder / "IM0007.dcm")
+    volume = read_volume(folder)
+    np.testing.assert_array_equal(volume.voxels, stored())
+    assert volume.notes == ("Files that hold no scan were left out: IM0007.dcm.",)
+
+
+def test_a_makers_own_picture_without_its_size_is_damaged(tmp_path):
+    folder = write_series(tmp_path / "a", stored())
+    header = pydicom.dcmread(folder / "IM0001.dcm")
+    del header.Rows
+    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = "1.3.12.2.1107.5.9.1"
+    header.save_as(folder / "IM0001.dcm")
+    with pytest.raises(InputError, match=r"IM0001\.dcm is damaged"):
+        read_volume(folder)
 
 
 def test_slices_in_folders_below(tmp_path):

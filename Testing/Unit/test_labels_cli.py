@@ -101,3 +101,11 @@ def test_a_converted_label_map_is_told_in_the_report(folder, scan):
     assert run("in.nii.gz", "out.nii", "--labels", "float.nii", "--labels-out", "labels.nii", "--report", "r.json").returncode == 0
     assert json.loads((folder / "r.json").read_text())["labels"]["notes"] == ["Labels were converted from float32 to uint8."]
     assert nibabel.load("labels.nii").get_data_dtype() == np.uint8
+
+
+def test_several_label_maps_in_one_file(folder):
+    one = nibabel.load("seg.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.stack([one.dataobj] * 2, -1), one.affine), "layers.nii.gz")
+    done = run("in.nii.gz", "out.nii.gz", "--labels", "layers.nii.gz", "--labels-out", "labels.nii.gz")
+    assert done.returncode == 2 and "holds several volumes or series; save one label map as a file of its own." in done.stdout + done.stderr
+    assert names(folder) == ["in.nii.gz", "layers.nii.gz", "seg.nii.gz"]

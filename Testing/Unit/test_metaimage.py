@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from pathlib import Path
 
@@ -171,3 +172,11 @@ def test_formats_whose_reader_fills_in_a_size_are_refused(tmp_path, suffix):
     sitk.WriteImage(sitk.GetImageFromArray(voxels[0] if suffix in (".png", ".bmp") else voxels), str(tmp_path / f"scan{suffix}"))
     with pytest.raises(InputError, match="is no NIfTI, Analyze, MGH, NRRD, MetaImage or DICOM file; convert it"):
         read_volume(tmp_path / f"scan{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".mhd"])
+def test_voxels_packed_by_gzip(tmp_path, suffix):
+    content, name = gzip.compress(grey().tobytes()), "LOCAL" if suffix == ".mha" else "scan.raw.gz"
+    (tmp_path / "scan.raw.gz").write_bytes(content)
+    path = hand_made(tmp_path / f"scan{suffix}", content if suffix == ".mha" else b"", CompressedData="True", CompressedDataSize=str(len(content)), ElementDataFile=name)
+    assert_as_simpleitk(path)

@@ -74,6 +74,7 @@ def test_overshoot_of_a_resampled_mr_is_no_sign():
         ("a phase image to 1000", RNG.integers(-1000, 1000, SHAPE).astype(np.int16)),
         ("a subtraction", (mr_head() - np.roll(mr_head(), 3, 1)).astype(np.int16)),
         ("a part of an MR", mr_head()[:, 14:24, 14:24]),
+        ("an MR whose corners were filled with -1000", np.where(_RADIUS > 18, -1000, mr_head() // 4).astype(np.int16)),
         ("air alone", RNG.integers(-1024, -900, SHAPE).astype(np.int16)),
     ],
 )

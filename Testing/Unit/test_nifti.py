@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from superres3d import Volume, read_volume, write_volume
 from superres3d.errors import InputError
 from superres3d.scan.geometry import FLIP, matrix_of
@@ -391,3 +392,34 @@ def test_without_nibabel(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(InputError, match="pip install nibabel"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("length", [1 + 1e-6, 1 + 1e-4])
+def test_a_quaternion_that_rounding_made_longer_than_one(tmp_path, length):
+    half_turn = np.diag([-0.8, -0.9, 2.5, 1.0])
+    path = saved(tmp_path / "scan.nii", image(qform=half_turn, codes=(0, 1)))
+    volume = read_volume(patched(path, 256, "3f", 0, 0, length))  # quatern_b, c, d
+    np.testing.assert_allclose(FLIP @ matrix_of(volume), half_turn, atol=1e-6)
+
+
+def test_a_quaternion_that_is_none_is_refused(tmp_path):
+    path = patched(saved(tmp_path / "scan.nii", image(codes=(0, 1))), 256, "3f", 0, 0.8, 0.8)
+    with pytest.raises(InputError, match="form that is not valid"):
+        read_volume(path)
+
+
+def test_a_header_across_members_of_gzip(tmp_path):
+    content = saved(tmp_path / "whole.nii", image()).read_bytes()
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(b"".join(gzip.compress(part) for part in (content[:100], b"", content[100:1000], content[1000:])))
+    assert_as_nibabel(path)
+
+
+@pytest.mark.parametrize("handedness", [3.0, 0.0, -1.0, -7.0])
+def test_handedness_of_a_qform_is_a_sign(tmp_path, handedness):
+    """As ITK's copy of the standard's library has it; some programs leave other numbers there."""
+    path = patched(saved(tmp_path / "scan.nii", image(codes=(0, 1))), 76, "f", handedness)  # pixdim[0]
+    there = sitk.ReadImage(str(path))
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume.direction, np.reshape(there.GetDirection(), (3, 3)), atol=1e-5)
+    np.testing.assert_allclose(volume.origin, there.GetOrigin(), atol=1e-4)

@@ -247,3 +247,34 @@ def test_a_header_that_does_not_end(tmp_path):
     (tmp_path / "scan.nrrd").write_bytes(whole[:60])
     with pytest.raises(InputError, match="its header does not end"):
         read_volume(tmp_path / "scan.nrrd")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr"])
+def test_volumes_that_simpleitk_joined(tmp_path, suffix):
+    one = sitk.ReadImage(str(saved(tmp_path / "one.nrrd")))
+    path = tmp_path / f"both{suffix}"
+    sitk.WriteImage(sitk.JoinSeries([one, one + 5], 100.0, 2.0), str(path))
+    with pytest.raises(InputError, match="2 volumes"):
+        read_volume(path)
+    second = read_volume(path, volume=2)
+    np.testing.assert_array_equal(second.voxels, grey().T + 5)
+    np.testing.assert_allclose(matrix_of(second)[:3, :3], DIRECTIONS.T, atol=1e-9)
+    np.testing.assert_allclose(second.origin, ORIGIN)
+
+
+def test_a_direction_in_space_and_time_is_refused(tmp_path):
+    path = hand_made(tmp_path / "scan.nrrd", "space dimension: 4", "space directions: (1,0,0,1) (0,1,0,0) (0,0,1,0)")
+    with pytest.raises(InputError, match="space ?directions"):
+        read_volume(path)
+
+
+def test_units_of_the_axes_where_the_space_has_none(tmp_path):
+    volume = read_volume(hand_made(tmp_path / "scan.nrrd", *PLACE, 'units: "um" "um" "um"'))
+    np.testing.assert_allclose((*volume.spacing, *volume.origin), (0.0008, 0.0009, 0.0025, 0.001, 0.002, 0.003))
+    assert volume.notes == ("Sizes were converted to millimetres.",)
+
+
+def test_text_is_refused_as_text(tmp_path):
+    path = saved(tmp_path / "scan.nrrd", encoding="ascii")
+    with pytest.raises(InputError, match="keeps its voxels as ascii"):
+        read_volume(path)

@@ -30,6 +30,50 @@ def test_round_trip_keeps_everything(tmp_path, scan, suffix, dtype):
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_voxels_in_the_other_byte_order(tmp_path, scan, suffix):
+    write_volume(Volume(scan.voxels.astype(">i2"), scan.spacing), tmp_path / f"scan{suffix}")
+    there = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"scan{suffix}")))
+    np.testing.assert_array_equal(there, scan.voxels)
+    assert there.dtype == scan.voxels.dtype and accepted(Volume(scan.voxels.astype(">i2")), "The scan").voxels.dtype == np.int16
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype, becomes", [("bool", "uint8"), ("float16", "float32")])
+def test_types_that_files_do_not_have(tmp_path, suffix, dtype, becomes):
+    voxels = np.round(smooth_noise((4, 5, 6)) * 4).astype(dtype)
+    write_volume(Volume(voxels), tmp_path / f"scan{suffix}")
+    there = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"scan{suffix}")))
+    np.testing.assert_array_equal(there, voxels.astype(becomes))
+    assert there.dtype == becomes
+
+
+def test_lists_become_arrays(tmp_path):
+    volume = Volume([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], [1, 1, 2], [0, 0, 0], np.eye(3).tolist())  # type: ignore[arg-type]
+    assert accepted(volume, "The scan").voxels.dtype == np.int32
+    with pytest.raises(ValueError, match="expected 3"):
+        Volume(volume.voxels, (1.0, 1.0))  # type: ignore[arg-type]
+
+
+UNWRITABLE = {
+    "2-D": {"voxels": np.ones((4, 5), np.int16)},
+    "empty": {"voxels": np.ones((0, 4, 5), np.int16)},
+    "complex": {"voxels": np.ones((3, 4, 5), np.complex64)},
+    "no size": {"spacing": (1.0, 1.0, 0.0)},
+    "no place": {"origin": (float("nan"), 0.0, 0.0)},
+    "sheared": {"direction": np.array([[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])},
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("kind", UNWRITABLE)
+def test_volumes_that_make_no_file(tmp_path, suffix, kind):
+    volume = Volume(**{"voxels": np.ones((3, 4, 5), np.int16), **UNWRITABLE[kind]})
+    with pytest.raises(InputError, match=r"^The volume [^;]+; [^;]+\.$"):
+        write_volume(volume, tmp_path / f"scan{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_position_is_simpleitks(scan, tmp_path):
     write_volume(scan, tmp_path / "scan.nrrd")
     image = sitk.ReadImage(str(tmp_path / "scan.nrrd"))
@@ -54,9 +98,17 @@ def test_large_types_are_converted_and_said(tmp_path, dtype, becomes):
     assert f"from {dtype} to {becomes}" in volume.notes[0]
 
 
-def test_bool_and_huge_integers_become_floats():
-    mask = accepted(Volume(smooth_noise((4, 5, 6)) > 0.5), "The mask")
-    assert mask.voxels.dtype == np.float32 and "from bool" in mask.notes[0]
+def test_a_mask_is_a_label_map():
+    with pytest.raises(InputError, match="label map"):
+        accepted(Volume(np.indices((8, 8, 8)).sum(0) > 10), "The mask")
+
+
+def test_values_beyond_float32_are_refused_without_a_warning():
+    with pytest.raises(InputError, match="infinite"):
+        accepted(Volume(smooth_noise((4, 5, 6)).astype(float) * 1e300), "The scan")
+
+
+def test_huge_integers_become_floats():
     huge = accepted(Volume(np.arange(27).reshape(3, 3, 3) * 10**12), "The scan")
     assert huge.voxels.dtype == np.float32
 
@@ -178,3 +230,12 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, scan, suffix, monkeypatch):
         with pytest.raises(ResourceError, match="could not be written"):
             write_volume(scan, path)
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int64", "float64", "float32"])
+def test_values_too_far_from_zero(dtype):
+    voxels = (np.rint(smooth_noise((6, 7, 8)) * 1000) + 3_000_000_000).astype(dtype)
+    with pytest.raises(InputError, match=r"too far from 0 to be told apart"):
+        accepted(Volume(voxels), "The scan")
+    near = (np.rint(smooth_noise((6, 7, 8)) * 1000) + 10_000).astype(dtype)
+    np.testing.assert_array_equal(accepted(Volume(near), "The scan").voxels, near)

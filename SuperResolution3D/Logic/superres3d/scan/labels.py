@@ -49,10 +49,19 @@ def read_labels(path: str | os.PathLike, scan: Volume | None = None) -> Volume:
     path = Path(path)
     file = _segmentation_file(path) if path.exists() else None
     if file is None:
-        return read_volume(path, accept=accepted_labels)
+        return _read_one(path)
     from .dicom.segmentation import read_segmentation
 
     return accepted_labels(read_segmentation(file, _step(file, scan)), str(path))
+
+
+def _read_one(path: Path) -> Volume:
+    try:
+        return read_volume(path, accept=accepted_labels)
+    except InputError as error:
+        if "; choose one with --" not in str(error):
+            raise
+        raise InputError(f"{path} holds several volumes or series; save one label map as a file of its own.") from None  # those options are for the scan
 
 
 def accepted_labels(volume: Volume, name: str) -> Volume:

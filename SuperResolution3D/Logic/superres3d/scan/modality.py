@@ -55,6 +55,8 @@ def _as_ct(sample: np.ndarray) -> ModalityGuess | None:
         return None
     if soft < _LEAST_SOFT:
         return ModalityGuess("", "there is what could be air at -1000 HU, but no soft tissue near 0")
+    if _is_one_value(sample[sample < 0]):
+        return ModalityGuess("", "all that is below 0 has one value, which may fill the corners of an MR as well as be a CT's air")
     # A phase image, or any map with both signs, reaches as far up as down.
     if float((sample < _AIR[0]).mean()) > _MOST_STRANGE or _share(sample, -_AIR[1], np.inf) > max(_MOST_UP * air, _LEAST_SOFT):
         return ModalityGuess("", "values reach air at -1000 HU, but lie about it in a way that a CT's do not")
@@ -106,6 +108,10 @@ def _without_padding(sample: np.ndarray) -> np.ndarray:
     below = sample[sample < _AIR[0]]
     values = np.unique(below[:4096])
     return sample[~np.isin(sample, values)] if 0 < len(values) <= 2 else sample
+
+
+def _is_one_value(part: np.ndarray) -> bool:
+    return float((part == np.median(part)).mean()) > 0.999
 
 
 def _share(sample: np.ndarray, low: float, high: float) -> float:

@@ -20,6 +20,7 @@ _CODES = range(1, 6)
 _SAME = 0.1  # of the smallest side of a voxel: forms whose corners are closer than that agree
 _SAME_SIZE = 0.01  # relative
 _SHEAR = 1e-3  # as volume.accepted
+_BELOW_ONE, _ABOVE_ONE = 1e-7, 0.01  # squared length of three parts of a quaternion that were rounded from 1; more is none
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,24 @@ def _valid(read: Callable[[], np.ndarray], code: int, unit: float) -> np.ndarray
 
 
 def _qform(header: Any) -> np.ndarray:
-    """As the standard has it: a pixdim[0] of 0 counts as 1; sizes have no sign (ValueError: no sizes, no handedness or no rotation)."""
+    """As the standard's own library has it: a pixdim[0] below 0 turns the third axis, any other does not; sizes have no sign (ValueError: no sizes or no rotation)."""
     from nibabel.affines import from_matvec
     from nibabel.quaternions import quat2mat
 
     sizes, handedness = np.abs(header["pixdim"][1:4].astype(float)), float(header["pixdim"][0])
-    if not (np.isfinite(sizes).all() and sizes.all() and handedness in (-1, 0, 1)):
+    if not (np.isfinite(sizes).all() and sizes.all() and np.isfinite(handedness)):
         raise ValueError
-    rotation = quat2mat(header.get_qform_quaternion())
-    return from_matvec(rotation * sizes * [1, 1, handedness or 1], [float(header[f"qoffset_{axis}"]) for axis in "xyz"])
+    rotation = quat2mat(_quaternion(header))
+    return from_matvec(rotation * sizes * [1, 1, -1 if handedness < 0 else 1], [float(header[f"qoffset_{axis}"]) for axis in "xyz"])
+
+
+def _quaternion(header: Any) -> np.ndarray:
+    """(a, b, c, d); where rounding made the stored three longer than 1 they are shortened, as the standard's own library does (ValueError: no rotation)."""
+    stored = np.array([float(header[f"quatern_{part}"]) for part in "bcd"])
+    square = float(stored @ stored)
+    if not square <= 1 + _ABOVE_ONE:
+        raise ValueError
+    return np.array([np.sqrt(1 - square), *stored]) if square < 1 - _BELOW_ONE else np.array([0.0, *stored / np.sqrt(square)])
 
 
 def _sizes_alone(header: Any, shape: tuple[int, ...], unit: float, name: object) -> np.ndarray:

@@ -111,11 +111,16 @@ def _kinds(header: TextHeader, axes: int) -> list[str]:
 
 
 def _directions(header: TextHeader, axes: int) -> list[str]:
-    """The text of each axis' direction: a vector in brackets, or none."""
+    """The text of each axis' direction: a vector in brackets, or none; an axis of time in a space with time counts as none."""
     parts = re.findall(r"none|\([^()]*\)", header.word("spacedirections"))
     if "spacedirections" in header.fields and (len(parts) != axes or re.sub(r"none|\([^()]*\)|\s", "", header.word("spacedirections"))):
         header.wrong("spacedirections")
-    return parts
+    return ["none" if _has_time(header) and text != "none" and not any(_vector(header, "spacedirections", text)) else text for text in parts]
+
+
+def _has_time(header: TextHeader) -> bool:
+    """Whether places are four numbers, as ITK writes volumes one after another."""
+    return header.word("spacedimension").strip() == "4" or header.word("space").lower().endswith("-time")
 
 
 def _spatial_axes(header: TextHeader, sizes: list[int]) -> list[int]:
@@ -137,51 +142,49 @@ def _spatial_axes(header: TextHeader, sizes: list[int]) -> list[int]:
 
 def _placed(header: TextHeader, axes: int, spatial: list[int]) -> tuple[np.ndarray, list[str]]:
     """The LPS matrix (4, 4) in millimetres, and notes."""
-    space = header.word("space").lower()
+    space = header.word("space").lower().removesuffix("-time")
     if space not in _SPACES and space not in _UNTOLD_SPACES:
         raise InputError(f"{header.path} lies in the space {ascii(space)[1:-1][:40]}, which is not read; save it in left-posterior-superior.")
-    matrix = np.eye(4)
+    matrix, unit = np.eye(4), _unit(header, axes, spatial)
     if "spacedirections" in header.fields:
-        units = _units(header, "spaceunits", 3)
         directions = _directions(header, axes)
         columns = [_vector(header, "spacedirections", directions[axis]) for axis in spatial]
-        matrix[:3, :3] = np.array(columns).T * np.array(units)[:, None]
+        matrix[:3, :3] = np.array(columns).T * unit
     else:
-        units = [_units(header, "units", axes)[axis] for axis in spatial]
         spacings = header.numbers("spacings", axes) if "spacings" in header.fields else [math.nan] * axes
-        matrix[:3, :3] = np.diag([spacings[axis] * unit for axis, unit in zip(spatial, units)])
+        matrix[:3, :3] = np.diag([spacings[axis] * unit for axis in spatial])
     if np.isnan(matrix).any():
         raise InputError(f"{header.path} does not tell the size of its voxels; add spacings or space directions to its header.")
     told = bool(_SPACES.get(space)) and "spaceorigin" in header.fields
     if "spaceorigin" in header.fields:
-        matrix[:3, 3] = np.multiply(_vector(header, "spaceorigin", header.word("spaceorigin")), units)
+        matrix[:3, 3] = np.multiply(_vector(header, "spaceorigin", header.word("spaceorigin")), unit)
     matrix[:3] *= np.array(_SPACES.get(space, (1.0, 1.0, 1.0)))[:, None]
     if np.isnan(matrix).any():
         header.wrong("spaceorigin")
     notes = [] if told else [NO_PLACE.format(origin=", ".join(f"{x:g}" for x in matrix[:3, 3]))]
-    return matrix, notes + ([] if set(units) == {1.0} else ["Sizes were converted to millimetres."])
+    return matrix, notes + ([] if unit == 1.0 else ["Sizes were converted to millimetres."])
 
 
 def _vector(header: TextHeader, name: str, text: str) -> list[float]:
-    """Three numbers in brackets (InputError)."""
+    """Three numbers in brackets; of four in a space with time the first three (InputError: another count, or a direction of both)."""
     parts = text.strip(" \t")[1:-1].split(",")
-    if len(parts) != 3 or not re.fullmatch(r"\([^()]*\)", text.strip(" \t")):
+    if len(parts) != 3 + _has_time(header) or not re.fullmatch(r"\([^()]*\)", text.strip(" \t")):
         header.wrong(name)
-    return [header.number(name, part.strip(" \t")) for part in parts]
+    numbers = [header.number(name, part.strip(" \t")) for part in parts]
+    if name == "spacedirections" and any(numbers[:3]) and any(numbers[3:]):
+        header.wrong(name)
+    return numbers[:3]
 
 
-def _units(header: TextHeader, name: str, count: int) -> list[float]:
-    """Millimetres of the unit of all axes of space; where none is told it is the millimetre."""
+def _unit(header: TextHeader, axes: int, spatial: list[int]) -> float:
+    """Millimetres of the unit of the axes of space: that of the space, else of the axes; where none is told it is the millimetre."""
+    name, count = ("spaceunits", 3 + _has_time(header)) if "spaceunits" in header.fields else ("units", axes)
     texts = re.findall(r'"[^"]*"', header.word(name))
     if name in header.fields and (len(texts) != count or re.sub(r'"[^"]*"|\s', "", header.word(name))):
         header.wrong(name)
-    if not texts:
-        return [1.0] * count
-    kinds = _kinds(header, count) if name == "units" else [""] * count
-    units = [unit_of(text, header.path) or 1.0 for text, kind in zip(texts, kinds) if kind not in _LISTED]
-    if len(set(units)) > 1:
-        header.wrong(name)
-    return [units[0] if units else 1.0] * count
+    named = [texts[axis] for axis in (range(3) if name == "spaceunits" else spatial)] if texts else []
+    units = {unit_of(text, header.path) or 1.0 for text in named}
+    return units.pop() if len(units) == 1 else header.wrong(name) if units else 1.0
 
 
 def _voxels(header: TextHeader, sizes: list[int], spatial: list[int], volume: int | None) -> np.ndarray:
@@ -196,10 +199,10 @@ def _voxels(header: TextHeader, sizes: list[int], spatial: list[int], volume: in
 
 
 def _stored(header: TextHeader, shape: tuple[int, ...], index: int) -> np.ndarray:
-    dtype = _dtype(header)
     packing = _PACKINGS.get(header.word("encoding").lower())
     if packing is None:
         raise InputError(f"{header.path} keeps its voxels as {ascii(header.word('encoding'))[1:-1][:40]}; save it with the encoding raw or gzip.")
+    dtype = _dtype(header)
     file, begin = (header.data_file("datafile"), 0) if "datafile" in header.fields else (header.path, header.size)
     if header.word("lineskip") not in ("", "0"):
         raise InputError(f"{header.path} skips lines before its voxels; save it again without.")

@@ -18,27 +18,36 @@ import numpy as np
 from ..errors import InputError
 
 RAW, GZIP, ZLIB, BZIP2 = "raw", "gzip", "zlib", "bzip2"
+_GZIPPED = b"\x1f\x8b"  # the first bytes of each member
 _CHUNK = 1 << 20
 _DENSEST = 1040  # deflate cannot make more than 1032 bytes of one
-_WINDOWS = {GZIP: 31, ZLIB: 15}  # zlib's word for the two containers
+_WINDOWS = {GZIP: 31, ZLIB: 47}  # zlib's word for the two containers; 47 is either, as MetaImage may have it
 
 
 def is_gzipped(path: Path) -> bool:
     """Whether the content is gzip, whatever the name says."""
     with open(path, "rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+        return file.read(2) == _GZIPPED
 
 
 def head(path: Path, count: int) -> bytes:
     """The first bytes, unpacked where the content is gzip; fewer where there are fewer."""
     with open(path, "rb") as file:
         content = file.read(max(count, 1 << 16))
-    if content[:2] == b"\x1f\x8b":
+    return _gunzipped_head(content, count) if content[:2] == _GZIPPED else content[:count]
+
+
+def _gunzipped_head(content: bytes, count: int) -> bytes:
+    """Perhaps out of several members."""
+    begin = b""
+    while content[:2] == _GZIPPED and len(begin) < count:
+        unpacker = zlib.decompressobj(_WINDOWS[GZIP])
         try:
-            content = zlib.decompressobj(_WINDOWS[GZIP]).decompress(content, count)
+            begin += unpacker.decompress(content, count - len(begin))
         except zlib.error:
             return b""
-    return content[:count]
+        content = unpacker.unused_data
+    return begin
 
 
 def stored_voxels(
@@ -104,7 +113,7 @@ def _inflated(file: BinaryIO, packing: str, path: Path) -> Iterator[bytes]:
     while True:
         pending = pending or file.read(_CHUNK)
         if unpacker.eof:
-            if packing != GZIP or pending[:2] != b"\x1f\x8b":
+            if packing != GZIP or pending[:2] != _GZIPPED:
                 return
             unpacker = zlib.decompressobj(_WINDOWS[packing])
         try:

@@ -19,6 +19,7 @@ _MOST_LABELS, _LABEL_EQUALITY = 256, 0.8
 _CLEARLY_COARSER = 1.2
 _NEARLY, _EXACTLY = 1e-3, 1e-6  # cosines between axes: made exact up to the first, left alone up to the second
 _SPACINGS, _FARTHEST = (1e-7, 1e4), 1e7  # millimetres: from atoms to a body's length, and the way to the origin
+_LEAST_STEPS = 256  # of 32-bit floating point, between the least and the largest value
 _KEPT_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32")
 
 
@@ -34,6 +35,8 @@ class Volume:
         modality: the file's own word in DICOM's terms ("CT", "MR", "PT" ...), "" where it does not tell.
         notes: what was converted while reading, one sentence each.
         source: what the file's format knows beyond the grid (the two forms of NIfTI, the headers of DICOM), for writing it again.
+
+    Lists become arrays, and voxels get the machine's byte order (ValueError: not three numbers for a spacing or an origin).
     """
 
     voxels: np.ndarray
@@ -43,6 +46,16 @@ class Volume:
     modality: str = ""
     notes: tuple[str, ...] = ()
     source: Any = None
+
+    def __post_init__(self) -> None:
+        voxels = np.asarray(self.voxels)
+        for name, value in (
+            ("voxels", voxels.astype(voxels.dtype.newbyteorder("="), copy=False)),
+            ("spacing", triple(self.spacing)),
+            ("origin", triple(self.origin)),
+            ("direction", np.asarray(self.direction, dtype=float)),
+        ):
+            object.__setattr__(self, name, value)
 
     def position(self, index_ijk: Sequence[float] | np.ndarray) -> np.ndarray:
         """LPS position in millimetres of a (fractional) index (i, j, k)."""
@@ -75,7 +88,7 @@ def accepted(volume: Volume, name: str) -> Volume:
     Axes that are off by a cosine of 0.001 at most (0.06 degrees) are turned to the nearest right angles; the centre of the scan stays.
 
     Raises:
-        InputError: not 3-D, fewer than two voxels along an axis, NaN or infinity, a constant, a
+        InputError: not 3-D, fewer than two voxels along an axis, NaN or infinity, a constant, values too far from 0, a
             label map, or axes that are not orthonormal.
     """
     volume = _with_supported_dtype(volume, name)
@@ -91,6 +104,8 @@ def accepted(volume: Volume, name: str) -> Volume:
         raise InputError(f"{name} contains NaN or infinite values; replace them (for example by 0) first.")
     if low == high:
         raise InputError(f"{name} has the same value ({low}) everywhere; check that the right volume was chosen.")
+    if float(high) - float(low) < _LEAST_STEPS * np.spacing(np.float32(max(abs(float(low)), abs(float(high))))):
+        raise InputError(f"{name} has values from {low} to {high}, too far from 0 to be told apart in 32 bits; subtract {low} first.")
     if _is_label_map(voxels):
         raise InputError(f"{name} looks like a label map or segmentation; give the scan itself (to upscale it all the same, convert it to float).")
     return volume
@@ -148,6 +163,7 @@ def _with_supported_dtype(volume: Volume, name: str) -> Volume:
     if voxels.dtype.kind not in "biuf":
         raise InputError(f"{name} has voxels of type {voxels.dtype}; give integers or floating-point numbers.")
     fits = voxels.dtype.kind in "iu" and voxels.size and -(2**31) <= int(voxels.min()) and int(voxels.max()) < 2**31
-    target = "int32" if fits else "float32"
+    target = "uint8" if voxels.dtype.kind == "b" else "int32" if fits else "float32"
     note = f"Voxels were converted from {voxels.dtype} to {target}."
-    return replace(volume, voxels=voxels.astype(target), notes=(*volume.notes, note))
+    with np.errstate(over="ignore"):  # what becomes infinite is refused with the rest
+        return replace(volume, voxels=voxels.astype(target), notes=(*volume.notes, note))

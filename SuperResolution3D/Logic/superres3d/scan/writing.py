@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from ..files import check_output_file
 from ..staging import Staging, unwritable
 from .companions import owners, same_file, split_name, twins
 from .nifti_writer import write_nifti
-from .volume import Volume
+from .volume import Volume, placed
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 WRITABLE_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd")
 
 _DATA_LINES = {".nhdr": b"data file: ", ".mhd": b"ElementDataFile = "}  # formats of two files: the header names the other one
+_SMALLEST = {"bool": "uint8", "float16": "float32"}  # types that the formats do not have
 _AMPLE = 3  # times what is needed: then a disk is not asked, because asking writes the whole file on some
 _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
 # What the readers of these formats take for a list, a pattern of numbers, a path, or leave out.
@@ -67,18 +69,28 @@ def write_volume(volume: Volume, path: str | os.PathLike, metadata: dict[str, st
     """Write a scan: ``path`` is either the old file or the whole new one.
 
     Args:
-        volume: what to write, with its dtype.
+        volume: what to write, with its dtype (bool as uint8, float16 as float32).
         path: NIfTI, NRRD or MetaImage; ``.gz`` is compressed, all others are not.
         metadata: text fields for formats that keep them (NRRD, MetaImage; of NIfTI only
             the key ``ITK_FileNotes``).
 
     Raises:
-        InputError: see :func:`check_writable`.
+        InputError: see :func:`check_writable`; or the volume is not 3-D, has no real numbers, or a place that is none.
         ResourceError: the disk is full or the write failed.
     """
+    volume = _keepable(volume)
     with Staging() as staging:
         stage_volume(volume, check_writable(path), staging, metadata)
         staging.commit()
+
+
+def _keepable(volume: Volume) -> Volume:
+    voxels = volume.voxels
+    if voxels.ndim != 3 or not voxels.size:
+        raise InputError(f"The volume has {' x '.join(str(n) for n in voxels.shape[::-1])} voxels; give a 3-D volume.")
+    if voxels.dtype.kind not in "biuf" or voxels.dtype.itemsize > 8:
+        raise InputError(f"The volume has voxels of type {voxels.dtype}; give integers or floating-point numbers of up to 64 bits.")
+    return placed(replace(volume, voxels=voxels.astype(_SMALLEST.get(str(voxels.dtype), voxels.dtype), copy=False)), "The volume")
 
 
 def stage_volume(volume: Volume, path: Path, staging: Staging, metadata: dict[str, str] | None = None) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _SHOWN = 3
+_AFTER_SIZE = 0x00280012  # the tag after Columns
 _DIRECTORY, _DEFLATED = "1.2.840.10008.1.3.10", "1.2.840.10008.1.2.1.99"
 
 
@@ -92,14 +93,14 @@ def _dicom_files(path: Path) -> tuple[list[Path], list[Path]]:
         if not _holds_dicom(path):
             raise InputError(f"{path} {_state(path)}; copy or export it again.")
         return [path], []
-    candidates = sorted(file for file in _entries(path) if file.is_file() and not file.name.startswith("."))
+    candidates = sorted(file for file in _entries(path) if file.is_file() and not file.name.startswith(".") and file.name.upper() != "DICOMDIR")
     dicom = [file for file in candidates if _holds_dicom(file)]
     others = sorted(set(candidates) - set(dicom))
     patterns = {_pattern(file) for file in dicom}
     for file in others:
         if file.suffix.lower() in SUFFIXES or _pattern(file) in patterns or (not file.stat().st_size and file.suffix in {other.suffix for other in dicom}):
             raise InputError(f"{file} {_state(file)}, and is named like a slice; copy or export it again, or remove it.")
-    return dicom, [file for file in others if file.name.upper() != "DICOMDIR"]
+    return dicom, others
 
 
 def _state(file: Path) -> str:
@@ -140,9 +141,19 @@ def _kind(file: DicomFile) -> str:
         return "segmentation"
     if "Rows" in file.header:
         return "image"
-    if not _class(file) or "Image" in name or "Dose" in name or name == _class(file):
+    if _is_named_image(file, name):
         raise InputError(f"{file.path} is damaged: its header does not tell the size of an image; copy or export it again, or remove it.")
     return "other"
+
+
+def _is_named_image(file: DicomFile, name: str) -> bool:
+    """Whether its class, by this name, is one of images.
+
+    Of a maker's own class, or without one, it is none where the header goes on beyond the place of an image's size and no pixels follow.
+    """
+    if _class(file) and name != _class(file):
+        return "Image" in name or name == "RT Dose Storage"
+    return "StudyInstanceUID" not in file.header or max(file.header.keys(), default=0) < _AFTER_SIZE or file.end < file.path.stat().st_size
 
 
 def _class(file: DicomFile) -> str:

@@ -11,6 +11,7 @@ from .values import printable
 
 #: a user's words -> keywords, the first that is there counts
 APART: dict[str, tuple[str, ...]] = {
+    "patient": ("PatientID",),
     "study": ("StudyInstanceUID",),
     "frame of reference": ("FrameOfReferenceUID",),
     "modality": ("Modality",),
@@ -37,13 +38,19 @@ IN_TURN: dict[str, tuple[str, ...]] = {
     "flip angle": ("FlipAngle",),
     "velocity encoding": ("VelocityEncodingMaximumValue",),
     "tube voltage": ("KVP",),
+    "repetition time": ("RepetitionTime",),
+    "sequence": ("SequenceName",),
     "frame reference time": ("FrameReferenceTime",),
     "acquisition": ("FrameAcquisitionNumber", "AcquisitionNumber"),
     "time of acquisition": ("FrameAcquisitionDateTime", "AcquisitionDateTime", "AcquisitionTime"),
     "contrast": ("ContrastBolusAgent",),
     "description": ("SeriesDescription",),
 }
-UNITS = {"echo time": " ms", "trigger time": " ms", "inversion time": " ms", "b-value": " s/mm2", "tube voltage": " kV", "flip angle": " degrees"}
+#: of these, what is never told of every other slice of one volume
+ALTERNATING_NEVER = (
+    "time point", "phase of the heart", "phase of the breath", "gradient", "inversion time", "flip angle", "velocity encoding", "tube voltage", "contrast", "description",
+)  # fmt: skip
+UNITS = {"echo time": " ms", "trigger time": " ms", "inversion time": " ms", "repetition time": " ms", "b-value": " s/mm2", "tube voltage": " kV", "flip angle": " degrees"}
 
 _DIGITS, _DIGITS_OF_TIMES = 5, 9  # a time of day has six before its point
 #: b-values before the standard had them: (tag, creator of the private block)

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _CROOKED = 1e-3  # lengths of directions, and cosines between them
 _PLACES = "does not tell where its slices lie; export it again as CT or MR image storage."
 
+#: of what is seldom a volume: told as what it is
+_NO_VOLUME = {
+    kind: f"is {words} ({kind}), and does not tell where its pictures lie in the patient; give a volume, such as CT or MR."
+    for kind, words in {"US": "ultrasound", "XA": "angiography", "RF": "fluoroscopy", "MG": "mammography", "CR": "an X-ray picture", "DX": "an X-ray picture"}.items()
+}
+
 
 def frame_positions(header: Dataset, frames: Sequence[FrameHeader], file: object) -> tuple[np.ndarray, np.ndarray]:
     """Positions and directions of all frames.
@@ -33,11 +39,18 @@ def frame_positions(header: Dataset, frames: Sequence[FrameHeader], file: object
     Raises:
         InputError: they are not told, are no numbers, or the directions are not at right angles.
     """
+    _check_kind(values.text(header, "Modality"), frames, file)
     if len(frames) == 1 or frames[0].of_frame("ImagePositionPatient") is not None:
         axes = np.array([_axes(frame.text("ImageOrientationPatient"), file) for frame in frames])
         told = [frame.text("ImagePositionPatient") if len(frames) == 1 else frame.of_frame("ImagePositionPatient") for frame in frames]
         return np.array([_position(place, file) for place in told]), axes
     return _along_the_normal(header, frames[0], len(frames), file)
+
+
+def _check_kind(kind: str | None, frames: Sequence[FrameHeader], file: object) -> None:
+    told = frames[0].text("ImagePositionPatient") if len(frames) == 1 else frames[0].of_frame("ImagePositionPatient")
+    if not told and kind in _NO_VOLUME:
+        raise InputError(f"{file} {_NO_VOLUME[kind]}")
 
 
 def _along_the_normal(header: Dataset, frame: FrameHeader, count: int, file: object) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from . import values
 from .decoding import decoded
 from .folder import DicomFile
 from .frame import Frame
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")  # little endian, as the values lie in the file
 _PIXELS = b"\xe0\x7f\x10\x00"
@@ -27,11 +30,19 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How a file stores its pixels: Bits Allocated, Bits Stored and Pixel Representation, (0028,0100) to (0028,0103)."""
+    """How a file stores its pixels: Bits Allocated, Bits Stored and Pixel Representation, (0028,0100) to (0028,0103).
+
+    Attributes:
+        allocated: bits of a word.
+        stored: bits of a value, the lowest of a word.
+        signed: whether values may be negative.
+        overlays: the bits of a word that hold overlays, as old files have them (60xx,0102), one bit each.
+    """
 
     allocated: int
     stored: int
     signed: bool
+    overlays: int = 0
 
     @property
     def dtype(self) -> np.dtype:
@@ -39,11 +50,16 @@ class PixelFormat:
         return np.dtype(f"{'i' if self.signed else 'u'}{self.allocated // 8}")
 
     def used(self, words: np.ndarray) -> np.ndarray | None:
-        """The values in the bits that are used; None if something else stands in the others than zeros or the sign."""
+        """The values in the bits that are used; None if something else stands in the others than zeros, the sign or overlays."""
         spare = self.allocated - self.stored
-        used = (words << spare) >> spare if spare else words
-        unsigned = words.view(f"u{self.allocated // 8}")
-        return used if not spare or np.array_equal(used, words) or not (unsigned >> self.stored).any() else None
+        if not spare:
+            return words
+        used, unsigned = (words << spare) >> spare, f"u{self.allocated // 8}"
+        told, expected = words.view(unsigned), used.view(unsigned)
+        if self.overlays:
+            others = told.dtype.type(2**self.allocated - 1 - self.overlays)
+            told, expected = told & others, expected & others
+        return used if np.array_equal(expected, told) or not (told >> self.stored).any() else None
 
 
 def pixel_format(file: DicomFile) -> PixelFormat:
@@ -58,7 +74,17 @@ def pixel_format(file: DicomFile) -> PixelFormat:
     high, sign = values.whole(header, "HighBit", path, stored - 1), values.whole(header, "PixelRepresentation", path)
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1 or sign not in (0, 1):
         raise InputError(f"{path} stores its pixels in a way that is not read ({allocated} bits, {stored} used up to bit {high}, sign {sign}); export it again.")
-    return PixelFormat(allocated, stored, sign == 1)
+    return PixelFormat(allocated, stored, sign == 1, _overlays(file.header, allocated, stored))
+
+
+def _overlays(header: Dataset, allocated: int, stored: int) -> int:
+    """The bits above the values that hold overlays: those of groups 6000 to 601E without data of their own (60xx,3000)."""
+    mask = 0
+    for group in range(0x60000000, 0x60200000, 0x20000):
+        bit = values.text_at(header, group | 0x0102) or ""
+        if (group | 0x3000) not in header and bit.isdigit() and stored <= int(bit) < allocated:
+            mask |= 1 << int(bit)
+    return mask
 
 
 def stored_values(frames: Sequence[Frame]) -> np.ndarray:

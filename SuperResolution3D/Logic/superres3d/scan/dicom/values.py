@@ -115,8 +115,10 @@ def parsed(told: str, keyword: str, count: int, file: object) -> tuple[float, ..
     parts = [part.strip(" \0") for part in told.split("\\")]
     values = tuple(float(part) for part in parts if _DECIMAL.fullmatch(part))
     if len(values) != len(parts) or (count and len(values) != count) or not all(math.isfinite(value) and abs(value) < _FARTHEST for value in values):
-        meant = "finite numbers" if not count else "a finite number" if count == 1 else f"{count} finite numbers"
-        raise InputError(f'{file} gives "{printable(told)}" as the {WORDS.get(keyword, keyword)}, which is not {meant} divided by backslashes; export it again.')
+        if not told:
+            raise InputError(f"{file} does not tell the {WORDS.get(keyword, keyword)}; export it again.")
+        meant = "a finite number" if count == 1 else f"{count or ''} finite numbers divided by backslashes".lstrip()
+        raise InputError(f'{file} gives "{printable(told)}" as the {WORDS.get(keyword, keyword)}, which is not {meant}; export it again.')
     return values
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from ...errors import InputError
 from . import values
 from .frame import Frame
-from .labels import UNITS
+from .labels import ALTERNATING_NEVER, UNITS
 
 #: slices lie at one place if they are closer than this share of a pixel
-SAME_PLACE = 1e-3
+SAME_PLACE = 0.02
 #: of a pixel, at the farthest corner of a slice: what directions and sizes of pixels may differ by within a volume
 TOLERANCE = 0.1
 
@@ -143,7 +143,7 @@ def _in_turn(group: Group, name: object) -> list[Group]:
     """A group whose frames all lie at places of their own, or its parts for which this holds."""
     numbered = _numbered(group.frames)
     if _all_apart(numbered):
-        return [group]
+        return _interleaved(group)
     best = min(_splits(group, numbered), key=len, default=None)
     if best is None:
         count = int(np.bincount(numbered).max())
@@ -151,6 +151,25 @@ def _in_turn(group: Group, name: object) -> list[Group]:
             f"{name} has several slices at one position (up to {count}), and nothing in their headers tells them apart as echoes, times or the like; keep one of each."
         )
     return best
+
+
+def _interleaved(group: Group) -> list[Group]:
+    """A group whose frames lie at places of their own, or its parts where these are volumes by a label that does not alternate within one."""
+    keys = [*ALTERNATING_NEVER, *(["acquisition"] if group.frames[0].apart["modality"] == "CT" else [])]  # of MR packages may have numbers of their own
+    for key in keys:
+        parts: dict[str, list[Frame]] = defaultdict(list)
+        for frame in group.frames:
+            parts[frame.in_turn[key]].append(frame)
+        if len(parts) > 1 and min(map(len, parts.values())) >= 2 * len(parts) and _overlap(group.frames[0], [*parts.values()]):
+            return [Group(tuple(part), {**group.told, key: value}) for value, part in parts.items()]
+    return [group]
+
+
+def _overlap(first: Frame, parts: Sequence[Sequence[Frame]]) -> bool:
+    """Whether some two parts share more than half of the length of the shorter."""
+    along = [[(frame.position - first.position) @ first.normal for frame in part] for part in parts]
+    ends = [(min(part), max(part)) for part in along]
+    return any(min(a[1], b[1]) - max(a[0], b[0]) > 0.5 * min(a[1] - a[0], b[1] - b[0]) for a, b in combinations(ends, 2))
 
 
 def _splits(group: Group, numbered: np.ndarray) -> Iterator[list[Group]]:
