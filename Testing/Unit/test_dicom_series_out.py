@@ -261,6 +261,17 @@ def test_anonymous_files_tell_nothing_of_the_patient(tmp_path, source):
     np.testing.assert_array_equal(values(first), volume.voxels[0])
 
 
+@pytest.mark.parametrize("image", [scans.ct_image, scans.mr_image])
+def test_a_name_in_a_coded_attribute_does_not_stay(tmp_path, image):
+    """Somebody may have typed it where a term of the standard belongs; the terms beside it stay."""
+    typed = dict.fromkeys(("BodyPartExamined", "PatientPosition", "ExposureModulationType", "ContrastBolusIngredient", "ImagedNucleus"), "JANE DOE")
+    volume = refined(scans.classic(image(), ImageType=["ORIGINAL", "PRIMARY", "JANE DOE", "JANE DOE"], ScanOptions=["FS", "JANE DOE"], **typed))
+    header = written(volume, tmp_path / "a", anonymize=True)[0]
+    assert all(b"JANE" not in path.read_bytes() for path in (tmp_path / "a").iterdir())
+    assert header.ScanOptions == "FS"
+    assert list(header.ImageType) == ["DERIVED", "SECONDARY", "AXIAL" if header.Modality == "CT" else "OTHER"]
+
+
 def test_anonymous_series_of_one_study_stay_together(tmp_path):
     one = written(refined(scans.classic(scans.ct_image())), tmp_path / "a", anonymize=True)[0]
     two = written(refined(scans.enhanced("CT")), tmp_path / "b", anonymize=True)[0]

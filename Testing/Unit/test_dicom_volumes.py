@@ -45,6 +45,7 @@ def setting(keyword, value):
         ("RepetitionTime", ("500", "2500"), ("repetition time 500 ms", "repetition time 2500 ms")),
         ("SequenceName", ("ep_b0", "ep_b1000"), ("sequence ep_b0", "sequence ep_b1000")),
         ("KVP", ("80", "140"), ("tube voltage 80 kV", "tube voltage 140 kV")),
+        ("PatientID", ("A1", "B2"), ("patient A1", "patient B2")),
         ("FrameOfReferenceUID", ("1.2.3", "1.2.4"), ("frame of reference 1.2.3", "frame of reference 1.2.4")),
         ("PhotometricInterpretation", ("MONOCHROME1", "MONOCHROME2"), ("photometric interpretation MONOCHROME1", "photometric interpretation MONOCHROME2")),
     ],

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import InputError
 from ..volume import Volume
-from .anonymous import ANONYMOUS_WORDS, forget_patient, renamed
+from .anonymous import ANONYMOUS_WORDS, IMAGE_TERMS, forget_patient, keep_terms, renamed
 from .conditions import settle
 from .flat import SourceSlice, source_slices
 from .kept import IMAGE, NEVER_EMPTY, NEVER_MISSING, NEVER_MISSING_OF, OF_MODALITY, PATIENT, SERIES, STUDY
@@ -117,6 +117,8 @@ class Derivation:
         common = Dataset()
         take(common, first, self._words(SERIES) if self.anonymous else self._words(PATIENT, STUDY, SERIES))
         known_characters(common)
+        if self.anonymous:
+            keep_terms(common)
         study = str(first.get("StudyInstanceUID") or uid_of("study", self.slices[0].sop_instance))
         common.SOPClassUID, common.Modality, common.StudyInstanceUID = _SOP_CLASS[self.modality], self.modality, self._uid(study)
         common.FrameOfReferenceUID = self._uid(str(first.get("FrameOfReferenceUID") or uid_of("frame", str(first.get("SeriesInstanceUID")))))
@@ -157,7 +159,7 @@ class Derivation:
         dataset.update(common)
         dataset.update(self._taken(nearest))
         dataset.SOPInstanceUID, dataset.InstanceNumber = name, number
-        dataset.ImageType = _image_type(nearest, self.modality)
+        dataset.ImageType = _image_type(nearest, self.modality, self.anonymous)
         dataset.SourceImageSequence = source_images(between, self._uid)
         dataset.ReferencedSeriesSequence = referenced_series(self._uid(str(nearest.header.get("SeriesInstanceUID", ""))), dataset.SourceImageSequence)
         self._complete(dataset, nearest)
@@ -172,6 +174,8 @@ class Derivation:
         if id(source) not in self._taken_before:
             self._taken_before[id(source)] = taken = Dataset()
             take(taken, source.header, self._words(IMAGE, OF_MODALITY[self.modality]))
+            if self.anonymous:
+                keep_terms(taken)
         return self._taken_before[id(source)]
 
     @cached_property
@@ -263,11 +267,13 @@ def _zone(offset: str) -> timezone | None:
     return timezone((1 if offset[0] == "+" else -1) * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:])))
 
 
-def _image_type(source: SourceSlice, modality: str) -> list[str]:
-    """Image Type (0008,0008): DERIVED, SECONDARY, and what else the source tells of the picture (C.8.2.1.1.1, C.8.3.1.1.1)."""
+def _image_type(source: SourceSlice, modality: str, anonymous: bool) -> list[str]:
+    """Image Type (0008,0008): DERIVED, SECONDARY, and what else the source tells of the picture (C.8.2.1.1.1, C.8.3.1.1.1), which may be anyone's words."""
     element = sound(source.header, "ImageType") if source.frame is None else None  # enhanced images have other words
     values = list(element.value) if element is not None and element.VM > 1 else []
     third = values[2] if len(values) > 2 and values[2] else "OTHER"
+    if anonymous:
+        return ["DERIVED", "SECONDARY", "AXIAL" if modality == "CT" else third if third in IMAGE_TERMS else "OTHER"]
     return ["DERIVED", "SECONDARY", "AXIAL" if modality == "CT" else third, *(value for value in values[3:] if value)]
 
 

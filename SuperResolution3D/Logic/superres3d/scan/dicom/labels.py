@@ -11,6 +11,7 @@ from .values import printable
 
 #: a user's words -> keywords, the first that is there counts
 APART: dict[str, tuple[str, ...]] = {
+    "patient": ("PatientID",),
     "study": ("StudyInstanceUID",),
     "frame of reference": ("FrameOfReferenceUID",),
     "modality": ("Modality",),
