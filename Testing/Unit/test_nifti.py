@@ -423,3 +423,10 @@ def test_handedness_of_a_qform_is_a_sign(tmp_path, handedness):
     volume = read_volume(path)
     np.testing.assert_allclose(volume.direction, np.reshape(there.GetDirection(), (3, 3)), atol=1e-5)
     np.testing.assert_allclose(volume.origin, there.GetOrigin(), atol=1e-4)
+
+
+@pytest.mark.parametrize("stored, told", [(2.51, False), (2.6, True)])
+def test_sizes_that_differ_from_the_sform_alone_are_told(tmp_path, stored, told):
+    path = patched(saved(tmp_path / "scan.nii", image(codes=(1, 0))), 80, "3f", 0.8, 0.9, stored)  # pixdim[1:4]
+    notes = read_volume(path).notes
+    assert [note.split(";")[0] for note in notes] == ["The header names voxels of 0.8 x 0.9 x 2.6 mm, its sform voxels of 0.8 x 0.9 x 2.5 mm"] * told

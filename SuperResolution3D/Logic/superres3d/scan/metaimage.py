@@ -12,10 +12,9 @@ import numpy as np
 
 from ..errors import InputError
 from .geometry import grid_of
-from .nrrd import NO_PLACE
 from .several import chosen
 from .stored import RAW, ZLIB, stored_voxels
-from .text_header import TextHeader, begin_of, unit_of
+from .text_header import NO_PLACE, TextHeader, begin_of, unit_of
 from .volume import Volume
 
 _DTYPES = {

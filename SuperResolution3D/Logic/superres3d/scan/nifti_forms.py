@@ -102,12 +102,12 @@ def _qform(header: Any) -> np.ndarray:
 
 
 def _quaternion(header: Any) -> np.ndarray:
-    """(a, b, c, d); where rounding made the stored three longer than 1 they are shortened, as the standard's own library does (ValueError: no rotation)."""
+    """(a, b, c, d), perhaps longer than 1 by rounding, which the standard's own library accepts as well (ValueError: no rotation)."""
     stored = np.array([float(header[f"quatern_{part}"]) for part in "bcd"])
     square = float(stored @ stored)
     if not square <= 1 + _ABOVE_ONE:
         raise ValueError
-    return np.array([np.sqrt(1 - square), *stored]) if square < 1 - _BELOW_ONE else np.array([0.0, *stored / np.sqrt(square)])
+    return np.array([np.sqrt(1 - square), *stored]) if square < 1 - _BELOW_ONE else np.array([0.0, *stored])
 
 
 def _sizes_alone(header: Any, shape: tuple[int, ...], unit: float, name: object) -> np.ndarray:

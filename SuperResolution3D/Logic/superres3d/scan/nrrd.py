@@ -15,7 +15,7 @@ from ..errors import InputError
 from .geometry import grid_of
 from .several import chosen
 from .stored import BZIP2, GZIP, RAW, stored_voxels
-from .text_header import TextHeader, begin_of, unit_of
+from .text_header import NO_PLACE, TextHeader, begin_of, unit_of
 from .volume import Volume
 
 _MAGIC = re.compile(rb"NRRD000[1-5]\r?\n")
@@ -45,7 +45,6 @@ _SPACES = {
 }
 _UNTOLD_SPACES = ("", "scanner-xyz", "3d-right-handed", "3d-left-handed")
 _SPATIAL, _LISTED, _ANY = ("domain", "space"), ("list", "time", "stub", "scalar"), ("", "none", "???")
-NO_PLACE = "The header does not tell where in the patient the scan lies; its axes were taken as left, posterior, superior from {origin} mm."
 
 
 def is_nrrd(begin: bytes) -> bool:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ..errors import InputError
 
+#: what is told of a header without a place
+NO_PLACE = "The header does not tell where in the patient the scan lies; its axes were taken as left, posterior, superior from {origin} mm."
 LONGEST = 1 << 20  # bytes of a header; the text of a whole DICOM header fits
 _MOST_AXES = 16  # of NRRD
 #: millimetres of a unit, by its names in lower case
