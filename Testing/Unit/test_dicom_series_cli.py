@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+import SimpleITK as sitk
 from superres3d import read_volume, write_volume
 from superres3d.cli.outputs import Outputs
 from superres3d.errors import ResourceError
@@ -43,6 +44,23 @@ def test_result_and_comparison_are_series_of_their_own(tmp_path, series, models)
     assert all(model["sha256"] in result.DerivationDescription for model in report["models"].values()) and report["models"]
     assert len(list((tmp_path / "out").iterdir())) == len(list((tmp_path / "lanczos").iterdir())) == 12
     assert contents(series) == before and sorted(path.name for path in tmp_path.iterdir()) == ["in", "lanczos", "models", "out", "r.json"]
+
+
+def test_a_series_of_any_spacing(tmp_path, series):
+    """Slices denser, pixels coarser: SimpleITK reads the grid of the file that is written beside it."""
+    scan = read_volume(series)
+    wanted = [2 * scan.spacing[0], 2 * scan.spacing[1], scan.spacing[2] / 1.5]
+    asked = ("--spacing", ",".join(f"{value:.9g}" for value in wanted))
+    for name in ("out", "out.nrrd"):
+        done = upscale(series, tmp_path / name, *asked)
+        assert done.returncode == 0, done.stderr
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "out"))
+    found, expected = sitk.ReadImage(files), sitk.ReadImage(str(tmp_path / "out.nrrd"))
+    assert found.GetSize() == expected.GetSize()
+    for one, other in ((found.GetSpacing(), expected.GetSpacing()), (found.GetOrigin(), expected.GetOrigin()), (found.GetDirection(), expected.GetDirection())):
+        assert one == pytest.approx(other, abs=1e-5)
+    header = pydicom.dcmread(tmp_path / "out" / "IM0001.dcm")
+    assert "times the voxels (columns x rows x slices)" in header.DerivationDescription
 
 
 def test_a_second_run_gives_the_same_uids(tmp_path, series):

@@ -13,6 +13,7 @@ from PIL import Image
 from superres3d import Volume, read_labels, read_volume, upscale, upscaling, write_volume
 from superres3d.engine import chain as chain_module
 from superres3d.engine import tiling
+from superres3d.engine.stages import Regridding
 from superres3d.errors import InputError, ResourceError
 from superres3d.plan import plan_upscaling
 from superres3d.resampling.regridding import apply_along, regrid_matrix, regrid_reach
@@ -160,6 +161,7 @@ def test_a_fine_checkerboard_becomes_grey(method, wanted):
     result = upscale(Volume(board, (1.0, 1.0, 4.0), modality="MR"), spacing=wanted, method=method)
     middle = result.volume.voxels[:, 2:-2, 2:-2]
     assert np.abs(middle - 505.5).max() < 30
+    assert not any("networks" in note for note in result.report["warnings"])
     assert any("Along i and j the scan is finer than what was asked for" in note for note in result.report["warnings"])
 
 
@@ -167,7 +169,9 @@ def test_networks_then_the_wanted_grid(models):
     """In plane twice as many, of which the grid takes fewer; each axis against Pillow's bicubic of what the networks make."""
     given = scan((8, 18, 22), (1.0, 1.0, 2.0))
     made = upscale(given, (2, 2), **QUICK).volume.voxels
-    result = upscale(given, spacing=(0.7, 0.8, 1.3), **QUICK).volume.voxels
+    told = upscale(given, spacing=(0.7, 0.8, 1.3), **QUICK)
+    result = told.volume.voxels
+    assert "The networks refine 2x within the slices and 2x between the slices; then" in told.report["warnings"][0]
     for axis, count in enumerate((12, 22, 31)):
         rows = np.ascontiguousarray(np.moveaxis(made, axis, 0).reshape(made.shape[axis], -1))
         made = np.asarray(Image.fromarray(rows).resize((rows.shape[1], count), Image.Resampling.BICUBIC)).reshape(count, *np.delete(made.shape, axis))
@@ -189,6 +193,18 @@ def test_blocks_give_the_whole(models, monkeypatch, method, axis, wanted):
     parts = upscale(given, **choices)
     assert whole.report["blocks"] == 1 and parts.report["blocks"] >= 16
     np.testing.assert_allclose(parts.volume.voxels, whole.volume.voxels, atol=2e-2, rtol=0)
+
+
+def test_a_region_may_be_given_with_more_around_it():
+    """Also along axes that stay, and those that become coarser."""
+    lines = (smooth_noise((30, 20, 25)) * 900).astype(np.float32)
+    step = Regridding("lanczos", lines.shape, (41, 20, 11))
+    whole = step(lines, tiling.whole(lines.shape), tiling.whole((41, 20, 11)), lambda share: None)
+    needed, place = step.regions(((9, 15), (6, 12), (10, 16)))
+    wide = tuple((max(0, a - 2), b + 1) for a, b in needed)
+    for region in (needed, wide):
+        part = step(tiling.cut(lines, region), region, place, lambda share: None)
+        np.testing.assert_allclose(part, tiling.cut(whole, place), atol=1e-2)
 
 
 def test_neighbouring_regions_stay_neighbours():

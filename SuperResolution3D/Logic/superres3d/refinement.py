@@ -202,7 +202,8 @@ def _notes_of(shape: Sequence[int], finer: Sequence[int], networks: tuple[int, i
     """What becomes of a spacing; ``networks`` are their factors within and between the slices where an interpolation follows."""
     notes = []
     if networks:
-        notes.append(f"The networks refine {networks[0]}x within the slices and {networks[1]}x between them; then the result is brought to the spacing that was asked for.")
+        done = " and ".join(f"{factor}x {where} the slices" for factor, where in zip(networks, ("within", "between")) if factor > 1)
+        notes.append(f"The networks refine {done}; then the result is brought to the spacing that was asked for.")
     coarser = [name for name, before, after in zip(_AXIS_NAMES, shape, finer) if after < before][::-1]
     if coarser:
         notes.append(f"Along {' and '.join(coarser)} the scan is finer than what was asked for: its voxels were averaged there, and that detail is lost.")
