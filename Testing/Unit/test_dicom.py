@@ -144,6 +144,11 @@ def test_overlays_in_the_bits_above_the_values(tmp_path, sign, bit):
         read_volume(write_series(tmp_path / "b", words, change=lambda header, k: change(header, k, told=False)))
 
 
+def test_bits_that_are_not_told(tmp_path):
+    with pytest.raises(InputError, match=r"IM0001\.dcm does not tell the number of bits \(Bits Stored\); export it again"):
+        read_volume(write_series(tmp_path / "a", stored(), change=lambda header, k: delattr(header, "BitsStored")))
+
+
 def test_a_slope_that_is_not_told(tmp_path):
     with pytest.raises(InputError, match=r"IM0001\.dcm does not tell the slope of the values \(Rescale Slope\); export it again"):
         read_volume(write_series(tmp_path / "a", stored(), change=lambda header, k: setattr(header, "RescaleSlope", None)))

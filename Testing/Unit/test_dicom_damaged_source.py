@@ -40,6 +40,7 @@ CT_KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "an umlaut": ({"SeriesDescription": "Schädel-CT"}, {"SeriesDescription": "Schädel-CT resampled (derived), not for diagnosis"}),
     "a name that is too long": ({"PatientName": "X" * 80}, {"PatientName": "X" * 80}),  # it is the patient's
     "no study": ({"StudyInstanceUID": None}, {"PatientID": "MRN-4711"}),
+    "no series": ({"SeriesInstanceUID": None}, {"ReferencedSeriesSequence": None}),
     "no frame of reference": ({"FrameOfReferenceUID": None}, {"PatientID": "MRN-4711"}),
     "a frame of reference with a leading zero": ({"FrameOfReferenceUID": "1.02.3"}, {"FrameOfReferenceUID": "1.02.3"}),
     "an impossible time zone": ({"TimezoneOffsetFromUTC": "-9999"}, {"StudyTime": "101112"}),
@@ -99,6 +100,16 @@ def test_what_is_not_sound_stays_behind(tmp_path, no_validation, kind):
     if shutil.which("dciodvfy") and not any(word in kind for word in NOT_OURS):
         complaints = subprocess.run(["dciodvfy", files[0]], capture_output=True, text=True).stderr
         assert "Error" not in complaints, complaints
+
+
+@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID"])
+def test_images_without_names_are_not_referred_to(tmp_path, keyword):
+    for path in scans.series(tmp_path / "in", scans.ct_image()).iterdir():
+        header = pydicom.dcmread(path)
+        delattr(header, keyword)
+        header.save_as(path)
+    first = pydicom.dcmread(write_dicom_series(read_volume(tmp_path / "in"), tmp_path / "out")[0])
+    assert "SourceImageSequence" not in first and "ReferencedSeriesSequence" not in first
 
 
 @pytest.mark.parametrize("damaged", [b"abc", b"12,0", b"nan", b"1 2", b"\xff\xfe"])

@@ -160,12 +160,20 @@ class Derivation:
         dataset.update(self._taken(nearest))
         dataset.SOPInstanceUID, dataset.InstanceNumber = name, number
         dataset.ImageType = _image_type(nearest, self.modality, self.anonymous)
-        dataset.SourceImageSequence = source_images(between, self._uid)
-        dataset.ReferencedSeriesSequence = referenced_series(self._uid(str(nearest.header.get("SeriesInstanceUID", ""))), dataset.SourceImageSequence)
+        self._refer(dataset, between)
         self._complete(dataset, nearest)
         self._place(dataset, k)
         self._pixels(dataset, k, nearest.header)
         return dataset
+
+    def _refer(self, dataset: Dataset, slices: list[SourceSlice]) -> None:
+        """Source images and their series, as far as these have names to refer to."""
+        images = source_images([piece for piece in slices if piece.sop_class and piece.sop_instance], self._uid)
+        series = _text(slices[0].header, "SeriesInstanceUID")
+        if images:
+            dataset.SourceImageSequence = images
+        if images and series:
+            dataset.ReferencedSeriesSequence = referenced_series(self._uid(series), images)
 
     def _taken(self, source: SourceSlice) -> Dataset:
         """What the derived slices that are nearest to a source slice have of it."""

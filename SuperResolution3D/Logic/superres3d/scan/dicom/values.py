@@ -138,6 +138,8 @@ def whole(header: Dataset, keyword: str, file: object, default: int | None = Non
     told = str(value if value is not None else text(header, keyword) or "").strip()
     if not told and default is not None:
         return default
+    if not told:
+        raise InputError(f"{file} does not tell the {WORDS.get(keyword, keyword)}; export it again.")
     if not _WHOLE.fullmatch(told):
         raise InputError(f'{file} gives "{printable(told)}" as the {WORDS.get(keyword, keyword)}, which is not a whole number; export it again.')
     return int(told)
