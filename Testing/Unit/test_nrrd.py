@@ -296,9 +296,3 @@ def test_a_field_that_is_not_there_is_named(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"endian: little\n", b""))
     with pytest.raises(InputError, match="scan.nrrd does not give endian; add it to its header"):
         read_volume(path)
-
-
-def test_capital_letters_of_fields_do_not_matter(tmp_path):
-    path = hand_made(tmp_path / "scan.nrrd", *PLACE)
-    path.write_bytes(path.read_bytes().replace(b"type: short", b"Type: short").replace(b"space origin", b"Space Origin"))
-    assert_as_simpleitk(path)

@@ -94,12 +94,12 @@ def _header(path: Path) -> TextHeader:
 
 
 def _field(line: str) -> tuple[str, str]:
-    """Name without spaces in small letters, as fields are written in several ways; of a key its own name."""
+    """Name without spaces, as fields are written in several ways; of a key its own name."""
     key, mark, value = line.partition(":=")
     if mark and ": " not in key:
         return key, value
     name, _, value = line.partition(": ")
-    return name.rstrip(":").replace(" ", "").lower(), value.strip(" \t")
+    return name.rstrip(":").replace(" ", ""), value.strip(" \t")
 
 
 def _kinds(header: TextHeader, axes: int) -> list[str]:
