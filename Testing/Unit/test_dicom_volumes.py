@@ -289,11 +289,37 @@ def test_a_dose_report_or_a_makers_own_object_beside_the_scan(tmp_path, kind):
     for keyword in ("Rows", "Columns", "PixelSpacing"):
         delattr(header, keyword)
     header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = kind
+    header.SeriesInstanceUID = "1.2.3.77"
     header.private_block(0x0029, "ACME", create=True).add_new(0x10, "OB", b"no picture")
     header.save_as(folder / "IM0007.dcm")
     volume = read_volume(folder)
     np.testing.assert_array_equal(volume.voxels, stored())
     assert volume.notes == ("Files that hold no scan were left out: IM0007.dcm.",)
+
+
+def test_a_slice_of_no_known_class_is_no_makers_object(tmp_path):
+    """Its class and its size are damaged: it belongs to the series, and is not left out."""
+    folder = write_series(tmp_path / "a", stored())
+    for name, uid in (("IM0001.dcm", "1.2.840.10006.5.1.4.1.1.2"), ("IM0006.dcm", "1.2.840.10008.5.1.4.1.1.40")):
+        header = pydicom.dcmread(folder / name, stop_before_pixels=True)
+        saved = (folder / name).read_bytes()
+        del header.Rows, header.Columns, header.PixelRepresentation
+        header.SOPClassUID = uid
+        header.private_block(0x0029, "ACME", create=True).add_new(0x10, "OB", b"what was pixels")
+        header.save_as(folder / name)
+        with pytest.raises(InputError, match=rf"{name} is damaged: its header does not tell the size"):
+            read_volume(folder)
+        (folder / name).write_bytes(saved)
+
+
+def test_an_element_of_an_unknown_kind_and_no_value(tmp_path):
+    folder = write_series(tmp_path / "a", stored())
+    data = (folder / "IM0003.dcm").read_bytes()
+    place = data.index(b"\x08\x00\x60\x00CS") + 5
+    for count in (1, 3, 10, 40):
+        (folder / "IM0003.dcm").write_bytes(data[:place] + bytes(count) + data[place + count :])
+        with pytest.raises(InputError):
+            read_volume(folder)
 
 
 def test_a_makers_own_picture_without_its_size_is_damaged(tmp_path):

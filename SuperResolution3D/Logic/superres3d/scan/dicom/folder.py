@@ -63,6 +63,10 @@ def find_files(path: Path) -> tuple[list[DicomFile], list[str]]:
     images = [file for file, kind in kinds.items() if kind == "image"]
     if not images:
         raise InputError(_nothing(path, set(kinds.values()) - {"directory"}))
+    series = {file.series for file in images}
+    for file, kind in kinds.items():
+        if kind == "unknown" and file.series in series:  # a damaged slice, rather than a maker's object
+            raise _without_size(file)
     beside = (file.path for file, kind in kinds.items() if kind not in ("image", "directory"))
     return images, _left_out("that are no DICOM", others) + _left_out("that hold no scan", beside)
 
@@ -127,33 +131,34 @@ def _pattern(file: Path) -> str:
 
 
 def _kind(file: DicomFile) -> str:
-    """ "image", "directory", "segmentation" or "other".
+    """ "image", "directory", "segmentation", "other", or "unknown": a maker's own object, or a damaged image.
 
     Raises:
         InputError: an image whose header lacks what every image has.
     """
-    from pydicom.uid import UID
-
-    name = UID(_class(file)).name
+    name = _class_name(_class(file))
     if _class(file) == _DIRECTORY:
         return "directory"
     if "Segmentation" in name or values.text(file.header, "Modality") == "SEG":
         return "segmentation"
     if "Rows" in file.header:
         return "image"
-    if _is_named_image(file, name):
-        raise InputError(f"{file.path} is damaged: its header does not tell the size of an image; copy or export it again, or remove it.")
-    return "other"
+    whole = "StudyInstanceUID" in file.header
+    goes_on = whole and max(file.header.keys()) >= _AFTER_SIZE and file.end == file.path.stat().st_size  # beyond the size, and without pixels
+    if not whole or "Image" in name or name == "RT Dose Storage" or not (name or goes_on):
+        raise _without_size(file)
+    return "other" if name else "unknown"
 
 
-def _is_named_image(file: DicomFile, name: str) -> bool:
-    """Whether its class, by this name, is one of images.
+def _without_size(file: DicomFile) -> InputError:
+    return InputError(f"{file.path} is damaged: its header does not tell the size of an image; copy or export it again, or remove it.")
 
-    Of a maker's own class, or without one, it is none where the header goes on beyond the place of an image's size and no pixels follow.
-    """
-    if _class(file) and name != _class(file):
-        return "Image" in name or name == "RT Dose Storage"
-    return "StudyInstanceUID" not in file.header or max(file.header.keys(), default=0) < _AFTER_SIZE or file.end < file.path.stat().st_size
+
+def _class_name(uid: str) -> str:
+    """As the standard has it, "" where it has none."""
+    from pydicom.uid import UID_dictionary
+
+    return UID_dictionary[uid][0] if uid in UID_dictionary else ""
 
 
 def _class(file: DicomFile) -> str:

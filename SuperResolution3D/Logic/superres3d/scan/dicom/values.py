@@ -83,7 +83,10 @@ def text_at(header: Dataset, tag: int) -> str | None:
     """As :func:`text`, of any tag (0xGGGGEEEE)."""
     if tag not in header:
         return None
-    element = header.get_item(tag)
+    try:
+        element = header.get_item(tag)
+    except Exception:  # a damaged one, which pydicom reads again
+        return ""
     value = element.value
     if isinstance(value, bytes):
         if _is_text(element.VR, tag):
