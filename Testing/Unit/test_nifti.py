@@ -415,14 +415,21 @@ def test_a_header_across_members_of_gzip(tmp_path):
     assert_as_nibabel(path)
 
 
-@pytest.mark.parametrize("handedness", [3.0, 0.0, -1.0, -7.0])
-def test_handedness_of_a_qform_is_a_sign(tmp_path, handedness):
+@pytest.mark.parametrize("handedness", [3.0, 0.0, -1.0])
+def test_handedness_of_a_qform(tmp_path, handedness):
     """As ITK's copy of the standard's library has it; some programs leave other numbers there."""
     path = patched(saved(tmp_path / "scan.nii", image(codes=(0, 1))), 76, "f", handedness)  # pixdim[0]
     there = sitk.ReadImage(str(path))
     volume = read_volume(path)
     np.testing.assert_allclose(volume.direction, np.reshape(there.GetDirection(), (3, 3)), atol=1e-5)
     np.testing.assert_allclose(volume.origin, there.GetOrigin(), atol=1e-4)
+
+
+@pytest.mark.parametrize("handedness", [-7.0, float("nan"), float("inf")])
+def test_a_handedness_that_is_none(tmp_path, handedness):
+    """nibabel takes -7 for 1, ITK for -1."""
+    with pytest.raises(InputError, match="form that is not valid"):
+        read_volume(patched(saved(tmp_path / "scan.nii", image(codes=(0, 1))), 76, "f", handedness))
 
 
 @pytest.mark.parametrize("stored, told", [(2.51, False), (2.6, True)])
