@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from superres3d import Volume, read_labels, read_volume, upscale, upscale_labels, write_volume
 from superres3d.errors import Cancelled, InputError
-from superres3d.resampling.labels import refine_labels
+from superres3d.resampling.labels import coarser_labels, refine_labels
 from superres3d.scan.labels import on_grid_of
 
 
@@ -24,7 +24,7 @@ def segmentation(scan: Volume) -> Volume:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"scale": 2}, {"scale": (4, 2)}, {"scale": 4, "axes": "through-plane"}, {"scale": 2, "axes": "in-plane"}, {"slice_spacing": 1.3}], ids=lambda asked: "-".join(map(str, asked.values()))
+    "asked", [{"scale": 2}, {"scale": (4, 2)}, {"scale": 4, "axes": "through-plane"}, {"scale": 2, "axes": "in-plane"}, {"slice_spacing": 1.3}, {"spacing": (0.8, 0.5, 1.3)}], ids=lambda asked: "-".join(map(str, asked.values()))
 )
 def test_the_grid_is_exactly_the_results(scan, segmentation, asked):
     result = upscale(scan, method="linear", **asked).volume
@@ -80,8 +80,25 @@ def test_another_field_of_view_than_the_results_is_refused(scan, segmentation):
     result = upscale(scan, 2, method="linear").volume
     with pytest.raises(InputError, match=r"22 x 18 x 9 voxels\) does not fill the field of view of the result \(44 x 36 x 18\)"):
         upscale_labels(Volume(segmentation.voxels, scan.spacing, (0, 0, 0), scan.direction), result)
-    with pytest.raises(InputError, match=r"does not fill"):
-        upscale_labels(upscale_labels(segmentation, result), scan)
+
+
+def test_a_coarser_grid_takes_the_label_that_fills_most(scan, segmentation):
+    """Back to the scan's grid: at least half of every voxel kept its label."""
+    back = upscale_labels(upscale_labels(segmentation, upscale(scan, 2, method="linear").volume), scan)
+    assert (back.voxels == segmentation.voxels).mean() > 0.97 and back.spacing == scan.spacing
+    result = upscale(scan, spacing=(1.6, 1.8, 1.5), method="linear").volume
+    labels = upscale_labels(segmentation, result)
+    assert (labels.voxels.shape, labels.spacing, labels.origin) == ((18, 9, 11), result.spacing, result.origin)
+
+
+def test_most_of_a_voxel_by_counting(segmentation):
+    """Blocks of 2 x 2 voxels counted one by one; of several labels the smallest."""
+    voxels = np.concatenate([segmentation.voxels] * 3)
+    coarse = coarser_labels(voxels, (40, 9, 11))
+    for k, j, i in np.ndindex(coarse.shape):
+        counts = np.bincount(voxels[k, 2 * j : 2 * j + 2, 2 * i : 2 * i + 2].ravel(), minlength=3)
+        assert coarse[k, j, i] == counts.argmax()
+    assert coarse.shape == (27, 9, 11) and coarse.dtype == voxels.dtype
 
 
 @pytest.mark.parametrize("stored, kept", [("uint8", "uint8"), ("int16", "int16"), ("uint16", "uint16"), ("int32", "int32"), ("float32", "uint8"), ("float64", "uint8"), ("int64", "uint8")])

@@ -23,13 +23,14 @@ MAY_USE: dict[str, str] = {
     "engine": "errors resampling scan networks",  # how networks meet voxels
     "methods": "errors resampling networks",  # the catalogue
     "speed": "errors files networks engine methods",  # what this machine does
-    "plan": "errors resampling scan networks engine methods speed",  # what a run will be
+    "refinement": "errors methods",  # from any way of asking to the grid of the result
+    "plan": "errors resampling scan networks engine methods speed refinement",  # what a run will be
     "catalogue": "methods plan",  # the catalogue in words
-    "upscaling": "errors resampling scan networks engine methods speed plan",  # the run
+    "upscaling": "errors resampling scan networks engine methods speed refinement plan",  # the run
     "demo": "errors staging files reporter resampling scan upscaling",  # a brain that comes with a package
     "training": "errors staging files reporter resampling scan networks engine methods",  # not needed to upscale
     "evaluation": "errors staging files reporter resampling scan networks engine methods plan upscaling",  # not needed to upscale
-    "cli": "errors staging files reporter scan networks engine methods speed plan catalogue upscaling demo training evaluation",  # a door
+    "cli": "errors staging files reporter scan networks engine methods speed refinement plan catalogue upscaling demo training evaluation",  # a door
 }
 
 #: the way of one scan: (from, to, what goes along); a scan's file and that of the result are no files of the package

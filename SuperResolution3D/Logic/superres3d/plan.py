@@ -16,8 +16,9 @@ import psutil
 from .engine.memory import usable_cores
 from .engine.parted import computed_accumulates, kept_bytes, working_bytes
 from .errors import InputError, ResourceError
-from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, SCALES, Method, Preset, find_method, find_preset, fits_slices, needs_modality
+from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, Method, Preset, find_method, find_preset, needs_modality
 from .networks.weights import Model, architecture_of, check_kind, find_model, tasks_of
+from .refinement import Asked, Refinement, Triple, factors_between
 from .resampling.consistency import MOST
 from .scan.volume import find_slice_axis
 from .speed import expected_seconds, work_of
@@ -39,8 +40,8 @@ class Plan:
     Attributes:
         method: from the catalogue.
         modality: "CT" or "MR"; of an interpolation the file's own word, or "unknown".
-        in_plane: factor, 1, 2 or 4.
-        through_plane: factor, 1, 2 or 4; any above 1 where a distance of slices was asked for.
+        in_plane: factor, 1, 2 or 4; where a spacing was asked for, what networks make of it.
+        through_plane: factor, 1, 2 or 4; any where a spacing or a distance of slices was asked for.
         slice_axis: array axis (0 = k, 1 = j, 2 = i) that is the depth.
         preset: ensemble and precision.
         shape, output_shape: voxels.
@@ -54,7 +55,8 @@ class Plan:
         slice_spacing: millimetres between the slices of the result that were asked for; 0: a factor was.
         feature_bytes: that the feature maps of a network of the kind "sub-pixel" may take, beside the blocks.
         consistency: back-projections.
-        network_slices: what the networks make of one slice where an interpolation follows them; 0: none does.
+        network_slices: what the networks make of one slice where an interpolation to the wanted grid follows them; 0: none does.
+        spacing: millimetres along (i, j, k) that were asked for; None: a factor or a distance of slices was.
     """
 
     method: Method
@@ -76,18 +78,28 @@ class Plan:
     feature_bytes: int = 0
     consistency: int = 0
     network_slices: int = 0
+    spacing: Triple | None = None
 
     @property
     def refinement(self) -> dict[str, Any]:
         """The arguments with which any interpolation gives the same grid."""
+        if self.spacing:
+            return {"spacing": self.spacing}
         return {"slice_spacing": self.slice_spacing} if self.slice_spacing else {"scale": (self.in_plane, int(self.through_plane))}
 
     @property
     def factors(self) -> tuple[int | float, ...]:
-        """Refinement along (k, j, i) of the scan's own array."""
-        factors: list[int | float] = [self.in_plane] * 3
-        factors[self.slice_axis] = self.through_plane
-        return tuple(factors)
+        """Refinement along (k, j, i) of the scan's own array; below 1 where it becomes coarser."""
+        return factors_between(self.shape, self.output_shape)
+
+    @property
+    def network_factors(self) -> tuple[int | float, int, int]:
+        """What the networks refine by along (slices, rows, columns); of an interpolation to a spacing not all that is done."""
+        return self.network_slices or self.through_plane, self.in_plane, self.in_plane
+
+    def slices_first(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """A shape (k, j, i) with the slice axis first."""
+        return (shape[self.slice_axis], *(n for axis, n in enumerate(shape) if axis != self.slice_axis))
 
 
 def plan_upscaling(
@@ -98,6 +110,7 @@ def plan_upscaling(
     *,
     axes: str | None = None,
     slice_spacing: float | None = None,
+    result_spacing: float | Sequence[float] | str | None = None,
     method: str = DEFAULT_METHOD,
     modality: str = "MR",
     preset: str = DEFAULT_PRESET,
@@ -118,6 +131,8 @@ def plan_upscaling(
         scale: 2 or 4, used on ``axes``; or a pair (in-plane, through-plane) of 1, 2 or 4; None: 2, or what the method is made for.
         axes: "all", "in-plane" or "through-plane"; not used with a pair; None: the first that the method has.
         slice_spacing: millimetres between the slices of the result, in place of a factor; the nearest that fills the same extent.
+        result_spacing: millimetres of the result's voxels, one number, or three along (i, j, k), or "isotropic" (the scan's smallest); in
+            place of a factor; the nearest that fills the same extent.
         method: a name from the catalogue.
         modality: "CT" or "MR"; for an interpolation any word.
         preset: "best", "balanced" or "fast".
@@ -139,25 +154,20 @@ def plan_upscaling(
     if wanted and wanted not in MODALITIES:
         raise InputError(f"The modality {modality!r} does not exist; use one of {', '.join(MODALITIES)}.")
     axis, notes = _slice_axis(spacing, slice_axis)
-    refinement = Refinement.of(find_method(method, wanted), scale, axes, slice_spacing, int(shape[axis]), float(spacing[2 - axis]))
-    in_plane, through_plane = refinement.in_plane, refinement.through_plane
+    refinement = Refinement.of(find_method(method, wanted), Asked(scale, axes, slice_spacing, result_spacing), shape, spacing, axis)
     found = find_method(method, wanted, refinement.axes, refinement.scale)
     _check_consistency(consistency, found, refinement)
-    network_slices = _network_slices(found, refinement)
-    models = _models(found, modality, in_plane, network_slices or through_plane, int(shape[axis]))
-    notes += _notes(found, through_plane, network_slices)
-    factors: list[int | float] = [in_plane] * 3
-    factors[axis] = through_plane
-    sizes = _Sizes(
-        tuple(int(n) for n in shape), tuple(round(int(n) * f) for n, f in zip(shape, factors)), axis,
-        (network_slices or through_plane, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory,
-    )  # fmt: skip
+    in_plane, network_slices = refinement.in_plane, refinement.network_slices
+    made = network_slices or refinement.through_plane
+    models = _models(found, modality, in_plane, made, int(shape[axis]))
+    notes += _notes(found, refinement)
+    sizes = _Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory)
     space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement)
     accumulates = _accumulates(models, chosen.ensemble, sizes.slices_first, sizes.factors, space.features or space.working)
     seconds = expected_seconds(accumulates, chosen.half, device, work_of(found, max(sizes.factors))) + sizes.result / 200e6
     return Plan(
-        found, modality, in_plane, through_plane, axis, chosen, sizes.shape, sizes.output_shape, sizes.result, space.total, space.working,
-        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices,
+        found, modality, in_plane, refinement.through_plane, axis, chosen, sizes.shape, sizes.output_shape, sizes.result, space.total, space.working,
+        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing,
     )  # fmt: skip
 
 
@@ -218,25 +228,17 @@ def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensem
         raise ResourceError(
             f"The result ({size} voxels) needs {_in_words(fixed + least)} of memory and "
             f"{f'the limit is {_in_words(available)}' if limit else f'{_in_words(available)} are free'}; "
-            f"{'raise the limit, or ' if limit else ''}use {'' if refinement.slice_spacing else 'a smaller factor, fewer axes, or '}a part of the scan."
+            f"{'raise the limit, or ' if limit else ''}use {refinement.smaller}a part of the scan."
         )
-    in_work = working if method.kind == "volume" else min(working, _largest_working_set(sizes.output_shape))
+    in_work = working if method.kind == "volume" else min(working, max(map(_largest_working_set, (sizes.output_shape, sizes.refined))))
     return _Space(fixed + in_work, working, features)
 
 
-def _network_slices(method: Method, refinement: Refinement) -> int:
-    """What networks that refine by a factor make of one slice where another distance was asked for; 0: they make all."""
-    if not (method.by_factor and refinement.slice_spacing) or refinement.through_plane in SCALES:
-        return 0
-    return min((scale for scale in SCALES if scale >= refinement.through_plane), default=max(SCALES))
-
-
-def _notes(method: Method, through_plane: int | float, network_slices: int) -> tuple[str, ...]:
-    """What the user should know of a distance of slices, one sentence each."""
-    if network_slices:
-        return (f"The network makes {network_slices} slices of one; they are interpolated to the distance that was asked for.",)
-    if method.kind != "volume" or not method.slice_spacing or NEAREST_TRAINED <= through_plane <= FARTHEST_TRAINED:
-        return ()
+def _notes(method: Method, refinement: Refinement) -> tuple[str, ...]:
+    """What the user should know of a grid that no factor gives, one sentence each."""
+    through_plane = refinement.through_plane
+    if refinement.notes or method.kind != "volume" or not method.slice_spacing or NEAREST_TRAINED <= through_plane <= FARTHEST_TRAINED:
+        return refinement.notes
     until = f"up to {FARTHEST_TRAINED:g} times" if through_plane > FARTHEST_TRAINED else f"from {NEAREST_TRAINED:g} times on"
     return (f"The slices lie {through_plane:.1f} times as far apart as those of the result; the network was trained {until}.",)
 
@@ -245,81 +247,10 @@ def _check_consistency(count: int, method: Method, refinement: Refinement) -> No
     """InputError for a number that cannot be, or a method whose result they would spoil."""
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST:
         raise InputError(f"{count} back-projections cannot be done; give a whole number from 0 to {MOST}.")
-    if count and (method.kind == "volume" or refinement.slice_spacing):
+    if count and (method.kind == "volume" or not refinement.scale):
         raise InputError(
             f"Back-projections undo an antialiased bicubic by a factor, and {method.name} is asked for something else here; leave the consistency out."
         )
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """What is refined, from any of the ways of asking.
-
-    Attributes:
-        in_plane, through_plane: factors.
-        axes: "all", "in-plane" or "through-plane".
-        scale: the larger factor; 0 where a distance of slices was asked for.
-        slice_spacing: that distance in millimetres, or 0.
-    """
-
-    in_plane: int
-    through_plane: int | float
-    axes: str
-    scale: int
-    slice_spacing: float = 0.0
-
-    @classmethod
-    def of(
-        cls, method: Method, scale: int | tuple[int, int] | None, axes: str | None, slice_spacing: float | None, slices: int, distance: float
-    ) -> Refinement:  # fmt: skip
-        """Checked (InputError).
-
-        Args:
-            method: from the catalogue.
-            scale, axes, slice_spacing: see :func:`plan_upscaling`.
-            slices: of the scan.
-            distance: millimetres between them.
-        """
-        if slice_spacing is None and (method.scales or scale is not None):
-            if not method.scales:
-                raise InputError(
-                    f"The method {method.name} gives slices of {method.slice_spacing:g} mm whatever their distance in the scan, and takes no factor; leave the factor out."
-                )
-            return cls._by_factor(method.scales[0] if scale is None else scale, axes or method.axes[0])
-        if scale is not None:
-            raise InputError("A factor and a distance of the slices were both given; give one of them.")
-        if axes not in (None, "through-plane"):
-            raise InputError(f"The method {method.name} refines through-plane here, and the axes {axes} were given; leave the axes out.")
-        return cls._by_spacing(method, method.slice_spacing if slice_spacing is None else slice_spacing, slices, distance)
-
-    @classmethod
-    def _by_factor(cls, scale: int | tuple[int, int], axes: str) -> Refinement:
-        if isinstance(scale, (tuple, list)):
-            return cls._by_pair(scale)
-        if isinstance(scale, bool) or scale not in SCALES:
-            raise InputError(f"The factor {scale} cannot be used; use 2 or 4 (beyond 4 no method can tell detail from invention).")
-        scale = int(scale)
-        return cls(1 if axes == "through-plane" else scale, 1 if axes == "in-plane" else scale, axes, scale)
-
-    @classmethod
-    def _by_pair(cls, factors: Sequence[int]) -> Refinement:
-        if len(factors) != 2 or any(f not in (1, *SCALES) for f in factors) or max(factors) == 1:
-            raise InputError(f"The factors {factors} cannot be used; give (in-plane, through-plane) out of 1, 2 and 4, not both 1.")
-        in_plane, through_plane = (int(f) for f in factors)
-        axes = "all" if min(factors) > 1 else "in-plane" if through_plane == 1 else "through-plane"
-        return cls(in_plane, through_plane, axes, max(in_plane, through_plane))
-
-    @classmethod
-    def _by_spacing(cls, method: Method, slice_spacing: float, slices: int, distance: float) -> Refinement:
-        if not np.isfinite(slice_spacing) or slice_spacing <= 0:
-            raise InputError(f"Slices cannot be {slice_spacing:g} mm apart; give a distance above 0.")
-        refusal = fits_slices(method, slice_spacing, distance)
-        if refusal:
-            raise InputError(refusal)
-        count = round(slices * distance / slice_spacing)
-        if count <= slices:
-            raise InputError(f"The {slices} slices are {distance:.4g} mm apart, too close to {slice_spacing:g} mm for one more between them; leave them as they are.")
-        return cls(1, count // slices if count % slices == 0 else count / slices, "through-plane", 0, slice_spacing)
 
 
 def _models(method: Method, modality: str, in_plane: int, through_plane: int | float, slices: int) -> dict[str, Model]:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,13 @@ from . import __version__
 from .engine.chain import Chain, blocks_of, refine_block
 from .engine.memory import kept_heap, peak_bytes, usable_cores
 from .engine.progress import Progress, Watch
-from .engine.stages import NetworkStage, Resampling
+from .engine.stages import NetworkStage, Regridding, Resampling
 from .engine.tiling import Stage
 from .errors import InputError
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS, MODALITIES, needs_modality
 from .networks.weights import verified_weights
 from .plan import Plan, plan_upscaling
+from .refinement import factors_between
 from .scan.intensity import intensity_scale
 from .scan.modality import guess_modality
 from .scan.volume import Volume, accepted
@@ -53,6 +54,7 @@ def upscale(
     *,
     axes: str | None = None,
     slice_spacing: float | None = None,
+    spacing: float | Sequence[float] | str | None = None,
     method: str = DEFAULT_METHOD,
     modality: str = "auto",
     preset: str = DEFAULT_PRESET,
@@ -73,6 +75,9 @@ def upscale(
         axes: "all", "in-plane" or "through-plane"; None: the first that the method has.
         slice_spacing: millimetres between the slices of the result, in place of a factor: for interpolations, and for methods
             that are made for one distance (their default).  The slices fill the scan's extent exactly, so it is met to half a slice in all.
+        spacing: millimetres of the result's voxels, in place of a factor: one number, three along (i, j, k), or "isotropic" (the scan's smallest,
+            along every axis).  Networks refine by the factors that fit, one resampling brings their result to the grid, and an axis that is finer
+            than asked is averaged.  The voxels fill the scan's extent exactly, so it is met to half a voxel in all.
         method: see ``superres3d methods``.
         modality: "CT", "MR", or "auto": what the file says, else what the intensities tell; an interpolation needs neither.
         preset: "best", "balanced" or "fast": how much work a network may spend.
@@ -98,7 +103,7 @@ def upscale(
     volume = accepted(volume, "The scan")
     notes = list(volume.notes)
     plan, assumed = plan_for(
-        volume, scale, axes=axes, slice_spacing=slice_spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
+        volume, scale, axes=axes, slice_spacing=slice_spacing, spacing=spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
         precision=precision, slice_axis=slice_axis, consistency=consistency, memory_limit=memory_limit,
     )  # fmt: skip
     notes += assumed
@@ -111,7 +116,7 @@ def upscale(
         if engine:
             engine.close()
     if engine and not engine.notes:  # a run that changed engines tells of neither
-        work = work_of(plan.method, max(plan.factors))
+        work = work_of(plan.method, max(plan.network_factors))
         remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
     notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
@@ -126,6 +131,7 @@ def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, moda
     """
     modality, notes = taken_as(volume, modality, choices.get("method", DEFAULT_METHOD))
     try:
+        choices["result_spacing"] = choices.pop("spacing", None)
         plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0, **choices)
     except InputError as error:
         if notes and not volume.modality and f"is not for {modality}" in str(error):
@@ -168,15 +174,16 @@ def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watc
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
     chain = chain_of(plan, source, engine)
     if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency:
-        from .engine.device_block import chain_on_device
+        from .engine.device_block import chain_on_device, made_bytes
         from .engine.turned_network import fits_device
 
-        count = chain_on_device(chain, plan.models, plan.preset.ensemble, source, target, engine, watch) if fits_device(plan.models) else 0
+        fits = fits_device(plan.models) and made_bytes(chain, source.shape) <= plan.working_bytes
+        count = chain_on_device(chain, plan.models, plan.preset.ensemble, source, target, engine, watch) if fits else 0
         if count:
             return result, count
     pieces = blocks_of(chain, source.shape, plan.working_bytes if engine else min(plan.working_bytes, _INTERPOLATION_BYTES))
     for number, block in enumerate(pieces):
-        watch.begin_block(number, len(pieces), chain.all_stages, block.regions)
+        watch.begin_block(number, len(pieces), chain.all_steps, block.regions)
         refine_block(chain, source, block, target, watch.tick)
     return result, len(pieces)
 
@@ -189,23 +196,26 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None) -> Chain:
         source: the scan (k, j, i), slices first.
         engine: None for an interpolation.
     """
-    factors = (plan.through_plane, plan.in_plane, plan.in_plane)
+    wanted = plan.slices_first(plan.output_shape)
     if engine is None:
+        factors = factors_between(source.shape, wanted)
+        if not all(factor == int(factor) for factor in factors):
+            return Chain([], regridding=Regridding(plan.method.name, source.shape, wanted))
         return Chain([Resampling(plan.method.name, factors)], back_projections=plan.consistency)
+    factors = plan.network_factors
     intensities, ensemble = intensity_scale(source, plan.modality), plan.preset.ensemble
     if plan.method.kind == "volume":
         network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=True)
         return Chain([Resampling(plan.method.base, factors), network], intensities, keeps_means=plan.method.keeps_means)
-    resampling = None
+    regridding = None
     if plan.network_slices:
-        factors = (plan.network_slices, *factors[1:])
-        resampling = Resampling("cubic", (plan.output_shape[plan.slice_axis] / (len(source) * plan.network_slices), 1, 1))
+        regridding = Regridding("cubic", [round(n * factor) for n, factor in zip(source.shape, factors)], wanted)
     if plan.method.kind == "sub-pixel":
         task = tuple(int(factor) for factor in factors)
         stages: list[Stage] = [NetworkStage(engine, plan.models["volume"], "volume", ensemble, factors=task, working_bytes=plan.feature_bytes)]
     else:
         stages = [NetworkStage(engine, model, stage, ensemble) for stage, model in plan.models.items()]
-    return Chain(stages, intensities, resampling, plan.consistency)
+    return Chain(stages, intensities, regridding, plan.consistency)
 
 
 def _engine(plan: Plan, device: str) -> Engine:
@@ -250,6 +260,7 @@ def _choices_told(plan: Plan) -> dict[str, Any]:
         "modality": plan.modality,
         "factors_ijk": list(plan.factors[::-1]),
         "slice_spacing_mm": plan.slice_spacing or None,
+        "spacing_mm": list(plan.spacing) if plan.spacing else None,
         "slice_axis": "kji"[plan.slice_axis],
         "preset": plan.preset.name if plan.method.networks else None,
         "ensemble": plan.preset.ensemble if plan.method.networks else None,

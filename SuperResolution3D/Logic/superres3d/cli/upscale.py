@@ -11,6 +11,7 @@ import typer
 
 from ..errors import InputError, ResourceError
 from ..methods import DEFAULT_METHOD, DEFAULT_PRESET
+from ..refinement import ISOTROPIC
 from ..reporter import Reporter
 from .common import (
     AxesChoice,
@@ -41,6 +42,7 @@ def upscale(
     scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.", show_default="2, or what the method is made for")] = None,
     axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor).", show_default="all, or what the method is made for")] = None,
     slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the result, in place of a factor; for interpolations and virtual-thin-slice.")] = None,
+    spacing: Annotated[str | None, typer.Option(metavar="MM", help="Millimetres of the result's voxels, in place of a factor: 1; or along i,j,k, such as 0.5,0.5,1; or isotropic, the scan's smallest.")] = None,
     method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
     modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = ModalityChoice("auto"),
     preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
@@ -60,7 +62,7 @@ def upscale(
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
-    """Upscale a scan 2x or 4x, or to a distance of slices; the field of view, dtype and intensity scale stay."""
+    """Upscale a scan 2x or 4x, or to a spacing or a distance of slices; the field of view, dtype and intensity scale stay."""
     from .labels import Segmentation
     from .outputs import Outputs
 
@@ -70,7 +72,7 @@ def upscale(
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
             source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume,
-            scale=_factors(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, method=method, modality=modality.value, preset=preset.value,
+            scale=_factors(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=_spacing(spacing), method=method, modality=modality.value, preset=preset.value,
             ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, memory_limit=_bytes(memory_limit),
         )  # fmt: skip
 
@@ -83,6 +85,17 @@ def _factors(text: str | None) -> int | tuple[int, ...] | None:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"The factor {text!r} cannot be used; use 2 or 4, or two factors such as 2,4.") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _spacing(text: str | None) -> float | tuple[float, ...] | str | None:
+    """One number, three, or the word; checked with the scan."""
+    if text is None or text.strip().lower() == ISOTROPIC:
+        return text and ISOTROPIC
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text
     return numbers[0] if len(numbers) == 1 else numbers
 
 

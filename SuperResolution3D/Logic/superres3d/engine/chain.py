@@ -1,4 +1,4 @@
-"""The one way from a scan to its result: a chain of stages over blocks, then one resampling to the wanted grid.
+"""The one way from a scan to its result: a chain of stages over blocks, then one step to the wanted grid.
 
 Networks work in units of their own: before and after them intensities are scaled, and what lies outside
 their range is split off, interpolated and added back.
@@ -18,7 +18,8 @@ from ..resampling.bounds import bounded, near
 from ..resampling.consistency import back_projected, grown, with_means_of
 from ..resampling.interpolation import resize
 from ..scan.intensity import IntensityScale
-from .tiling import Region, Stage, StageRegion, blocks, choose_block, cut, scaled, stage_regions, within
+from .stages import Regridding
+from .tiling import Region, Stage, StageRegion, Step, blocks, choose_block, cut, on_grid, scaled, stage_regions, within
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,21 @@ class Chain:
     Attributes:
         stages: in order of application.
         intensities: of the scan, for stages in network units; None for stages that take it as it is.
-        resampling: the last step, in the scan's own intensities; None where the stages give the wanted grid.
+        regridding: the last step, in the scan's own intensities; None where the stages give the wanted grid.
         back_projections: after the stages; see :mod:`superres3d.resampling.consistency`.
         keeps_means: after the stages; see :func:`superres3d.resampling.consistency.with_means_of`.
     """
 
     stages: Sequence[Stage]
     intensities: IntensityScale | None = None
-    resampling: Stage | None = None
+    regridding: Regridding | None = None
     back_projections: int = 0
     keeps_means: bool = False
 
     @property
-    def all_stages(self) -> list[Stage]:
-        """The resampling included."""
-        return [*self.stages, *([self.resampling] if self.resampling else [])]
+    def all_steps(self) -> list[Step]:
+        """The last one included."""
+        return [*self.stages, *([self.regridding] if self.regridding else [])]
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ class Block:
 
 def blocks_of(chain: Chain, shape: Sequence[int], budget: int) -> list[Block]:
     """The blocks of a scan of this shape (k, j, i), each with a working set of about ``budget`` bytes."""
-    stages = chain.all_stages
-    factors = _factors(stages)
-    regions = list(blocks(shape, choose_block(stages, shape, budget)))
+    steps = chain.all_steps
+    factors = _factors(steps)
+    regions = list(blocks(shape, choose_block(steps, shape, budget)))
     wanted = [grown(inner, shape, factors, chain.back_projections) for inner in regions]
-    return [Block(inner, around, stage_regions(stages, shape, around)) for inner, around in zip(regions, wanted)]
+    return [Block(inner, around, stage_regions(steps, shape, around)) for inner, around in zip(regions, wanted)]
 
 
 def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndarray, tick: Callable[[int, float], None]) -> None:
@@ -79,23 +80,23 @@ def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndar
         target: the whole result in the same dtype; only the block's ``inner`` is written.
         tick: called with (stage number, finished share).
     """
+    place = on_grid(block.inner, source.shape, target.shape)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked for
         values = _through_stages(chain, source, block, tick)
-        if chain.resampling:
-            last = block.regions[-1]
-            values = chain.resampling(values, within(last.kept, last.needed), partial(tick, len(chain.stages)))
-    factors = _factors(chain.all_stages)
-    values = cut(values, scaled(within(block.inner, block.wanted), factors))
+        if chain.regridding:
+            values = chain.regridding(values, block.regions[-1].needed, place, partial(tick, len(chain.stages)))
+        else:
+            values = cut(values, scaled(within(block.inner, block.wanted), _factors(chain.stages)))
     floor = chain.intensities.floor if chain.intensities else None
-    for written, plane in zip(cut(target, scaled(block.inner, factors)), values):  # one at a time: a rounded copy of all would be another block
+    for written, plane in zip(cut(target, place), values):  # one at a time: a rounded copy of all would be another block
         written[...] = finished(plane, target.dtype, floor)
 
 
 def _through_stages(chain: Chain, source: np.ndarray, block: Block, tick: Callable[[int, float], None]) -> np.ndarray:
-    """The refined block in the scan's intensities, float32: what the resampling reads, or the wanted region."""
+    """The refined block in the scan's intensities, float32: what the last step reads, or the wanted region."""
     factors, needed = _factors(chain.stages), block.regions[0].needed
     covered = block.wanted
-    if chain.resampling:
+    if chain.regridding:
         covered = tuple((int(a // f), int(b // f)) for (a, b), f in zip(block.regions[-1].needed, factors))
     keep, given = within(covered, needed), cut(source, needed)
     inside, outside = chain.intensities.split(chain.intensities.normalise(given)) if chain.intensities else (given, None)
@@ -156,6 +157,6 @@ def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.clip(np.rint(values), limits.min, limits.max)
 
 
-def _factors(stages: Sequence[Stage]) -> tuple[int | float, ...]:
+def _factors(stages: Sequence[Step]) -> tuple[int | float, ...]:
     """Of a chain, along (k, j, i)."""
     return tuple(prod(stage.factors[axis] for stage in stages) for axis in (0, 1, 2))

@@ -40,6 +40,7 @@ _MOST_QUEUED = 3
 _SLOW_CHUNK_SECONDS = 0.2  # then only one chunk waits for another, so that a stop comes soon
 _PIXEL_BYTES = 2048  # of a chunk, generously: maps of 32 channels, the members, the library's own space
 _LEAST_PIXELS = 1 << 12
+_ROWS = 16  # of what the networks made, brought to the wanted grid at once
 
 Step = tuple[int, float]  # (stage, finished share of it)
 Chunk = tuple[float, slice | None, Tensor | None]  # (finished share, which of the kept slices, refined)
@@ -118,17 +119,25 @@ class DeviceChain:
 
 
 def chain_on_device(chain: Chain, models: dict[str, Model], ensemble: str, source: np.ndarray, target: np.ndarray, engine: Engine, watch: Watch) -> int:
-    """As :func:`run_on_device`, with the chain's resampling after its stages."""
+    """As :func:`run_on_device`, with the chain's step to the wanted grid after its stages."""
     assert chain.intensities
-    if not chain.resampling:
+    if not chain.regridding:
         return run_on_device(models, ensemble, chain.stages, source, target, chain.intensities, engine, watch)
-    made = np.empty([length * prod(stage.factors[axis] for stage in chain.stages) for axis, length in enumerate(source.shape)], np.float32)
+    made = np.empty(_made_shape(chain, source.shape), np.float32)
     count = run_on_device(models, ensemble, chain.stages, source, made, chain.intensities, engine, watch)
-    for row in range(made.shape[1] if count else 0):  # one at a time: another float32 volume would not fit everywhere
-        line = made[:, row : row + 1]
-        made_finer = chain.resampling(line, tuple((0, n) for n in line.shape), lambda share: None)
-        target[:, row : row + 1] = finished(made_finer, target.dtype, chain.intensities.floor)
+    for inner in blocks(made.shape, (len(made), _ROWS, made.shape[2])) if count else ():  # another float32 volume would not fit everywhere
+        needed, place = chain.regridding.regions(inner)
+        cut(target, place)[...] = finished(chain.regridding(cut(made, needed), needed, place, lambda share: None), target.dtype, chain.intensities.floor)
     return count
+
+
+def made_bytes(chain: Chain, shape: Sequence[int]) -> int:
+    """What :func:`chain_on_device` keeps in memory between the stages and the last step, for a scan of this shape (k, j, i)."""
+    return 4 * prod(_made_shape(chain, shape)) if chain.regridding else 0
+
+
+def _made_shape(chain: Chain, shape: Sequence[int]) -> list[int]:
+    return [round(length * prod(stage.factors[axis] for stage in chain.stages)) for axis, length in enumerate(shape)]
 
 
 def run_on_device(

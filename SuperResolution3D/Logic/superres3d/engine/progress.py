@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..errors import Cancelled
-from .tiling import Stage, StageRegion, extent
+from .tiling import StageRegion, Step, extent
 
 Progress = Callable[[str, float], None]  # (stage, finished share of the whole)
 
@@ -29,7 +29,7 @@ class Watch:
         self._names: list[str] = []
         self._last = time.perf_counter()
 
-    def begin_block(self, number: int, count: int, stages: Sequence[Stage], regions: Sequence[StageRegion]) -> None:
+    def begin_block(self, number: int, count: int, stages: Sequence[Step], regions: Sequence[StageRegion]) -> None:
         """Blocks are of even size, so each has the same share of the whole."""
         self._before, self._span = number / count, 1 / count
         costs = [stage.cost(extent(region.needed)) for stage, region in zip(stages, regions)]

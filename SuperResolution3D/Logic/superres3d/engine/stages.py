@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..networks.weights import Model, architecture_of
-from ..resampling.degradation import reduced
 from ..resampling.interpolation import KERNELS, resize
+from ..resampling.regridding import apply_along, regrid_matrix, regrid_reach
 from .engine import Engine
 from .ensemble import MEMBERS
-from .tiling import WHOLE, Region, Tick, cut, scaled
+from .tiling import WHOLE, Region, Tick, cut, on_grid, scaled, stage_regions
 
 #: how a block (k, j, i) meets a network: the axis along which its slices follow each other, then the axes of a slice; a volume has three
 _SLICINGS = {"plane": ((0, 1, 2),), "depth": ((1, 0, 2), (2, 0, 1)), "volume": ((0, 1, 2),)}
@@ -81,11 +81,11 @@ def _share_of(tick: Tick, number: int, count: int) -> Tick:
 
 
 class Resampling:
-    """An interpolation; an axis that becomes coarser is averaged (antialiased bicubic).
+    """An interpolation to a finer grid.
 
     Args:
         kernel: a key of :data:`superres3d.resampling.interpolation.KERNELS`, or "spline".
-        factors: along (k, j, i).
+        factors: along (k, j, i), 1 or more.
 
     Attributes:
         name, factors, halo: see :class:`superres3d.engine.tiling.Stage`.
@@ -93,7 +93,7 @@ class Resampling:
 
     name = "interpolation"
 
-    def __init__(self, kernel: str, factors: tuple[int | float, int | float, int | float]):
+    def __init__(self, kernel: str, factors: tuple[int | float, ...]):
         self._kernel = kernel
         self.factors = factors
         self.halo = tuple(0 if factor == 1 else KERNELS[kernel][1] if factor == int(factor) and kernel in KERNELS else WHOLE for factor in factors)
@@ -105,6 +105,57 @@ class Resampling:
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
         # float32 cannot hold all 32-bit integers.
         array = array.astype(np.float64) if array.dtype.itemsize == 4 and array.dtype.kind in "iu" else array
-        refined = resize(reduced(array, self.factors), tuple(max(1, factor) for factor in self.factors), self._kernel)
+        refined = resize(array, self.factors, self._kernel)
         tick(1.0)
         return np.ascontiguousarray(cut(refined, scaled(keep, self.factors)))
+
+
+class Regridding:
+    """The last step, to any grid over the same extent; an axis that becomes coarser is averaged (antialiased bicubic).
+
+    Args:
+        kernel: a key of :data:`superres3d.resampling.interpolation.KERNELS`.
+        given, wanted: shapes (k, j, i) of the whole, before and after.
+
+    Attributes:
+        name, factors, halo: see :class:`superres3d.engine.tiling.Step`.
+    """
+
+    name = "interpolation"
+
+    def __init__(self, kernel: str, given: Sequence[int], wanted: Sequence[int]):
+        self._given, self._wanted = tuple(given), tuple(wanted)
+        self.factors = tuple(count / length for length, count in zip(given, wanted))
+        self.halo = tuple(regrid_reach(length, count, kernel) for length, count in zip(given, wanted))
+        self._matrices = [None if length == count else regrid_matrix(length, count, kernel) for length, count in zip(given, wanted)]
+
+    def cost(self, shape: Sequence[int]) -> float:
+        """One a voxel: next to nothing beside a network."""
+        return float(np.prod(shape))
+
+    def regions(self, inner: Region) -> tuple[Region, Region]:
+        """For a region of the given grid: what it is computed from, and where its result lies in the wanted grid."""
+        return stage_regions([self], self._given, inner)[0].needed, on_grid(inner, self._given, self._wanted)
+
+    def __call__(self, array: np.ndarray, needed: Region, wanted: Region, tick: Tick) -> np.ndarray:
+        """A region of the wanted grid.
+
+        Args:
+            array: the region ``needed`` of the given grid, (k, j, i).
+            needed: what the wanted region depends on, or more.
+            wanted: region of the wanted grid.
+            tick: told when it is done.
+
+        Returns:
+            Array, float32 (float64 of 32-bit integers, which float32 cannot hold).
+        """
+        wide = array.dtype.itemsize == 4 and array.dtype.kind in "iu"
+        array = array.astype(np.float64 if wide else np.float32, copy=False)
+        for axis in np.argsort(self.factors, kind="stable"):  # first the axes that leave less to do
+            matrix, (first, last), (start, stop) = self._matrices[axis], needed[axis], wanted[axis]
+            if matrix is None:
+                array = array[(slice(None),) * axis + (slice(start - first, stop - first),)]
+            else:
+                array = apply_along(array, int(axis), matrix[start:stop, first:last])
+        tick(1.0)
+        return array

@@ -21,8 +21,8 @@ Tick = Callable[[float], None]  # called with the finished share of a stage's wo
 WHOLE = 1 << 40  # as a halo: the stage takes that axis in one piece
 
 
-class Stage(Protocol):
-    """Refines an array (k, j, i) by ``factors``, whole ones but where it takes an axis in one piece."""
+class Step(Protocol):
+    """Brings an array (k, j, i) to a grid finer by ``factors``."""
 
     @property
     def name(self) -> str:
@@ -43,6 +43,10 @@ class Stage(Protocol):
         """Multiply-accumulates for an input of this shape."""
         ...
 
+
+class Stage(Step, Protocol):
+    """A step whose factors are whole ones but where it takes an axis in one piece."""
+
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
         """Refine ``array``; return the refined ``keep`` (a region in input voxels)."""
         ...
@@ -56,7 +60,7 @@ class StageRegion:
     kept: Region
 
 
-def stage_regions(stages: Sequence[Stage], shape: Sequence[int], inner: Region) -> list[StageRegion]:
+def stage_regions(stages: Sequence[Step], shape: Sequence[int], inner: Region) -> list[StageRegion]:
     """What each stage of a chain must read so that ``inner`` comes out refined by all.
 
     Args:
@@ -68,7 +72,7 @@ def stage_regions(stages: Sequence[Stage], shape: Sequence[int], inner: Region) 
     for stage in stages:
         shapes.append(tuple(round(n * f) for n, f in zip(shapes[-1], stage.factors)))
     regions: list[StageRegion] = []
-    wanted = tuple((round(a * fine / n), round(b * fine / n)) for (a, b), fine, n in zip(inner, shapes[-1], shape))
+    wanted = on_grid(inner, shape, shapes[-1])
     for stage, lengths in zip(reversed(stages), reversed(shapes[:-1])):
         axes = [_axis_region(*axis) for axis in zip(wanted, stage.factors, stage.halo, lengths, shape)]
         regions.append(StageRegion(tuple(needed for needed, _ in axes), tuple(kept for _, kept in axes)))
@@ -80,7 +84,7 @@ def _axis_region(wanted: tuple[int, int], factor: int | float, halo: int, length
     """What a stage needs and what it gives along an axis of ``length`` voxels, refined from ``input_length`` ones of the volume."""
     if halo >= WHOLE:
         return (0, length), (0, length)
-    first, last = int(wanted[0] // factor), int(-(-wanted[1] // factor))
+    first, last = int(wanted[0] // factor), min(length, int(-(-wanted[1] // factor)))
     # Rounded outwards to whole voxels of the input volume, so that the stage before fits.
     unit = length // input_length
     return (max(0, (first - halo) // unit * unit), min(length, -(-(last + halo) // unit) * unit)), (first, last)
@@ -122,7 +126,17 @@ def scaled(region: Region, factors: Sequence[int | float]) -> Region:
     return tuple((round(a * f), round(b * f)) for (a, b), f in zip(region, factors))
 
 
-def choose_block(stages: Sequence[Stage], shape: Sequence[int], budget: int) -> tuple[int, ...]:
+def on_grid(region: Region, shape: Sequence[int], other: Sequence[int]) -> Region:
+    """The same region on another grid over the same extent, to whole voxels; neighbours stay neighbours.
+
+    Args:
+        region: in voxels of the grid of ``shape``.
+        shape, other: of the two grids, (k, j, i).
+    """
+    return tuple(tuple((2 * edge * count + length) // (2 * length) for edge in edges) for edges, length, count in zip(region, shape, other))  # type: ignore[misc]  # of two numbers each
+
+
+def choose_block(stages: Sequence[Step], shape: Sequence[int], budget: int) -> tuple[int, ...]:
     """The largest block whose working set stays within ``budget`` bytes, as far as the stages let an axis be cut.
 
     The depth stays whole as long as possible: a cut there costs the most repeated work.
@@ -138,7 +152,7 @@ def choose_block(stages: Sequence[Stage], shape: Sequence[int], budget: int) -> 
     return tuple(block)
 
 
-def working_bytes(stages: Sequence[Stage], shape: Sequence[int], block: Sequence[int]) -> int:
+def working_bytes(stages: Sequence[Step], shape: Sequence[int], block: Sequence[int]) -> int:
     """Bytes of the float32 arrays that one block keeps alive at once."""
     middle = tuple((length // 2 - size // 2, length // 2 - size // 2 + size) for length, size in zip(shape, block))
     total = 0

@@ -9,7 +9,6 @@ thick slices at a wide interval.  All keep the field of view.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -63,15 +62,6 @@ def antialiased_bicubic(array: np.ndarray, factors: tuple[int, ...]) -> np.ndarr
             matrix = antialiased_bicubic_matrix(result.shape[axis], factor).astype(np.float32)
             result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(result)
-
-
-def reduced(array: np.ndarray, factors: Sequence[float]) -> np.ndarray:
-    """Axes whose factor is below 1 made coarser by it, over the same extent (:func:`reduction_matrix`); the others stay.  In the array's dtype, a float."""
-    for axis, factor in enumerate(factors):
-        if factor < 1:
-            matrix = reduction_matrix(array.shape[axis], 1 / factor).astype(array.dtype)
-            array = np.moveaxis(np.tensordot(matrix, array, axes=(1, axis)), 0, axis)
-    return array
 
 
 def gaussian_kernel_3(sigma: np.ndarray) -> np.ndarray:

@@ -19,7 +19,9 @@ from math import ceil, prod
 
 import numpy as np
 
+from .degradation import interval_means
 from .interpolation import KERNELS, sampling_matrix
+from .regridding import apply_along
 from .topology import OUTSIDE, flip_simple
 
 _KERNEL = "lanczos"
@@ -52,6 +54,36 @@ def refine_labels(labels: np.ndarray, shape: Sequence[int], spacing: Sequence[fl
         _refine_block(labels, result, block, nearest, matrices, spacing, background)
         if tick:
             tick((number + 1) / len(blocks))
+    return result
+
+
+def coarser_labels(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A label map with fewer voxels over the same extent: each takes the label that fills most of it, of several the smallest.
+
+    Args:
+        labels: (k, j, i), integers, not changed.
+        shape: (k, j, i); along an axis where it is not smaller the map stays.
+    """
+    matrices = {axis: interval_means(length, count) for axis, (length, count) in enumerate(zip(labels.shape, shape)) if count < length}
+    kept = next((axis for axis in (0, 1, 2) if axis not in matrices), None)
+    if not matrices or kept is None:
+        return _filling_most(labels, matrices)
+    count = max(1, _BLOCK * labels.shape[kept] // labels.size)
+    pieces = np.split(labels, range(count, labels.shape[kept], count), axis=kept)
+    return np.concatenate([_filling_most(piece, matrices) for piece in pieces], axis=kept)
+
+
+def _filling_most(labels: np.ndarray, matrices: dict[int, np.ndarray]) -> np.ndarray:
+    most: np.ndarray | None = None
+    result = labels
+    for label in np.unique(labels) if matrices else ():
+        share = (labels == label).astype(np.float32)
+        for axis, matrix in matrices.items():
+            share = apply_along(share, axis, matrix)
+        if most is None:
+            most, result = share, np.full(share.shape, label, labels.dtype)
+        larger = share > most + _TIE
+        result[larger], most[larger] = label, share[larger]
     return result
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import Cancelled, InputError
-from ..resampling.labels import refine_labels
+from ..resampling.labels import coarser_labels, refine_labels
 from .geometry import farthest, matrix_of
 from .images import read_volume
 from .volume import Volume, placed, triple
@@ -98,6 +98,8 @@ def upscale_labels(
 ) -> Volume:
     """A segmentation of a scan on the grid of the scan's result: smooth borders, no new labels, pieces and holes as they were.
 
+    Along an axis that has become coarser a voxel takes the label that fills most of it; what is smaller may vanish there.
+
     Args:
         labels: of the scan, voxels (k, j, i) of integers, on its grid (axes may be in another order or direction); not changed.
         result: the upscaled scan, for its grid; see :func:`superres3d.upscale`.
@@ -108,14 +110,14 @@ def upscale_labels(
         The labels with their dtype on exactly the grid of ``result``.
 
     Raises:
-        InputError: the labels do not fill the same field of view, or have finer voxels than the result.
+        InputError: the labels do not fill the same field of view.
         Cancelled: ``cancelled`` answered true.
     """
     turned = _turned(accepted_labels(labels, "The label map"), result)
     fine = result.voxels.shape
     shrunk = result.refined(result.voxels, [n / m for n, m in zip(turned.voxels.shape, fine)])  # its field of view in as many voxels as the labels have
     apart = farthest(matrix_of(turned), matrix_of(shrunk), turned.voxels.shape[::-1])
-    if apart > _SAME * min(turned.spacing) or any(n < m for n, m in zip(fine, turned.voxels.shape)):
+    if apart > _SAME * min(turned.spacing):
         raise InputError(f"The label map ({_size(labels)} voxels) does not fill the field of view of the result ({_size(result)}); give one on the grid of the scan.")
 
     def tick(share: float) -> None:
@@ -124,7 +126,9 @@ def upscale_labels(
         if progress:
             progress("labels", share)
 
-    voxels = refine_labels(turned.voxels, fine, turned.spacing[::-1], tick)
+    coarse = coarser_labels(turned.voxels, fine)
+    sizes = [size * n / m for size, n, m in zip(turned.spacing[::-1], turned.voxels.shape, coarse.shape)]
+    voxels = refine_labels(coarse, fine, sizes, tick)
     return replace(turned, voxels=voxels, spacing=result.spacing, origin=result.origin, direction=result.direction)
 
 

@@ -26,7 +26,7 @@ _MOST_WORDS, _LONGEST_TEXT = 64, 1024  # LO and ST, characters
 _NOT_FOR_DIAGNOSIS = "not for diagnosis"
 _MAKER, _MODEL = "SuperResolution3D", "superres3d"
 #: What of a report makes a result another one
-_TELLING = ("software", "method", "models", "modality", "factors_ijk", "slice_spacing_mm", "slice_axis", "preset", "ensemble", "precision", "back_projections")
+_TELLING = ("software", "method", "models", "modality", "factors_ijk", "slice_spacing_mm", "spacing_mm", "slice_axis", "preset", "ensemble", "precision", "back_projections")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Provenance:
         report = self.report
         done, method = "Super-resolution" if self.by_networks else "Resampling", report.get("method", "an unnamed method")
         factors = " x ".join(f"{factor:.6g}" for factor in report.get("factors_ijk", ()))
-        grid = f", {factors} finer (columns x rows x slices)" if factors else ""
+        how = "finer" if min(report.get("factors_ijk", (1,))) >= 1 else "times the voxels"
+        grid = f", {factors} {how} (columns x rows x slices)" if factors else ""
         models = ", ".join(f"{stage} {model['name']} SHA-256 {model['sha256']}" for stage, model in report.get("models", {}).items())
         parts = [f"{done} by {method}{self._settings()}{grid}, {report.get('software', f'{_MAKER} {__version__}')}."]
         parts += [f"Research software, {_NOT_FOR_DIAGNOSIS}.", *([str(report["invents"])] if self.invents else []), *([f"Models: {models}."] if models else [])]
