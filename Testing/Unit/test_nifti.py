@@ -437,3 +437,10 @@ def test_sizes_that_differ_from_the_sform_alone_are_told(tmp_path, stored, told)
     path = patched(saved(tmp_path / "scan.nii", image(codes=(1, 0))), 80, "3f", 0.8, 0.9, stored)  # pixdim[1:4]
     notes = read_volume(path).notes
     assert [note.split(";")[0] for note in notes] == ["The header names voxels of 0.8 x 0.9 x 2.6 mm, its sform voxels of 0.8 x 0.9 x 2.5 mm"] * told
+
+
+@pytest.mark.parametrize("orient, told", [(0, False), (1, True), (2, True)])
+def test_an_analyze_file_of_other_slices_is_told(tmp_path, orient, told):
+    path = saved(tmp_path / "scan.img", nib.AnalyzeImage(grey(), np.diag([-0.8, 0.9, 2.5, 1])))
+    patched(path.with_suffix(".hdr"), 252, "b", orient)
+    assert any("not transverse (orient)" in note for note in read_volume(path).notes) == told
