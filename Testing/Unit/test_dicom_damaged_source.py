@@ -127,6 +127,12 @@ def test_damaged_names_are_not_taken_over(tmp_path, keyword, element, damage):
     assert first.FrameOfReferenceUID and first.FrameOfReferenceUID.is_valid
 
 
+def test_a_padding_value_of_an_unknown_kind_stays_behind(tmp_path):
+    for path in scans.series(tmp_path / "in", scans.ct_image(), PixelPaddingValue=7).iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\x28\x00\x20\x01US", b"\x28\x00\x20\x01TS"))
+    assert "PixelPaddingValue" not in pydicom.dcmread(write_dicom_series(read_volume(tmp_path / "in"), tmp_path / "out")[0])
+
+
 @pytest.mark.parametrize("damaged", [b"abc", b"12,0", b"nan", b"1 2", b"\xff\xfe"])
 def test_words_for_numbers_stay_behind(tmp_path, damaged):
     for path in scans.series(tmp_path / "in", scans.ct_image(), KVP="98765.4321").iterdir():

@@ -20,7 +20,7 @@ from .lossy import tell_lossy
 from .provenance import Provenance, contributing_equipment, derivation_codes, equipment, referenced_series, source_images
 from .source import DicomSource
 from .stored_values import Encoding, decimal_string, encoding_of, rescale_of
-from .taking import known_characters, sound, take, uid_told, without_words
+from .taking import UNREADABLE, known_characters, sound, take, uid_told, without_words
 from .uids import digest_of, uid_of
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def _padding(header: Dataset, keyword: str) -> float | None:
     """A padding value of the source as a value of the volume."""
     try:
         value = int(header[keyword].value)
-    except (KeyError, TypeError, ValueError):
+    except UNREADABLE:
         return None
     if header.get("PixelRepresentation") == 1 and value > 32767:  # told as unsigned
         value -= 65536
