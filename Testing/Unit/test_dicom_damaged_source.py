@@ -112,6 +112,27 @@ def test_images_without_names_are_not_referred_to(tmp_path, keyword):
     assert "SourceImageSequence" not in first and "ReferencedSeriesSequence" not in first
 
 
+@pytest.mark.parametrize("keyword, element", [("SOPInstanceUID", b"\x08\x00\x18\x00UI"), ("SOPClassUID", b"\x08\x00\x16\x00UI"), ("FrameOfReferenceUID", b"\x20\x00\x52\x00UI")])
+@pytest.mark.parametrize("damage", ["kind", "value"])
+def test_damaged_names_are_not_taken_over(tmp_path, keyword, element, damage):
+    """An element of a kind that does not exist, or a name that is none, in one file or in all."""
+    scans.series(tmp_path / "in", scans.ct_image())
+    for path in (tmp_path / "in").iterdir():
+        data = path.read_bytes()
+        place = data.index(element)
+        place += 5 if damage == "kind" else 9
+        path.write_bytes(data[:place] + b"Q" + data[place + 1 :])
+    first = pydicom.dcmread(write_dicom_series(read_volume(tmp_path / "in"), tmp_path / "out")[0])
+    assert ("SourceImageSequence" in first) == (keyword == "FrameOfReferenceUID")
+    assert first.FrameOfReferenceUID and first.FrameOfReferenceUID.is_valid
+
+
+def test_a_padding_value_of_an_unknown_kind_stays_behind(tmp_path):
+    for path in scans.series(tmp_path / "in", scans.ct_image(), PixelPaddingValue=7).iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\x28\x00\x20\x01US", b"\x28\x00\x20\x01TS"))
+    assert "PixelPaddingValue" not in pydicom.dcmread(write_dicom_series(read_volume(tmp_path / "in"), tmp_path / "out")[0])
+
+
 @pytest.mark.parametrize("damaged", [b"abc", b"12,0", b"nan", b"1 2", b"\xff\xfe"])
 def test_words_for_numbers_stay_behind(tmp_path, damaged):
     for path in scans.series(tmp_path / "in", scans.ct_image(), KVP="98765.4321").iterdir():

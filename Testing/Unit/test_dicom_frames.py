@@ -222,3 +222,10 @@ def test_as_the_classic_series(tmp_path):
     one, other = read_volume(write_series(tmp_path / "a", voxels, modality="MR")), read_volume(save(enhanced(voxels), tmp_path / "mr.dcm"))
     np.testing.assert_array_equal(one.voxels, other.voxels)
     assert (one.spacing, one.origin, one.modality) == (other.spacing, other.origin, other.modality)
+
+
+def test_a_sequence_that_is_told_as_a_number(tmp_path):
+    path = save(enhanced(stored()), tmp_path / "a.dcm")
+    path.write_bytes(path.read_bytes().replace(b"\x20\x00\x13\x91SQ", b"\x20\x00\x13\x91SV"))  # Plane Position Sequence
+    with pytest.raises(InputError, match=r"a part of its header \(PlanePositionSequence\) cannot be read"):
+        read_volume(path)

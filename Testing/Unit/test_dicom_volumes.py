@@ -309,6 +309,10 @@ def test_a_slice_of_no_known_class_is_no_makers_object(tmp_path):
         header.save_as(folder / name)
         with pytest.raises(InputError, match=rf"{name} is damaged: its header does not tell the size"):
             read_volume(folder)
+        header.SeriesInstanceUID, header.SOPClassUID = "1.2.3.77", "1.2.840.10006.5.1.4.1.1.2"  # the file meta information still knows it
+        header.save_as(folder / name)
+        with pytest.raises(InputError, match=rf"{name} is damaged: its header does not tell the size"):
+            read_volume(folder)
         (folder / name).write_bytes(saved)
 
 

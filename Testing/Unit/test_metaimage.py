@@ -180,3 +180,17 @@ def test_voxels_packed_by_gzip(tmp_path, suffix):
     (tmp_path / "scan.raw.gz").write_bytes(content)
     path = hand_made(tmp_path / f"scan{suffix}", content if suffix == ".mha" else b"", CompressedData="True", CompressedDataSize=str(len(content)), ElementDataFile=name)
     assert_as_simpleitk(path)
+
+
+def test_more_packed_bytes_than_are_named(tmp_path):
+    content = zlib.compress(grey().tobytes())
+    path = hand_made(tmp_path / "scan.mha", content + b"more", CompressedData="True", CompressedDataSize=str(len(content)))
+    with pytest.raises(InputError, match="more compressed bytes"):
+        read_volume(path)
+
+
+def test_axes_that_mix_space_and_time(tmp_path):
+    turned = "1 0 0 0  0 1 0 0  0 0 0.6 0.8  0 0 -0.8 0.6"
+    path = hand_made(tmp_path / "scan.mha", NDims="4", DimSize="10 9 8 1", ElementSpacing="0.8 0.9 2.5 1", Offset="0 0 0 0", TransformMatrix=turned)
+    with pytest.raises(InputError, match="as TransformMatrix, which cannot be used"):
+        read_volume(path)

@@ -415,8 +415,8 @@ def test_a_header_across_members_of_gzip(tmp_path):
     assert_as_nibabel(path)
 
 
-@pytest.mark.parametrize("handedness", [3.0, 0.0, -1.0, -7.0])
-def test_handedness_of_a_qform_is_a_sign(tmp_path, handedness):
+@pytest.mark.parametrize("handedness", [3.0, 0.0, -1.0])
+def test_handedness_of_a_qform(tmp_path, handedness):
     """As ITK's copy of the standard's library has it; some programs leave other numbers there."""
     path = patched(saved(tmp_path / "scan.nii", image(codes=(0, 1))), 76, "f", handedness)  # pixdim[0]
     there = sitk.ReadImage(str(path))
@@ -425,8 +425,22 @@ def test_handedness_of_a_qform_is_a_sign(tmp_path, handedness):
     np.testing.assert_allclose(volume.origin, there.GetOrigin(), atol=1e-4)
 
 
+@pytest.mark.parametrize("handedness", [-7.0, float("nan"), float("inf")])
+def test_a_handedness_that_is_none(tmp_path, handedness):
+    """nibabel takes -7 for 1, ITK for -1."""
+    with pytest.raises(InputError, match="form that is not valid"):
+        read_volume(patched(saved(tmp_path / "scan.nii", image(codes=(0, 1))), 76, "f", handedness))
+
+
 @pytest.mark.parametrize("stored, told", [(2.51, False), (2.6, True)])
 def test_sizes_that_differ_from_the_sform_alone_are_told(tmp_path, stored, told):
     path = patched(saved(tmp_path / "scan.nii", image(codes=(1, 0))), 80, "3f", 0.8, 0.9, stored)  # pixdim[1:4]
     notes = read_volume(path).notes
     assert [note.split(";")[0] for note in notes] == ["The header names voxels of 0.8 x 0.9 x 2.6 mm, its sform voxels of 0.8 x 0.9 x 2.5 mm"] * told
+
+
+@pytest.mark.parametrize("orient, told", [(0, False), (1, True), (2, True)])
+def test_an_analyze_file_of_other_slices_is_told(tmp_path, orient, told):
+    path = saved(tmp_path / "scan.img", nib.AnalyzeImage(grey(), np.diag([-0.8, 0.9, 2.5, 1])))
+    patched(path.with_suffix(".hdr"), 252, "b", orient)
+    assert any("not transverse (orient)" in note for note in read_volume(path).notes) == told

@@ -278,3 +278,21 @@ def test_text_is_refused_as_text(tmp_path):
     path = saved(tmp_path / "scan.nrrd", encoding="ascii")
     with pytest.raises(InputError, match="keeps its voxels as ascii"):
         read_volume(path)
+
+
+def test_places_in_space_and_time(tmp_path):
+    place = ("space: left-posterior-superior-time", "space directions: (0.8,0,0,0) (0,0.9,0,0) (0,0,2.5,0)", "space origin: (1,2,3,4)", 'space units: "cm" "cm" "cm" "s"')
+    volume = read_volume(hand_made(tmp_path / "scan.nrrd", *place))
+    np.testing.assert_allclose((*volume.spacing, *volume.origin), (8, 9, 25, 10, 20, 30))
+
+
+def test_a_vector_of_one_component_is_a_scalar(tmp_path):
+    path = hand_made(tmp_path / "scan.nrrd", PLACE[0], PLACE[1].replace(": ", ": none "), PLACE[2], "kinds: vector domain domain domain", sizes="1 10 9 8", dimension=4)
+    np.testing.assert_array_equal(read_volume(path).voxels, grey().T)
+
+
+def test_a_field_that_is_not_there_is_named(tmp_path):
+    path = hand_made(tmp_path / "scan.nrrd", *PLACE)
+    path.write_bytes(path.read_bytes().replace(b"endian: little\n", b""))
+    with pytest.raises(InputError, match="scan.nrrd does not give endian; add it to its header"):
+        read_volume(path)

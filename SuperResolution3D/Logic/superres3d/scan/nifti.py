@@ -136,6 +136,8 @@ def _analyze_place(header: Any, shape: tuple[int, ...], path: Path) -> tuple[Nif
     if origin.any() and (origin > -np.array(shape[:3])).all() and (origin < 2 * np.array(shape[:3])).all():
         matrix[:3, 3] = -(origin - 1) * sizes * [-1, 1, 1]
     notes = ["Analyze files do not tell left from right; the first axis was taken to run from right to left."]
+    if header["orient"].tobytes() not in (b"\0", b" ", b"0"):
+        notes.append("The header names slices that are not transverse (orient), which was not read.")
     if path.with_suffix(".mat").exists():
         notes.append(f"The place in {path.with_suffix('.mat').name} was not read.")
     return NiftiForms(FLIP @ matrix, None, None, 0, 0), notes

@@ -90,15 +90,18 @@ def _valid(read: Callable[[], np.ndarray], code: int, unit: float) -> np.ndarray
 
 
 def _qform(header: Any) -> np.ndarray:
-    """As the standard's own library has it: a pixdim[0] below 0 turns the third axis, any other does not; sizes have no sign (ValueError: no sizes or no rotation)."""
+    """As all readers have it: a pixdim[0] of -1 turns the third axis, none or one above 0 does not; sizes have no sign.
+
+    ValueError: no sizes, no rotation, or another pixdim[0] below 0, of which readers differ.
+    """
     from nibabel.affines import from_matvec
     from nibabel.quaternions import quat2mat
 
     sizes, handedness = np.abs(header["pixdim"][1:4].astype(float)), float(header["pixdim"][0])
-    if not (np.isfinite(sizes).all() and sizes.all() and np.isfinite(handedness)):
+    if not (np.isfinite(sizes).all() and sizes.all() and (handedness == -1 or 0 <= handedness < np.inf)):
         raise ValueError
     rotation = quat2mat(_quaternion(header))
-    return from_matvec(rotation * sizes * [1, 1, -1 if handedness < 0 else 1], [float(header[f"qoffset_{axis}"]) for axis in "xyz"])
+    return from_matvec(rotation * sizes * [1, 1, -1 if handedness == -1 else 1], [float(header[f"qoffset_{axis}"]) for axis in "xyz"])
 
 
 def _quaternion(header: Any) -> np.ndarray:

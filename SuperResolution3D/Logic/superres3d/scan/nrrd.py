@@ -132,7 +132,7 @@ def _spatial_axes(header: TextHeader, sizes: list[int]) -> list[int]:
     for axis, kind in enumerate(kinds):
         if kind == "complex":
             raise InputError(f"{header.path} holds complex numbers; give its magnitude.")
-        if axis not in spatial and kind not in (*_LISTED, *_SPATIAL, *_ANY):
+        if axis not in spatial and sizes[axis] > 1 and kind not in (*_LISTED, *_SPATIAL, *_ANY):
             raise InputError(f"{header.path} has {sizes[axis]} components per voxel (colour or vector); give a scalar CT or MR volume.")
     if len(spatial) != 3 or any(kinds[axis] not in (*_SPATIAL, *_ANY) for axis in spatial):
         raise InputError(f"{header.path} does not have three axes of space; give a 3-D volume.")

@@ -62,7 +62,9 @@ class TextHeader:
         return self.wrong(name) if math.isinf(number) or "_" in text or not _PLAIN.fullmatch(text) else number
 
     def wrong(self, name: str) -> int:
-        """Refuse the text of a field (InputError)."""
+        """Refuse the text of a field, or that it is not there (InputError)."""
+        if name not in self.fields:
+            raise InputError(f"{self.path} does not give {name}; add it to its header.")
         text = ascii(self.fields.get(name, ""))[1:-1]
         shown = text if len(text) <= 60 else f"{text[:57]}..."
         raise InputError(f"{self.path} gives {shown!r} as {name}, which cannot be used; correct its header (numbers with a decimal point).")

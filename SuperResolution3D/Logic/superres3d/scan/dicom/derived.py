@@ -20,7 +20,7 @@ from .lossy import tell_lossy
 from .provenance import Provenance, contributing_equipment, derivation_codes, equipment, referenced_series, source_images
 from .source import DicomSource
 from .stored_values import Encoding, decimal_string, encoding_of, rescale_of
-from .taking import known_characters, sound, take, without_words
+from .taking import UNREADABLE, known_characters, sound, take, uid_told, without_words
 from .uids import digest_of, uid_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def check_derivable(volume: Volume, anonymize: bool = False) -> None:
         raise InputError("A DICOM series is written only from DICOM, for another file tells of no patient; give the result a name such as out.nii.gz.")
     if volume.modality not in OF_MODALITY:
         raise InputError(f"DICOM series are written of CT and MR, and this scan is {volume.modality or 'of unknown modality'}; give the result a name such as out.nii.gz.")
-    if anonymize and any(header.get("BurnedInAnnotation") == "YES" for header in volume.source.headers):
+    if anonymize and any(_text(header, "BurnedInAnnotation") == "YES" for header in volume.source.headers):
         raise InputError("The scan says that words are part of its pictures (BurnedInAnnotation), and --anonymize cannot take them out; remove them first.")
 
 
@@ -119,9 +119,9 @@ class Derivation:
         known_characters(common)
         if self.anonymous:
             keep_terms(common)
-        study = str(first.get("StudyInstanceUID") or uid_of("study", self.slices[0].sop_instance))
+        study = uid_told(first, "StudyInstanceUID") or uid_of("study", self.slices[0].sop_instance)
         common.SOPClassUID, common.Modality, common.StudyInstanceUID = _SOP_CLASS[self.modality], self.modality, self._uid(study)
-        common.FrameOfReferenceUID = self._uid(str(first.get("FrameOfReferenceUID") or uid_of("frame", str(first.get("SeriesInstanceUID")))))
+        common.FrameOfReferenceUID = self._uid(uid_told(first, "FrameOfReferenceUID") or uid_of("frame", uid_told(first, "SeriesInstanceUID")))
         common.SeriesNumber = self._series_number(first)
         common.SeriesDescription = self.provenance.series_description("" if self.anonymous else _text(first, "SeriesDescription"))
         common.DerivationDescription, common.ImageComments = self.provenance.description(), self.provenance.comment()
@@ -169,7 +169,7 @@ class Derivation:
     def _refer(self, dataset: Dataset, slices: list[SourceSlice]) -> None:
         """Source images and their series, as far as these have names to refer to."""
         images = source_images([piece for piece in slices if piece.sop_class and piece.sop_instance], self._uid)
-        series = _text(slices[0].header, "SeriesInstanceUID")
+        series = uid_told(slices[0].header, "SeriesInstanceUID")
         if images:
             dataset.SourceImageSequence = images
         if images and series:
@@ -245,7 +245,7 @@ class Derivation:
         """Image Pixel (C.7.6.3) and Modality LUT (C.11.1)."""
         encoding = self.encoding
         stored = encoding.stored(self.volume.voxels[k])
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME1" if header.get("PhotometricInterpretation") == "MONOCHROME1" else "MONOCHROME2"
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME1" if _text(header, "PhotometricInterpretation") == "MONOCHROME1" else "MONOCHROME2"
         dataset.Rows, dataset.Columns = stored.shape
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, encoding.bits, encoding.bits - 1, int(encoding.signed)
         kind = "SS" if encoding.signed else "US"
@@ -289,7 +289,7 @@ def _padding(header: Dataset, keyword: str) -> float | None:
     """A padding value of the source as a value of the volume."""
     try:
         value = int(header[keyword].value)
-    except (KeyError, TypeError, ValueError):
+    except UNREADABLE:
         return None
     if header.get("PixelRepresentation") == 1 and value > 32767:  # told as unsigned
         value -= 65536

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .source import DicomSource
-from .taking import UNREADABLE
+from .taking import UNREADABLE, uid_told
 
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
@@ -66,7 +66,7 @@ def source_slices(source: DicomSource) -> list[SourceSlice]:
 
 
 def _slices_of(header: Dataset, file: Path, taken: tuple[int, ...] | None) -> Iterator[SourceSlice]:
-    names = str(header.get("SOPClassUID", "")), str(header.get("SOPInstanceUID", ""))
+    names = uid_told(header, "SOPClassUID"), uid_told(header, "SOPInstanceUID")
     place = file, str(getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", ""))
     frames = header.get("PerFrameFunctionalGroupsSequence")
     if not frames:

@@ -136,7 +136,7 @@ def _kind(file: DicomFile) -> str:
     Raises:
         InputError: an image whose header lacks what every image has.
     """
-    name = _class_name(_class(file))
+    name = _class_name(_class(file)) or _class_name(_class_of_meta(file))
     if _class(file) == _DIRECTORY:
         return "directory"
     if "Segmentation" in name or values.text(file.header, "Modality") == "SEG":
@@ -163,8 +163,12 @@ def _class_name(uid: str) -> str:
 
 def _class(file: DicomFile) -> str:
     """SOP Class UID (0008,0016), or (0002,0002) where the header does not reach so far."""
+    return values.text(file.header, "SOPClassUID") or _class_of_meta(file)
+
+
+def _class_of_meta(file: DicomFile) -> str:
     meta = getattr(file.header, "file_meta", None)
-    return values.text(file.header, "SOPClassUID") or (values.text(meta, "MediaStorageSOPClassUID") if meta is not None else None) or ""
+    return (values.text(meta, "MediaStorageSOPClassUID") if meta is not None else None) or ""
 
 
 def _nothing(path: Path, kinds: set[str]) -> str:

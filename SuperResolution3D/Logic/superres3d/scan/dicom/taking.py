@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from . import values
 from .kept import ENUMERATED
 from .stored_values import decimal_string
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 UNREADABLE = (AttributeError, KeyError, LookupError, NotImplementedError, OverflowError, TypeError, ValueError)
 #: Who the scan is of and where it belongs: taken over as they are, sound or not
 _IDENTITY = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "StudyID", "AccessionNumber", "FrameOfReferenceUID")
+_UID, _LONGEST_UID = re.compile(r"\d+(\.\d+)+"), 64
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
 _OF_NO_ANONYMOUS_KIND = ("LO", "LT", "SH", "ST", "UC", "UR", "UT", "PN", "DA", "DT", "TM", "UI", "AE", "AS", "SQ")
 
@@ -26,6 +29,12 @@ def take(target: Dataset, header: Dataset, keywords: Iterable[str]) -> None:
         element = sound(header, keyword)
         if element is not None:
             target.add(element)
+
+
+def uid_told(header: Dataset, keyword: str) -> str:
+    """A UID as it stands there, "" where there is none; leading zeros, which the standard forbids, name something all the same."""
+    told = values.text(header, keyword) or ""
+    return told if _UID.fullmatch(told) and len(told) <= _LONGEST_UID else ""
 
 
 def known_characters(dataset: Dataset) -> None:
@@ -67,17 +76,17 @@ def _checked(element: DataElement) -> DataElement | None:
         return _codes(element)
     if not _as_many(element):
         return None
-    values: list[Any] = list(element.value) if element.VM > 1 else [element.value]
+    found: list[Any] = list(element.value) if element.VM > 1 else [element.value]
     if element.VR == "DS":
-        values = [decimal_string(float(value)) for value in values]
+        found = [decimal_string(float(value)) for value in found]
     elif element.VR == "IS":
-        values = [str(int(value)) for value in values]
+        found = [str(int(value)) for value in found]
     allowed = ENUMERATED.get(element.keyword)
-    for value in values:
+    for value in found:
         validate_value(element.VR, value, RAISE)
         if allowed and str(value) not in allowed.split():
             return None
-    return DataElement(element.tag, element.VR, values if len(values) > 1 else values[0])
+    return DataElement(element.tag, element.VR, found if len(found) > 1 else found[0])
 
 
 def _as_many(element: DataElement) -> bool:

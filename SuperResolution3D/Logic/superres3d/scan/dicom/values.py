@@ -173,8 +173,10 @@ def sequence(header: Dataset, keyword: str, file: object) -> Sequence[Dataset]:
     Raises:
         InputError: it is there and cannot be read.
     """
+    from pydicom.sequence import Sequence as Items
+
     found = read(header, keyword)
-    if found is None and keyword in header or isinstance(found, (bytes, str)):
+    if keyword in header and not isinstance(found, Items):  # as damaged kinds of elements make it
         raise InputError(f"{file} is damaged: a part of its header ({keyword}) cannot be read; copy or export it again.")
     return found or ()
 
