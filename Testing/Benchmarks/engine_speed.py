@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 from superres3d import Volume, __version__
-from superres3d.methods import DEFAULT_METHOD, PRESETS
+from superres3d.methods import PRESETS
 from superres3d.networks.weights import find_model, load_network
 from superres3d.plan import plan_upscaling
 from superres3d.scan.intensity import intensity_scale
@@ -239,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slices", type=int, help="only so many slices of the scan")
     parser.add_argument("--samples", type=int, default=2, help="slices on which the plain loop is timed")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--method", default=DEFAULT_METHOD)
+    parser.add_argument("--method", default="two-stage-residual")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps; all sides run on it")
     parser.add_argument("--history", type=Path, default=Path(__file__).with_name("history.jsonl"), help="a line a run is added to this file")
     parser.add_argument("--growth", action="store_true", help="instead: seconds a slice for 32 to 512 slices")

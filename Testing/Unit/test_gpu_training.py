@@ -11,6 +11,7 @@ import pytest
 import torch
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, sub_pixel
+from superres3d.networks.told import folded  # noqa: E402
 from superres3d.resampling.degradation import antialiased_bicubic, cosine_matrices, slice_profile_matrix, spectral_window
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "Benchmarks" / "gpu"))
@@ -187,7 +188,8 @@ def test_what_is_told_folds_into_the_weights(stage):
         torch.nn.init.normal_(parameter, std=0.2)
     vector, image = torch.rand(net.conditions), torch.rand(1, 1, 9, 11)
     plain = BlueprintNet(net.net.architecture)
-    plain.load_tensors(net.folded(vector))
+    tensors = folded({name: tensor.detach().numpy() for name, tensor in net.stored_tensors().items()}, vector.tolist())
+    plain.load_tensors({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
     refined = sub_pixel(net.correction(image, vector[None]), (2, 2))
     np.testing.assert_allclose(refined.detach(), plain.correction(image).detach(), rtol=1e-4, atol=1e-4)
 

@@ -47,6 +47,7 @@ NEVER = (lambda: None, lambda: False)  # alive, stopped
 
 
 @pytest.mark.parametrize("refinement, factors", REFINEMENTS)
+@pytest.mark.usefixtures("unbounded")
 def test_a_scan_is_refined_as_by_hand(installed, engine, refinement, factors):
     scan = ct()
     result = upscale(scan, **refinement, **ALONE)

@@ -17,7 +17,7 @@ from .conftest import slice_network, smooth_noise, untrained_network
 
 ALL_FACTORS = [((2, 2), "k"), ((4, 4), "k"), ((2, 1), "k"), ((1, 2), "k"), ((1, 4), "j"), ((2, 4), "i")]
 
-BY_FACTOR = [name for name, method in METHODS.items() if not method.volumetric]
+BY_FACTOR = [name for name, method in METHODS.items() if not method.blind and not method.volumetric]
 
 
 def by_the_paper(voxels: np.ndarray, method: str, scale: int) -> np.ndarray:

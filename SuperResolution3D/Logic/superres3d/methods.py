@@ -56,6 +56,9 @@ PRESETS: dict[str, Preset] = {
 DEFAULT_PRESET = "best"
 #: "auto": half precision where the machine has units for it; "single": never
 PRECISIONS = ("auto", "single")
+#: what becomes of the scan's noise: it stays as strong as an interpolation leaves it, or is taken away as far as the networks can
+NOISES = ("keep", "reduce")
+DEFAULT_NOISE = "keep"
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Method:
         adversarial: trained against a discriminator; see :data:`INVENTS`.
         paper: the source.
         order: its stages as they run; depth first does a quarter less work than the paper's order.
+        blind: the method whose networks step in where what its own are told could not be measured; empty: they are told nothing.
     """
 
     name: str
@@ -96,6 +100,7 @@ class Method:
     adversarial: bool = False
     paper: str = ""
     order: tuple[str, ...] = ("plane", "depth")
+    blind: str = ""
 
     @property
     def compared(self) -> bool:
@@ -130,6 +135,17 @@ _KUDO = "Kudo, Kitamura, Li, Iizuka, Simo-Serra. arXiv:1908.11506, 2019"
 _BICUBIC = "Each voxel of the scan is a smooth mean of the finer ones along the refined axes (antialiased bicubic)."
 
 _TWO_STAGE = (
+    Method(
+        "two-stage-told",
+        "Two-stage CNN, told of the scan",
+        "The same two networks, told how this scan lost its detail and of its noise, both measured on the scan itself.",
+        "On scans so small or so empty that nothing can be measured on them: there it is two-stage-residual.",
+        kind="two-stage",
+        assumes="Nothing beyond what is measured: the transfer function along each refined axis, and the noise.",
+        paper=f"{_GEORGESCU}; the layers are those of two-stage-residual, modulated (FiLM: Perez, Strub, de Vries, Dumoulin, Courville. AAAI 2018)",
+        order=("depth", "plane"),
+        blind="two-stage-residual",
+    ),
     Method(
         "two-stage-residual",
         "Two-stage CNN, residual",

@@ -269,6 +269,11 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
     return models
 
 
+def blind_models(plan: Plan) -> dict[str, Model]:
+    """Of a method that is told of the scan: the models by stage that step in where nothing can be told (ModelError if one is missing)."""
+    return _models(find_method(plan.method.blind), plan.modality, plan.in_plane, plan.network_slices or plan.through_plane, plan.shape[plan.slice_axis])
+
+
 def _volumetric_model(method: Method, modality: str, in_plane: int, through_plane: int | float) -> Model:
     """InputError for factors that it was not trained for."""
     model = find_model(method.model_name(modality, "volume", in_plane))

@@ -24,6 +24,7 @@ _ENOUGH_SECONDS = 3.0  # a shorter run says more about starting up than about th
 _START_SECONDS = 1.0
 _CALIBRATION_SECONDS = 0.4
 _FACTORS = ("2x", "4x")
+_PROBED = "two-stage-residual"  # the default's layers, and nothing that must be told
 _SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
 
 
@@ -58,7 +59,7 @@ def remember_speed(device: str, half: bool, work: str, accumulates: float, secon
 
 def calibrate(modality: str, preset_name: str) -> None:
     """Measure this machine for half a second with a shipped network, unless it is known already or no engine can be loaded."""
-    from .methods import DEFAULT_METHOD, METHODS, find_preset
+    from .methods import METHODS, find_preset
 
     half = find_preset(preset_name).half
     if is_known(half):
@@ -73,7 +74,7 @@ def calibrate(modality: str, preset_name: str) -> None:
     from .networks.weights import find_model
 
     try:
-        model = find_model(METHODS[DEFAULT_METHOD].model_name(modality, "plane", 2))
+        model = find_model(METHODS[_PROBED].model_name(modality, "plane", 2))
         engine = Engine("auto", half)
         slice_ = np.random.default_rng(0).random((1, 192, 192), dtype=np.float32)
         count = engine.runtime.workers

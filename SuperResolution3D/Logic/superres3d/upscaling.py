@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import __version__
+from .detail.telling import Told, tell
 from .engine.chain import Chain, blocks_of, refine_block
 from .engine.memory import kept_heap, peak_bytes, usable_cores
 from .engine.progress import Progress, Watch
 from .engine.stages import NetworkStage, Regridding, Resampling
 from .engine.tiling import Stage
 from .errors import InputError
-from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, INVENTS, MODALITIES, needs_modality
+from .methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, ENSEMBLES, INVENTS, MODALITIES, NOISES, needs_modality
 from .networks.weights import verified_weights
-from .plan import Plan, plan_upscaling
+from .plan import Plan, blind_models, plan_upscaling
 from .refinement import factors_between
 from .scan.intensity import intensity_scale
 from .scan.modality import guess_modality
@@ -63,6 +64,7 @@ def upscale(
     device: str = "auto",
     slice_axis: str = "auto",
     consistency: int = 0,
+    noise: str = DEFAULT_NOISE,
     memory_limit: int | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -87,6 +89,7 @@ def upscale(
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
+        noise: "keep": as strong as an interpolation leaves it; "reduce": as far as the networks can; for methods that are told of the scan.
         memory_limit: bytes for the whole process; None: what is free.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
@@ -107,6 +110,8 @@ def upscale(
         precision=precision, slice_axis=slice_axis, consistency=consistency, memory_limit=memory_limit,
     )  # fmt: skip
     notes += assumed
+    plan, told = _told(plan, volume.voxels, noise)
+    notes += told.notes if told else ()
     watch = Watch(progress, cancelled)
     engine = _engine(plan, device) if plan.method.networks else None
     try:
@@ -119,7 +124,7 @@ def upscale(
         work = work_of(plan.method, max(plan.network_factors))
         remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
     notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
-    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
+    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {"detail": told.report if told else None}
     return Result(volume.refined(voxels, plan.factors), report)
 
 
@@ -165,6 +170,16 @@ def taken_as(volume: Volume, asked: str, method: str = DEFAULT_METHOD) -> tuple[
     if not guess.modality:
         raise InputError(f"The file does not tell its modality, and its intensities do not either ({guess.reason}); give --modality CT or MR.")
     return guess.modality, [f"The file does not tell its modality; taken as {guess.modality} from its intensities ({guess.reason})."]
+
+
+def _told(plan: Plan, voxels: np.ndarray, noise: str) -> tuple[Plan, Told | None]:
+    """The plan with networks that know of the scan, where its method has such."""
+    if noise not in NOISES:
+        raise InputError(f"The noise cannot be {noise!r}; use {' or '.join(NOISES)}.")
+    if not plan.method.blind:
+        return plan, None
+    told = tell(plan.models, blind_models(plan), np.moveaxis(voxels, plan.slice_axis, 0), plan.modality, noise == "keep")
+    return replace(plan, models=told.models), told
 
 
 def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch) -> tuple[np.ndarray, int]:

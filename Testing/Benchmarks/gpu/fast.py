@@ -30,7 +30,7 @@ from superres3d.engine.ensemble import MEMBERS, Turn
 from superres3d.engine.pytorch import PyTorchRuntime
 from superres3d.engine.stages import NetworkStage
 from superres3d.engine.turned_network import CONVOLUTIONS, Style, TritonConvolution, TurnedNetwork
-from superres3d.methods import DEFAULT_METHOD, ENSEMBLES, find_preset
+from superres3d.methods import ENSEMBLES, find_preset
 from superres3d.networks.families import Architecture
 from superres3d.networks.weights import Model, architecture_of, find_model, load_network
 from superres3d.scan.intensity import intensity_scale
@@ -130,7 +130,7 @@ class Bench:
 
     def _on_card_alone(self, voxels: np.ndarray, scale: int, ensemble: str, style: Style) -> dict[str, Any]:
         """The blocks of a scan without what is around them: seconds, memory, which form each network took, and how near to the roof."""
-        models = {stage: find_model(f"{DEFAULT_METHOD}-mr-{stage}-x{scale}") for stage in ("depth", "plane")}
+        models = {stage: find_model(f"two-stage-residual-mr-{stage}-x{scale}") for stage in ("depth", "plane")}
         target = np.empty([n * scale for n in voxels.shape], voxels.dtype)
         intensities = intensity_scale(voxels, "MR")
         engine = self.engine(style)
@@ -179,7 +179,7 @@ class Bench:
             seconds, report = self._from_file_to_file(source, made)
             times.append(seconds)
         best = times[-1]
-        models = {stage: find_model(f"{DEFAULT_METHOD}-ct-{stage}-x2") for stage in ("depth", "plane")}
+        models = {stage: find_model(f"two-stage-residual-ct-{stage}-x2") for stage in ("depth", "plane")}
         content = {"runs": times, "goal": GOALS["CT file to file"], "blocks": report["blocks"], "warnings": report["warnings"], **self.peak()}
         content.update(self.roofline(models, "8", shape, best.get("depth", 0.0) + best.get("plane", 0.0) or best["upscale"]))
         self.table.append(("CT file to file", ", ".join(f"{key} {value:.3g}" for key, value in best.items()) + f", {content['TFLOPs']:.3g} TFLOPs on the card"))
@@ -207,7 +207,7 @@ class Bench:
         depth, height, width = shape
         total = 0.0
         for stage, sizes in (("depth", ((height, depth, width), (width, depth, height))), ("plane", ((depth * scale, height, width),))):
-            net = load_network(find_model(f"{DEFAULT_METHOD}-mr-{stage}-x{scale}")).to(self.device)
+            net = load_network(find_model(f"two-stage-residual-mr-{stage}-x{scale}")).to(self.device)
             turns = MEMBERS[stage]["8"]
             for count, rows, columns in sizes:
                 images = torch.rand(min(together, count), 1, rows, columns, device=self.device)
@@ -263,7 +263,7 @@ class Bench:
 
     def chunk(self, stage: str, scale: int, style: Style, tile: dict[str, int] | None = None) -> dict[str, Any]:
         """One chunk with all members."""
-        model = find_model(f"{DEFAULT_METHOD}-mr-{stage}-x{scale}")
+        model = find_model(f"two-stage-residual-mr-{stage}-x{scale}")
         turns = MEMBERS[stage]["8"]
         side = 12 if self.tiny else 256
         before = TritonConvolution.tile
@@ -297,7 +297,7 @@ class Bench:
         """Which kernels the time goes to, for one chunk of the plane network."""
         from torch.profiler import ProfilerActivity, profile
 
-        model = find_model(f"{DEFAULT_METHOD}-mr-plane-x{scale}")
+        model = find_model(f"two-stage-residual-mr-plane-x{scale}")
         with torch.inference_mode(), turned_network.full_float32():
             network = TurnedNetwork(model, MEMBERS["plane"]["8"], self.device, replace(style, graphs=False))
             side = 12 if self.tiny else 256

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from superres3d.detail.estimator import FREQUENCIES
 from superres3d.resampling.degradation import antialiased_bicubic_matrix, cosine_matrices, interval_means
 from torch import Tensor
 
 MARGIN = 6  # coarse voxels around a crop: two for the cubic kernel and one for the blur; a cut spectrum rings as far as there is room
-FREQUENCIES = (0.3, 0.55, 0.8, 0.95)  # of the coarse Nyquist frequency, at which a loss of detail is told
 _PROBES = 5  # points a side at which a crop is looked at before it is taken
 _CANDIDATES = 3  # for each crop
 _FLAT = 0.02  # standard deviation, in network units, below which a crop is mostly air

@@ -76,16 +76,6 @@ class Told(nn.Module):
             features = features + draw.conv(f"blocks.{number}.1", inner, self.filters)
         return draw.conv("tail", features, rows * columns)
 
-    @torch.no_grad()
-    def folded(self, told: Tensor) -> dict[str, Tensor]:
-        """Weights of a plain EDSR that does the same for one scan; ``told`` is (conditions,)."""
-        shifts, scales = self.modulation(told[None]).reshape(2, self.blocks, -1)
-        weights = {name: value.clone() for name, value in self.net.stored_tensors().items()}
-        for number in range(self.blocks):
-            weights[f"blocks.{number}.0.bias"] += shifts[number]
-            weights[f"blocks.{number}.1.weight"] *= (1.0 + scales[number])[None, :, None, None]
-        return weights
-
     def stored_tensors(self) -> dict[str, Tensor]:
         """As the file of weights holds them."""
         modulation = {f"modulation.{name}": tensor for name, tensor in self.modulation.state_dict().items()}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import Cancelled, InputError, ResourceError, SuperResolutionError
-from ..methods import AXES, ENSEMBLES, MODALITIES, PRECISIONS, PRESETS
+from ..methods import AXES, ENSEMBLES, MODALITIES, NOISES, PRECISIONS, PRESETS
 from ..reporter import STYLES, Reporter, make_reporter
 
 _LONGEST_NAME = 120  # of a file, in a message
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # members that are made of the catalogue cannot be known befo
     AxesChoice = Choice
     EnsembleChoice = Choice
     ModalityChoice = Choice
+    NoiseChoice = Choice
     PrecisionChoice = Choice
     PresetChoice = Choice
     SliceAxisChoice = Choice
@@ -38,6 +39,7 @@ else:
     AxesChoice = _choice("AxesChoice", AXES)
     EnsembleChoice = _choice("EnsembleChoice", ("auto", *ENSEMBLES))
     ModalityChoice = _choice("ModalityChoice", ("auto", *MODALITIES))
+    NoiseChoice = _choice("NoiseChoice", NOISES)
     PrecisionChoice = _choice("PrecisionChoice", PRECISIONS)
     PresetChoice = _choice("PresetChoice", PRESETS)
     SliceAxisChoice = _choice("SliceAxisChoice", ("auto", "i", "j", "k"))

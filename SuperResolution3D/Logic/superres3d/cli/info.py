@@ -48,6 +48,7 @@ def _describe(source: Path, series: str | None, number: int | None) -> dict[str,
         "modality": modality,
         "modality_from": known_from,
         "notes": volume.notes,
+        "detail": None if refusal else _detail(volume, modality),
         "upscaling": [{"scale": None, **request, "refused": refusal} if refusal else _row(volume, modality, request) for request in _requests(modality)],
     }
 
@@ -61,6 +62,25 @@ def _modality(volume: Volume) -> tuple[str, str, str]:
     except InputError as error:
         return volume.modality or "unknown", "the file" if volume.modality else "neither the file nor the intensities tell it", str(error)
     return modality, "guessed from the intensities" if notes else "the file", ""
+
+
+def _detail(volume: Volume, modality: str) -> dict[str, Any]:
+    """How the scan lost its detail, and its noise; see :mod:`superres3d.detail`."""
+    import numpy as np
+
+    from ..detail.measure import measure_detail
+    from ..detail.telling import in_report
+    from ..detail.words import axes_of, resolution, sentences
+    from ..scan.volume import find_slice_axis
+
+    axis = find_slice_axis(volume.spacing)
+    detail = measure_detail(np.moveaxis(volume.voxels, axis, 0), modality)
+    found = zip(axes_of(detail, axis).values(), volume.spacing)
+    return {
+        **in_report(detail),
+        "resolution_mm": [None if part is None else round(resolution(part, spacing), 3) for part, spacing in found],
+        "in_words": sentences(detail, volume.spacing, axis),
+    }
 
 
 def _grid(volume: Volume) -> dict[str, Any]:
@@ -126,6 +146,8 @@ def _print(source: Path, content: dict[str, Any]) -> None:
     console.print(printable(f"{source}: {grid}, {values}"))
     for note in content["notes"]:
         console.print(printable(f"Note: {note}"))
+    for sentence in content["detail"]["in_words"] if content["detail"] else ():
+        console.print(sentence)
     console.print(_table(content["upscaling"]))
     for reason in dict.fromkeys(row["refused"] for row in content["upscaling"] if "refused" in row):
         console.print(printable(f"Refused: {reason}"))

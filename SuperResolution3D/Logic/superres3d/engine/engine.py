@@ -115,7 +115,7 @@ class Engine:
 
     def _network(self, model: Model, factors: tuple[int, ...] | None) -> TiledNetwork:
         with _engine_errors():
-            return self.kept((model.name, factors), lambda: self.runtime.load(model, factors))
+            return self.kept((model.name, model.conditions, factors), lambda: self.runtime.load(model, factors))
 
     def _run(self, network: TiledNetwork, images: np.ndarray, turns: Sequence[Turn], tick: Tick, keep: Region | None) -> np.ndarray:
         groups = self._groups(network, images)

@@ -45,7 +45,8 @@ class OpenVINORuntime(Runtime):
         # A library that cannot compile fails here, before the work begins.
         if not _has_matrix_units(self.compile(build_graph(architecture.blueprint, tensors, [probe]), 1)):
             self.precision = "float32"
-        return self.network(architecture, _Graphs(self, tensors, axes))
+        exchanged = None if model.exchanged is model else _Graphs(self, load_tensors(model.exchanged, architecture), axes)
+        return self.network(architecture, _Graphs(self, tensors, axes), exchanged=exchanged)
 
     def compile(self, graph: ov.Model, streams: int) -> ov.CompiledModel:
         """Ready to run, for so many calls at a time."""

@@ -20,23 +20,28 @@ from .tiled import Alive, Infer, Median, Stopped, TiledNetwork, halo_of, median_
 from .tiling import Region, cut, extent, whole, within
 
 
-def tiled_network(architecture: Architecture, infer: Infer, budget: Callable[[], int], float_bytes: int = 4, median: Median | None = None) -> TiledNetwork:
+def tiled_network(architecture: Architecture, infer: Infer, budget: Callable[[], int], float_bytes: int = 4, median: Median | None = None, exchanged: Infer | None = None) -> TiledNetwork:
     """A network in the form that it is best computed in.
 
     Args:
         architecture, budget, float_bytes: as :class:`TiledNetwork` takes them.
         infer: computes the network or a part of it.
         median: where a library has a better way than one member after the other.
+        exchanged: computes it for slices whose rows and columns are exchanged; None: ``infer`` does.
     """
     if architecture.parts:
         return PartedNetwork(architecture, infer, budget, float_bytes)
 
-    return TiledNetwork(architecture, median or _median_in_one_piece(architecture, infer), budget, float_bytes)
+    return TiledNetwork(architecture, median or _median_in_one_piece(architecture, infer, exchanged), budget, float_bytes)
 
 
-def _median_in_one_piece(architecture: Architecture, infer: Infer) -> Median:
+def _median_in_one_piece(architecture: Architecture, infer: Infer, exchanged: Infer | None = None) -> Median:
     """One member after the other, a window at once."""
-    return median_of(lambda window, stopped: infer(architecture.blueprint, [window[:, None]], stopped)[:, 0])
+
+    def in_one_piece(compute: Infer) -> Callable[[np.ndarray, Stopped], np.ndarray]:
+        return lambda window, stopped: compute(architecture.blueprint, [window[:, None]], stopped)[:, 0]
+
+    return median_of(in_one_piece(infer), in_one_piece(exchanged) if exchanged else None)
 
 
 class PartedNetwork(TiledNetwork):

@@ -45,7 +45,7 @@ class PyTorchRuntime(Runtime):
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         """See :meth:`superres3d.engine.runtime.Runtime.load`; the network lies on the device."""
         net = load_network(model, factors)
-        compute = _Compute(net, self)
+        compute = _Compute(net, self, None if model.exchanged is model else load_network(model.exchanged))
         return self.network(net.architecture, compute, compute.median)
 
     def window_bytes(self, axes: int) -> int:
@@ -68,12 +68,12 @@ class PyTorchRuntime(Runtime):
 
 
 class _Compute:
-    """A network on its device."""
+    """A network on its device, and the one for slices whose rows and columns are exchanged where that is another."""
 
-    def __init__(self, net: BlueprintNet, runtime: PyTorchRuntime):
+    def __init__(self, net: BlueprintNet, runtime: PyTorchRuntime, exchanged: BlueprintNet | None = None):
         axes = net.architecture.axes
         self._layout = _CHANNELS_LAST[axes]
-        self._net = net.to(runtime.device, memory_format=self._layout)  # type: ignore[call-overload]  # PyTorch declares no overload with it
+        self._net, self._exchanged = (other.to(runtime.device, memory_format=self._layout) for other in (net, exchanged or net))  # type: ignore[call-overload]  # PyTorch declares no overload with it
         self._runtime = runtime
         self._threads = 1 if axes == 2 else runtime.workers  # with slices the other workers are at work as well
 
@@ -81,7 +81,7 @@ class _Compute:
     def __call__(self, draw: Callable[..., Tensor], inputs: Sequence[np.ndarray], stopped: Stopped) -> np.ndarray:
         """See :data:`superres3d.engine.tiled.Infer`."""
         with memory_errors():
-            return self._run(draw, *map(self._upload, inputs)).cpu().numpy()
+            return self._run(self._net, draw, *map(self._upload, inputs)).cpu().numpy()
 
     @torch.inference_mode()
     def median(self, window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
@@ -91,18 +91,18 @@ class _Compute:
             members = []
             for turn in turns:
                 alive()
-                members.append(_undo_turn(self._run(draw, _apply_turn(source, turn)), turn))
+                members.append(_undo_turn(self._run(self._exchanged if turn[0] % 2 else self._net, draw, _apply_turn(source, turn)), turn))
             return exact_median(members, torch.minimum, torch.maximum)[:, 0].cpu().numpy()
 
     def _upload(self, array: np.ndarray) -> Tensor:
         host = torch.from_numpy(array)
         return (host.pin_memory() if self._runtime.kind == "cuda" else host).to(self._runtime.device, non_blocking=True)
 
-    def _run(self, draw: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    def _run(self, net: BlueprintNet, draw: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         if self._runtime.kind == "cpu" and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
         with full_float32(), torch.autocast(self._runtime.kind, torch.float16, enabled=self._runtime.precision == "float16"):
-            return self._net.part(draw, *(tensor.contiguous(memory_format=self._layout) for tensor in inputs)).float()
+            return net.part(draw, *(tensor.contiguous(memory_format=self._layout) for tensor in inputs)).float()
 
 
 def _apply_turn(images: Tensor, turn: Turn) -> Tensor:

@@ -39,9 +39,9 @@ class Runtime(ABC):
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         """The model's network (ModelError if its weights are damaged); ``factors`` name the task of one that has several."""
 
-    def network(self, architecture: Architecture, infer: Infer, median: Median | None = None) -> TiledNetwork:
+    def network(self, architecture: Architecture, infer: Infer, median: Median | None = None, exchanged: Infer | None = None) -> TiledNetwork:
         """Of a function that computes it; see :func:`superres3d.engine.parted.tiled_network`."""
-        return tiled_network(architecture, infer, lambda: self.window_bytes(architecture.axes), 2 if self.precision == "float16" else 4, median)
+        return tiled_network(architecture, infer, lambda: self.window_bytes(architecture.axes), 2 if self.precision == "float16" else 4, median, exchanged)
 
     def window_bytes(self, axes: int) -> int:
         """What the feature maps of a window of slices (2 axes) or of a volume (3) may take now."""

@@ -112,14 +112,20 @@ class TiledNetwork:
         return known
 
 
-def median_of(infer: Callable[[np.ndarray, Stopped], np.ndarray]) -> Median:
-    """The median over turned copies of a function of one window (N, [D,] H, W); the members are computed one after the other."""
+def median_of(infer: Callable[[np.ndarray, Stopped], np.ndarray], exchanged: Callable[[np.ndarray, Stopped], np.ndarray] | None = None) -> Median:
+    """The median over turned copies of a function of one window (N, [D,] H, W); the members are computed one after the other.
+
+    Args:
+        infer: of a window.
+        exchanged: of one whose rows and columns are exchanged (by a quarter turn); None: ``infer``.
+    """
 
     def median(window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
         members = []
         for turn in turns:
             alive()
-            members.append(undo_turn(infer(np.ascontiguousarray(apply_turn(window, turn)), stopped), turn))
+            of_copy = exchanged if exchanged and turn[0] % 2 else infer
+            members.append(undo_turn(of_copy(np.ascontiguousarray(apply_turn(window, turn)), stopped), turn))
         return exact_median(members)
 
     return median

@@ -170,7 +170,8 @@ class TurnedNetwork:
         self.raced: dict[str, float | str] = {}
         self._device = torch.device(device)
         self._roles = Roles.of(self.architecture.blueprint, self.architecture.residual)
-        self._members = [self._layers(net, turn) for turn in turns]
+        exchanged = net if model.exchanged is model else load_network(model.exchanged)
+        self._members = [self._layers(exchanged if turn[0] % 2 else net, turn) for turn in turns]
         self._graphs: dict[tuple[int, ...], tuple[Any, Tensor, Tensor]] = {}
         self._pool: Any = None
         self._replays = style.graphs and self._device.type == "cuda"

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import InputError, ModelError
 from ..staging import Staging
 from .families import FAMILIES, Architecture
+from .told import crossed, folded
 
 if TYPE_CHECKING:
     from .module import BlueprintNet
@@ -37,11 +38,19 @@ class Model:
         name: the folder's name.
         folder: where it is.
         card: the content of ``card.json``.
+        conditions: what a network that can be told how a scan lost its detail is told; empty for the others.
     """
 
     name: str
     folder: Path
     card: dict[str, Any]
+    conditions: tuple[float, ...] = ()
+
+    @property
+    def exchanged(self) -> Model:
+        """For slices whose rows and columns are exchanged: this model, unless it was told different things of the two."""
+        conditions = crossed(self.conditions) if self.card.get("stage") == "plane" else self.conditions
+        return self if conditions == self.conditions else replace(self, conditions=conditions)
 
     @property
     def sha256(self) -> str:
@@ -168,6 +177,8 @@ def load_tensors(model: Model, architecture: Architecture) -> dict[str, np.ndarr
     except Exception as error:  # safetensors' own kind has no stable name
         raise ModelError(f"The weights of the model {model.name} cannot be read ({error}); install the model again.") from None
     wanted = architecture.survey.shapes
+    if model.conditions:
+        tensors = _told(model, tensors)
     if architecture.family.tasks:
         tensors = {name: tensor for name, tensor in tensors.items() if name in wanted}
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -175,6 +186,14 @@ def load_tensors(model: Model, architecture: Architecture) -> dict[str, np.ndarr
         wrong = sorted(set(found.items()) ^ set(wanted.items()))[0][0]
         raise ModelError(f"The weights of the model {model.name} do not fit its network ({wrong}); install the model again.")
     return tensors
+
+
+def _told(model: Model, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of the plain network (ModelError if it cannot be told what it is told)."""
+    try:
+        return folded(tensors, model.conditions)
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"The weights of the model {model.name} do not fit what it is told ({type(error).__name__}: {error}); install the model again.") from None
 
 
 def load_network(model: Model, factors: tuple[int, ...] | None = None) -> BlueprintNet:

@@ -1,0 +1,110 @@
+"""What the networks are told of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..networks.told import told_of
+from ..networks.weights import Model
+from .estimator import FREQUENCIES, AxisDetail
+from .measure import Detail, measure_detail
+
+_WHERE = {"depth": "between the slices", "plane": "within the slices"}
+_NO_NOISE = 0.06  # below, in units of noise, there is none
+_UNSURE_UNIT, _EXTENT_UNIT = 0.1, 0.2
+_MOST_UNSURE, _MOST_APART, _FARTHEST, _FARTHEST_ACROSS = 0.2, 0.15, 1.5, 1.2
+_CLEAR_LOSS = 0.72  # share of the detail left at 0.55 of the Nyquist frequency
+_CLEARLY_EMPTY = {"MR": 0.87, "CT": 0.72}  # extent
+_WHOLE = 0.93  # extent
+
+
+def axes_of(detail: Detail, stage: str) -> tuple[AxisDetail | None, ...]:
+    """Those that a stage refines: of "plane" rows and columns, of "depth" the axis across the slices."""
+    return (detail.rows, detail.columns) if stage == "plane" else (detail.across,)
+
+
+def is_worth_telling(axes: Sequence[AxisDetail | None], modality: str) -> bool:
+    """Whether what was measured along the axes of a stage is sure enough, and the loss of detail clear enough, to be told.
+
+    Scans differ in how soft they are by nature.  A mild loss cannot be told from that, and to undo what was never lost would sharpen too much: there the networks
+    that are told nothing are as good.  Between the slices of CT, which are means, networks have met no spectrum that ends.
+    """
+    measured = [axis for axis in axes if axis is not None]
+    farthest = _FARTHEST_ACROSS if len(axes) == 1 else _FARTHEST
+    sure = all(axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < farthest for axis in measured)
+    if len(measured) < len(axes) or not sure:
+        return False
+    soft = all(axis.transfer[1] < _CLEAR_LOSS for axis in measured)
+    empty = any(axis.extent < _CLEARLY_EMPTY[modality] for axis in measured)
+    return soft and measured[0].extent > _WHOLE if len(axes) == 1 and modality == "CT" else soft or empty
+
+
+def conditions(axes: Sequence[AxisDetail], keep_noise: bool, coarse: bool | None = None) -> tuple[float, ...]:
+    """The numbers that a network is told, in the order in which it learnt them.
+
+    Args:
+        axes: that it refines.
+        keep_noise: the noise is to stay.
+        coarse: for "depth": the slices are still to be refined themselves.
+    """
+    noise = float(np.prod([axis.noise ** (1 / len(axes)) for axis in axes]))
+    unsure = [axis.unsure / _UNSURE_UNIT for axis in axes]
+    extents = [(1.0 - axis.extent) / _EXTENT_UNIT for axis in axes]
+    return told_of([axis.transfer for axis in axes], noise if noise >= _NO_NOISE else 0.0, keep_noise, coarse, unsure, extents)
+
+
+@dataclass(frozen=True)
+class Told:
+    """The networks of a run, and what they were told.
+
+    Attributes:
+        models: by stage, in their order; where what was measured is unsure, those that need not be told.
+        notes: for a user, one sentence each.
+        report: ready for JSON.
+    """
+
+    models: dict[str, Model]
+    notes: tuple[str, ...]
+    report: dict[str, Any]
+
+
+def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.ndarray, modality: str, keep_noise: bool) -> Told:
+    """Measure a scan, and tell its networks.
+
+    Args:
+        models: of a method that is told, by stage.
+        blind: those that step in.
+        voxels: (slices, rows, columns), any real dtype.
+        modality: "CT" or "MR".
+        keep_noise: the scan's noise is to stay.
+
+    Raises:
+        ModelError: the estimator is missing or damaged.
+    """
+    detail = measure_detail(voxels, modality)
+    chosen = {stage: _told_or_blind(stage, model, blind[stage], axes_of(detail, stage), modality, keep_noise, "plane" in models) for stage, model in models.items()}
+    unmeasured = [_WHERE[stage] for stage in models if None in axes_of(detail, stage)]
+    notes = (f"The scan is too small or too empty to measure its detail {' and '.join(unmeasured)}; the networks there take it as usual.",) if unmeasured else ()
+    told = [stage for stage in models if chosen[stage] is not blind[stage]]
+    return Told(chosen, notes, {"measured": in_report(detail), "noise": "keep" if keep_noise else "reduce", "told": told})
+
+
+def _told_or_blind(
+    stage: str, model: Model, blind: Model, axes: Sequence[AxisDetail | None], modality: str, keep_noise: bool, coarse: bool
+) -> Model:  # fmt: skip
+    if not is_worth_telling(axes, modality):
+        return blind
+    measured = [axis for axis in axes if axis is not None]
+    return replace(model, conditions=conditions(measured, keep_noise, coarse if stage == "depth" else None))
+
+
+def in_report(detail: Detail) -> dict[str, Any]:
+    """What was measured, ready for JSON: the axes across the slices, and along the rows' and the columns' numbers; the noise in the scan's own units."""
+    axes = {name: getattr(detail, name) for name in ("across", "rows", "columns")}
+    rounded = {name: None if axis is None else {key: np.round(value, 3).tolist() for key, value in asdict(axis).items()} for name, axis in axes.items()}
+    noises = [axis.noise * detail.noise_unit for axis in axes.values() if axis is not None]
+    return {"frequencies": FREQUENCIES, **rounded, "noise_sd": float(np.median(noises)) if noises else None}

@@ -1,0 +1,67 @@
+"""Networks that are told how a scan lost its detail.
+
+What they are told modulates their residual blocks: inner channels are shifted before the ReLU and scaled after it
+(FiLM: Perez, Strub, de Vries, Dumoulin, Courville. AAAI 2018).  For one scan it is constant, so that it folds into the
+convolutions: a told network has the layers, and the arithmetic, of one that is told nothing.
+
+A file of weights holds the plain network's tensors under ``net.`` and those of the modulation, two linear layers with a
+ReLU between them, under ``modulation.``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+NETWORK, MODULATION = "net.", "modulation."
+_FREQUENCIES = 4  # where the transfer function is told
+
+
+def told_of(transfers: Sequence[Sequence[float]], noise: float, keep_noise: bool, coarse: bool | None, *others: Sequence[float]) -> tuple[float, ...]:
+    """What a network is told, in the order in which it learnt it.
+
+    Args:
+        transfers: along each axis that it refines, what is left of the detail at four frequencies.
+        noise: standard deviation, in the modality's unit.
+        keep_noise: it is to stay.
+        coarse: whether the slices are still to be refined themselves; None for a network within the slices.
+        others: further numbers, each a value an axis.
+    """
+    middle = (noise, float(keep_noise), 1.0, *(() if coarse is None else (float(coarse),)))
+    return (*(value - 0.5 for transfer in transfers for value in transfer), *middle, *(value for values in others for value in values))
+
+
+def crossed(conditions: tuple[float, ...]) -> tuple[float, ...]:
+    """What a network within the slices is told of a slice whose rows and columns are exchanged."""
+    both = 2 * _FREQUENCIES
+    transfers, middle, others = conditions[:both], conditions[both : both + 3], conditions[both + 3 :]
+    exchanged = [value for first, second in zip(others[::2], others[1::2]) for value in (second, first)]
+    return (*transfers[_FREQUENCIES:], *transfers[:_FREQUENCIES], *middle, *exchanged)
+
+
+def folded(tensors: Mapping[str, np.ndarray], conditions: Sequence[float]) -> dict[str, np.ndarray]:
+    """The tensors of the plain network that does for one scan what the told one does.
+
+    Args:
+        tensors: of a told network, as its file holds them.
+        conditions: what it is told, as many numbers as its first linear layer takes.
+
+    Raises:
+        KeyError, ValueError: tensors of another kind of network, or another number of conditions.
+    """
+    shifts, scales = _modulation(tensors, np.asarray(conditions, np.float32))
+    plain = {name.removeprefix(NETWORK): tensor for name, tensor in tensors.items() if name.startswith(NETWORK)}
+    for number, (shift, scale) in enumerate(zip(shifts, scales)):
+        inner, outer = f"blocks.{number}.0.bias", f"blocks.{number}.1.weight"
+        plain[inner] = plain[inner] + shift
+        plain[outer] = plain[outer] * (1.0 + scale)[None, :, None, None]
+    return plain
+
+
+def _modulation(tensors: Mapping[str, np.ndarray], conditions: np.ndarray) -> np.ndarray:
+    """(shift or scale, blocks, channels)."""
+    first, first_bias, last, last_bias = (tensors[f"{MODULATION}{layer}.{part}"] for layer in (0, 2) for part in ("weight", "bias"))
+    made = last @ np.maximum(first @ conditions + first_bias, 0.0) + last_bias
+    channels = tensors[f"{NETWORK}blocks.0.0.bias"].size
+    return made.reshape(2, -1, channels)

@@ -1,0 +1,82 @@
+#!/usr/bin/env python
+"""Estimators and told networks to model folders with their cards.
+
+    python Testing/Benchmarks/told/export.py TRAINED SCANS models
+
+TRAINED holds mr-plane.safetensors ... (estimators) and told-mr-plane-x2.safetensors ... (networks), SCANS a catalogue.csv in it or above it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from safetensors.numpy import load_file, save
+from superres3d import __version__
+from superres3d.methods import METHODS
+from superres3d.networks.families import Architecture
+from superres3d.networks.weights import CARD, WEIGHTS
+from superres3d.training.export import read_attribution
+
+METHOD = "two-stage-told"
+SIZES = {("plane", 2): (32, 6), ("plane", 4): (48, 8), ("depth", 2): (32, 4), ("depth", 4): (32, 6)}
+_COMMON = {"method": METHOD, "software": f"SuperResolution3D {__version__}", "intended_use": "Research; not for diagnosis."}
+_LOSSES = "antialiased bicubic with blur, means, Gaussian profiles, cut, zero-filled and filtered spectra, along each axis its own; white noise; see Testing/Benchmarks/told"
+
+
+def main(trained: Path, data: Path, models: Path, split: Annotated[Path, typer.Option()]) -> None:
+    """See above."""
+    attribution = read_attribution(data)
+    with open(split, newline="", encoding="utf-8") as file:
+        subjects = [row for row in csv.DictReader(file)]
+    for modality in ("mr", "ct"):
+        told = [{"id": row["id"], **attribution.get(row["id"], {})} for row in subjects if row["split"] == "train" and row["modality"].lower() == modality]
+        common = {**_COMMON, "modality": modality.upper(), "training_subjects": told, "degradation": _LOSSES}
+        tensors: dict[str, np.ndarray] = {}
+        for stage in ("plane", "depth"):
+            for name, tensor in load_file(trained / f"{modality}-{stage}.safetensors").items():
+                tensors[f"{stage}.{name}"] = tensor.astype(np.float16) if name.endswith(".weight") else tensor
+        write(models / f"detail-{modality}", tensors, {**common, "stage": "estimator"})
+        for (stage, scale), (filters, blocks) in SIZES.items():
+            source = trained / f"told-{modality}-{stage}-x{scale}.safetensors"
+            if source.is_file():
+                architecture = Architecture.make("edsr", {"filters": filters, "blocks": blocks}, True, (scale, scale if stage == "plane" else 1))
+                network = {"form": "edsr", "factors": list(architecture.factors), "filters": filters, "blocks": blocks}
+                size = {"multiply_accumulates_per_pixel": architecture.multiply_accumulates}
+                write(models / METHODS[METHOD].model_name(modality.upper(), stage, scale), load_file(source), {**common, "stage": stage, "scale": scale, "network": network, **size})
+
+
+def write(folder: Path, tensors: dict[str, np.ndarray], card: dict[str, Any]) -> None:
+    """Weights, card, and a page to read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+    (folder / WEIGHTS).write_bytes(content)
+    card = {"name": folder.name, **card, "parameters": int(sum(tensor.size for tensor in tensors.values())), "sha256": hashlib.sha256(content).hexdigest()}
+    if card["stage"] == "estimator":
+        card |= {"network": {"estimator": "perceptrons"}, "multiply_accumulates_per_pixel": 0}
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(page(card), encoding="utf-8")
+
+
+def page(card: dict[str, Any]) -> str:
+    """A card as Markdown."""
+    what = (
+        f"Estimates from the power spectra of a {card['modality']} scan how it lost its detail along each axis, and its noise; see `superres3d/detail`."
+        if card["stage"] == "estimator"
+        else f"The {card['stage']} network of the method `{METHOD}` for {card['modality']}, factor {card['scale']}: the layers of `two-stage-residual`, told of the scan by what\n"
+        f"`detail-{card['modality'].lower()}` estimates. Trained first with the truth (17,000 steps of 48 patches), then with estimates (Testing/Benchmarks/told)."
+    )
+    rows = "\n".join(f"| {subject['id']} | {subject.get('licence', 'unknown')} | {subject.get('source', 'unknown')} |" for subject in card["training_subjects"])
+    return (
+        f"# {card['name']}\n\nResearch software, not for diagnosis.\n\n{what}\n\n- Losses of detail in training: {card['degradation']}.\n- Parameters: {card['parameters']:,}.\n"
+        f"- SHA-256 of `weights.safetensors`: `{card['sha256']}`.\n- Measured: models/EXPERIMENTS.md, docs/results.md.\n\n## Training subjects\n\n| subject | licence | source |\n|---|---|---|\n{rows}\n"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

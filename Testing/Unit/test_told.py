@@ -1,0 +1,150 @@
+"""Networks that are told of the scan: what they are told, for turned copies too, and what steps in where nothing can be told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from superres3d import Volume, upscale
+from superres3d.detail.estimator import AxisDetail
+from superres3d.detail.telling import conditions
+from superres3d.engine.openvino_cpu import OpenVINORuntime
+from superres3d.errors import InputError, ModelError
+from superres3d.networks import told
+from superres3d.networks.weights import architecture_of, find_model, load_network, load_tensors
+
+from .test_detail import anatomy, zero_filled
+
+NAME = "two-stage-told-mr-plane-x2"
+
+
+def _axis(transfer, noise=0.2, unsure=0.05, extent=1.0):
+    return AxisDetail(transfer, extent, noise, unsure, 0.01, 0.2)
+
+
+ROWS, COLUMNS = _axis((0.9, 0.7, 0.5, 0.3), unsure=0.02), _axis((0.8, 0.6, 0.1, 0.0), unsure=0.07, extent=0.6)
+
+
+@pytest.fixture
+def brain() -> Volume:
+    """An MR-like scan whose rows and columns lost their detail differently."""
+    voxels = zero_filled(ndimage.gaussian_filter(anatomy((6, 64, 72), 2), 0.5), 1, 0.65)
+    return Volume(np.rint(900 * np.abs(voxels)).astype(np.int16), (0.7, 0.7, 3.0), modality="MR")
+
+
+def test_conditions_are_exchanged_with_the_axes():
+    assert told.crossed(conditions((ROWS, COLUMNS), True)) == pytest.approx(conditions((COLUMNS, ROWS), True))
+    assert told.crossed(conditions((ROWS, COLUMNS), True)) != pytest.approx(conditions((ROWS, COLUMNS), True))
+
+
+@pytest.mark.parametrize("keep, place", [(True, 1.0), (False, 0.0)])
+def test_what_becomes_of_the_noise_is_told(keep, place):
+    given = conditions((ROWS, COLUMNS), keep)
+    assert given[8:11] == pytest.approx((0.2, place, 1.0))
+    assert conditions((ROWS,), keep, coarse=True)[4:8] == pytest.approx((0.2, place, 1.0, 1.0))
+
+
+def test_noise_below_what_can_be_told_is_none():
+    assert conditions((_axis((1, 1, 1, 1), noise=0.01),), True)[4] == 0.0
+
+
+@pytest.mark.parametrize("given", [conditions((ROWS,), True), (0.0,) * 3])
+def test_a_network_refuses_what_it_cannot_be_told(given):
+    model = replace(find_model(NAME), conditions=given)
+    with pytest.raises(ModelError, match="do not fit what it is told"):
+        load_tensors(model, architecture_of(model))
+
+
+def test_a_network_that_cannot_be_told_refuses():
+    model = replace(find_model("two-stage-residual-mr-plane-x2"), conditions=conditions((ROWS, COLUMNS), True))
+    with pytest.raises(ModelError, match="do not fit what it is told"):
+        load_tensors(model, architecture_of(model))
+
+
+@pytest.mark.parametrize("stage", ["plane", "depth"])
+def test_folding_is_modulation(stage):
+    """The layers written out: conv, shift, ReLU, scale, conv, skip."""
+    axes = (ROWS, COLUMNS) if stage == "plane" else (ROWS,)
+    model = replace(find_model(f"two-stage-told-mr-{stage}-x2"), conditions=conditions(axes, True, None if stage == "plane" else False))
+    from safetensors.torch import load_file
+
+    raw, image = load_file(model.folder / "weights.safetensors"), torch.rand(1, 1, 12, 14)
+    hidden = torch.relu(raw["modulation.0.weight"] @ torch.tensor(model.conditions) + raw["modulation.0.bias"])
+    blocks = model.card["network"]["blocks"]
+    shifts, scales = (raw["modulation.2.weight"] @ hidden + raw["modulation.2.bias"]).reshape(2, blocks, -1, 1, 1)
+
+    def conv(name: str, features: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.conv2d(features, raw[f"net.{name}.weight"], raw[f"net.{name}.bias"], padding=1)
+
+    features = conv("head", image)
+    for number in range(blocks):
+        inner = torch.relu(conv(f"blocks.{number}.0", features) + shifts[number]) * (1 + scales[number])
+        features = features + conv(f"blocks.{number}.1", inner)
+    expected = torch.nn.functional.pixel_shuffle(conv("tail", features), 2) if stage == "plane" else conv("tail", features).transpose(1, 2).reshape(1, 1, 24, 14)
+    torch.testing.assert_close(load_network(model).correction(image), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["openvino", "pytorch"])
+def test_a_turned_scan_gives_the_turned_result(brain, device, monkeypatch):
+    """Copies with rows and columns exchanged go through a network that is told so: else the result would depend on how the scan lies."""
+    if device == "pytorch":
+        monkeypatch.setattr("superres3d.engine.engine.choose_runtime", lambda *_: (_pytorch(), []))
+    turned = replace(brain, voxels=np.ascontiguousarray(brain.voxels.swapaxes(1, 2)))
+    choices = {"axes": "in-plane", "method": "two-stage-told", "ensemble": "8", "precision": "single", "slice_axis": "k"}
+    upright, lying = (upscale(scan, 2, **choices) for scan in (brain, turned))
+    assert upright.report["detail"]["told"] == lying.report["detail"]["told"] == ["plane"]
+    difference = upright.volume.voxels.astype(float) - lying.volume.voxels.swapaxes(1, 2)
+    assert np.abs(difference).max() <= 12  # the two measurements differ by a hair
+    assert np.sqrt((difference**2).mean()) < 1.5
+
+
+def _pytorch():
+    from superres3d.engine.pytorch import PyTorchRuntime
+
+    return PyTorchRuntime("cpu")
+
+
+def test_both_engines_agree(brain, monkeypatch):
+    choices = {"axes": "in-plane", "method": "two-stage-told", "precision": "single", "slice_axis": "k"}
+    by_openvino = upscale(replace(brain, voxels=brain.voxels.astype(np.float32)), 2, **choices)
+    monkeypatch.setattr("superres3d.engine.engine.choose_runtime", lambda *_: (_pytorch(), []))
+    by_pytorch = upscale(replace(brain, voxels=brain.voxels.astype(np.float32)), 2, **choices)
+    np.testing.assert_allclose(by_openvino.volume.voxels, by_pytorch.volume.voxels, atol=0.05)
+
+
+def test_a_scan_on_which_nothing_can_be_measured_is_refined_as_usual():
+    tiny = Volume(np.rint(900 * ndimage.gaussian_filter(anatomy((6, 16, 18)), 0.7)).astype(np.int16), (0.7, 0.7, 3.0), modality="MR")
+    choices = {"axes": "in-plane", "slice_axis": "k"}
+    result, usual = (upscale(tiny, 2, method=method, **choices) for method in ("two-stage-told", "two-stage-residual"))
+    np.testing.assert_array_equal(result.volume.voxels, usual.volume.voxels)
+    assert result.report["detail"]["told"] == []
+    assert any("too small or too empty to measure its detail within the slices" in warning for warning in result.report["warnings"])
+    assert result.report["models"]["plane"]["name"] == "two-stage-residual-mr-plane-x2"
+
+
+def test_noise_stays_or_goes_as_asked(brain):
+    rng = np.random.default_rng(0)
+    fine = ndimage.gaussian_filter(anatomy((8, 96, 96), 4), 0.6)
+    fine[:, :, :40] = 0.5  # a flat part: what varies there is noise
+    noisy = Volume(np.rint(1000 * fine + 20 * rng.standard_normal(fine.shape) + 100).astype(np.int16), (0.7, 0.7, 3.0), modality="MR")
+    kept, reduced = (upscale(noisy, 2, axes="in-plane", method="two-stage-told", preset="fast", slice_axis="k", noise=noise) for noise in ("keep", "reduce"))
+    lanczos = upscale(noisy, 2, axes="in-plane", method="lanczos", slice_axis="k")
+    flat = [result.volume.voxels[2:6, 20:170, 8:60].std() for result in (lanczos, kept, reduced)]
+    assert 0.6 * flat[0] < flat[1] < 1.3 * flat[0]
+    assert flat[2] < 0.7 * flat[1]
+    assert kept.report["detail"]["noise"] == "keep"
+
+
+def test_other_words_for_the_noise_are_refused(brain):
+    with pytest.raises(InputError, match="keep or reduce"):
+        upscale(brain, 2, noise="remove")
+
+
+def test_openvino_compiles_the_exchanged_network_only_where_it_differs():
+    model = replace(find_model(NAME), conditions=conditions((ROWS, ROWS), True))
+    assert model.exchanged is model
+    assert replace(model, conditions=conditions((ROWS, COLUMNS), True)).exchanged is not model
+    assert OpenVINORuntime(half=False).load(model)
