@@ -395,6 +395,7 @@ def test_some_steps_are_closer_to_the_truth_than_the_interpolation(scans, tmp_pa
     assert (tmp_path / "run" / "curves.png").exists()
 
 
+@pytest.mark.usefixtures("unbounded")
 def test_an_exported_network_gives_what_was_trained(scans, tmp_path, monkeypatch):
     """From recipe to result: two steps, the card, each task from the file, and a scan through it."""
     recipe = small(method="mdsr-3d", modality="MR", steps=2, learning_rate=0.02)

@@ -40,6 +40,7 @@ from .multi_task import (
     save_tasks,
 )
 
+pytestmark = pytest.mark.usefixtures("unbounded")  # networks of random weights: what they give, not what a scan allows
 NEVER = (lambda: None, lambda: False)  # alive, stopped
 
 
@@ -47,7 +48,6 @@ NEVER = (lambda: None, lambda: False)  # alive, stopped
 
 
 @pytest.mark.parametrize("refinement, factors", REFINEMENTS)
-@pytest.mark.usefixtures("unbounded")
 def test_a_scan_is_refined_as_by_hand(installed, engine, refinement, factors):
     scan = ct()
     result = upscale(scan, **refinement, **ALONE)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from superres3d import Volume, read_volume, write_volume
+from superres3d import Volume, read_volume, upscale, write_volume
 from superres3d.errors import InputError, ResourceError
 from superres3d.scan.nifti_writer import write_nifti
 from superres3d.scan.volume import accepted
@@ -232,7 +232,17 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, scan, suffix, monkeypatch):
         assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("dtype", ["uint32", "int64", "float64", "float32"])
+def test_whole_numbers_of_32_bits_are_only_too_far_from_zero_for_networks():
+    """Interpolations compute them in double precision."""
+    voxels = (np.rint(np.random.default_rng(0).random((6, 24, 24)) * 10_000) + 3_000_000_000).astype("uint32")
+    voxels[0, 0, 0] = 3_000_010_001  # more than 256 values, and no label map
+    assert accepted(Volume(voxels), "The scan").voxels is voxels
+    with pytest.raises(InputError, match=r"too far from 0 to be told apart"):
+        upscale(Volume((voxels - 3_000_000_000) // 100 + 3_000_000_000, modality="MR"), 2)
+    assert upscale(Volume(voxels, modality="MR"), 2, method="nearest").volume.voxels[0, 0, 0] == 3_000_010_001
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", "float32"])
 def test_values_too_far_from_zero(dtype):
     voxels = (np.rint(smooth_noise((6, 7, 8)) * 1000) + 3_000_000_000).astype(dtype)
     with pytest.raises(InputError, match=r"too far from 0 to be told apart"):

@@ -136,6 +136,16 @@ _BICUBIC = "Each voxel of the scan is a smooth mean of the finer ones along the 
 
 _TWO_STAGE = (
     Method(
+        "two-stage-residual",
+        "Two-stage CNN, residual",
+        "A network between the slices, then one within them; trained with noise and with several ways of losing detail.",
+        "On scans that were strongly filtered, or interpolated after the measurement: it finds little to bring back.",
+        kind="two-stage",
+        assumes="Each voxel is a smooth mean of finer ones along the refined axes, or the scan's spectrum ends where its matrix does (MR with few phase encodings; within CT slices a sharp kernel).",
+        paper=f"{_GEORGESCU}; the layers are those of EDSR (Lim, Son, Kim, Nah, Lee. CVPR workshops 2017), the order of the stages is this project's",
+        order=("depth", "plane"),
+    ),
+    Method(
         "two-stage-told",
         "Two-stage CNN, told of the scan",
         "The same two networks, told how this scan lost its detail and of its noise, both measured on the scan itself.",
@@ -145,16 +155,6 @@ _TWO_STAGE = (
         paper=f"{_GEORGESCU}; the layers are those of two-stage-residual, modulated (FiLM: Perez, Strub, de Vries, Dumoulin, Courville. AAAI 2018)",
         order=("depth", "plane"),
         blind="two-stage-residual",
-    ),
-    Method(
-        "two-stage-residual",
-        "Two-stage CNN, residual",
-        "A network between the slices, then one within them; trained with noise and with several ways of losing detail.",
-        "On scans that were strongly filtered, or interpolated after the measurement: it finds little to bring back.",
-        kind="two-stage",
-        assumes="Each voxel is a smooth mean of finer ones along the refined axes, or the scan's spectrum ends where its matrix does (MR with few phase encodings; within CT slices a sharp kernel).",
-        paper=f"{_GEORGESCU}; the layers are those of EDSR (Lim, Son, Kim, Nah, Lee. CVPR workshops 2017), the order of the stages is this project's",
-        order=("depth", "plane"),
     ),
     Method(
         "georgescu2020",

@@ -31,7 +31,7 @@ from .plan import Plan, blind_models, plan_upscaling
 from .refinement import factors_between
 from .scan.intensity import intensity_scale
 from .scan.modality import guess_modality
-from .scan.volume import Volume, accepted
+from .scan.volume import Volume, accepted, check_steps
 from .speed import remember_speed, work_of
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ def upscale(
         precision=precision, slice_axis=slice_axis, consistency=consistency, memory_limit=memory_limit,
     )  # fmt: skip
     notes += assumed
+    if plan.method.networks:
+        check_steps(volume.voxels, "The scan")
     plan, told = _told(plan, volume.voxels, noise)
     notes += told.notes if told else ()
     watch = Watch(progress, cancelled)

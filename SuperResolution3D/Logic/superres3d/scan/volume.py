@@ -104,11 +104,18 @@ def accepted(volume: Volume, name: str) -> Volume:
         raise InputError(f"{name} contains NaN or infinite values; replace them (for example by 0) first.")
     if low == high:
         raise InputError(f"{name} has the same value ({low}) everywhere; check that the right volume was chosen.")
-    if float(high) - float(low) < _LEAST_STEPS * np.spacing(np.float32(max(abs(float(low)), abs(float(high))))):
-        raise InputError(f"{name} has values from {low} to {high}, too far from 0 to be told apart in 32 bits; subtract {low} first.")
+    if voxels.dtype.kind == "f":
+        check_steps(voxels, name)
     if _is_label_map(voxels):
         raise InputError(f"{name} looks like a label map or segmentation; give the scan itself (to upscale it all the same, convert it to float).")
     return volume
+
+
+def check_steps(voxels: np.ndarray, name: str) -> None:
+    """Refuse values that single precision, in which networks compute, cannot tell apart (InputError); ``name`` is what the message calls the scan."""
+    low, high = voxels.min(), voxels.max()
+    if float(high) - float(low) < _LEAST_STEPS * np.spacing(np.float32(max(abs(float(low)), abs(float(high))))):
+        raise InputError(f"{name} has values from {low} to {high}, too far from 0 to be told apart in 32 bits; subtract {low} first.")
 
 
 def placed(volume: Volume, name: str) -> Volume:
