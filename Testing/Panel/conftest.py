@@ -202,7 +202,8 @@ def make_ct(make_volume):
 
     def make(distance=5.0, name="Chest"):
         node = make_volume(name, shape=(8, 40, 36), spacing=(0.8, 0.8, distance))
-        slicer.util.arrayFromVolume(node)[...] -= 1000
+        voxels = slicer.util.arrayFromVolume(node)
+        voxels[...] = np.maximum(3.2 * voxels - 1000, -1080 + voxels % 7)  # tissue near 0, noisy air near -1000
         slicer.util.arrayFromVolumeModified(node)
         return node
 

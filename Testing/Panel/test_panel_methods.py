@@ -220,11 +220,11 @@ def test_script_is_refused_with_the_reason(panel, make_ct, make_volume, install)
     with pytest.raises(InputError, match="too close for virtual-thin-slice"):
         logic.upscale(make_ct(1.2), sliceSpacing=1.0)
     with pytest.raises(ModelError, match="two-stage-residual-mr-depth-x4 is not installed"):
-        logic.upscale(make_volume(), sliceSpacing=1.0)
+        logic.upscale(make_volume(), modality="MR", sliceSpacing=1.0)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count + 2
 
 
 def test_script_without_factor_and_axes_takes_what_the_method_is_made_for(panel, make_volume, install):
     install("mdcsrn-mr")
-    finished = panel.module.SuperResolution3DLogic().upscale(make_volume(), method="mdcsrn", preset="fast", device="cpu")
+    finished = panel.module.SuperResolution3DLogic().upscale(make_volume(), method="mdcsrn", modality="MR", preset="fast", device="cpu")
     assert finished.result.GetName() == "MR head SR x2 in-plane"

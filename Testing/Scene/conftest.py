@@ -82,7 +82,7 @@ def make_ct(make_volume):
 
     def make(distance, slices=6, name="Chest"):
         k, j, i = np.indices((slices, 24, 20))
-        voxels = np.where((j - 12) ** 2 + (i - 10) ** 2 < 60, 40 + 200 * np.sin(0.9 * k + 0.5 * i), -1000)
+        voxels = np.where((j - 12) ** 2 + (i - 10) ** 2 < 60, 40 + 200 * np.sin(0.9 * k + 0.5 * i), -1000 + 9 * np.sin(1.7 * j + 2.3 * i))  # air is noisy
         return make_volume(name, voxels=voxels.astype("int16"), spacing=(0.8, 0.8, distance))
 
     return make

@@ -164,7 +164,7 @@ def test_modality_from_the_dicom_series(scene, make_volume):
 
 def test_modality_from_the_intensities(make_volume):
     air = np.full((4, 4, 4), 30, "int16")
-    air[0] = -1000
+    air[0] = -1000 + np.arange(air[0].size).reshape(air[0].shape) % 7  # with noise
     guess = volume_facts(make_volume(voxels=air)).modality
     assert guess.modality is Modality.CT and not guess.doubt
     guess = volume_facts(make_volume(voxels=air + 1000)).modality  # a CT without a sign, perhaps
