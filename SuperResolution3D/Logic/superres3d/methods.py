@@ -148,10 +148,10 @@ _TWO_STAGE = (
     Method(
         "two-stage-told",
         "Two-stage CNN, told of the scan",
-        "The same two networks, told how this scan lost its detail and of its noise, both measured on the scan itself.",
-        "On scans so small or so empty that nothing can be measured on them: there it is two-stage-residual.",
+        "Two networks as those of two-stage-residual, told how this scan lost its detail and of its noise, both measured on the scan itself.",
+        "On scans without a clear loss of detail, or too small to measure it: there it is two-stage-residual.",
         kind="two-stage",
-        assumes="Nothing beyond what is measured: the transfer function along each refined axis, and the noise.",
+        assumes="A clear loss of detail is as it was measured on the scan; where none is clear, what two-stage-residual assumes.",
         paper=f"{_GEORGESCU}; the layers are those of two-stage-residual, modulated (FiLM: Perez, Strub, de Vries, Dumoulin, Courville. AAAI 2018)",
         order=("depth", "plane"),
         blind="two-stage-residual",
