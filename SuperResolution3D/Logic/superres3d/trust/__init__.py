@@ -1,1 +1,1 @@
-"""What a user may believe of a result: a check on the scan itself, the truth of another stack, consistency with the scan."""
+"""Whether a result can be believed: what is added without ground, how large its errors are, and what a scan tells of itself."""
