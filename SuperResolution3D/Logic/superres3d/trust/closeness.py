@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .ground import FEWEST, Ground, ground_of
+
 SSIM_WINDOW = 7
 _K1, _K2 = 0.01, 0.03  # Wang et al., IEEE TIP 13(4), 2004
 _LEAST_SSIM = 1e-12
@@ -72,11 +74,14 @@ class Tally:
         span: of the truth's values.
         axes: along which voxels are neighbours, of the arrays (slices, rows, columns).
         slices_refined: whether what changes from slice to slice is measured.
+        threshold: what counts as added; see :mod:`superres3d.trust.ground`.
     """
 
     span: float
     axes: Sequence[int]
     slices_refined: bool
+    threshold: float
+    ground: Ground = field(default_factory=Ground)
     sums: dict[tuple[str, str], float] = field(default_factory=dict)  # (what, of whom)
 
     def _add(self, what: str, whose: str, values: np.ndarray) -> None:
@@ -103,6 +108,7 @@ class Tally:
                 self._differences(truth, image, body, axis, whose)
             self._add("rough", whose, np.square(rough(image, self.axes)[regions["flat"]]))
             self._similarity(truth, image, body, whose)
+        self.ground += ground_of(truth, images["baseline"], images["result"], self.threshold, body)
         self._add("rough", "truth", np.square(rough(truth, self.axes)[regions["flat"]]))
 
     def _differences(self, truth: np.ndarray, image: np.ndarray, body: np.ndarray, axis: int, whose: str) -> None:
@@ -176,4 +182,16 @@ class Tally:
             "noise_of_scan": self.noise_of_scan(),
             "flicker": self.flicker("result"),
             "flicker_lanczos": self.flicker("baseline"),
+            "ground": self._grounded(),
+        }
+
+    def _grounded(self) -> dict[str, float | None]:
+        """Shares; what rests on too few voxels is None."""
+        found = self.ground
+        enough = found.added >= FEWEST
+        return {
+            "added": found.added_share,
+            "without": found.without_share if enough else None,
+            "half": found.half_share if enough else None,
+            "recall": found.recall if found.detail >= FEWEST else None,
         }

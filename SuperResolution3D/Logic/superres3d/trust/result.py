@@ -26,7 +26,8 @@ class WayResult:
         noise: strength of what looks like noise in flat places, over that of Lanczos.
         noise_of_scan: the same over that of the scan itself.
         flicker, flicker_lanczos: error of the differences from slice to slice over the scan's own; None where slices are not refined.
-        ground: what the method adds over Lanczos against what the scan has there; see :mod:`superres3d.trust.ground`; None where it was not measured.
+        ground: what the method adds over Lanczos against what the scan has there, see :mod:`superres3d.trust.ground`: ``added`` is a share of the body;
+            ``without`` (ground) and ``half`` (of it is there at least) are shares of what is added; ``recall`` is of the scan's detail; None: too few voxels.
     """
 
     way: str
@@ -42,7 +43,7 @@ class WayResult:
     noise_of_scan: float | None
     flicker: float | None
     flicker_lanczos: float | None
-    ground: Mapping[str, Any] | None = None
+    ground: Mapping[str, float | None]
 
     @property
     def gain_ssim(self) -> float | None:
@@ -117,6 +118,11 @@ class CheckResult:
     def region(self, name: str) -> float | None:
         """Mean gain over the ways within a region, dB."""
         known = [value for value in (way.regions.get(name, {}).get("gain_db") for way in self.ways) if value is not None]
+        return float(np.mean(known)) if known else None
+
+    def added(self, name: str) -> float | None:
+        """Mean over the ways of a share of what is added; see :class:`WayResult`."""
+        known = [value for value in (way.ground.get(name) for way in self.ways) if value is not None]
         return float(np.mean(known)) if known else None
 
     def along(self, axis: str) -> float | None:

@@ -16,6 +16,7 @@ Solid: TypeAlias = tuple[slice, slice, slice]
 #: of the run's own work, by the larger factor; what is left to a quarter (a twentieth) goes into interpolating and comparing
 SHARE_OF_RUN = {2: 0.14, 4: 0.03}
 _MOST_VOXELS = 6_000_000  # of the scan: more tell no more
+_LEAST_VOXELS = 200_000  # fewer tell too little, and cost little
 _WHOLE = 0.9
 _STRIPS = 3
 _STRIP_ROWS = 24  # coarse rows that a strip should have at least, before there is another one
@@ -67,7 +68,7 @@ def share_of_scan(factors: Sequence[int], ways: int, voxels: int) -> float:
         voxels: of the scan.
     """
     allowed = SHARE_OF_RUN[2 if max(factors) <= 2 else 4] * prod(factors) / ways
-    return min(1.0, allowed, _MOST_VOXELS / voxels)
+    return min(1.0, max(allowed, _LEAST_VOXELS / voxels), _MOST_VOXELS / voxels)
 
 
 def sample_of(body: np.ndarray, factors: Sequence[int], ways: int, whole_slices: bool) -> Sample:
@@ -125,7 +126,7 @@ def _slices(box: Solid, body: np.ndarray, factors: Sequence[int], share: float, 
     shown = shown if len(shown) > 1 else np.arange(len(body))
     wanted = min(len(shown), max(2, round(share * len(body))))
     if one_by_one:
-        chosen: Box = (shown[np.linspace(0, len(shown) - 1, wanted + 2)[1:-1].round().astype(int)], box[1], box[2])
+        chosen: Box = (shown[((np.arange(wanted) + 0.5) * len(shown) / wanted).astype(int)], box[1], box[2])
     else:
         wanted = min(len(body), max(wanted, _SLICES_TOGETHER))
         start = max(0, min(int(shown[len(shown) // 2]) - wanted // 2, len(body) - wanted))

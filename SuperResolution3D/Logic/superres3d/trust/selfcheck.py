@@ -21,6 +21,7 @@ import numpy as np
 from ..detail.estimator import AxisDetail
 from ..detail.measure import measure_detail
 from ..errors import InputError
+from ..methods import MODALITIES
 from ..plan import MINIMUM_SLICES, Plan
 from ..resampling.interpolation import resize
 from ..scan.intensity import CT_RANGE_HU
@@ -29,6 +30,7 @@ from ..upscaling import plan_for, upscale
 from .body import body_mask, regions_of, value_range
 from .closeness import Tally
 from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
+from .ground import threshold_of
 from .result import CheckResult, WayResult
 from .sample import Sample, Slab, sample_of
 
@@ -167,6 +169,8 @@ def _ways(case: _Case) -> list[dict[int, Way]]:
     """Ways to make the scan coarser, each with one for every axis that is refined."""
     refined = [axis for axis, factor in enumerate(case.factors) if factor > 1]
     ways = [dict.fromkeys(refined, way) for way in WAYS.values()]
+    if case.plan.modality not in MODALITIES:
+        return ways
     detail = measure_detail(case.scan.voxels, case.plan.modality)
     measured = {axis: (detail.across, detail.rows, detail.columns)[axis] for axis in refined}
     own = {axis: own_way(found) for axis, found in measured.items() if found is not None and _is_sure(found)}
@@ -187,7 +191,7 @@ def _shared(progress: Told | None, number: int, count: int) -> Told | None:
 def _checked(case: _Case, ways: dict[int, Way], sample: Sample, progress: Told | None, cancelled: Callable[[], bool] | None) -> WayResult:
     """One way to make the scan coarser."""
     coarse = made_coarser(case.scan, case.factors, ways)
-    tally = Tally(case.span, case.neighbours, case.factors[0] > 1)
+    tally = Tally(case.span, case.neighbours, case.factors[0] > 1, threshold_of(case.plan.modality, case.span))
     for number, slab in enumerate(sample.slabs):
         images = _images(case, coarse, slab, _shared(progress, number, len(sample.slabs)), cancelled)
         truth = _prepared(case.scan.voxels[slab.fine(case.factors)][slab.inner], case.plan.modality)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .ground import CT_THRESHOLD_HU, MR_THRESHOLD
 from .result import CheckResult, WayResult
 
 CANNOT_SHOW = (
@@ -17,17 +18,13 @@ _LEVEL = 0.05
 
 def statement(result: CheckResult) -> str:
     """The one sentence to remember."""
-    return f"On this scan, made {_TIMES.get(max(result.factors_ijk), f'{max(result.factors_ijk)} times')} as coarse, {_who(result)} {_came(result.gain_db)}{_noise(result)}."
-
-
-def _who(result: CheckResult) -> str:
-    return f"the method {result.method}"
+    return f"On this scan, made {_TIMES.get(max(result.factors_ijk), f'{max(result.factors_ijk)} times')} as coarse, {result.method} {_came(result.gain_db)}{_noise(result)}."
 
 
 def _came(gain: float) -> str:
     if abs(gain) <= _LEVEL:
         return "came as close to the scan as Lanczos"
-    return f"came {abs(gain):.1f} dB {'closer to' if gain > 0 else 'less close to'} the scan than Lanczos"
+    return f"came {gain:.1f} dB closer to the scan than Lanczos" if gain > 0 else f"stayed {-gain:.1f} dB farther from the scan than Lanczos"
 
 
 def _noise(result: CheckResult) -> str:
@@ -61,7 +58,16 @@ def _where(result: CheckResult) -> list[str]:
     flicker, lanczos = result.mean("flicker"), result.mean("flicker_lanczos")
     if flicker is not None and lanczos is not None:
         lines.append(f"From slice to slice {100 * flicker:.0f} % of the change is wrong (Lanczos {100 * lanczos:.0f} %).")
-    return lines
+    return [*lines, *_ground(result)]
+
+
+def _ground(result: CheckResult) -> list[str]:
+    """What is added over Lanczos, against the scan."""
+    without, half = result.added("without"), result.added("half")
+    unit = f"{CT_THRESHOLD_HU:g} HU" if result.modality == "CT" else f"{100 * MR_THRESHOLD:g} % of the range"
+    if without is None or half is None:
+        return [f"It adds more than {unit} over Lanczos hardly anywhere."]
+    return [f"Where it adds more than {unit} over Lanczos, the scan has at least half of it in {100 * half:.0f} % of the places, and nothing of the kind in {100 * without:.0f} %."]
 
 
 def _sample(result: CheckResult) -> list[str]:
