@@ -44,7 +44,7 @@ def test_the_estimate_follows_what_was_measured(models, cache):
     assert plan().seconds < guessed
 
 
-def test_measuring_the_scan_is_in_the_estimate(models, cache):
+def test_measuring_the_scan_is_in_the_estimate(cache):
     """Of a network that is told of it; the arithmetic is the same."""
     told, blind = plan(method="two-stage-told"), plan(method="two-stage-residual")
     assert told.accumulates == blind.accumulates
