@@ -12,6 +12,7 @@ from superres3d.errors import Cancelled, InputError, ModelError
 from superres3d.evaluation import figures, run
 from superres3d.evaluation.protocol import Protocol
 from superres3d.evaluation.run import evaluate_folder
+from superres3d.evaluation.tables import GROUND
 
 PROTOCOL = Protocol(methods=("lanczos", "cubic", "nearest"), scales=(2, 4), tasks=("in-plane", "3-D"), slices=12, ensemble="none", device="cpu")
 
@@ -76,6 +77,11 @@ def test_evaluation_writes_everything(data, tmp_path, no_figures):
         assert all(rows[(*cell, "lanczos")][metric] > rows[(*cell, "nearest")][metric] for metric in ("psnr", "ssim"))
     with open(out / "results.csv", newline="") as file:
         lines = list(csv.DictReader(file))
+    assert {row["method"] for row in content["results"] if "added" in row} == {"cubic", "nearest"}
+    told = [row for row in content["results"] if row["method"] != "lanczos"]
+    assert all(0 <= row[share] <= 1 for row in told for share in GROUND if share in row)
+    assert "Added over Lanczos, and its ground in the truth:" in text
+    lines = [line for line in lines if line["metric"] not in GROUND]
     assert len(lines) == 9 * 5 + 18 * 3 + 9 * 2  # five metrics of CT, three of MR, two more where slices are refined
     assert sorted(path.name for path in out.glob("*.png")) == [
         f"figure-{subject}-{cell}.png" for subject in ("s0", "s1") for cell in ("3-D-x2", "in-plane-x2", "in-plane-x4")

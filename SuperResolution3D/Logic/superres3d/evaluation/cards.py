@@ -12,7 +12,7 @@ from ..files import replace_text
 from ..methods import METHODS
 from ..networks.weights import CARD
 from ..upscaling import NOT_FOR_DIAGNOSIS
-from .tables import gain_of
+from .tables import GROUND, gain_of
 
 Row = dict[str, Any]
 _TASKS = {"plane": "in-plane", "depth": "3-D"}  # where a network's own work shows
@@ -98,7 +98,14 @@ def _gains_by_factor(rows: list[Row], method: str) -> dict[str, Any]:
 
 def _gains(rows: list[Row], method: str) -> dict[str, Any]:
     gains = {metric: gain_of(rows, method, metric) for metric in ("psnr", "ssim", "psnr_foreground")}
-    return {metric: {"mean": gain.mean, "interval_95": gain.interval} for metric, gain in gains.items() if gain}
+    told = {metric: {"mean": gain.mean, "interval_95": gain.interval} for metric, gain in gains.items() if gain}
+    return told | {"ground": _mean_ground([row for row in rows if row["method"] == method])}
+
+
+def _mean_ground(rows: list[Row]) -> dict[str, float]:
+    """Name of a share of :data:`superres3d.evaluation.tables.GROUND` -> its mean over the subjects that have it."""
+    values = {name: [row[name] for row in rows if name in row] for name in GROUND}
+    return {name: sum(found) / len(found) for name, found in values.items() if found}
 
 
 def card_page(card: dict[str, Any]) -> str:
@@ -204,4 +211,12 @@ def _gain_text(factor: str, gains: dict[str, Any]) -> str:
         interval = f" [{gain['interval_95'][0]:+.{digits}f}, {gain['interval_95'][1]:+.{digits}f}]" if gain["interval_95"] else ""
         return f"{gain['mean']:+.{digits}f}{interval}{unit}"
 
-    return f"{factor}: PSNR {text('psnr', 2, ' dB')}, on the foreground {text('psnr_foreground', 2, ' dB')}, SSIM {text('ssim', 4, '')}."
+    return f"{factor}: PSNR {text('psnr', 2, ' dB')}, on the foreground {text('psnr_foreground', 2, ' dB')}, SSIM {text('ssim', 4, '')}.{_ground_text(gains.get('ground', {}))}"
+
+
+def _ground_text(ground: dict[str, float]) -> str:
+    """What is added without ground; empty where that was not measured."""
+    if "ungrounded" not in ground:
+        return ""
+    tissues = ", ".join(f"{GROUND[name].rsplit(', ', 1)[-1]} {ground[name]:.0%}" for name in GROUND if name.startswith("ungrounded_") and name in ground)
+    return f" Of what it adds over Lanczos {ground['ungrounded']:.0%} is without ground{f' ({tissues})' if tissues else ''}; recall of the truth's detail {ground['recall']:.0%}."

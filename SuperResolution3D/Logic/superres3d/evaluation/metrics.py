@@ -14,6 +14,7 @@ from skimage.measure import blur_effect
 from skimage.metrics import normalized_root_mse, structural_similarity
 
 from ..scan.intensity import CT_RANGE_HU
+from ..trust import ground
 
 SSIM_WINDOW = 7
 PSNR_CEILING = 100.0  # dB: what an exact copy gets, so that a mean stays finite
@@ -122,6 +123,22 @@ def measure(reference: Reference, voxels: np.ndarray) -> dict[str, float]:
     if reference.clipped:
         values |= {"mae_hu": float(np.abs(error).mean()), "bias_hu": float(error.mean())}
     return values
+
+
+def measure_ground(reference: Reference, interpolated: np.ndarray, voxels: np.ndarray) -> dict[str, float]:
+    """What a result adds over Lanczos without ground in the truth; see :mod:`superres3d.trust.ground`.
+
+    Args:
+        reference: with something to measure.
+        interpolated: the scan by Lanczos, (k, j, i), of the truth's shape.
+        voxels: the result, likewise.
+
+    Returns:
+        the shares that :func:`superres3d.trust.ground.figures_of` tells.
+    """
+    modality = "CT" if reference.clipped else "MR"
+    truth, lanczos, result = (array + np.float32(reference.offset) for array in (reference.slices, *map(reference.prepare, (interpolated, voxels))))
+    return ground.figures_of(truth, lanczos, result, modality, reference.data_range)
 
 
 def measure_detail(reference: Reference, voxels: np.ndarray, factors: tuple[int, int, int]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..methods import DEFAULT_METHOD, DEFAULT_PRESET, METHODS, MODALITIES, find_method, find_preset
 from ..scan.images import find_volume
 from ..scan.volume import Volume
+from ..trust import ground
 from . import metrics, statistics
 from .tasks import PUBLISHED_TASKS, TASKS, three
 
@@ -109,6 +110,7 @@ class Protocol:
             "Every method gets that low-resolution scan alone; the networks' intensity scale is taken from it, never from the truth. Results are not rounded.",
             f"Networks: preset {self.preset}, self-ensemble {self.ensemble}, single precision." if self.networks else "Networks: none.",
             *metrics.STATEMENT,
+            *ground.STATEMENT,
             *(metrics.FLICKER_STATEMENT if any(TASKS[task].refines_slices for task in self.tasks) else ()),
             *(metrics.DETAILED_STATEMENT if any(TASKS[task].detailed for task in self.tasks) else ()),
             f"Cells with fewer than {MINIMUM_SLICES} low-resolution slices where slices are refined are left out and listed.",

@@ -33,14 +33,14 @@ from ..scan.images import read_volume
 from ..scan.volume import Volume, find_slice_axis
 from ..upscaling import NOT_FOR_DIAGNOSIS, upscale
 from .figures import draw_comparison
-from .metrics import Reference, make_reference, measure, measure_detail, measure_flicker
+from .metrics import Reference, make_reference, measure, measure_detail, measure_flicker, measure_ground
 from .protocol import BASELINE, MINIMUM_SLICES, Protocol, Subject, central_crop, read_subjects
-from .tables import render
+from .tables import GROUND, render
 from .tasks import SPLINE, SPLINE_MEANS, TASKS, Task
 
 _RESULTS, _FILES = "results.json", ("results.csv", "tables.md", "figure-*.png")
 
-METRICS = ("psnr", "ssim", "psnr_foreground", "mae_hu", "bias_hu", "nrmse", "blur", "flicker", "swing")
+METRICS = ("psnr", "ssim", "psnr_foreground", "mae_hu", "bias_hu", "nrmse", "blur", "flicker", "swing", *GROUND)
 SOFTWARE = f"SuperResolution3D {__version__}"
 Row = dict[str, Any]
 Key = tuple[str, str, int, str]  # subject, task, scale, method
@@ -219,7 +219,10 @@ def _evaluate(cell: Cell, methods: list[str], volume: Volume, protocol: Protocol
     for method in methods:
         bar.update(task, completed=0, description=f"  {method}")
         voxels, report = _refined(cell, low, method, protocol, lambda share: bar.update(task, completed=share))
-        rows.append(_row(cell, method, _measured(cell, reference, voxels), reference, report))
+        values = _measured(cell, reference, voxels)
+        if method != BASELINE:
+            values |= measure_ground(reference, resize(low.voxels, cell.factors, BASELINE), voxels)
+        rows.append(_row(cell, method, values, reference, report))
         if figure and method in shown:
             images[method] = voxels
     bar.remove_task(task)

@@ -13,11 +13,16 @@ from .tasks import SPLINE, SPLINE_MEANS, TASKS
 
 Row = dict[str, Any]
 _NONE = "n.a."
-_FORMATS = {"ssim": "{:.4f}", "psnr": "{:.2f}", "psnr_foreground": "{:.2f}", "mae_hu": "{:.2f}", "bias_hu": "{:+.2f}", "nrmse": "{:.4f}", "blur": "{:.3f}", "flicker": "{:.3f}", "swing": "{:.1%}", "pace": "{:.2f}"}
-_HEADINGS = {"ssim": "SSIM", "psnr": "PSNR", "psnr_foreground": "PSNR", "mae_hu": "MAE, HU", "bias_hu": "bias, HU", "nrmse": "NRMSE", "blur": "blur", "flicker": "flicker", "swing": "swing", "pace": "s per Mvoxel"}
+#: what is added over Lanczos (see superres3d.trust.ground) -> heading
+GROUND = {
+    "added": "added to", "ungrounded": "without ground", "half_grounded": "at least half", "recall": "recall",
+    "ungrounded_air": "without ground, air and lung", "ungrounded_soft": "soft tissue", "ungrounded_bone": "bone",
+}  # fmt: skip
+_FORMATS = {"ssim": "{:.4f}", "psnr": "{:.2f}", "psnr_foreground": "{:.2f}", "mae_hu": "{:.2f}", "bias_hu": "{:+.2f}", "nrmse": "{:.4f}", "blur": "{:.3f}", "flicker": "{:.3f}", "swing": "{:.1%}", "pace": "{:.2f}", **dict.fromkeys(GROUND, "{:.1%}")}
+_HEADINGS = {"ssim": "SSIM", "psnr": "PSNR", "psnr_foreground": "PSNR", "mae_hu": "MAE, HU", "bias_hu": "bias, HU", "nrmse": "NRMSE", "blur": "blur", "flicker": "flicker", "swing": "swing", "pace": "s per Mvoxel", **GROUND}
 #: metric -> what is best about it: the largest of these
-_MERITS: dict[str, Callable[[float], float]] = {"mae_hu": lambda value: -value, "bias_hu": lambda value: -abs(value), "nrmse": lambda value: -value, "flicker": lambda value: -value}
-_NOT_RANKED = ("blur", "swing", "pace")
+_MERITS: dict[str, Callable[[float], float]] = {"mae_hu": lambda value: -value, "bias_hu": lambda value: -abs(value), "nrmse": lambda value: -value, "flicker": lambda value: -value, **dict.fromkeys([name for name in GROUND if name.startswith("ungrounded")], lambda value: -value)}
+_NOT_RANKED = ("blur", "swing", "pace", "added")
 
 
 def render(protocol: Protocol, source: str, rows: list[Row], skipped: list[Row]) -> str:
@@ -87,9 +92,18 @@ def _results(group: str, task: str, rows: list[Row]) -> list[str]:
         "On the foreground:",
         _means(rows, scales, foreground),
     ]
+    parts += _ground(rows, scales)
     if TASKS[task].refines_slices:
         parts += ["From slice to slice:", f"Swing of the truth: {_of_truth(rows, scales, 'swing')}.", _means(rows, scales, ("flicker", "swing"))]
     return parts + _details(rows, scales) if TASKS[task].detailed else parts
+
+
+def _ground(rows: list[Row], scales: list[int]) -> list[str]:
+    """What each method adds over Lanczos, and what of it the truth has."""
+    adding = [row for row in rows if "added" in row]
+    tissues = [name for name in GROUND if name.startswith("ungrounded_") and any(name in row for row in adding)]
+    tables = [("added", "ungrounded", "half_grounded", "recall"), *([tuple(tissues)] if tissues else [])]
+    return ["Added over Lanczos, and its ground in the truth:", *(_means(adding, scales, names) for names in tables)] if adding else []
 
 
 def _details(rows: list[Row], scales: list[int]) -> list[str]:
@@ -108,7 +122,7 @@ def _means(rows: list[Row], scales: list[int], metrics: tuple[str, ...], paramet
     columns = []
     for scale in scales:
         for metric in metrics:
-            values = [_mean(row[metric] for row in _where(rows, scale=scale, method=method)) for method in methods]
+            values = [_mean(row[metric] for row in _where(rows, scale=scale, method=method) if metric in row) for method in methods]
             columns.append(_bold_best(values, metric))
     heading = ["Method", *(f"{_HEADINGS[metric]} {scale}x" for scale in scales for metric in metrics)]
     if parameters:
