@@ -48,7 +48,7 @@ def upscale(
     modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = ModalityChoice("auto"),
     preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
-    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine has units for it; single.")] = PrecisionChoice("auto"),
+    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine is faster in it; single.")] = PrecisionChoice("auto"),
     device: Device = "auto",
     series: Series = None,
     volume: VolumeNumber = None,
@@ -74,12 +74,12 @@ def upscale(
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
             source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume,
-            scale=_factors(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=_spacing(spacing), method=method, modality=modality.value, preset=preset.value,
+            scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
             ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=_bytes(memory_limit),
         )  # fmt: skip
 
 
-def _factors(text: str | None) -> int | tuple[int, ...] | None:
+def factors_of(text: str | None) -> int | tuple[int, ...] | None:
     """One factor, or (in-plane, through-plane); their values are checked with the method."""
     if not text:
         return None
@@ -90,7 +90,7 @@ def _factors(text: str | None) -> int | tuple[int, ...] | None:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _spacing(text: str | None) -> float | tuple[float, ...] | str | None:
+def spacing_of(text: str | None) -> float | tuple[float, ...] | str | None:
     """One number, three, or the word; checked with the scan."""
     if text is None or text.strip().lower() == ISOTROPIC:
         return text and ISOTROPIC
