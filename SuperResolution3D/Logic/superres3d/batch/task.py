@@ -23,6 +23,7 @@ class Task:
         refinement: arguments of :func:`superres3d.upscaling.upscale`.
         device: where to compute.
         memory: bytes that the process may use.
+        anew: compute it even if its result is there, whole.
         frugal: take the least memory that is enough; after an attempt that ended its process.
         anonymize: leave the patient out.
         result: absolute path; of a derived DICOM series a folder.
@@ -53,6 +54,7 @@ class Task:
     work: str
     entities: dict[str, str] = field(default_factory=dict)
     replaces: str = ""
+    anew: bool = False
     frugal: bool = False
     cores: int = 0
 

@@ -34,7 +34,7 @@ def perform(task: Task, cancelled: Callable[[], bool] = lambda: False) -> Outcom
     """
     started = time.perf_counter()
     try:
-        finished = finished_before(task)
+        finished = None if task.anew else finished_before(task)
         if finished:
             return finished
         _check_result(task)
