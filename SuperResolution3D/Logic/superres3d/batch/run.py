@@ -28,6 +28,8 @@ from .task import CANCELLED, Outcome, Task
 from .teller import Summary, Teller, in_words
 from .work import finished_before
 
+_PLENTY = 1 << 42  # bytes: no limit of this machine
+
 
 @dataclass
 class Settings:
@@ -47,8 +49,8 @@ class Settings:
 
     @property
     def bytes(self) -> int:
-        """The memory, in any case."""
-        return self.memory or free_memory()
+        """The memory, in any case; workers of a cluster know their own."""
+        return self.memory or (_PLENTY if self.crew else free_memory())
 
 
 class Batch:
@@ -215,7 +217,7 @@ class Batch:
         series = scan.kind == "DICOM" and choices.format in ("auto", "dicom")
         sidecar = str(result).removesuffix(".gz").removesuffix(".nii") + ".json" if scan.kind == "BIDS" else ""
         return Task(
-            item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or memory, choices.anonymize,
+            item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or (0 if self._settings.crew else memory), choices.anonymize,
             str(result), series, str(place.report_of(item.result)), str(place.thumbnail_of(item.result)), sidecar, str(place.work / secrets.token_hex(8)),
             scan.entities, item.replaces, item.anew, cores=cores_of(self._settings.workers),
         )  # fmt: skip

@@ -37,6 +37,7 @@ def perform(task: Task, cancelled: Callable[[], bool] = lambda: False) -> Outcom
         finished = None if task.anew else finished_before(task)
         if finished:
             return finished
+        _check_place(task)
         _check_result(task)
         return _publish(task, cancelled, started)
     except (Cancelled, KeyboardInterrupt):
@@ -64,6 +65,13 @@ def _of_defect(error: Exception) -> list[str]:
         return [str(in_words(error))]
     where = traceback.extract_tb(error.__traceback__)[-1]
     return [f"A defect of this program: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno}); please report it."]
+
+
+def _check_place(task: Task) -> None:
+    """InputError where the output folder of the run is not seen, as on another machine of a cluster: nothing must be written beside it."""
+    folder = Path(task.work).parent
+    if not folder.is_dir():
+        raise InputError(f"This machine does not see the folder {folder}, or it was taken away; give folders that all machines share under one name.")
 
 
 def _check_result(task: Task) -> None:
