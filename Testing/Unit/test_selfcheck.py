@@ -212,7 +212,7 @@ def test_networks_get_the_scale_of_the_whole_scan(head, models):
 
 
 def test_a_network_is_checked(head, models):
-    found = check(head, 2, preset="fast")
+    found = check(head, 2, preset="fast", method="two-stage-residual")
     assert not found.ahead and found.best_method == "lanczos"  # random networks
     assert found.preset == "fast" and found.method == "two-stage-residual"
     content = json.loads(json.dumps(found.to_dict()))

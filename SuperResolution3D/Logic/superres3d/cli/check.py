@@ -76,31 +76,27 @@ def _checked(source: Path, reporter: Reporter, series: str | None, number: int |
 
 def _tell(source: Path, found: CheckResult, as_json: bool) -> None:
     """On standard output (NotAhead if the method is not)."""
-    from ..trust.words import warnings
-
     if as_json:
         print(json.dumps({"source": str(source), **found.to_dict()}, indent=2))
     else:
         _print(source, found)
     if not found.ahead:
-        raise NotAhead(warnings(found)[0])
+        raise NotAhead(found.warnings[0])
 
 
 def _print(source: Path, found: CheckResult) -> None:
     from rich.console import Console
 
-    from ..trust.words import CANNOT_SHOW, sentences, warnings
-
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    first, *others = sentences(found)
+    first, *others = found.sentences
     console.print(printable(f"{source}: {first}"), style="bold green" if found.ahead else "bold yellow")
     for line in others:
         console.print(line)
     for line in found.notes:
         console.print(printable(f"Note: {line}"))
-    for line in warnings(found) if found.ahead else warnings(found)[1:]:
+    for line in found.warnings if found.ahead else found.warnings[1:]:
         console.print(printable(f"Warning: {line}"), style="yellow")
-    console.print(f"What this cannot show: {' '.join(CANNOT_SHOW)}", style="dim")
+    console.print(f"What this cannot show: {' '.join(found.cannot_show)}", style="dim")
 
 
 def check_result(volume: Volume, result: Result, reporter: Reporter, choices: dict[str, Any]) -> None:
@@ -114,7 +110,6 @@ def check_result(volume: Volume, result: Result, reporter: Reporter, choices: di
     """
     from ..trust.fit import fit_of, sentences_of_fit
     from ..trust.selfcheck import check as check_volume
-    from ..trust.words import warnings
 
     reporter.progress("checking", 1.0)
     fit = fit_of(volume, result.volume, result.report["modality"])
@@ -127,4 +122,4 @@ def check_result(volume: Volume, result: Result, reporter: Reporter, choices: di
         report["warnings"].append(f"The check was not done: {error}")
         return
     report["check"] = found.to_dict()
-    report["warnings"] += warnings(found)
+    report["warnings"] += found.warnings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,10 @@ class CheckResult:
         expected_within_db: so far off it was at most on four of five validation scans.
         notes: what was assumed or left out, one sentence each.
         seconds: that the check took.
-        consistency: what :func:`superres3d.trust.fit.fit_of` found, where a result was at hand.
+        statement: the one sentence to remember.
+        sentences: what was found, the most important first.
+        warnings: what speaks against the method on this scan, with what to do.
+        cannot_show: what the check leaves open.
     """
 
     method: str
@@ -77,7 +80,10 @@ class CheckResult:
     expected_within_db: float | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
-    consistency: Mapping[str, Any] | None = field(default=None)
+    statement: str = ""
+    sentences: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    cannot_show: tuple[str, ...] = ()
 
     @property
     def gain_db(self) -> float:
@@ -131,25 +137,11 @@ class CheckResult:
         return float(np.mean(known)) if known else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON, numbers rounded; ``statement``, ``sentences``, ``warnings`` and ``cannot_show`` are for people."""
-        from .words import CANNOT_SHOW, sentences, statement, warnings
-
-        return rounded(
-            {
-                "statement": statement(self),
-                "ahead": self.ahead,
-                "best_method": self.best_method,
-                "gain_db": self.gain_db,
-                "spread_db": list(self.spread_db),
-                "gain_ssim": self.gain_ssim,
-                "noise": self.noise,
-                **{key: value for key, value in asdict(self).items() if key != "ways"},
-                "ways": [{**asdict(way), "gain_ssim": way.gain_ssim} for way in self.ways],
-                "sentences": sentences(self),
-                "warnings": warnings(self),
-                "cannot_show": list(CANNOT_SHOW),
-            }
-        )
+        """Everything, ready for JSON, numbers rounded."""
+        told = {"statement": self.statement, "ahead": self.ahead, "best_method": self.best_method, "gain_db": self.gain_db, "spread_db": self.spread_db}
+        means = {"gain_ssim": self.gain_ssim, "noise": self.noise}
+        ways = [{**asdict(way), "gain_ssim": way.gain_ssim} for way in self.ways]
+        return rounded(told | means | asdict(self) | {"ways": ways})
 
 
 def rounded(content: Any) -> Any:

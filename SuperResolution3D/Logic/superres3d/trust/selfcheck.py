@@ -33,6 +33,7 @@ from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
 from .ground import threshold_of
 from .result import CheckResult, WayResult
 from .sample import Sample, Slab, sample_of
+from .words import in_words
 
 BASELINE = "lanczos"
 _LEAST_PIXELS = 16  # of a coarse slice, along rows and columns
@@ -100,10 +101,11 @@ def check(
     sample = sample_of(case.body, case.factors, len(ways), not plan.method.volumetric)
     found = tuple(_checked(case, way, sample, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
     factors = [case.factors[(plan.slice_axis, *(a for a in range(3) if a != plan.slice_axis)).index(axis)] for axis in (2, 1, 0)]
-    return CheckResult(
+    result = CheckResult(
         plan.method.name, plan.preset.name if plan.method.networks else None, plan.modality, (factors[0], factors[1], factors[2]), found,
         {"share": sample.share, "words": sample.words}, notes=(*notes, *smaller), seconds=time.perf_counter() - started,
     )  # fmt: skip
+    return in_words(result)
 
 
 def _case(volume: Volume, plan: Plan, choices: Mapping[str, Any]) -> tuple[_Case, list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .ground import CT_THRESHOLD_HU, MR_THRESHOLD
 from .result import CheckResult, WayResult
 
@@ -14,6 +16,11 @@ CANNOT_SHOW = (
 _TIMES = {2: "twice", 4: "four times"}
 _NOISY, _QUIET = 1.05, 0.77
 _LEVEL = 0.05
+
+
+def in_words(result: CheckResult) -> CheckResult:
+    """The result with its sentences."""
+    return replace(result, statement=statement(result), sentences=tuple(sentences(result)), warnings=tuple(warnings(result)), cannot_show=CANNOT_SHOW)
 
 
 def statement(result: CheckResult) -> str:
