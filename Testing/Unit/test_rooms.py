@@ -30,7 +30,7 @@ MAY_USE: dict[str, str] = {
     "upscaling": "errors resampling scan networks detail engine methods speed refinement plan",  # the run
     "trust": "errors resampling scan detail engine methods plan upscaling",  # whether a result can be believed
     "page": "files resampling scan networks detail methods trust",  # the one-page report
-    "batch": "errors staging files reporter scan engine methods plan upscaling",  # many scans, here or on a cluster
+    "batch": "errors staging files reporter scan engine methods plan upscaling trust",  # many scans, here or on a cluster
     "demo": "errors staging files reporter resampling scan upscaling",  # a brain that comes with a package
     "training": "errors staging files reporter resampling scan networks engine methods",  # not needed to upscale
     "evaluation": "errors staging files reporter resampling scan networks engine methods plan upscaling trust",  # not needed to upscale

@@ -219,7 +219,7 @@ class Batch:
         return Task(
             item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or (0 if self._settings.crew else memory), choices.anonymize,
             str(result), series, str(place.report_of(item.result)), str(place.thumbnail_of(item.result)), sidecar, str(place.work / secrets.token_hex(8)),
-            scan.entities, item.replaces, item.anew, cores=cores_of(self._settings.workers),
+            scan.entities, item.replaces, item.anew, check=choices.check, cores=cores_of(self._settings.workers),
         )  # fmt: skip
 
     def _ended(self, item: Planned, outcome: Outcome) -> Entry:
@@ -242,8 +242,8 @@ class Batch:
         with suppress(OSError, SuperResolutionError):
             if found.is_bids:
                 self._write_derivative()
-            written = write_pages(self._place, list(self._entries.values()), found.left_out, self._source)
-            self._summary.page = str(self._place.page) if written else ""
+            write_pages(self._place, list(self._entries.values()), found.left_out, self._source)
+            self._summary.page = str(self._place.page)
         self._teller.summary(self._summary)
 
     def _write_derivative(self) -> None:

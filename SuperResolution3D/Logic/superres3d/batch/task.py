@@ -33,6 +33,7 @@ class Task:
         entities: of BIDS.
         work: a folder on the disk of the results, for what is not whole yet.
         replaces: SHA-256 of an earlier result there, which may be replaced; "" where there must be none.
+        check: also check the method on the scan itself.
         cores: that the process may use; 0: all.
     """
 
@@ -56,6 +57,7 @@ class Task:
     replaces: str = ""
     anew: bool = False
     frugal: bool = False
+    check: bool = False
     cores: int = 0
 
     def as_dict(self) -> dict[str, Any]:

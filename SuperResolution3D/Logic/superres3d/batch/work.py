@@ -125,6 +125,10 @@ def _upscaled(task: Task, scan: Volume, cancelled: Callable[[], bool]) -> Result
     limit = _frugal_limit(task, scan) if task.frugal else task.memory
     result = upscale(scan, **task.refinement, device=task.device, memory_limit=limit or None, cancelled=cancelled)
     _check_disk(task, result.volume.voxels.nbytes)
+    if task.check:
+        from ..trust.along import check_along
+
+        check_along(scan, result, lambda *_: None, cancelled, **task.refinement, device=task.device, memory_limit=limit or None)
     return result
 
 
@@ -171,7 +175,9 @@ def _write(task: Task, result: Result, work: Path) -> Path:
 def _outcome(result: Result, staged: Path, seconds: float) -> Outcome:
     report = result.report
     models = {model["name"]: model["sha256"] for model in report["models"].values()}
-    facts = {name: report.get(name) for name in ("modality", "input", "output", "factors_ijk", "device", "precision", "peak_memory_bytes", "invents", "check")}
+    facts = {name: report.get(name) for name in ("modality", "input", "output", "factors_ijk", "device", "precision", "peak_memory_bytes", "invents")}
+    if report.get("check"):
+        facts["check"] = {name: report["check"].get(name) for name in ("statement", "gain_db", "ahead", "expected_db")}
     messages = list(report["warnings"])
     return Outcome(DONE, messages, hash_of(staged), size_of(staged), round(seconds, 3), models, facts)
 

@@ -24,6 +24,7 @@ from .common import (
     PresetChoice,
     SliceAxisChoice,
     StyleChoice,
+    bytes_of,
     factors_of,
     needs,
     reporting,
@@ -59,6 +60,7 @@ def batch(
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
     consistency: Annotated[int, typer.Option(help="Back-projections, 0 to 10.")] = 0,
     noise: Annotated[NoiseChoice, typer.Option(help="keep or reduce the scans' noise; for two-stage-told.")] = NoiseChoice(DEFAULT_NOISE),
+    check: Annotated[bool, typer.Option("--check", help="Also check on each scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
     anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of derived DICOM series and of names; see docs/dicom.md for what this does not cover.")] = False,
     format: Annotated[FormatChoice, typer.Option(help="Of the results; auto: that of the scan (DICOM: a derived series).")] = FormatChoice("auto"),  # noqa: A002
     suffix: Annotated[list[str] | None, typer.Option("--suffix", metavar="TEXT", help="Only images with this BIDS suffix, such as T2w, or whose names end so; may be repeated.")] = None,
@@ -83,9 +85,9 @@ def batch(
         from ..batch.choices import Choices
         from ..batch.teller import make_teller
 
-        with make_teller(progress.value) as teller:
+        with make_teller("none" if dry_run else progress.value) as teller:
             settings = _settings(workers, memory_limit, retry, scheduler, slurm, resource or [], teller)
-            code = _carried_out(source, target, Choices(method, asked, format.value, anonymize, device), filtered, settings, teller, progress.value if dry_run else "")
+            code = _carried_out(source, target, Choices(method, asked, format.value, anonymize, device, check), filtered, settings, teller, progress.value if dry_run else "")
     if code:
         raise typer.Exit(code)
 
@@ -94,7 +96,7 @@ def _settings(workers: int, gibibytes: float | None, retry: bool, scheduler: str
     """With a cluster where one is asked for (InputError: two of them, or Dask is missing)."""
     from ..batch.run import Settings
 
-    settings = Settings(workers, int(gibibytes * 2**30) if gibibytes else None, retry)
+    settings = Settings(workers, bytes_of(gibibytes), retry)
     if scheduler and slurm:
         raise InputError("--scheduler takes a cluster that runs, and --slurm starts one; give one of them.")
     if not (scheduler or slurm):
