@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .adaptation.adapt import Adapted, adapt as adapt_to_scan
+from .adaptation.budget import Budget
 from .detail.telling import Told, tell
 from .engine.chain import Chain, blocks_of, refine_block
 from .engine.memory import kept_heap, peak_bytes, usable_cores
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from .engine.engine import Engine
 
 _INTERPOLATION_BYTES = 64 << 20  # of a block: larger ones are no faster
+_ADAPTATION = "adaptation"  # a stage before the networks'
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 
@@ -65,6 +68,7 @@ def upscale(
     slice_axis: str = "auto",
     consistency: int = 0,
     noise: str = DEFAULT_NOISE,
+    adapt: float | Budget | None = None,
     memory_limit: int | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -90,6 +94,8 @@ def upscale(
         slice_axis: "auto", "i", "j" or "k".
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
         noise: "keep": as strong as an interpolation leaves it; "reduce": as far as the networks can; for methods that are told of the scan.
+        adapt: seconds for which the network between the slices goes on learning on the scan's own detail within them, or a
+            :class:`superres3d.adaptation.budget.Budget`; it is used only where it then does better on slices that were kept apart; None: not at all.
         memory_limit: bytes for the whole process; None: what is free.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
@@ -107,7 +113,7 @@ def upscale(
     notes = list(volume.notes)
     plan, assumed = plan_for(
         volume, scale, axes=axes, slice_spacing=slice_spacing, spacing=spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
-        precision=precision, slice_axis=slice_axis, consistency=consistency, memory_limit=memory_limit,
+        precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit,
     )  # fmt: skip
     notes += assumed
     if plan.method.networks:
@@ -118,15 +124,20 @@ def upscale(
     engine = _engine(plan, device) if plan.method.networks else None
     try:
         with kept_heap():
+            plan, adapted = _adapted(plan, volume, engine, watch, noise)
             voxels, block_count = _computed(volume.voxels, plan, engine, watch)
     finally:
         if engine:
             engine.close()
     if engine and not engine.notes:  # a run that changed engines tells of neither
         work = work_of(plan.method, max(plan.network_factors))
-        remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
+        remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION))
+    notes += adapted.notes if adapted else ()
     notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
-    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {"detail": told.report if told else None}
+    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {
+        "detail": told.report if told else None,
+        "adaptation": adapted.report if adapted else None,
+    }
     return Result(volume.refined(voxels, plan.factors), report)
 
 
@@ -182,6 +193,18 @@ def _told(plan: Plan, voxels: np.ndarray, noise: str) -> tuple[Plan, Told | None
         return plan, None
     told = tell(plan.models, blind_models(plan), np.moveaxis(voxels, plan.slice_axis, 0), plan.modality, noise == "keep")
     return replace(plan, models=told.models), told
+
+
+def _adapted(plan: Plan, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[Plan, Adapted | None]:
+    """The plan with the depth network that learnt on the scan, where that was asked for and helped."""
+    if not plan.adaptation or not engine:
+        return plan, None
+    watch.begin_early(plan.adaptation.seconds / max(plan.seconds, plan.adaptation.seconds))
+    adapted = adapt_to_scan(
+        plan.models["depth"], volume, plan.slice_axis, plan.modality, plan.adaptation, engine.runtime.device,
+        lambda share: watch.early(_ADAPTATION, share), noise == "reduce",
+    )  # fmt: skip
+    return replace(plan, models={**plan.models, "depth": adapted.model}), adapted
 
 
 def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch) -> tuple[np.ndarray, int]:

@@ -1,0 +1,72 @@
+"""How thick a scan's slices are, and by which profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log, pi, sqrt
+from typing import Any
+
+from ..detail.estimator import FREQUENCIES, AxisDetail
+from ..scan.dicom.thickness import told_thickness
+from ..scan.volume import Volume
+
+_PLACE = 1  # of the frequencies: low enough to be seen in noise, high enough to tell thick from thin
+_MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.2  # as where networks are told
+_NYQUIST = 0.5  # cycles a distance of slices
+_RANGE = (0.5, 1.6)  # distances of slices that an estimate may say
+_DIFFERS = 1.4
+#: CT reconstructions average over the thickness; what an MR pulse excites falls off more softly
+_PROFILES = {"CT": "box", "MR": "gaussian"}
+
+
+@dataclass(frozen=True)
+class Thickness:
+    """Of a scan's slices.
+
+    Attributes:
+        share: thickness over the distance of the slices: below 1 gaps, above 1 overlaps.
+        profile: a key of :data:`superres3d.resampling.profiles.PROFILES`.
+        source: "header", "measured" or "assumed".
+        notes: for a user, one sentence each.
+    """
+
+    share: float
+    profile: str
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def report(self, distance: float) -> dict[str, Any]:
+        """Ready for JSON; ``distance`` of the slices in millimetres."""
+        return {"thickness_mm": round(self.share * distance, 3), "thickness_from": self.source, "profile": self.profile}
+
+
+def thickness_of(volume: Volume, slice_axis: int, modality: str, across: AxisDetail | None) -> Thickness:
+    """What the header says; else what the spectrum across the slices tells, as the Gaussian profile that leaves as much; else that they touch.
+
+    Args:
+        volume: as it was read.
+        slice_axis: 0 = k, 1 = j, 2 = i.
+        modality: "CT" or "MR".
+        across: what was measured across the slices.
+    """
+    distance = volume.spacing[2 - slice_axis]
+    told = told_thickness(volume) if slice_axis == 0 else None
+    measured = _gaussian_width(across) if across and _is_sure(across) else None
+    if told:
+        share, differs = told / distance, measured is not None and not 1 / _DIFFERS < measured * distance / told < _DIFFERS
+        notes = (f"The header says slices of {told:.3g} mm, and they look {measured * distance:.2g} mm thick; the header was believed.",) if differs and measured else ()
+        return Thickness(share, _PROFILES[modality], "header", notes)
+    if measured is not None:
+        return Thickness(measured, "gaussian", "measured")
+    return Thickness(1.0, _PROFILES[modality], "assumed")
+
+
+def _is_sure(axis: AxisDetail) -> bool:
+    return axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < _FARTHEST
+
+
+def _gaussian_width(axis: AxisDetail) -> float:
+    """Full width at half maximum, in distances of slices, of the Gaussian whose transform exp(-(pi w f)^2 / (4 ln 2)) is what was measured."""
+    left = min(max(axis.transfer[_PLACE], 1e-3), 1.0)
+    width = sqrt(-4.0 * log(2.0) * log(left)) / (pi * FREQUENCIES[_PLACE] * _NYQUIST)
+    return min(max(width, _RANGE[0]), _RANGE[1])
