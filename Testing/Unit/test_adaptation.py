@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 from superres3d import Volume, upscale
-from superres3d.adaptation import budget as budgets, learning, pairs
+from superres3d.adaptation import budget as budgets
+from superres3d.adaptation import learning, pairs
 from superres3d.adaptation.adapt import adapt
 from superres3d.adaptation.budget import Budget
 from superres3d.adaptation.judging import helps
@@ -19,7 +20,7 @@ from superres3d.adaptation.pairs import chosen_slices, own_detail
 from superres3d.adaptation.thickness import thickness_of
 from superres3d.detail.estimator import AxisDetail
 from superres3d.errors import Cancelled, InputError, ResourceError
-from superres3d.networks.weights import WEIGHTS, find_model, load_tensors, architecture_of, verified_weights
+from superres3d.networks.weights import WEIGHTS, architecture_of, find_model, load_tensors, verified_weights
 from superres3d.plan import plan_upscaling
 from superres3d.resampling.degradation import interval_means
 from superres3d.scan.writing import write_volume
@@ -213,7 +214,7 @@ def test_its_memory_is_planned():
     assert pairs.pair_bytes((30, 256, 256)) <= pairs.MOST_BYTES + 4 * 30 * 256 * 256
 
 
-def test_the_command_line_reports_it(thick, tmp_path, run_cli=None):
+def test_the_command_line_reports_it(thick, tmp_path):
     from superres3d.cli import app
     from typer.testing import CliRunner
 

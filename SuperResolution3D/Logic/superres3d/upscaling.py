@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .adaptation.adapt import Adapted, adapt as adapt_to_scan
+from .adaptation.adapt import Adapted
+from .adaptation.adapt import adapt as adapt_to_scan
 from .adaptation.budget import Budget
 from .detail.telling import Told, tell
 from .engine.chain import Chain, blocks_of, refine_block
