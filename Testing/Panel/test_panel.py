@@ -300,7 +300,7 @@ def test_consistency_is_off_and_reaches_the_request_where_it_makes_sense(panel, 
 def test_method_of_an_older_scene_falls_back_to_the_default(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
     panel.parameters.method = "method of another version"
-    assert panel.parameters.method == "two-stage-residual"
+    assert panel.parameters.method == "two-stage-told"
 
 
 # ---------------------------------------------------------------------- accessibility

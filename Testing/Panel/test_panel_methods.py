@@ -46,7 +46,8 @@ def test_only_installed_methods_are_offered(panel, make_volume, install):
 
 def test_shipped_networks_stay_the_default(panel, make_volume):
     panel.ui.inputSelector.setCurrentNode(make_volume())
-    assert offered(panel.ui.methodComboBox)[:1] == ["two-stage-residual"] == [panel.parameters.method]
+    assert offered(panel.ui.methodComboBox)[:2] == ["two-stage-told", "two-stage-residual"]
+    assert ["two-stage-told"] == [panel.parameters.method]
 
 
 def test_missing_networks_are_told(panel, make_volume, install):
@@ -219,7 +220,7 @@ def test_script_is_refused_with_the_reason(panel, make_ct, make_volume, install)
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     with pytest.raises(InputError, match="too close for virtual-thin-slice"):
         logic.upscale(make_ct(1.2), sliceSpacing=1.0)
-    with pytest.raises(ModelError, match="two-stage-residual-mr-depth-x4 is not installed"):
+    with pytest.raises(ModelError, match="two-stage-told-mr-depth-x4 is not installed"):
         logic.upscale(make_volume(), modality="MR", sliceSpacing=1.0)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count + 2
 

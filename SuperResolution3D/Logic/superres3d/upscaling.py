@@ -47,10 +47,17 @@ NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 @dataclass(frozen=True)
 class Result:
-    """An upscaled scan and how it came about (``report`` is ready for JSON)."""
+    """An upscaled scan and how it came about.
+
+    Attributes:
+        volume: the scan's field of view, dtype and intensity scale.
+        report: ready for JSON.
+        spread: where it was asked for: how the networks' turned copies differ in each voxel (standard deviation, float32, the scan's units).
+    """
 
     volume: Volume
     report: dict[str, Any]
+    spread: np.ndarray | None = None
 
 
 def upscale(
@@ -71,6 +78,7 @@ def upscale(
     noise: str = DEFAULT_NOISE,
     adapt: float | Budget | None = None,
     memory_limit: int | None = None,
+    spread: bool = False,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Result:
@@ -98,6 +106,7 @@ def upscale(
         adapt: seconds for which the network between the slices goes on learning on the scan's own detail within them, or a
             :class:`superres3d.adaptation.budget.Budget`; it is used only where it then does better on slices that were kept apart; None: not at all.
         memory_limit: bytes for the whole process; None: what is free.
+        spread: tell, too, how the networks' turned copies differ; see :class:`Result`.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
 
@@ -126,7 +135,8 @@ def upscale(
     try:
         with kept_heap():
             plan, adapted = _adapted(plan, volume, engine, watch, noise)
-            voxels, block_count = _computed(volume.voxels, plan, engine, watch)
+            differing = np.empty(plan.output_shape, np.float32) if spread and engine else None
+            voxels, block_count = _computed(volume.voxels, plan, engine, watch, differing)
     finally:
         if engine:
             engine.close()
@@ -139,7 +149,7 @@ def upscale(
         "detail": told.report if told else None,
         "adaptation": adapted.report if adapted else None,
     }
-    return Result(volume.refined(voxels, plan.factors), report)
+    return Result(volume.refined(voxels, plan.factors), report, differing)
 
 
 def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, modality: str = "auto", **choices: Any) -> tuple[Plan, list[str]]:
@@ -208,13 +218,16 @@ def _adapted(plan: Plan, volume: Volume, engine: Engine | None, watch: Watch, no
     return replace(plan, models={**plan.models, "depth": adapted.model}), adapted
 
 
-def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch) -> tuple[np.ndarray, int]:
+def _computed(
+    voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch, spread: np.ndarray | None = None
+) -> tuple[np.ndarray, int]:  # fmt: skip
     """The result's voxels, and in how many blocks they were computed."""
     result = np.empty(plan.output_shape, voxels.dtype)
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
-    chain = chain_of(plan, source, engine)
-    if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency:
+    differing = None if spread is None else np.moveaxis(spread, plan.slice_axis, 0)
+    chain = chain_of(plan, source, engine, spread is not None)
+    if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency and spread is None:
         from .engine.device_block import chain_on_device, made_bytes
         from .engine.turned_network import fits_device
 
@@ -225,17 +238,18 @@ def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watc
     pieces = blocks_of(chain, source.shape, plan.working_bytes if engine else min(plan.working_bytes, _INTERPOLATION_BYTES))
     for number, block in enumerate(pieces):
         watch.begin_block(number, len(pieces), chain.all_steps, block.regions)
-        refine_block(chain, source, block, target, watch.tick)
+        refine_block(chain, source, block, target, watch.tick, differing)
     return result, len(pieces)
 
 
-def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None) -> Chain:
+def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool = False) -> Chain:
     """What a plan does to a scan.
 
     Args:
         plan: of the scan.
         source: the scan (k, j, i), slices first.
         engine: None for an interpolation.
+        spread: the networks tell how their members differ.
     """
     wanted = plan.slices_first(plan.output_shape)
     if engine is None:
@@ -246,16 +260,16 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None) -> Chain:
     factors = plan.network_factors
     intensities, ensemble = intensity_scale(source, plan.modality), plan.preset.ensemble
     if plan.method.kind == "volume":
-        network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=True)
+        network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=True, spread=spread)
         return Chain([Resampling(plan.method.base, factors), network], intensities, keeps_means=plan.method.keeps_means)
     regridding = None
     if plan.network_slices:
         regridding = Regridding("cubic", [round(n * factor) for n, factor in zip(source.shape, factors)], wanted)
     if plan.method.kind == "sub-pixel":
         task = tuple(int(factor) for factor in factors)
-        stages: list[Stage] = [NetworkStage(engine, plan.models["volume"], "volume", ensemble, factors=task, working_bytes=plan.feature_bytes)]
+        stages: list[Stage] = [NetworkStage(engine, plan.models["volume"], "volume", ensemble, factors=task, working_bytes=plan.feature_bytes, spread=spread)]
     else:
-        stages = [NetworkStage(engine, model, stage, ensemble) for stage, model in plan.models.items()]
+        stages = [NetworkStage(engine, model, stage, ensemble, spread=spread) for stage, model in plan.models.items()]
     return Chain(stages, intensities, regridding, plan.consistency)
 
 
