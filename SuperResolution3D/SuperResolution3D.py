@@ -226,7 +226,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param modality: "CT" or "MR"; empty: from DICOM, the units or the intensities.
         :param preset: "best", "balanced" or "fast": how much work a network may spend.
         :param ensemble: turned copies: "8", "4", "none", or "auto", as the preset says.
-        :param precision: "auto" (half where the machine has units for it) or "single".
+        :param precision: "auto" (half where the machine is faster in it) or "single".
         :param device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         :param memoryLimit: GiB for the computation; None: what is free.
         :param compare: also make a Lanczos interpolation.

@@ -199,7 +199,7 @@ def test_networks_that_do_not_fit_go_stage_by_stage(models, monkeypatch):
     from superres3d.engine import turned_network
 
     scan = scan_of("float32")
-    expected = upscale(scan, 2, device="cpu", preset="fast").volume.voxels
+    expected = upscale(scan, 2, device="cpu", preset="fast", precision="single").volume.voxels
     monkeypatch.setattr(turned_network, "turns_by_kernels", lambda architecture: False)
     monkeypatch.setattr(engine_module, "choose_runtime", lambda device, half: (Device(), []))
     monkeypatch.setattr(device_block, "run_on_device", lambda *given: pytest.fail("it went the device's way"))

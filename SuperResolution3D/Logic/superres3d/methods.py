@@ -34,8 +34,8 @@ class Preset:
         title: as the panel shows it.
         summary: what it costs and loses, measured (see models/EXPERIMENTS.md).
         ensemble: a key of :data:`ENSEMBLES`.
-        half: half precision where the processor or graphics card has units for it; four times as fast, and
-            less than 0.04 of 255 or 0.2 Hounsfield units (RMSE) from single precision.
+        half: half precision where the processor or graphics card is faster in it: float16, less than 0.04 of 255 or
+            0.2 Hounsfield units (RMSE) from single precision, else bfloat16 (0.2 and 1.5).
     """
 
     name: str

@@ -141,7 +141,7 @@ def plan_upscaling(
         modality: "CT" or "MR"; for an interpolation any word.
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
-        precision: "auto" (half where the machine has units for it) or "single".
+        precision: "auto" (half where the machine is faster in it) or "single".
         device: for the estimate of the time only.
         slice_axis: "auto" (the clearly coarsest axis, else k), "i", "j" or "k".
         consistency: back-projections, 0 to 10; only where the method refines by a factor and assumes the loss of detail that they undo.

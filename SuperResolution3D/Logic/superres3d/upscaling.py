@@ -97,8 +97,8 @@ def upscale(
         modality: "CT", "MR", or "auto": what the file says, else what the intensities tell; an interpolation needs neither.
         preset: "best", "balanced" or "fast": how much work a network may spend.
         ensemble: copies whose median is the result: "none", "4", "8", or "auto", as the preset says.
-        precision: "auto", half where the machine has units for it (a correction in half precision on a base
-            in single: less than 0.04 of 255, or 0.2 HU, RMSE away), or "single".
+        precision: "auto", half where the machine is faster in it (a correction in half precision on a base
+            in single: less than 0.2 of 255, or 1.5 HU, RMSE away), or "single".
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
