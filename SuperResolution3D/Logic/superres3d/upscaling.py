@@ -140,15 +140,11 @@ def upscale(
     finally:
         if engine:
             engine.close()
-    if engine and not engine.notes:  # a run that changed engines tells of neither
-        work = work_of(plan.method, max(plan.network_factors))
-        remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION))
+    _remember(plan, engine, watch)
     notes += adapted.notes if adapted else ()
     notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
-    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {
-        "detail": told.report if told else None,
-        "adaptation": adapted.report if adapted else None,
-    }
+    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
+    report |= {"detail": told.report if told else None, "adaptation": adapted.report if adapted else None}
     return Result(volume.refined(voxels, plan.factors), report, differing)
 
 
@@ -280,6 +276,13 @@ def _engine(plan: Plan, device: str) -> Engine:
     for model in plan.models.values():  # before the first stage has taken its time
         verified_weights(model)
     return engine
+
+
+def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
+    """How fast this machine was; a run that changed engines tells of neither."""
+    if engine and not engine.notes:
+        seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
+        remember_speed(engine.runtime.device, plan.preset.half, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)
 
 
 def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine: Engine | None, notes: list[str], seconds: float) -> dict[str, Any]:
