@@ -59,7 +59,7 @@ def adapt(model: Model, volume: Volume, slice_axis: int, modality: str, budget: 
     spacing = [volume.spacing[2 - axis] for axis in (slice_axis, *(axis for axis in range(3) if axis != slice_axis))]
     scale, factor = intensity_scale(voxels, modality), architecture_of(model).factors[0]
     measured = measure_detail(voxels, modality) if has_model(f"detail-{modality.lower()}") else None
-    thickness = thickness_of(volume, slice_axis, modality, measured.across if measured else None)
+    thickness = thickness_of(volume, slice_axis, modality, measured.across if measured else None, budget)
     detail = own_detail(voxels, lambda slices: scale.split(scale.normalise(slices))[0], spacing, factor, thickness.profile, thickness.share)
     report = {"asked_seconds": budget.seconds, "seed": budget.seed, "used": False, **thickness.report(spacing[0])}
     if detail is None:

@@ -13,8 +13,8 @@ from ..networks.module import BlueprintNet
 from .budget import Budget
 from .pairs import OwnDetail, Pairs
 
-_BATCH, _SIDE = 16, 24  # patches a step, coarse pixels a side
-_RATE, _WARM_UP = 5e-4, 20  # of Adam; steps until it is reached
+_BATCH, _PATCH = 32, (12, 24)  # patches a step; their coarse pixels along a line, and beside it
+_RATE, _WARM_UP = 1e-3, 20  # of Adam; steps until it is reached
 _TRIES, _FLAT = 8, 0.01  # a patch whose standard deviation is below is mostly air
 _LEAST_SQUARE = 1e-6  # as in training: the root stays smooth where a patch is met exactly
 
@@ -60,14 +60,14 @@ def _patch(directions: tuple[Pairs, ...], factor: int, random: np.random.Generat
     for _ in range(_TRIES):
         pairs = directions[random.integers(len(directions))]
         number = random.integers(len(pairs.coarse))
-        rows, columns = (min(_SIDE, side) for side in pairs.coarse.shape[1:])
+        rows, columns = (min(most, side) for most, side in zip(_PATCH, pairs.coarse.shape[1:]))
         top, left = (int(random.integers(side - taken + 1)) for side, taken in zip(pairs.coarse.shape[1:], (rows, columns)))
         coarse = pairs.coarse[number, top : top + rows, left : left + columns]
         if coarse.std() > _FLAT:
             break
     fine = pairs.fine[number, top * factor : (top + rows) * factor, left : left + columns]
     turns = tuple(slice(None, None, int(step)) for step in random.choice((-1, 1), 2))
-    missing = (_SIDE - rows, _SIDE - columns)
+    missing = (_PATCH[0] - rows, _PATCH[1] - columns)
     return tuple(
         np.pad(image[turns], ((0, missing[0] * by), (0, missing[1])), mode="symmetric") for image, by in ((coarse, 1), (fine, factor))
     )  # type: ignore[return-value]

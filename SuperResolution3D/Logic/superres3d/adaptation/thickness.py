@@ -9,14 +9,15 @@ from typing import Any
 from ..detail.estimator import FREQUENCIES, AxisDetail
 from ..scan.dicom.thickness import told_thickness
 from ..scan.volume import Volume
+from .budget import Budget
 
 _PLACE = 1  # of the frequencies: low enough to be seen in noise, high enough to tell thick from thin
 _MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.2  # as where networks are told
 _NYQUIST = 0.5  # cycles a distance of slices
 _RANGE = (0.5, 1.6)  # distances of slices that an estimate may say
 _DIFFERS = 1.4
-#: CT reconstructions average over the thickness; what an MR pulse excites falls off more softly
-_PROFILES = {"CT": "box", "MR": "gaussian"}
+#: CT reconstructions average over the thickness; an MR pulse excites nearly all of it alike.  The spectra of real MR slices say so too (models/EXPERIMENTS.md).
+_PROFILES = {"CT": "box", "MR": "slr"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Thickness:
     Attributes:
         share: thickness over the distance of the slices: below 1 gaps, above 1 overlaps.
         profile: a key of :data:`superres3d.resampling.profiles.PROFILES`.
-        source: "header", "measured" or "assumed".
+        source: "given", "header", "measured" or "assumed".
         notes: for a user, one sentence each.
     """
 
@@ -40,25 +41,29 @@ class Thickness:
         return {"thickness_mm": round(self.share * distance, 3), "thickness_from": self.source, "profile": self.profile}
 
 
-def thickness_of(volume: Volume, slice_axis: int, modality: str, across: AxisDetail | None) -> Thickness:
-    """What the header says; else what the spectrum across the slices tells, as the Gaussian profile that leaves as much; else that they touch.
+def thickness_of(volume: Volume, slice_axis: int, modality: str, across: AxisDetail | None, budget: Budget | None = None) -> Thickness:
+    """What was given; else what the header says; else what the spectrum across the slices tells, as the Gaussian profile that leaves as much; else that they touch.
 
     Args:
         volume: as it was read.
         slice_axis: 0 = k, 1 = j, 2 = i.
         modality: "CT" or "MR".
         across: what was measured across the slices.
+        budget: with a thickness, a profile, both or neither.
     """
     distance = volume.spacing[2 - slice_axis]
+    usual = (budget.profile if budget else "") or _PROFILES[modality]
+    if budget and budget.thickness:
+        return Thickness(budget.thickness / distance, usual, "given")
     told = told_thickness(volume) if slice_axis == 0 else None
     measured = _gaussian_width(across) if across and _is_sure(across) else None
     if told:
         share, differs = told / distance, measured is not None and not 1 / _DIFFERS < measured * distance / told < _DIFFERS
         notes = (f"The header says slices of {told:.3g} mm, and they look {measured * distance:.2g} mm thick; the header was believed.",) if differs and measured else ()
-        return Thickness(share, _PROFILES[modality], "header", notes)
+        return Thickness(share, usual, "header", notes)
     if measured is not None:
         return Thickness(measured, "gaussian", "measured")
-    return Thickness(1.0, _PROFILES[modality], "assumed")
+    return Thickness(1.0, usual, "assumed")
 
 
 def _is_sure(axis: AxisDetail) -> bool:
