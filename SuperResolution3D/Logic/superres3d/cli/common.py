@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -11,11 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import Cancelled, InputError, ResourceError, SuperResolutionError
+from ..errors import InputError, SuperResolutionError, in_words
 from ..methods import AXES, ENSEMBLES, MODALITIES, NOISES, PRECISIONS, PRESETS
 from ..reporter import STYLES, Reporter, make_reporter
-
-_LONGEST_NAME = 120  # of a file, in a message
 
 
 class Choice(str, Enum):
@@ -65,23 +62,9 @@ def reporting(style: str) -> Iterator[Reporter]:
     except (KeyboardInterrupt, MemoryError, SuperResolutionError, OSError) as error:
         if isinstance(error, OSError) and not error.filename:
             raise  # nothing that a user named
-        told = _in_words(error)
+        told = in_words(error)
         reporter.error(type(told).__name__, str(told))
         raise typer.Exit(told.exit_code) from None
-
-
-def _in_words(error: BaseException) -> SuperResolutionError:
-    if isinstance(error, SuperResolutionError):
-        return error
-    if isinstance(error, MemoryError):
-        return ResourceError("Memory ran out; use a smaller factor, fewer axes, or a part of the scan.")
-    if isinstance(error, OSError):
-        return InputError(f"{_short(os.fsdecode(error.filename))} cannot be used ({error.strerror or 'the system refused it'}); check its name and its permissions.")
-    return Cancelled()
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME // 2]}...{name[-_LONGEST_NAME // 2:]}"
 
 
 def needs(extra: str, *modules: str) -> None:

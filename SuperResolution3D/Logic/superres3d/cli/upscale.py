@@ -75,12 +75,12 @@ def upscale(
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
             source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume,
-            scale=_factors(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=_spacing(spacing), method=method, modality=modality.value, preset=preset.value,
+            scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
             ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, adapt=adapt, memory_limit=_bytes(memory_limit),
         )  # fmt: skip
 
 
-def _factors(text: str | None) -> int | tuple[int, ...] | None:
+def factors_of(text: str | None) -> int | tuple[int, ...] | None:
     """One factor, or (in-plane, through-plane); their values are checked with the method."""
     if not text:
         return None
@@ -91,7 +91,7 @@ def _factors(text: str | None) -> int | tuple[int, ...] | None:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _spacing(text: str | None) -> float | tuple[float, ...] | str | None:
+def spacing_of(text: str | None) -> float | tuple[float, ...] | str | None:
     """One number, three, or the word; checked with the scan."""
     if text is None or text.strip().lower() == ISOTROPIC:
         return text and ISOTROPIC
@@ -173,9 +173,10 @@ def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
     preset = f" {report['preset']}" if report["preset"] else ""
     short = f"{report['software']} {report['method']}{preset} {factors}; not for diagnosis"
     caution = f"caution: {report['invents']} " if report["invents"] else ""
+    noise = f"noise {report['detail']['noise']}; " if report["detail"] else ""
     name = os.fsencode(source.name).decode("utf-8", "replace")  # image files hold text
     hashes = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in report["models"].items())
     return {
         "ITK_FileNotes": short[:79],
-        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {report['precision']}; source {name}",
+        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {noise}{report['precision']}; source {name}",
     }
