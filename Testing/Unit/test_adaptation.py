@@ -16,7 +16,7 @@ from superres3d.adaptation import learning, pairs
 from superres3d.adaptation.adapt import adapt
 from superres3d.adaptation.budget import Budget
 from superres3d.adaptation.judging import helps
-from superres3d.adaptation.pairs import chosen_slices, own_detail
+from superres3d.adaptation.pairs import SliceProfile, chosen_slices, own_detail
 from superres3d.adaptation.thickness import thickness_of
 from superres3d.detail.estimator import AxisDetail
 from superres3d.errors import Cancelled, InputError, ResourceError
@@ -54,13 +54,13 @@ def test_slices_kept_apart_are_never_learnt_from():
 
 def test_a_large_scan_is_thinned_evenly():
     learnt, kept = chosen_slices((400, 512, 512), 100 << 20)
-    assert 4 * 3 * 512 * 512 * (len(learnt) + len(kept)) <= 100 << 20
+    assert 4 * 4 * 512 * 512 * (len(learnt) + len(kept)) <= 100 << 20
     assert len(kept) >= 2 and learnt.min() < 20 and learnt.max() > 380
 
 
 def test_pairs_are_lines_made_coarse_by_the_profile():
     voxels = np.random.default_rng(0).random((10, 40, 48)).astype(np.float32)
-    detail = own_detail(voxels, _unchanged, (2.0, 1.0, 1.0), 2, "box", 1.0)
+    detail = own_detail(voxels, _unchanged, (2.0, 1.0, 1.0), 2, (SliceProfile("box", 1.0),))
     learnt, _ = chosen_slices(voxels.shape, 1 << 30)
     assert detail.slices == (len(learnt), 2)
     along_rows, along_columns = detail.learnt
@@ -70,13 +70,13 @@ def test_pairs_are_lines_made_coarse_by_the_profile():
 
 
 def test_finer_pixels_are_brought_to_the_distance_of_the_result_first():
-    detail = own_detail(np.ones((10, 120, 130), np.float32), _unchanged, (4.0, 0.5, 0.5), 4, "gaussian", 1.0)
+    detail = own_detail(np.ones((10, 120, 130), np.float32), _unchanged, (4.0, 0.5, 0.5), 4, (SliceProfile("gaussian", 1.0),))
     assert detail.learnt[0].fine.shape[1:] == (60, 130) and detail.learnt[1].fine.shape[1:] == (64, 120)
     np.testing.assert_allclose(detail.learnt[0].coarse, 1.0, rtol=1e-5)
 
 
 def test_a_scan_without_room_has_no_pairs():
-    assert own_detail(np.ones((9, 18, 22), np.float32), _unchanged, (3.0, 1.0, 1.0), 4, "box", 1.0) is None
+    assert own_detail(np.ones((9, 18, 22), np.float32), _unchanged, (3.0, 1.0, 1.0), 4, (SliceProfile("box", 1.0),)) is None
 
 
 def _across(transfer, unsure=0.05):
@@ -88,12 +88,16 @@ def test_measured_thickness_is_that_of_the_gaussian_that_leaves_as_much(thick, w
     frequency = 0.55 * 0.5
     sigma = width / np.sqrt(8 * np.log(2))
     found = thickness_of(thick, 0, "MR", _across(np.exp(-2 * (np.pi * sigma * frequency) ** 2)))
-    assert (found.source, found.profile) == ("measured", "gaussian") and found.share == pytest.approx(width)
+    assert found.source == "measured" and {profile.name for profile in found.profiles} == {"gaussian"}
+    assert [profile.share for profile in found.profiles] == pytest.approx([width, width + 0.15, width + 0.3])
 
 
 def test_what_is_unsure_is_assumed_to_touch(thick):
+    given = thickness_of(thick, 0, "MR", _across(0.5), Budget(1, thickness=3.0, profile="box"))
+    assert given.source == "given" and given.profiles == (SliceProfile("box", 1.5),)
     for across in (None, _across(0.5, unsure=0.3)):
-        assert thickness_of(thick, 0, "CT", across).report(5.0) == {"thickness_mm": 5.0, "thickness_from": "assumed", "profile": "box"}
+        told = thickness_of(thick, 0, "CT", across).report(5.0)
+        assert told["thickness_from"] == "assumed" and told["profiles"][0] == {"profile": "box", "thickness_mm": 5.0} and len(told["profiles"]) == 3
 
 
 @pytest.mark.parametrize("scan", [lambda: classic(mr_image()), lambda: enhanced("MR")])
@@ -101,8 +105,8 @@ def test_the_header_is_believed_before_what_is_measured(scan):
     volume = scan()
     header = volume.source.headers[0]
     told = header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness if "SharedFunctionalGroupsSequence" in header else header.SliceThickness
-    found = thickness_of(volume, 0, "MR", _across(0.2))
-    assert found.source == "header" and found.share == pytest.approx(float(told) / volume.spacing[2])
+    found = thickness_of(volume, 0, "MR", _across(0.02))
+    assert found.source == "header" and found.profiles == (SliceProfile("slr", float(told) / volume.spacing[2]),)
     assert len(found.notes) == 1 and "the header was believed" in found.notes[0]
     assert thickness_of(volume, 1, "MR", None).source == "assumed"  # across other slices than the header's
 
@@ -191,6 +195,7 @@ def test_a_small_scan_is_refined_without(scan):
         ({"method": "lanczos"}, "the method lanczos has none"),
         ({"adapt": 0.0}, "for 0 seconds; give 1 to 86400"),
         ({"adapt": float("nan")}, "for nan seconds"),
+        ({"adapt": Budget(5, profile="round")}, "give millimetres, and one of gaussian, box, slr"),
     ],
 )
 def test_what_cannot_learn_is_refused(thick, changes, told):

@@ -16,7 +16,7 @@ from ..resampling.profiles import PROFILES, profile_matrix
 from ..scan.intensity import intensity_scale
 from ..scan.volume import Volume
 from .budget import Budget
-from .pairs import OwnDetail, own_detail
+from .pairs import OwnDetail, SliceProfile, own_detail
 from .thickness import thickness_of
 
 Tick = Callable[[float], None]
@@ -60,12 +60,12 @@ def adapt(model: Model, volume: Volume, slice_axis: int, modality: str, budget: 
     scale, factor = intensity_scale(voxels, modality), architecture_of(model).factors[0]
     measured = measure_detail(voxels, modality) if has_model(f"detail-{modality.lower()}") else None
     thickness = thickness_of(volume, slice_axis, modality, measured.across if measured else None, budget)
-    detail = own_detail(voxels, lambda slices: scale.split(scale.normalise(slices))[0], spacing, factor, thickness.profile, thickness.share)
+    detail = own_detail(voxels, lambda slices: scale.split(scale.normalise(slices))[0], spacing, factor, thickness.profiles)
     report = {"asked_seconds": budget.seconds, "seed": budget.seed, "used": False, **thickness.report(spacing[0])}
     if detail is None:
         note = f"The scan is too small to learn from: {' x '.join(str(n) for n in voxels.shape[:0:-1])} pixels and {len(voxels)} slices; the network as shipped was used."
         return Adapted(model, (*thickness.notes, note), report)
-    noise = _missing_noise(measured, scale.span, factor, thickness.profile, thickness.share) if reduce_noise else 0.0
+    noise = _missing_noise(measured, scale.span, factor, thickness.profiles[0]) if reduce_noise else 0.0
     learnt, told = _learnt(model, detail, budget, noise, device, tick)
     report |= told
     note = _sentence(report)
@@ -105,10 +105,10 @@ def _sentence(report: dict[str, Any]) -> str:
     return f"The network as shipped was better on this scan; it was used (after learning: {figures})."
 
 
-def _missing_noise(measured: Detail | None, span: float, factor: int, profile: str, share: float) -> float:
+def _missing_noise(measured: Detail | None, span: float, factor: int, profile: SliceProfile) -> float:
     """Standard deviation, network units, that lines within the slices lose when they are made coarse; a real slice has it."""
     axes = [axis for axis in (measured.rows, measured.columns) if axis] if measured else []
     if not measured or not axes:
         return 0.0
-    weights = profile_matrix(_MANY_SLICES * factor, _MANY_SLICES, PROFILES[profile], share * factor)[_MANY_SLICES // 2]
+    weights = profile_matrix(_MANY_SLICES * factor, _MANY_SLICES, PROFILES[profile.name], profile.share * factor)[_MANY_SLICES // 2]
     return float(np.mean([axis.noise for axis in axes])) * measured.noise_unit / span * sqrt(max(0.0, 1.0 - float(np.square(weights).sum())))

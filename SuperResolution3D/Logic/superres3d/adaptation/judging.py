@@ -13,12 +13,11 @@ from ..resampling.interpolation import resize_axis
 from .pairs import OwnDetail, Pairs
 
 _LEAST = 1e-12  # mean square error
-_WORTH_DB = 0.05  # in the mean of the directions; in none of them a loss
-_BODY = 0.1  # of the intensity scale: below, a pixel is background and counts only beside the body
+_WORTH_DB = 0.05  # in the mean of directions and profiles; in none of them a loss
 
 
 def gains(net: BlueprintNet, detail: OwnDetail, noise: float, device: str, tick: Callable[[], None]) -> tuple[float, ...]:
-    """How much closer to the scan's own slices a network comes than Lanczos, dB, in each direction.
+    """How much closer to the scan's own slices a network comes than Lanczos, dB, in each direction and for each profile.
 
     Args:
         net: on ``device``.

@@ -5,7 +5,7 @@ The idea is that of SMORE (Zhao, Dewey, Pham, Calabresi, Reich, Prince. IEEE TMI
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -19,6 +19,19 @@ _CLEARLY_FINER = 1.05  # lines this much finer than the result's slices are brou
 _KEPT_AT, _KEPT_SHARE = (0.3, 0.7), 0.1  # two runs of slices are kept apart
 _MANY = 16  # slices from which the neighbours of a run are left out as well
 LEAST_COARSE = 8  # coarse pixels of a line
+
+
+@dataclass(frozen=True)
+class SliceProfile:
+    """How a slice may weigh the places along the slice axis.
+
+    Attributes:
+        name: a key of :data:`superres3d.resampling.profiles.PROFILES`.
+        share: thickness over the distance of the slices: below 1 gaps, above 1 overlaps.
+    """
+
+    name: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -36,10 +49,10 @@ class Pairs:
 
 @dataclass(frozen=True)
 class OwnDetail:
-    """What is learnt from, and what is kept apart, each in two directions: along the columns and along the rows.
+    """What is learnt from, and what is kept apart, each for every profile along the columns, and then along the rows.
 
     Attributes:
-        learnt, kept: pairs by direction.
+        learnt, kept: pairs.
         slices: how many were learnt from, and how many kept apart.
     """
 
@@ -49,7 +62,7 @@ class OwnDetail:
 
 
 def own_detail(
-    voxels: np.ndarray, units: Callable[[np.ndarray], np.ndarray], spacing: Sequence[float], factor: int, profile: str, share: float, most_bytes: int = MOST_BYTES,
+    voxels: np.ndarray, units: Callable[[np.ndarray], np.ndarray], spacing: Sequence[float], factor: int, profiles: Sequence[SliceProfile], most_bytes: int = MOST_BYTES,
 ) -> OwnDetail | None:  # fmt: skip
     """The pairs of a scan; None for one that is too small for them.
 
@@ -58,15 +71,17 @@ def own_detail(
         units: brings slices to network units, float32.
         spacing: millimetres along (slices, rows, columns).
         factor: of the network.
-        profile: a key of :data:`superres3d.resampling.profiles.PROFILES`.
-        share: thickness of the slices over their distance.
+        profiles: that the slices may have.
         most_bytes: of all pairs.
     """
     learnt, kept = chosen_slices(voxels.shape, most_bytes)
     lengths = [_length(voxels.shape[axis], spacing[axis], spacing[0] / factor, factor) for axis in (1, 2)]
     if not len(learnt) or not len(kept) or min(lengths) < LEAST_COARSE * factor:
         return None
-    made = [tuple(_pairs(units(voxels[which]), axis, length, factor, profile, share) for axis, length in zip((1, 2), lengths)) for which in (learnt, kept)]
+    made = [
+        tuple(pairs for axis, length in zip((1, 2), lengths) for pairs in _pairs(units(voxels[which]), axis, length, factor, profiles))
+        for which in (learnt, kept)
+    ]  # fmt: skip
     return OwnDetail(made[0], made[1], (len(learnt), len(kept)))
 
 
@@ -75,7 +90,7 @@ def pair_bytes(shape: Sequence[int], most_bytes: int = MOST_BYTES) -> int:
     return min(most_bytes, 4 * _COPIES * prod(shape)) + 4 * prod(shape)
 
 
-_COPIES = 3  # of a slice: fine and coarse, in two directions
+_COPIES = 4  # of a slice: fine and several times coarse, in two directions
 
 
 def chosen_slices(shape: Sequence[int], most_bytes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,10 +115,10 @@ def _length(count: int, spacing: float, wanted: float, factor: int) -> int:
     return length // factor * factor
 
 
-def _pairs(slices: np.ndarray, axis: int, length: int, factor: int, profile: str, share: float) -> Pairs:
+def _pairs(slices: np.ndarray, axis: int, length: int, factor: int, profiles: Sequence[SliceProfile]) -> Iterator[Pairs]:
     lines = np.ascontiguousarray(np.moveaxis(slices, axis, 1))
     if length < lines.shape[1] - factor:
         lines = apply_along(lines, 1, regrid_matrix(lines.shape[1], length, "cubic"))
     fine = np.ascontiguousarray(lines[:, :length])
-    matrix = profile_matrix(length, length // factor, PROFILES[profile], share * factor)
-    return Pairs(apply_along(fine, 1, matrix), fine)
+    for profile in profiles:
+        yield Pairs(apply_along(fine, 1, profile_matrix(length, length // factor, PROFILES[profile.name], profile.share * factor)), fine)
