@@ -29,7 +29,7 @@ from .dicom_scans import classic, enhanced, mr_image
 from .test_detail import anatomy
 
 MODEL = "two-stage-residual-mr-depth-x2"
-CHOICES = {"scale": (1, 2), "method": "two-stage-residual", "modality": "MR", "preset": "fast"}
+CHOICES = {"scale": (1, 2), "method": "two-stage-residual", "modality": "MR", "preset": "fast", "precision": "single"}
 
 
 @pytest.fixture(scope="module")

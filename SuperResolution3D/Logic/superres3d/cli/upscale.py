@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, ResourceError
+from ..errors import ResourceError
 from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
-from ..refinement import ISOTROPIC
 from ..reporter import Reporter
 from .common import (
     AxesChoice,
@@ -25,14 +24,19 @@ from .common import (
     SliceAxisChoice,
     StyleChoice,
     VolumeNumber,
+    bytes_of,
+    factors_of,
     reporting,
+    spacing_of,
 )
 from .worker import stop_at_end_of_input
 
 if TYPE_CHECKING:
+    from ..page.pictures import View
     from ..plan import Plan
     from ..scan.volume import Volume
     from ..staging import Staging
+    from ..upscaling import Result
     from .labels import Segmentation
     from .outputs import Outputs
 
@@ -61,7 +65,8 @@ def upscale(
     anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of a DICOM series; see docs/dicom.md for what this does not cover.")] = False,
     labels: Annotated[Path | None, typer.Option(metavar="SEGMENTATION", help="A label map of the scan, to be brought to the grid of the result as well.")] = None,
     labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
-    report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Also check on this scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report: a page with pictures (.html), or JSON.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
@@ -74,40 +79,18 @@ def upscale(
     with reporting(progress.value) as reporter:
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
-            source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume,
+            source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume, check,
             scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
+<<<<<<< HEAD
             ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, adapt=adapt, memory_limit=_bytes(memory_limit),
+=======
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=bytes_of(memory_limit),
+>>>>>>> main
         )  # fmt: skip
 
 
-def factors_of(text: str | None) -> int | tuple[int, ...] | None:
-    """One factor, or (in-plane, through-plane); their values are checked with the method."""
-    if not text:
-        return None
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"The factor {text!r} cannot be used; use 2 or 4, or two factors such as 2,4.") from None
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def spacing_of(text: str | None) -> float | tuple[float, ...] | str | None:
-    """One number, three, or the word; checked with the scan."""
-    if text is None or text.strip().lower() == ISOTROPIC:
-        return text and ISOTROPIC
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        return text
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def _bytes(gib: float | None) -> int | None:
-    return int(gib * 2**30) if gib else None
-
-
 def _upscale_file(
-    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, **choices: Any
+    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, checked: bool, **choices: Any
 ) -> None:
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
     from ..scan.images import read_volume
@@ -121,7 +104,7 @@ def _upscale_file(
     labels = segmentation.read(volume, plan, choices["memory_limit"]) if segmentation else None
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report, grid, slices = _stage_result(volume, source, outputs, staging, reporter, choices)
+        report, grid, slices, views = _stage_result(volume, source, outputs, staging, reporter, checked, choices)
         if segmentation and labels:
             told = segmentation.stage(labels, grid, slices, staging, reporter)
             report["labels"] = {name: value for name, value in told.items() if name != "source" or not outputs.anonymize}
@@ -129,22 +112,33 @@ def _upscale_file(
             _stage_lanczos(volume, source, outputs, staging, plan, choices)
         staging.commit()
     if outputs.report:
-        _write_report(report, outputs)
+        _write_report(report, views, outputs)
     reporter.done(str(outputs.result), report)
 
 
 def _stage_result(
-    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any]
-) -> tuple[dict[str, Any], Volume, list[Path]]:
-    """Returns report, grid and slices of a DICOM series; the voxels are let go of before another volume is made."""
+    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, checked: bool, choices: dict[str, Any]
+) -> tuple[dict[str, Any], Volume, list[Path], list[View]]:
+    """Returns report, grid, slices of a DICOM series, and pictures of a page; the voxels are let go of before another volume is made."""
     from ..upscaling import upscale as upscale_volume
     from .labels import grid_of
 
     result = upscale_volume(volume, progress=reporter.progress, **choices)
+    if checked:
+        from .check import check_result
+
+        check_result(volume, result, reporter, choices)
     reporter.progress("writing", 1.0)
+    views = _views(volume, result) if outputs.page else []
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
     report = result.report if outputs.anonymize else {**result.report, "source": str(source)}
-    return report, grid_of(result.volume), slices
+    return report, grid_of(result.volume), slices, views
+
+
+def _views(volume: Volume, result: Result) -> list[View]:
+    from ..page.pictures import views_of
+
+    return views_of(volume, result.volume, result.report["modality"], result.report["method"])
 
 
 def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Staging, plan: Plan, choices: dict[str, Any]) -> None:
@@ -156,13 +150,17 @@ def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Stag
     outputs.stage(result, outputs.comparison, staging, _provenance(source, result.report))
 
 
-def _write_report(report: dict[str, Any], outputs: Outputs) -> None:
+def _write_report(report: dict[str, Any], views: list[View], outputs: Outputs) -> None:
     """After the images: they are worth more than the report, and stay without it (ResourceError that says so)."""
     from ..files import replace_text
+    from ..page.write import write_page
 
     assert outputs.report
     try:
-        replace_text(outputs.report, json.dumps(report, indent=2) + "\n")
+        if outputs.page:
+            write_page(outputs.report, report, views)
+        else:
+            replace_text(outputs.report, json.dumps(report, indent=2) + "\n")
     except ResourceError as error:
         raise ResourceError(f"The result is whole in {outputs.result}, but its report is missing: {error}") from None
 
