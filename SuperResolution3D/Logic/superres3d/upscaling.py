@@ -143,15 +143,8 @@ def upscale(
     finally:
         if engine:
             engine.close()
-<<<<<<< HEAD
-    _remember(plan, engine, watch)
-    notes += adapted.notes if adapted else ()
-=======
-    if engine and not engine.notes and part_of is None:  # a run that changed engines tells of neither, one of a small part of little
-        work = work_of(plan.method, max(plan.network_factors))
-        remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
->>>>>>> main
-    notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
+    _remember(plan, engine if part_of is None else None, watch)
+    notes += [*(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
     report |= {"detail": told.report if told else None, "adaptation": adapted.report if adapted else None}
     return Result(volume.refined(voxels, plan.factors), report, differing)
@@ -289,7 +282,7 @@ def _engine(plan: Plan, device: str) -> Engine:
 
 
 def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
-    """How fast this machine was; a run that changed engines tells of neither."""
+    """How fast this machine was; a run that changed engines tells of neither, and one of a small part (None) of little."""
     if engine and not engine.notes:
         seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
         remember_speed(engine.runtime.device, plan.preset.half, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)

@@ -81,11 +81,7 @@ def upscale(
         _upscale_file(
             source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume, check,
             scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
-<<<<<<< HEAD
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, adapt=adapt, memory_limit=_bytes(memory_limit),
-=======
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=bytes_of(memory_limit),
->>>>>>> main
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, adapt=adapt, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
 
