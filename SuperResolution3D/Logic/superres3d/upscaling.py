@@ -132,7 +132,6 @@ def upscale(
         check_steps(volume.voxels, "The scan")
     whole = volume.voxels if part_of is None else part_of
     plan, told = _told(plan, whole, noise)
-    notes += told.notes if told else ()
     watch = Watch(progress, cancelled)
     engine = _engine(plan, device) if plan.method.networks else None
     try:
@@ -144,7 +143,7 @@ def upscale(
         if engine:
             engine.close()
     _remember(plan, engine if part_of is None else None, watch)
-    notes += [*(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
+    notes += [*(told.notes if told else ()), *(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
     report |= {"detail": told.report if told else None, "adaptation": adapted.report if adapted else None}
     return Result(volume.refined(voxels, plan.factors), report, differing)
