@@ -1,0 +1,139 @@
+"""Error bars of a scan's own: it is made coarser once more, upscaled again, and compared with itself.
+
+Calibration on other scans does not carry over.  What the scan tells of itself does so better, and still is one scale coarser and
+one way of losing detail: the sentence that comes with an error map says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..plan import MINIMUM_SLICES, Plan
+from ..resampling.degradation import antialiased_bicubic
+from ..scan.volume import Volume, triple
+from ..upscaling import upscale
+from .expected import expected_error, local_error, weights_of
+
+COVERAGE = 0.9
+_SHARE = 0.125  # of the run's work, at most
+_MOST_VOXELS = 6_000_000
+_LEAST_PIXELS = 16  # of a coarse slice
+_LEAST_VOXELS = 2000  # inside the body
+_BODY = {"CT": -950.0, "MR": 0.1}  # HU: all but air; or share of the range
+_MR_PERCENTILE = 99.9
+_SAMPLE = 1_000_000
+_PASSED_ON = ("method", "preset", "ensemble", "precision", "device", "noise", "memory_limit", "consistency")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the scan made coarser told.
+
+    Attributes:
+        scale: root of the mean square of the true local error, over that of the expected.
+        bound: times the expected error (before ``scale``), it is above the local error in 90 % of the voxels inside the body.
+        checked: the factor asked for, and that by which the scan was made coarser, such as "4-2".
+        voxels: of the scan that were compared.
+    """
+
+    scale: float
+    bound: float
+    checked: str
+    voxels: int
+
+
+def inside(scan: np.ndarray, modality: str) -> np.ndarray:
+    """Where there is more than air: bool (k, j, i).
+
+    Args:
+        scan: (k, j, i), any real dtype.
+        modality: "CT" or "MR".
+    """
+    if modality == "CT":
+        return np.asarray(scan > _BODY["CT"])
+    low, high = float(scan.min()), float(np.percentile(scan.reshape(-1)[:: max(1, scan.size // _SAMPLE)], _MR_PERCENTILE))
+    return np.asarray(scan > low + _BODY["MR"] * (high - low))
+
+
+def calibrate(volume: Volume, plan: Plan, choices: Mapping[str, Any], progress: Callable[[float], None] | None = None, cancelled: Callable[[], bool] | None = None) -> Calibration:
+    """Ask the scan itself.
+
+    Args:
+        volume: the scan.
+        plan: of the run that gives the result.
+        choices: the arguments of :func:`superres3d.upscaling.upscale` for that run.
+        progress: told the share that is done.
+        cancelled: asked often; a true answer stops the work.
+
+    Raises:
+        InputError: the scan is too small, or too empty; ModelError, DeviceError, ResourceError and Cancelled as :func:`superres3d.upscaling.upscale`.
+    """
+    ordered = _slices_first(volume, plan.slice_axis)
+    factors, checked = _factors(ordered.voxels.shape, plan)
+    scan = _part(ordered, factors)
+    coarse = made_coarser(scan, factors)
+    if coarse.voxels.min() == coarse.voxels.max():
+        raise InputError("The part of the scan that the error bars are calibrated on is empty; go without --error-map.")
+    asked = {key: value for key, value in choices.items() if key in _PASSED_ON}
+    tell = None if progress is None else (lambda _, share: progress(share))
+    made = upscale(coarse, (factors[1], factors[0]), modality=plan.modality, slice_axis="k", spread=True, progress=tell, cancelled=cancelled, **asked)
+    expected = expected_error(coarse.voxels, made.volume.voxels, made.spread, weights_of(plan.modality, plan.preset.ensemble != "none"))
+    return compared(local_error(made.volume.voxels, scan.voxels), expected, inside(scan.voxels, plan.modality), checked)
+
+
+def compared(true: np.ndarray, expected: np.ndarray, where: np.ndarray, checked: str) -> Calibration:
+    """From errors that are known.
+
+    Args:
+        true, expected: (k, j, i), local errors.
+        where: bool, inside the body.
+        checked: see :class:`Calibration`.
+
+    Raises:
+        InputError: too little of the body.
+    """
+    found, told = true[where].astype(np.float64), expected[where].astype(np.float64)
+    if found.size < _LEAST_VOXELS or not told.any():
+        raise InputError("The scan is too small or too empty for error bars of its own; go without --error-map.")
+    ratio = found / np.maximum(told, 1e-6 * told.max())
+    return Calibration(float(np.sqrt(np.mean(found**2) / np.mean(told**2))), float(np.quantile(ratio, COVERAGE)), checked, int(found.size))
+
+
+def made_coarser(volume: Volume, factors: Sequence[int]) -> Volume:
+    """By antialiased bicubic on the same field of view, float32; each size must be a multiple of its factor (k, j, i)."""
+    factors_ijk = np.asarray(factors[::-1], dtype=float)
+    voxels = antialiased_bicubic(volume.voxels, (factors[0], factors[1], factors[2]))
+    return replace(volume, voxels=voxels, spacing=triple(np.asarray(volume.spacing) * factors_ijk), origin=triple(volume.position((factors_ijk - 1.0) / 2.0)))
+
+
+def _slices_first(volume: Volume, slice_axis: int) -> Volume:
+    spacing = volume.spacing[::-1]
+    order = (slice_axis, *(axis for axis in range(3) if axis != slice_axis))
+    return Volume(np.moveaxis(volume.voxels, slice_axis, 0), triple(spacing[axis] for axis in order[::-1]), modality=volume.modality)
+
+
+def _factors(shape: Sequence[int], plan: Plan) -> tuple[tuple[int, int, int], str]:
+    """By which the scan can be made coarser along (slices, rows, columns): as asked, or by 2 in place of 4 (InputError: neither)."""
+    wanted = [1 if factor <= 1.01 else 2 if factor < 3 else 4 for factor in plan.network_factors]
+    for most in (4, 2):
+        factors = [min(factor, most) for factor in wanted]
+        if all(factor == 1 or n // factor >= least for n, factor, least in zip(shape, factors, (MINIMUM_SLICES, _LEAST_PIXELS, _LEAST_PIXELS))):
+            return (factors[0], factors[1], factors[2]), f"{max(wanted)}-{max(factors)}"
+    raise InputError(f"The scan has {' x '.join(map(str, shape))} voxels, too few to be made coarser for error bars of its own; go without --error-map.")
+
+
+def _part(volume: Volume, factors: Sequence[int]) -> Volume:
+    """A central part of the scan whose check costs an eighth of the run at most; fewer slices, or fewer rows where slices are refined."""
+    sizes = [n - n % factor for n, factor in zip(volume.voxels.shape, factors)]
+    share = min(1.0, _SHARE * prod(factors), _MOST_VOXELS / prod(sizes))
+    axis = 1 if factors[0] > 1 else 0
+    least = (MINIMUM_SLICES * 2, _LEAST_PIXELS)[axis] * factors[axis]
+    sizes[axis] = min(sizes[axis], max(least, int(sizes[axis] * share) // factors[axis] * factors[axis]))
+    starts = [(n - size) // 2 for n, size in zip(volume.voxels.shape, sizes)]
+    return replace(volume, voxels=np.ascontiguousarray(volume.voxels[tuple(slice(start, start + size) for start, size in zip(starts, sizes))]))
