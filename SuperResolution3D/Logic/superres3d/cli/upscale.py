@@ -172,9 +172,10 @@ def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
     preset = f" {report['preset']}" if report["preset"] else ""
     short = f"{report['software']} {report['method']}{preset} {factors}; not for diagnosis"
     caution = f"caution: {report['invents']} " if report["invents"] else ""
+    noise = f"noise {report['detail']['noise']}; " if report["detail"] else ""
     name = os.fsencode(source.name).decode("utf-8", "replace")  # image files hold text
     hashes = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in report["models"].items())
     return {
         "ITK_FileNotes": short[:79],
-        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {report['precision']}; source {name}",
+        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {noise}{report['precision']}; source {name}",
     }
