@@ -60,6 +60,8 @@ def upscale(
     anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of a DICOM series; see docs/dicom.md for what this does not cover.")] = False,
     labels: Annotated[Path | None, typer.Option(metavar="SEGMENTATION", help="A label map of the scan, to be brought to the grid of the result as well.")] = None,
     labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
+    careful: Annotated[bool, typer.Option("--careful", help="Take back what the networks add over Lanczos where they are likely to be wrong; see docs/trust.md for the detail that it costs.")] = False,
+    error_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write how large the errors around each voxel are to be expected, in the scan's units; the report tells where to look twice.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
@@ -73,9 +75,9 @@ def upscale(
     with reporting(progress.value) as reporter:
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
-            source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume,
+            source, Outputs.named(target, compare, report, anonymize, labels_out, error_map), segmentation, reporter, series, volume,
             scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=_bytes(memory_limit),
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=_bytes(memory_limit), careful=careful,
         )  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def _bytes(gib: float | None) -> int | None:
 
 
 def _upscale_file(
-    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, **choices: Any
+    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, careful: bool = False, **choices: Any
 ) -> None:
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
     from ..scan.images import read_volume
@@ -117,10 +119,14 @@ def _upscale_file(
     volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
     plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key not in ("device", "noise")})
+    if careful or outputs.error_map:
+        from ..trust.error_map import check_doubt
+
+        check_doubt(volume, errors=outputs.error_map is not None, careful=careful, **choices)
     labels = segmentation.read(volume, plan, choices["memory_limit"]) if segmentation else None
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report, grid, slices = _stage_result(volume, source, outputs, staging, reporter, choices)
+        report, grid, slices = _stage_result(volume, source, outputs, staging, reporter, choices, careful)
         if segmentation and labels:
             told = segmentation.stage(labels, grid, slices, staging, reporter)
             report["labels"] = {name: value for name, value in told.items() if name != "source" or not outputs.anonymize}
@@ -133,15 +139,22 @@ def _upscale_file(
 
 
 def _stage_result(
-    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any]
+    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any], careful: bool = False
 ) -> tuple[dict[str, Any], Volume, list[Path]]:
     """Returns report, grid and slices of a DICOM series; the voxels are let go of before another volume is made."""
     from ..upscaling import upscale as upscale_volume
     from .labels import grid_of
 
-    result = upscale_volume(volume, progress=reporter.progress, **choices)
+    if careful or outputs.error_map:
+        from ..trust.error_map import upscale_with_doubt
+
+        result, errors = upscale_with_doubt(volume, errors=outputs.error_map is not None, careful=careful, progress=reporter.progress, **choices)
+    else:
+        result, errors = upscale_volume(volume, progress=reporter.progress, **choices), None
     reporter.progress("writing", 1.0)
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
+    if errors and outputs.error_map:
+        outputs.stage_map(errors.volume, staging)
     report = result.report if outputs.anonymize else {**result.report, "source": str(source)}
     return report, grid_of(result.volume), slices
 

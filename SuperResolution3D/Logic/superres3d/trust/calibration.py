@@ -18,7 +18,8 @@ from ..plan import MINIMUM_SLICES, Plan
 from ..resampling.degradation import antialiased_bicubic
 from ..scan.volume import Volume, triple
 from ..upscaling import upscale
-from .expected import expected_error, local_error, weights_of
+from .careful import careful
+from .expected import Transfer, expected_error, local_error, weights_of
 
 COVERAGE = 0.9
 _SHARE = 0.125  # of the run's work, at most
@@ -28,24 +29,39 @@ _LEAST_VOXELS = 2000  # inside the body
 _BODY = {"CT": -950.0, "MR": 0.1}  # HU: all but air; or share of the range
 _MR_PERCENTILE = 99.9
 _SAMPLE = 1_000_000
+_PARTS = 20  # of the voxels, by the expected error
+_LEAST_GROWTH = 0.01
 _PASSED_ON = ("method", "preset", "ensemble", "precision", "device", "noise", "memory_limit", "consistency")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the scan made coarser told.
+    """What the scan made coarser told: the square of the local error is about ``growth``² times that of the expected error, plus that of a floor.
 
     Attributes:
-        scale: root of the mean square of the true local error, over that of the expected.
-        bound: times the expected error (before ``scale``), it is above the local error in 90 % of the voxels inside the body.
-        checked: the factor asked for, and that by which the scan was made coarser, such as "4-2".
+        growth: see above.
+        floor: in the scan's units: noise, which is as strong where nothing else is to be expected.
+        bound: times the error expected so, it is above the local error in 90 % of the voxels inside the body.
+        checked: the factor asked for, and that by which the scan was made coarser, such as (4, 2).
         voxels: of the scan that were compared.
     """
 
-    scale: float
+    growth: float
+    floor: float
     bound: float
-    checked: str
+    checked: tuple[int, int]
     voxels: int
+
+    def carried_over(self, transfer: Transfer) -> Calibration:
+        """To the scan's own result."""
+        return replace(self, growth=float(np.exp(transfer.start + transfer.slope * np.log(self.growth))), bound=self.bound * transfer.bound)
+
+    def applied(self, expected: np.ndarray) -> np.ndarray:
+        """The expected error as the scan itself tells it, float32; in place."""
+        np.square(expected, out=expected)
+        expected *= np.float32(self.growth**2)
+        expected += np.float32(self.floor**2)
+        return np.sqrt(expected, out=expected)
 
 
 def inside(scan: np.ndarray, modality: str) -> np.ndarray:
@@ -61,13 +77,17 @@ def inside(scan: np.ndarray, modality: str) -> np.ndarray:
     return np.asarray(scan > low + _BODY["MR"] * (high - low))
 
 
-def calibrate(volume: Volume, plan: Plan, choices: Mapping[str, Any], progress: Callable[[float], None] | None = None, cancelled: Callable[[], bool] | None = None) -> Calibration:
+def calibrate(
+    volume: Volume, plan: Plan, choices: Mapping[str, Any], strength: float = 0.0,
+    progress: Callable[[float], None] | None = None, cancelled: Callable[[], bool] | None = None,
+) -> Calibration:  # fmt: skip
     """Ask the scan itself.
 
     Args:
         volume: the scan.
         plan: of the run that gives the result.
         choices: the arguments of :func:`superres3d.upscaling.upscale` for that run.
+        strength: with which doubtful detail is taken back in that run; see :mod:`superres3d.trust.careful`.
         progress: told the share that is done.
         cancelled: asked often; a true answer stops the work.
 
@@ -79,15 +99,17 @@ def calibrate(volume: Volume, plan: Plan, choices: Mapping[str, Any], progress: 
     scan = _part(ordered, factors)
     coarse = made_coarser(scan, factors)
     if coarse.voxels.min() == coarse.voxels.max():
-        raise InputError("The part of the scan that the error bars are calibrated on is empty; go without --error-map.")
+        raise InputError("The part of the scan that the error map is calibrated on is empty; go without the error map.")
     asked = {key: value for key, value in choices.items() if key in _PASSED_ON}
     tell = None if progress is None else (lambda _, share: progress(share))
     made = upscale(coarse, (factors[1], factors[0]), modality=plan.modality, slice_axis="k", spread=True, progress=tell, cancelled=cancelled, **asked)
-    expected = expected_error(coarse.voxels, made.volume.voxels, made.spread, weights_of(plan.modality, plan.preset.ensemble != "none"))
-    return compared(local_error(made.volume.voxels, scan.voxels), expected, inside(scan.voxels, plan.modality), checked)
+    weights = weights_of(plan.modality, plan.preset.ensemble != "none")
+    voxels = careful(coarse.voxels, made.volume.voxels, made.spread, weights, strength) if strength else made.volume.voxels
+    expected = expected_error(coarse.voxels, made.volume.voxels, made.spread, weights)
+    return compared(local_error(voxels, scan.voxels), expected, inside(scan.voxels, plan.modality), checked)
 
 
-def compared(true: np.ndarray, expected: np.ndarray, where: np.ndarray, checked: str) -> Calibration:
+def compared(true: np.ndarray, expected: np.ndarray, where: np.ndarray, checked: tuple[int, int] = (2, 2)) -> Calibration:
     """From errors that are known.
 
     Args:
@@ -98,11 +120,26 @@ def compared(true: np.ndarray, expected: np.ndarray, where: np.ndarray, checked:
     Raises:
         InputError: too little of the body.
     """
-    found, told = true[where].astype(np.float64), expected[where].astype(np.float64)
-    if found.size < _LEAST_VOXELS or not told.any():
-        raise InputError("The scan is too small or too empty for error bars of its own; go without --error-map.")
-    ratio = found / np.maximum(told, 1e-6 * told.max())
-    return Calibration(float(np.sqrt(np.mean(found**2) / np.mean(told**2))), float(np.quantile(ratio, COVERAGE)), checked, int(found.size))
+    found, told = (array[where].astype(np.float64) for array in (true, expected))
+    if found.size < _LEAST_VOXELS or not told.any() or not found.any():
+        raise InputError("The scan is too small or too empty to calibrate an error map on itself; go without the error map.")
+    growth, floor = _line(np.square(told), np.square(found))
+    fitted = Calibration(growth, floor, 1.0, checked, int(found.size))
+    ratio = found / np.maximum(fitted.applied(told), np.finfo(np.float32).tiny)
+    return replace(fitted, bound=float(np.quantile(ratio, COVERAGE)))
+
+
+def _line(given: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
+    """(growth, floor): the best line through the means of equal parts, by what is expected; each part counts by its own size, and neither is below zero."""
+    order = np.argsort(given, kind="stable")
+    x, y = (np.array([part.mean() for part in np.array_split(values[order], _PARTS)]) for values in (given, wanted))
+    y = np.maximum(y, 1e-9 * y.max())
+    slope, start = np.linalg.lstsq(np.stack([x, np.ones_like(x)], axis=1) / y[:, None], np.ones_like(y), rcond=None)[0]
+    if start < 0:
+        slope, start = float(np.sum(x / y) / np.sum((x / y) ** 2)), 0.0
+    elif slope <= 0:
+        slope, start = 0.0, float(np.sum(1 / y) / np.sum(1 / y**2))
+    return max(float(np.sqrt(slope)), _LEAST_GROWTH), float(np.sqrt(start))
 
 
 def made_coarser(volume: Volume, factors: Sequence[int]) -> Volume:
@@ -118,14 +155,14 @@ def _slices_first(volume: Volume, slice_axis: int) -> Volume:
     return Volume(np.moveaxis(volume.voxels, slice_axis, 0), triple(spacing[axis] for axis in order[::-1]), modality=volume.modality)
 
 
-def _factors(shape: Sequence[int], plan: Plan) -> tuple[tuple[int, int, int], str]:
+def _factors(shape: Sequence[int], plan: Plan) -> tuple[tuple[int, int, int], tuple[int, int]]:
     """By which the scan can be made coarser along (slices, rows, columns): as asked, or by 2 in place of 4 (InputError: neither)."""
     wanted = [1 if factor <= 1.01 else 2 if factor < 3 else 4 for factor in plan.network_factors]
     for most in (4, 2):
         factors = [min(factor, most) for factor in wanted]
         if all(factor == 1 or n // factor >= least for n, factor, least in zip(shape, factors, (MINIMUM_SLICES, _LEAST_PIXELS, _LEAST_PIXELS))):
-            return (factors[0], factors[1], factors[2]), f"{max(wanted)}-{max(factors)}"
-    raise InputError(f"The scan has {' x '.join(map(str, shape))} voxels, too few to be made coarser for error bars of its own; go without --error-map.")
+            return (factors[0], factors[1], factors[2]), (max(wanted), max(factors))
+    raise InputError(f"The scan has {' x '.join(map(str, shape))} voxels, too few to be made coarser to calibrate an error map; go without the error map.")
 
 
 def _part(volume: Volume, factors: Sequence[int]) -> Volume:

@@ -1,22 +1,29 @@
-"""The error map: how large the errors of a result are to be expected, around each of its voxels.
-
-"""
+"""The error map: how large the errors around each voxel of a result are to be expected."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
+import psutil
 
-from ..errors import InputError
+from ..engine.progress import Progress
+from ..errors import InputError, ResourceError
 from ..plan import Plan
-from ..scan.volume import Volume
-from ..upscaling import Result
+from ..scan.volume import Volume, accepted
+from ..upscaling import Result, plan_for, upscale
 from .calibration import COVERAGE, Calibration, calibrate, inside
+from .careful import careful as taken_back
+from .careful import strength_of
 from .doubtful import Place, doubtful_places
-from .expected import SIGMA, expected_error, weights_of
+from .expected import SIGMA, expected_error, transfer_of, weights_of
+
+_NOT_PLANNED = ("device", "noise")
+_FLOAT = 4
+_CHECKING = 0.1  # of the progress
 
 
 @dataclass(frozen=True)
@@ -36,60 +43,82 @@ class ErrorMap:
     report: dict[str, Any]
 
 
-def check_plan(plan: Plan) -> None:
-    """Refuse, before the work, what has no error map (InputError)."""
-    if not plan.method.networks:
-        raise InputError(f"An error map tells how far networks may be off, and {plan.method.name} has none; leave --error-map out, or choose another method.")
-
-
-def map_errors(
-    volume: Volume, result: Result, plan: Plan, choices: Mapping[str, Any],
-    progress: Callable[[float], None] | None = None, cancelled: Callable[[], bool] | None = None,
-) -> ErrorMap:  # fmt: skip
-    """The error map of a result.
+def upscale_with_doubt(
+    volume: Volume, scale: int | tuple[int, int] | None = None, *, errors: bool = True, careful: bool = False,
+    progress: Progress | None = None, cancelled: Callable[[], bool] | None = None, **choices: Any,
+) -> tuple[Result, ErrorMap | None]:  # fmt: skip
+    """Upscale a scan, and tell how far the result may be off.
 
     Args:
-        volume: the scan.
-        result: of :func:`superres3d.upscaling.upscale` with ``spread=True``.
-        plan: of that run; see :func:`superres3d.upscaling.plan_for`.
-        choices: its arguments; the scan is made coarser once more and upscaled again with them.
-        progress: told the share of that work that is done.
-        cancelled: asked often; a true answer stops it.
+        volume: voxels (k, j, i), not changed.
+        scale, choices: as :func:`superres3d.upscaling.upscale` takes them.
+        errors: make the error map; the scan is made coarser once more and upscaled again for it.
+        careful: take back what the networks add over Lanczos where the expected error exceeds it.
+        progress: called with (stage, share of the whole that is done).
+        cancelled: asked often; a true answer stops the work.
 
     Raises:
         InputError: an interpolation, or a scan too small to be made coarser.
         ModelError, DeviceError, ResourceError, Cancelled: see :mod:`superres3d.errors`.
     """
-    check_plan(plan)
-    ensemble = plan.preset.ensemble != "none"
-    found = calibrate(volume, plan, choices, progress, cancelled)
-    weights = weights_of(plan.modality, ensemble, found.checked)
-    expected = expected_error(volume.voxels, result.volume.voxels, result.spread, weights)
-    scale = found.scale * weights.transfer
-    expected *= np.float32(scale)
-    bound = found.bound / found.scale
+    volume = accepted(volume, "The scan")
+    plan = check_doubt(volume, scale, errors, careful, **choices)
+    strength = strength_of(plan.modality, max(plan.network_factors)) if careful else 0.0
+    before = _CHECKING if errors else 0.0
+    found = calibrate(volume, plan, choices, strength, (lambda share: progress("checking", before * share)) if progress else None, cancelled) if errors else None
+    told = (lambda stage, share: progress(stage, before + (1.0 - before) * share)) if progress else None
+    result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices)
+    drawn, weights = result.volume.voxels, weights_of(plan.modality, plan.preset.ensemble != "none")
+    result.report["careful"] = careful
+    if careful:
+        voxels = taken_back(volume.voxels, drawn, result.spread, weights, strength)
+        result = replace(result, volume=replace(result.volume, voxels=voxels))
+    if found is None:
+        return result, None
+    found = found.carried_over(transfer_of(plan.modality, plan.preset.ensemble != "none", found.checked[0]))
+    expected = found.applied(expected_error(volume.voxels, drawn, result.spread, weights))
+    made = _map_of(result, plan, found, expected)
+    result.report["error_map"] = made.report
+    return result, made
+
+
+def check_doubt(volume: Volume, scale: int | tuple[int, int] | None, errors: bool, careful: bool, **choices: Any) -> Plan:
+    """Refuse before the work what has no error map (InputError), or would not fit into memory (ResourceError); returns the plan."""
+    plan, _ = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in _NOT_PLANNED})
+    if not plan.method.networks:
+        what = "An error map tells how far networks may be off" if errors else "Careful takes back what networks add"
+        raise InputError(f"{what}, and {plan.method.name} has none; leave {'the error map' if errors else 'careful'} out, or choose another method.")
+    each = (2 * _FLOAT if errors else _FLOAT) + (volume.voxels.itemsize if careful else 0)
+    needed, free = prod(plan.output_shape) * each + plan.result_bytes, choices.get("memory_limit") or psutil.virtual_memory().available
+    if needed > free:
+        raise ResourceError(f"The result and how far it may be off need {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free or allowed; use a smaller factor, or go without.")
+    return plan
+
+
+def _map_of(result: Result, plan: Plan, found: Calibration, expected: np.ndarray) -> ErrorMap:
     told = replace(result.volume, voxels=expected)
     body = inside(result.volume.voxels, plan.modality)
     places = doubtful_places(told, body)
-    return ErrorMap(told, bound, places, _report(plan, found, expected, body, bound, places))
+    values = expected[body]
+    typical = float(np.median(values[:: max(1, values.size // 1_000_000)])) if values.size else 0.0
+    return ErrorMap(told, found.bound, places, _report(plan, found, typical, places))
 
 
-def _report(plan: Plan, found: Calibration, expected: np.ndarray, body: np.ndarray, bound: float, places: list[Place]) -> dict[str, Any]:
+def _report(plan: Plan, found: Calibration, typical: float, places: list[Place]) -> dict[str, Any]:
     unit = "HU" if plan.modality == "CT" else ""
-    asked, by = found.checked.split("-")
-    typical = float(np.median(expected[body][:: max(1, int(body.sum()) // 1_000_000)])) if body.any() else 0.0
+    asked, by = found.checked
+    smaller = f" The scan is too small to be made coarser {asked} times." if asked != by else ""
     return {
-        "what": f"Expected error: root of the mean square error under a Gaussian window of {SIGMA:g} voxels of the result, in the scan's units{f' ({unit})' if unit else ''}.",
+        "what": f"Expected error: root of the mean square error under a Gaussian window of {SIGMA:g} voxels of the result, in {'HU' if unit else 'the units of the scan'}.",
         "unit": unit,
         "typical": float(f"{typical:.4g}"),
-        "bound": float(f"{bound:.4g}"),
+        "bound": float(f"{found.bound:.4g}"),
         "coverage": COVERAGE,
         "statement": (
-            f"Made coarser {by} times once more by antialiased bicubic and upscaled again, this scan's own local error was below {bound:.2f} times the expected one in {COVERAGE:.0%} of its voxels inside the body. "
-            "Where the scan lost its detail in that way the bound is to hold for about as many voxels of the result. "
-            "It was measured one scale coarser and does not know how the scanner lost detail: it says nothing of single voxels or of structures that left no trace in the scan."
-            + ("" if asked == by else f" The scan was too small to be made coarser {asked} times.")
+            f"A bound of {found.bound:.2f} times the map is meant to hold for {COVERAGE:.0%} of the voxels inside the body. It comes from this scan itself, made coarser {by} times by a smooth mean and upscaled again. "
+            f"It is no promise for the result: that is one scale finer, and the scanner may have lost detail in another way. It holds for many voxels together, not for a single voxel or finding.{smaller}"
         ),
+        "checked_by": by,
         "doubtful": [place.told() for place in places],
         "doubtful_words": [place.words(unit) for place in places],
     }

@@ -39,33 +39,57 @@ class Weights:
         spread: of the turned copies' differences.
         correction: of the result minus Lanczos.
         roughness: of the scan minus the mean of its neighbours.
-        transfer: what a bound that holds for a scan made coarser must be multiplied by to hold for the scan's own result.
+        scale: by which the expected error is multiplied, so that it was right in the mean of the training scans.
     """
 
     spread: float
     correction: float
     roughness: float
-    transfer: float
+    scale: float
 
 
-def weights_of(modality: str, ensemble: bool, checked: str = "2-2") -> Weights:
+@dataclass(frozen=True)
+class Transfer:
+    """From a scan made coarser to its own result: the logarithm of what holds for the one is ``start + slope`` times that of the other.
+
+    Attributes:
+        start, slope: of the factor by which the expected error grows.
+        bound: times the factor of the bound.
+    """
+
+    start: float
+    slope: float
+    bound: float
+
+
+def weights_of(modality: str, ensemble: bool) -> Weights:
     """The fitted weights.
 
     Args:
         modality: "CT" or "MR".
         ensemble: whether the networks had turned copies.
-        checked: the factor asked for and the one by which the scan was made coarser, such as "4-2".
 
     Raises:
         ModelError: the model is missing or damaged.
     """
+    return Weights(*_tensor(_name(modality, ensemble)))
+
+
+def transfer_of(modality: str, ensemble: bool, factor: int) -> Transfer:
+    """How a calibration carries over; ``factor`` is the largest that was asked for, the rest as :func:`weights_of`."""
+    return Transfer(*_tensor(f"{_name(modality, ensemble)}.transfer.{factor}"))
+
+
+def _name(modality: str, ensemble: bool) -> str:
+    return f"{modality.lower()}.{'ensemble' if ensemble else 'single'}"
+
+
+def _tensor(name: str) -> list[float]:
     from safetensors.numpy import load
 
     try:
-        tensors = load(verified_weights(find_model(MODEL)))
-        name = f"{modality.lower()}.{'ensemble' if ensemble else 'single'}"
-        return Weights(*(float(weight) for weight in tensors[name]), float(tensors[f"{name}.transfer.{checked}"][0]))
-    except (KeyError, TypeError, ValueError) as error:
+        return [float(value) for value in load(verified_weights(find_model(MODEL)))[name]]
+    except (KeyError, ValueError) as error:
         raise ModelError(f"The model {MODEL} cannot be used ({type(error).__name__}: {error}); install the package again.") from None
 
 
