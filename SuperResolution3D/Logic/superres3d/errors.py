@@ -41,6 +41,12 @@ class ResourceError(SuperResolutionError):
     exit_code = 5
 
 
+class NotAhead(SuperResolutionError):
+    """A self-check did not find the method ahead of Lanczos on the scan; nothing failed."""
+
+    exit_code = 6
+
+
 class Cancelled(SuperResolutionError):
     """The caller asked to stop; nothing was written."""
 

@@ -73,6 +73,7 @@ def upscale(
     consistency: int = 0,
     noise: str = DEFAULT_NOISE,
     memory_limit: int | None = None,
+    part_of: np.ndarray | None = None,
     spread: bool = False,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -99,6 +100,7 @@ def upscale(
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
         noise: "keep": as strong as an interpolation leaves it; "reduce": as far as the networks can; for methods that are told of the scan.
         memory_limit: bytes for the whole process; None: what is free.
+        part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there.
         spread: tell, too, how the networks' turned copies differ; see :class:`Result`.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
@@ -121,18 +123,19 @@ def upscale(
     notes += assumed
     if plan.method.networks:
         check_steps(volume.voxels, "The scan")
-    plan, told = _told(plan, volume.voxels, noise)
+    whole = volume.voxels if part_of is None else part_of
+    plan, told = _told(plan, whole, noise)
     notes += told.notes if told else ()
     watch = Watch(progress, cancelled)
     engine = _engine(plan, device) if plan.method.networks else None
     try:
         with kept_heap():
             differing = np.empty(plan.output_shape, np.float32) if spread and engine else None
-            voxels, block_count = _computed(volume.voxels, plan, engine, watch, differing)
+            voxels, block_count = _computed(volume.voxels, plan, engine, watch, whole, differing)
     finally:
         if engine:
             engine.close()
-    if engine and not engine.notes:  # a run that changed engines tells of neither
+    if engine and not engine.notes and part_of is None:  # a run that changed engines tells of neither, one of a small part of little
         work = work_of(plan.method, max(plan.network_factors))
         remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
     notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
@@ -195,14 +198,14 @@ def _told(plan: Plan, voxels: np.ndarray, noise: str) -> tuple[Plan, Told | None
 
 
 def _computed(
-    voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch, spread: np.ndarray | None = None
+    voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch, whole: np.ndarray, spread: np.ndarray | None = None
 ) -> tuple[np.ndarray, int]:  # fmt: skip
     """The result's voxels, and in how many blocks they were computed."""
     result = np.empty(plan.output_shape, voxels.dtype)
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
     differing = None if spread is None else np.moveaxis(spread, plan.slice_axis, 0)
-    chain = chain_of(plan, source, engine, spread is not None)
+    chain = chain_of(plan, source, engine, spread is not None, whole)
     if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency and spread is None:
         from .engine.device_block import chain_on_device, made_bytes
         from .engine.turned_network import fits_device
@@ -218,7 +221,7 @@ def _computed(
     return result, len(pieces)
 
 
-def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool = False) -> Chain:
+def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool = False, whole: np.ndarray | None = None) -> Chain:
     """What a plan does to a scan.
 
     Args:
@@ -226,6 +229,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
         source: the scan (k, j, i), slices first.
         engine: None for an interpolation.
         spread: the networks tell how their members differ.
+        whole: the scan that gives the scale of intensities, where the source is a part of it.
     """
     wanted = plan.slices_first(plan.output_shape)
     if engine is None:
@@ -234,7 +238,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
             return Chain([], regridding=Regridding(plan.method.name, source.shape, wanted))
         return Chain([Resampling(plan.method.name, factors)], back_projections=plan.consistency)
     factors = plan.network_factors
-    intensities, ensemble = intensity_scale(source, plan.modality), plan.preset.ensemble
+    intensities, ensemble = intensity_scale(source if whole is None else whole, plan.modality), plan.preset.ensemble
     if plan.method.kind == "volume":
         network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=True, spread=spread)
         return Chain([Resampling(plan.method.base, factors), network], intensities, keeps_means=plan.method.keeps_means)

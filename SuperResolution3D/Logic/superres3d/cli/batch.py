@@ -22,9 +22,10 @@ from .common import (
     PresetChoice,
     SliceAxisChoice,
     StyleChoice,
+    factors_of,
     reporting,
+    spacing_of,
 )
-from .upscale import factors_of, spacing_of
 
 if TYPE_CHECKING:
     FormatChoice = Choice

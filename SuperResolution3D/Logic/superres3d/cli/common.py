@@ -12,6 +12,7 @@ import typer
 
 from ..errors import InputError, SuperResolutionError, in_words
 from ..methods import AXES, ENSEMBLES, MODALITIES, NOISES, PRECISIONS, PRESETS
+from ..refinement import ISOTROPIC
 from ..reporter import STYLES, Reporter, make_reporter
 
 
@@ -65,6 +66,33 @@ def reporting(style: str) -> Iterator[Reporter]:
         told = in_words(error)
         reporter.error(type(told).__name__, str(told))
         raise typer.Exit(told.exit_code) from None
+
+
+def factors_of(text: str | None) -> int | tuple[int, ...] | None:
+    """One factor, or (in-plane, through-plane); their values are checked with the method."""
+    if not text:
+        return None
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"The factor {text!r} cannot be used; use 2 or 4, or two factors such as 2,4.") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def spacing_of(text: str | None) -> float | tuple[float, ...] | str | None:
+    """One number, three, or the word; checked with the scan."""
+    if text is None or text.strip().lower() == ISOTROPIC:
+        return text and ISOTROPIC
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def bytes_of(gib: float | None) -> int | None:
+    """Of a limit in GiB."""
+    return int(gib * 2**30) if gib else None
 
 
 def needs(extra: str, *modules: str) -> None:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, ResourceError
+from ..errors import ResourceError
 from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
-from ..refinement import ISOTROPIC
 from ..reporter import Reporter
 from .common import (
     AxesChoice,
@@ -25,7 +24,10 @@ from .common import (
     SliceAxisChoice,
     StyleChoice,
     VolumeNumber,
+    bytes_of,
+    factors_of,
     reporting,
+    spacing_of,
 )
 from .worker import stop_at_end_of_input
 
@@ -62,6 +64,7 @@ def upscale(
     labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
     careful: Annotated[bool, typer.Option("--careful", help="Take back what the networks add over Lanczos where they are likely to be wrong; see docs/trust.md for the detail that it costs.")] = False,
     error_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write how large the errors around each voxel are to be expected, in the scan's units; the report tells where to look twice.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Also check on this scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
@@ -75,40 +78,14 @@ def upscale(
     with reporting(progress.value) as reporter:
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
-            source, Outputs.named(target, compare, report, anonymize, labels_out, error_map), segmentation, reporter, series, volume,
+            source, Outputs.named(target, compare, report, anonymize, labels_out, error_map), segmentation, reporter, series, volume, check, careful,
             scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=_bytes(memory_limit), careful=careful,
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
 
-def factors_of(text: str | None) -> int | tuple[int, ...] | None:
-    """One factor, or (in-plane, through-plane); their values are checked with the method."""
-    if not text:
-        return None
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"The factor {text!r} cannot be used; use 2 or 4, or two factors such as 2,4.") from None
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def spacing_of(text: str | None) -> float | tuple[float, ...] | str | None:
-    """One number, three, or the word; checked with the scan."""
-    if text is None or text.strip().lower() == ISOTROPIC:
-        return text and ISOTROPIC
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        return text
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def _bytes(gib: float | None) -> int | None:
-    return int(gib * 2**30) if gib else None
-
-
 def _upscale_file(
-    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, careful: bool = False, **choices: Any
+    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, checked: bool, careful: bool, **choices: Any
 ) -> None:
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
     from ..scan.images import read_volume
@@ -126,7 +103,7 @@ def _upscale_file(
     labels = segmentation.read(volume, plan, choices["memory_limit"]) if segmentation else None
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report, grid, slices = _stage_result(volume, source, outputs, staging, reporter, choices, careful)
+        report, grid, slices = _stage_result(volume, source, outputs, staging, reporter, checked, careful, choices)
         if segmentation and labels:
             told = segmentation.stage(labels, grid, slices, staging, reporter)
             report["labels"] = {name: value for name, value in told.items() if name != "source" or not outputs.anonymize}
@@ -139,7 +116,7 @@ def _upscale_file(
 
 
 def _stage_result(
-    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any], careful: bool = False
+    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, checked: bool, careful: bool, choices: dict[str, Any]
 ) -> tuple[dict[str, Any], Volume, list[Path]]:
     """Returns report, grid and slices of a DICOM series; the voxels are let go of before another volume is made."""
     from ..upscaling import upscale as upscale_volume
@@ -151,6 +128,10 @@ def _stage_result(
         result, errors = upscale_with_doubt(volume, errors=outputs.error_map is not None, careful=careful, progress=reporter.progress, **choices)
     else:
         result, errors = upscale_volume(volume, progress=reporter.progress, **choices), None
+    if checked:
+        from .check import check_result
+
+        check_result(volume, result, reporter, choices)
     reporter.progress("writing", 1.0)
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
     if errors and outputs.error_map:
