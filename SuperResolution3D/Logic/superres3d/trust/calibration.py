@@ -13,22 +13,22 @@ from typing import Any
 
 import numpy as np
 
+from ..detail.measure import measure_detail
 from ..errors import InputError
 from ..plan import MINIMUM_SLICES, Plan
-from ..resampling.degradation import antialiased_bicubic
-from ..scan.volume import Volume, triple
+from ..scan.volume import Volume
 from ..upscaling import upscale
+from .body import body_mask
 from .careful import careful
+from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
 from .expected import Transfer, expected_error, local_error, weights_of
+from .selfcheck import is_sure, slices_first
 
 COVERAGE = 0.9
 _SHARE = 0.125  # of the run's work, at most
 _MOST_VOXELS = 6_000_000
 _LEAST_PIXELS = 16  # of a coarse slice
 _LEAST_VOXELS = 2000  # inside the body
-_BODY = {"CT": -950.0, "MR": 0.1}  # HU: all but air; or share of the range
-_MR_PERCENTILE = 99.9
-_SAMPLE = 1_000_000
 _PARTS = 20  # of the voxels, by the expected error
 _LEAST_GROWTH = 0.01
 _PASSED_ON = ("method", "preset", "ensemble", "precision", "device", "noise", "memory_limit", "consistency")
@@ -44,6 +44,7 @@ class Calibration:
         bound: times the error expected so, it is above the local error in 90 % of the voxels inside the body.
         checked: the factor asked for, and that by which the scan was made coarser, such as (4, 2).
         voxels: of the scan that were compared.
+        way: how it was made coarser, in words.
     """
 
     growth: float
@@ -51,6 +52,7 @@ class Calibration:
     bound: float
     checked: tuple[int, int]
     voxels: int
+    way: str = ""
 
     def carried_over(self, transfer: Transfer) -> Calibration:
         """To the scan's own result."""
@@ -62,19 +64,6 @@ class Calibration:
         expected *= np.float32(self.growth**2)
         expected += np.float32(self.floor**2)
         return np.sqrt(expected, out=expected)
-
-
-def inside(scan: np.ndarray, modality: str) -> np.ndarray:
-    """Where there is more than air: bool (k, j, i).
-
-    Args:
-        scan: (k, j, i), any real dtype.
-        modality: "CT" or "MR".
-    """
-    if modality == "CT":
-        return np.asarray(scan > _BODY["CT"])
-    low, high = float(scan.min()), float(np.percentile(scan.reshape(-1)[:: max(1, scan.size // _SAMPLE)], _MR_PERCENTILE))
-    return np.asarray(scan > low + _BODY["MR"] * (high - low))
 
 
 def calibrate(
@@ -94,10 +83,11 @@ def calibrate(
     Raises:
         InputError: the scan is too small, or too empty; ModelError, DeviceError, ResourceError and Cancelled as :func:`superres3d.upscaling.upscale`.
     """
-    ordered = _slices_first(volume, plan.slice_axis)
+    ordered = slices_first(volume, plan.slice_axis)
     factors, checked = _factors(ordered.voxels.shape, plan)
+    ways, words = _way_of(cropped_to(ordered, factors), factors, plan.modality)
     scan = _part(ordered, factors)
-    coarse = made_coarser(scan, factors)
+    coarse = made_coarser(scan, factors, ways)
     if coarse.voxels.min() == coarse.voxels.max():
         raise InputError("The part of the scan that the error map is calibrated on is empty; go without the error map.")
     asked = {key: value for key, value in choices.items() if key in _PASSED_ON}
@@ -106,7 +96,8 @@ def calibrate(
     weights = weights_of(plan.modality, plan.preset.ensemble != "none")
     voxels = careful(coarse.voxels, made.volume.voxels, made.spread, weights, strength) if strength else made.volume.voxels
     expected = expected_error(coarse.voxels, made.volume.voxels, made.spread, weights)
-    return compared(local_error(voxels, scan.voxels), expected, inside(scan.voxels, plan.modality), checked)
+    found = compared(local_error(voxels, scan.voxels), expected, body_mask(scan.voxels, plan.modality), checked)
+    return replace(found, way=words)
 
 
 def compared(true: np.ndarray, expected: np.ndarray, where: np.ndarray, checked: tuple[int, int] = (2, 2)) -> Calibration:
@@ -142,17 +133,15 @@ def _line(given: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
     return max(float(np.sqrt(slope)), _LEAST_GROWTH), float(np.sqrt(start))
 
 
-def made_coarser(volume: Volume, factors: Sequence[int]) -> Volume:
-    """By antialiased bicubic on the same field of view, float32; each size must be a multiple of its factor (k, j, i)."""
-    factors_ijk = np.asarray(factors[::-1], dtype=float)
-    voxels = antialiased_bicubic(volume.voxels, (factors[0], factors[1], factors[2]))
-    return replace(volume, voxels=voxels, spacing=triple(np.asarray(volume.spacing) * factors_ijk), origin=triple(volume.position((factors_ijk - 1.0) / 2.0)))
-
-
-def _slices_first(volume: Volume, slice_axis: int) -> Volume:
-    spacing = volume.spacing[::-1]
-    order = (slice_axis, *(axis for axis in range(3) if axis != slice_axis))
-    return Volume(np.moveaxis(volume.voxels, slice_axis, 0), triple(spacing[axis] for axis in order[::-1]), modality=volume.modality)
+def _way_of(scan: Volume, factors: Sequence[int], modality: str) -> tuple[dict[int, Way], str]:
+    """How to make it coarser along each axis that is refined, and its name: as it lost its own detail where that is surely measured along all of them, else a smooth mean."""
+    refined = [axis for axis, factor in enumerate(factors) if factor > 1]
+    detail = measure_detail(scan.voxels, modality)
+    measured = [(detail.across, detail.rows, detail.columns)[axis] for axis in refined]
+    sure = [found for found in measured if found is not None and is_sure(found)]
+    if len(sure) < len(refined):
+        return dict.fromkeys(refined, WAYS["bicubic"]), WAYS["bicubic"].words
+    return {axis: own_way(found) for axis, found in zip(refined, sure)}, "the loss of detail that was measured on it"
 
 
 def _factors(shape: Sequence[int], plan: Plan) -> tuple[tuple[int, int, int], tuple[int, int]]:
