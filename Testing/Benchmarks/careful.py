@@ -38,15 +38,16 @@ def main(
     task: Annotated[str, typer.Option(help="in-plane, 3-D or through-plane.")] = "3-D",
     way: Annotated[str, typer.Option()] = "antialiased bicubic",
     method: Annotated[str, typer.Option()] = DEFAULT_METHOD,
+    strengths: Annotated[str, typer.Option(help="Others to try, such as 0.1,0.3.")] = "",
 ) -> None:  # fmt: skip
-    """Print a table, two lines a subject and factor, and the means."""
+    """Print a table, a line a subject, factor and strength, and the means."""
     print(f"| subject, {task}, {preset} | method | {' | '.join(_SHARES)} | RMSE |\n| --- | --- | {'---: | ' * len(_SHARES)}---: |")
     means: dict[tuple[str, int, str], list[dict[str, float]]] = {}
     for subject in read_subjects(data, split, subset):
         for scale in (2, 4):
             if task != "in-plane" and "openms" in subject.name:
                 continue
-            for name, found in _measured(subject, scale, task, way, preset, method).items():
+            for name, found in _measured(subject, scale, task, way, preset, method, [float(k) for k in strengths.split(",") if k]).items():
                 means.setdefault((subject.modality, scale, name), []).append(found)
                 print(_line(f"{subject.name} {scale}x", name, found), flush=True)
     for (modality, scale, name), rows in sorted(means.items()):
@@ -54,7 +55,7 @@ def main(
         print(_line(f"**{modality} ({len(rows)}) {scale}x, mean**", name, mean))
 
 
-def _measured(subject: Subject, scale: int, task: str, way: str, preset: str, method: str) -> dict[str, dict[str, float]]:
+def _measured(subject: Subject, scale: int, task: str, way: str, preset: str, method: str, strengths: list[float]) -> dict[str, dict[str, float]]:
     volume = read_volume(subject.path)
     axis = find_slice_axis(volume.spacing)
     factors = _TASKS[task].factors(scale, axis)
@@ -64,12 +65,13 @@ def _measured(subject: Subject, scale: int, task: str, way: str, preset: str, me
     asked: dict[str, Any] = {"scale": scale, "axes": _AXES[task], "modality": subject.modality, "slice_axis": "kji"[axis], "method": method, "preset": preset}
     plan, done = plan_for(low, **asked)[0], upscale(low, spread=True, **asked)
     drawn, true, lanczos = done.volume.voxels, truth.voxels.astype(np.float32), resize(low.voxels, factors, "lanczos")
-    held = careful(low.voxels, drawn, done.spread, weights_of(subject.modality, plan.preset.ensemble != "none"), strength_of(subject.modality, scale))
+    weights = weights_of(subject.modality, plan.preset.ensemble != "none")
+    results = {"alone": drawn, "careful": careful(low.voxels, drawn, done.spread, weights, strength_of(subject.modality, scale))}
+    results |= {f"k {k:g}": careful(low.voxels, drawn, done.spread, weights, k) for k in strengths}
     foreground = np.moveaxis(reference.foreground, 0, axis)
-    errors = {name: float(np.sqrt(np.mean(np.square((voxels - true)[foreground], dtype=np.float64)))) for name, voxels in (("alone", drawn), ("careful", held))}
+    errors = {name: float(np.sqrt(np.mean(np.square((voxels - true)[foreground], dtype=np.float64)))) for name, voxels in results.items()}
     return {
-        name: figures_of(true, lanczos, voxels, subject.modality, reference.data_range) | {"rmse": errors[name] / errors["alone"] - 1}
-        for name, voxels in (("alone", drawn), ("careful", held))
+        name: figures_of(true, lanczos, voxels, subject.modality, reference.data_range) | {"rmse": errors[name] / errors["alone"] - 1} for name, voxels in results.items()
     }
 
 
