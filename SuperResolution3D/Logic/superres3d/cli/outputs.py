@@ -25,7 +25,7 @@ class Outputs:
     Attributes:
         result: the upscaled scan.
         comparison: a Lanczos interpolation on the same grid.
-        report: JSON.
+        report: a page (.html) or JSON.
         labels: a segmentation on the same grid.
         error_map: the errors to expect, on the same grid; an image file, beside a DICOM series as well.
         anonymize: whether the patient is left out of DICOM series.
@@ -45,6 +45,11 @@ class Outputs:
         """From what was typed."""
         slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
         return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize, slashed)
+
+    @property
+    def page(self) -> bool:
+        """Whether the report is a page with pictures."""
+        return self.report is not None and self.report.suffix.lower() in (".html", ".htm")
 
     @property
     def volumes(self) -> list[Path]:

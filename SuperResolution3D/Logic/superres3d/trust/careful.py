@@ -13,7 +13,7 @@ from ..engine.chain import finished
 from .expected import Weights, slabs, variance_in, windowed
 
 #: (modality, largest factor) -> k
-STRENGTH = {("CT", 2): 0.5, ("CT", 4): 1.0, ("MR", 2): 2.0, ("MR", 4): 1.5}
+STRENGTH = {("CT", 2): 0.25, ("CT", 4): 1.0, ("MR", 2): 0.5, ("MR", 4): 1.0}
 _TINY = np.float32(1e-12)
 
 
