@@ -175,11 +175,12 @@ def _ways(case: _Case) -> list[dict[int, Way]]:
         return ways
     detail = measure_detail(case.scan.voxels, case.plan.modality)
     measured = {axis: (detail.across, detail.rows, detail.columns)[axis] for axis in refined}
-    own = {axis: own_way(found) for axis, found in measured.items() if found is not None and _is_sure(found)}
+    own = {axis: own_way(found) for axis, found in measured.items() if found is not None and is_sure(found)}
     return [*ways, own] if len(own) == len(refined) else ways
 
 
-def _is_sure(axis: AxisDetail) -> bool:
+def is_sure(axis: AxisDetail) -> bool:
+    """Whether what was measured along an axis can be gone by."""
     return axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < _FARTHEST
 
 
