@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .adaptation.adapt import Adapted
+from .adaptation.adapt import adapt as adapt_to_scan
+from .adaptation.budget import Budget
 from .detail.telling import Told, tell
 from .engine.chain import Chain, blocks_of, refine_block
 from .engine.memory import kept_heap, peak_bytes, usable_cores
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from .engine.engine import Engine
 
 _INTERPOLATION_BYTES = 64 << 20  # of a block: larger ones are no faster
+_ADAPTATION = "adaptation"  # a stage before the networks'
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 
@@ -72,6 +76,7 @@ def upscale(
     slice_axis: str = "auto",
     consistency: int = 0,
     noise: str = DEFAULT_NOISE,
+    adapt: float | Budget | None = None,
     memory_limit: int | None = None,
     part_of: np.ndarray | None = None,
     spread: bool = False,
@@ -99,6 +104,8 @@ def upscale(
         slice_axis: "auto", "i", "j" or "k".
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
         noise: "keep": as strong as an interpolation leaves it; "reduce": as far as the networks can; for methods that are told of the scan.
+        adapt: seconds for which the network between the slices goes on learning on the scan's own detail within them, or a
+            :class:`superres3d.adaptation.budget.Budget`; it is used only where it then does better on slices that were kept apart; None: not at all.
         memory_limit: bytes for the whole process; None: what is free.
         part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there.
         spread: tell, too, how the networks' turned copies differ; see :class:`Result`.
@@ -118,28 +125,27 @@ def upscale(
     notes = list(volume.notes)
     plan, assumed = plan_for(
         volume, scale, axes=axes, slice_spacing=slice_spacing, spacing=spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
-        precision=precision, slice_axis=slice_axis, consistency=consistency, memory_limit=memory_limit,
+        precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit,
     )  # fmt: skip
     notes += assumed
     if plan.method.networks:
         check_steps(volume.voxels, "The scan")
     whole = volume.voxels if part_of is None else part_of
     plan, told = _told(plan, whole, noise)
-    notes += told.notes if told else ()
     watch = Watch(progress, cancelled)
     engine = _engine(plan, device) if plan.method.networks else None
     try:
         with kept_heap():
+            plan, adapted = _adapted(plan, volume, engine, watch, noise)
             differing = np.empty(plan.output_shape, np.float32) if spread and engine else None
             voxels, block_count = _computed(volume.voxels, plan, engine, watch, whole, differing)
     finally:
         if engine:
             engine.close()
-    if engine and not engine.notes and part_of is None:  # a run that changed engines tells of neither, one of a small part of little
-        work = work_of(plan.method, max(plan.network_factors))
-        remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
-    notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
-    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {"detail": told.report if told else None}
+    _remember(plan, engine if part_of is None else None, watch)
+    notes += [*(told.notes if told else ()), *(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
+    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started)
+    report |= {"detail": told.report if told else None, "adaptation": adapted.report if adapted else None}
     return Result(volume.refined(voxels, plan.factors), report, differing)
 
 
@@ -195,6 +201,18 @@ def _told(plan: Plan, voxels: np.ndarray, noise: str) -> tuple[Plan, Told | None
         return plan, None
     told = tell(plan.models, blind_models(plan), np.moveaxis(voxels, plan.slice_axis, 0), plan.modality, noise == "keep")
     return replace(plan, models=told.models), told
+
+
+def _adapted(plan: Plan, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[Plan, Adapted | None]:
+    """The plan with the depth network that learnt on the scan, where that was asked for and helped."""
+    if not plan.adaptation or not engine:
+        return plan, None
+    watch.begin_early(plan.adaptation.seconds / max(plan.seconds, plan.adaptation.seconds))
+    adapted = adapt_to_scan(
+        plan.models["depth"], volume, plan.slice_axis, plan.modality, plan.adaptation, engine.runtime.device,
+        lambda share: watch.early(_ADAPTATION, share), noise == "reduce",
+    )  # fmt: skip
+    return replace(plan, models={**plan.models, "depth": adapted.model}), adapted
 
 
 def _computed(
@@ -260,6 +278,13 @@ def _engine(plan: Plan, device: str) -> Engine:
     for model in plan.models.values():  # before the first stage has taken its time
         verified_weights(model)
     return engine
+
+
+def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
+    """How fast this machine was; a run that changed engines tells of neither, and one of a small part (None) of little."""
+    if engine and not engine.notes:
+        seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
+        remember_speed(engine.runtime.device, plan.preset.half, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)
 
 
 def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine: Engine | None, notes: list[str], seconds: float) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def _measured(voxels: np.ndarray, modality: str) -> tuple[tuple[AxisDetail | Non
     if modality not in MODALITIES:
         return (None, None, None), None
     found = measure_detail(voxels, modality)
-    axes = tuple(axis if axis is not None and _is_sure(axis) else None for axis in (found.across, found.rows, found.columns))
+    axes = tuple(axis if axis is not None and is_sure(axis) else None for axis in (found.across, found.rows, found.columns))
     noises = [axis.noise for axis in axes[1:] if axis is not None]
     return axes, Noise(float(np.mean(noises)) * found.noise_unit, axes) if noises else None
 
@@ -192,7 +192,8 @@ def _ways(case: _Case) -> list[dict[int, Way]]:
     return [own, *ways] if len(own) == len(refined) else ways
 
 
-def _is_sure(axis: AxisDetail) -> bool:
+def is_sure(axis: AxisDetail) -> bool:
+    """Whether what was measured along an axis can be gone by."""
     return axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < _FARTHEST
 
 
