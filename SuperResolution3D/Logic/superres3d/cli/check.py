@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import NotAhead
+from ..errors import InputError, NotAhead
 from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
 from ..reporter import printable
 from .common import (
