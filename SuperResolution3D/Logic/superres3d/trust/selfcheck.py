@@ -37,8 +37,8 @@ from .words import in_words
 
 BASELINE = "lanczos"
 _LEAST_PIXELS = 16  # of a coarse slice, along rows and columns
-_NOT_PLANNED = ("device", "noise")
-_PASSED_ON = ("preset", "ensemble", "precision", "device", "consistency", "noise", "memory_limit")
+_NOT_PLANNED = ("device", "noise", "as_stored")
+_PASSED_ON = ("preset", "ensemble", "precision", "device", "consistency", "noise", "as_stored", "memory_limit")
 _MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.5  # of what was measured along an axis
 _WHERE = {0: "between the slices", 1: "within the slices"}
 Told = Callable[[str, float], None]
