@@ -31,6 +31,7 @@ def duration(seconds: float) -> str:
 def stage(name: str) -> str:
     """A stage of the worker's progress, as the panel shows it."""
     return {
+        "adaptation": _("Learning on the scan"),
         "plane": _("In-plane network"),
         "depth": _("Through-plane network"),
         "volume": _("Volumetric network"),

@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .adaptation.adapt import Adapted
+from .adaptation.adapt import adapt as adapt_to_scan
+from .adaptation.budget import Budget
 from .detail.measured_grid import in_report, measured_grid, sentences
 from .detail.telling import tell
 from .engine.chain import Chain, blocks_of, refine_block
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from .engine.engine import Engine
 
 _INTERPOLATION_BYTES = 64 << 20  # of a block: larger ones are no faster
+_ADAPTATION = "adaptation"  # a stage before the networks'
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 
@@ -75,6 +79,7 @@ def upscale(
     consistency: int = 0,
     noise: str = DEFAULT_NOISE,
     as_stored: bool = False,
+    adapt: float | Budget | None = None,
     memory_limit: int | None = None,
     part_of: np.ndarray | None = None,
     spread: bool = False,
@@ -103,6 +108,8 @@ def upscale(
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
         noise: "keep": as strong as an interpolation leaves it; "reduce": as far as the networks can; for methods that are told of the scan.
         as_stored: do not bring a scan that is stored finer than it was measured back before the networks; see :mod:`superres3d.detail.measured_grid`.
+        adapt: seconds for which the network between the slices goes on learning on the scan's own detail within them, or a
+            :class:`superres3d.adaptation.budget.Budget`; it is used only where it then does better on slices that were kept apart; None: not at all.
         memory_limit: bytes for the whole process; None: what is free.
         part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there.
         spread: tell, too, how the networks' turned copies differ; see :class:`Result`.
@@ -122,7 +129,7 @@ def upscale(
     notes = list(volume.notes)
     plan, assumed = plan_for(
         volume, scale, axes=axes, slice_spacing=slice_spacing, spacing=spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
-        precision=precision, slice_axis=slice_axis, consistency=consistency, memory_limit=memory_limit,
+        precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit,
     )  # fmt: skip
     whole = volume.voxels if part_of is None else part_of
     prepared = _prepared(plan, volume, whole, noise, as_stored, memory_limit)
@@ -131,17 +138,17 @@ def upscale(
     engine = _engine(prepared.plan, device) if plan.method.networks else None
     try:
         with kept_heap():
+            prepared, adapted = _adapted(prepared, volume, engine, watch, noise)
             differing = np.empty(plan.output_shape, np.float32) if spread and engine else None
             voxels, block_count = _computed(prepared, volume.voxels.dtype, engine, watch, whole, differing)
     finally:
         if engine:
             engine.close()
-    if engine and not engine.notes and part_of is None:  # a run that changed engines tells of neither, one of a small part of little
-        work = work_of(plan.method, max(prepared.plan.network_factors))
-        remember_speed(engine.runtime.device, plan.preset.half, work, prepared.plan.accumulates, sum(watch.seconds.values()))
-    notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
+    _remember(prepared.plan, engine if part_of is None else None, watch)
+    notes += [*(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
     told = replace(plan, models=prepared.plan.models)
-    report = _report(told, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {"detail": prepared.detail}
+    report = _report(told, volume, watch, block_count, engine, notes, time.perf_counter() - started)
+    report |= {"detail": prepared.detail, "adaptation": adapted.report if adapted else None}
     return Result(volume.refined(voxels, plan.factors), report, differing)
 
 
@@ -217,7 +224,7 @@ def _prepared(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stor
     axes = (plan.slice_axis, *(axis for axis in range(3) if axis != plan.slice_axis))
     names, spacing = ["kji"[axis] for axis in axes], [volume.spacing[2 - axis] for axis in axes]
     source = np.moveaxis(whole, plan.slice_axis, 0)
-    grid = measured_grid(source, plan.modality, () if as_stored or plan.consistency else plan.models)
+    grid = measured_grid(source, plan.modality, () if as_stored or plan.consistency or plan.adaptation else plan.models)
     voxels, measured = volume.voxels, source
     if grid.used:
         plan = on_measured_grid(plan, plan.stored_order(grid.shape(plan.slices_first(plan.shape))), memory_limit)
@@ -225,6 +232,19 @@ def _prepared(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stor
     told = tell(plan.models, blind_models(plan), measured, plan.modality, noise == "keep")
     notes = (*sentences(grid, spacing, names), *told.notes)
     return _Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
+
+
+def _adapted(prepared: _Prepared, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[_Prepared, Adapted | None]:
+    """With the depth network that learnt on the scan, where that was asked for and helped."""
+    plan = prepared.plan
+    if not plan.adaptation or not engine:
+        return prepared, None
+    watch.begin_early(plan.adaptation.seconds / max(plan.seconds, plan.adaptation.seconds))
+    adapted = adapt_to_scan(
+        plan.models["depth"], volume, plan.slice_axis, plan.modality, plan.adaptation, engine.runtime.device,
+        lambda share: watch.early(_ADAPTATION, share), noise == "reduce",
+    )  # fmt: skip
+    return replace(prepared, plan=replace(plan, models={**plan.models, "depth": adapted.model})), adapted
 
 
 def _computed(
@@ -291,6 +311,13 @@ def _engine(plan: Plan, device: str) -> Engine:
     for model in plan.models.values():  # before the first stage has taken its time
         verified_weights(model)
     return engine
+
+
+def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
+    """How fast this machine was; a run that changed engines tells of neither, and one of a small part (None) of little."""
+    if engine and not engine.notes:
+        seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
+        remember_speed(engine.runtime.device, plan.preset.half, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)
 
 
 def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine: Engine | None, notes: list[str], seconds: float) -> dict[str, Any]:

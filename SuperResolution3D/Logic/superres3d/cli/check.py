@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, NotAhead, ResourceError
+from ..errors import NotAhead
 from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
 from ..reporter import printable
 from .common import (
@@ -108,18 +108,7 @@ def check_result(volume: Volume, result: Result, reporter: Reporter, choices: di
         reporter: of the run.
         choices: the arguments of the run.
     """
-    from ..trust.fit import fit_of, sentences_of_fit
-    from ..trust.selfcheck import check as check_volume
+    from ..trust.along import check_along
 
     reporter.progress("checking", 1.0)
-    fit = fit_of(volume, result.volume, result.report["modality"])
-    report = result.report
-    report["fit"] = {**fit, "sentences": sentences_of_fit(fit, "HU" if report["modality"] == "CT" else "")}
-    try:
-        found = check_volume(volume, progress=lambda stage, _: reporter.progress(stage, 1.0), **choices)
-    except (InputError, ResourceError) as error:
-        report["check"] = None
-        report["warnings"].append(f"The check was not done: {error}")
-        return
-    report["check"] = found.to_dict()
-    report["warnings"] += found.warnings
+    check_along(volume, result, lambda stage, _: reporter.progress(stage, 1.0), **choices)

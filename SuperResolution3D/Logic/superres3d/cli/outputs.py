@@ -25,7 +25,7 @@ class Outputs:
     Attributes:
         result: the upscaled scan.
         comparison: a Lanczos interpolation on the same grid.
-        report: JSON.
+        report: a page (.html) or JSON.
         labels: a segmentation on the same grid.
         anonymize: whether the patient is left out of DICOM series.
         slashed: those that were named as a folder, with a slash at the end, which a path does not keep.
@@ -43,6 +43,11 @@ class Outputs:
         """From what was typed."""
         slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
         return cls(Path(result), Path(comparison) if comparison else None, report, labels, anonymize, slashed)
+
+    @property
+    def page(self) -> bool:
+        """Whether the report is a page with pictures."""
+        return self.report is not None and self.report.suffix.lower() in (".html", ".htm")
 
     @property
     def volumes(self) -> list[Path]:
