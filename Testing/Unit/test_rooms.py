@@ -29,7 +29,7 @@ MAY_USE: dict[str, str] = {
     "plan": "errors resampling scan networks adaptation engine methods speed refinement",  # what a run will be
     "catalogue": "methods plan",  # the catalogue in words
     "upscaling": "errors resampling scan networks detail adaptation engine methods speed refinement plan",  # the run
-    "trust": "errors resampling scan detail engine methods plan upscaling",  # whether a result can be believed
+    "trust": "errors resampling scan networks detail engine methods plan upscaling",  # whether a result can be believed
     "page": "files resampling scan networks detail methods trust",  # the one-page report
     "batch": "errors staging files reporter scan engine methods plan upscaling trust",  # many scans, here or on a cluster
     "demo": "errors staging files reporter resampling scan upscaling",  # a brain that comes with a package

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 _INTERPOLATION_BYTES = 64 << 20  # of a block: larger ones are no faster
 _ADAPTATION = "adaptation"  # a stage before the networks'
+#: arguments of :func:`upscale` that :func:`plan_for` does not take
+NOT_PLANNED = ("device", "noise", "as_stored")
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 

@@ -110,7 +110,8 @@ class BarTeller(Teller):
     def scan(self, entry: Entry, done: int, total: int) -> None:
         """A line, and a step of the bar."""
         self._bar.update(self._task, completed=done)
-        told = f"{entry.result}, {entry.seconds:.0f} s" if entry.state == DONE else f"{entry.state}: {(entry.messages or ['?'])[0]}"
+        caution = f"; caution: {entry.facts['invents']}" if entry.facts.get("invents") else ""
+        told = f"{entry.result}, {entry.seconds:.0f} s{caution}" if entry.state == DONE else f"{entry.state}: {(entry.messages or ['?'])[0]}"
         self._console.print(printable(f"[{done}/{total}] {entry.name}: {told}"))
 
     def note(self, text: str) -> None:

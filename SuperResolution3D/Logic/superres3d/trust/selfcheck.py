@@ -26,7 +26,7 @@ from ..plan import MINIMUM_SLICES, Plan
 from ..resampling.interpolation import resize
 from ..scan.intensity import CT_RANGE_HU
 from ..scan.volume import Volume, accepted, triple
-from ..upscaling import plan_for, upscale
+from ..upscaling import NOT_PLANNED, plan_for, upscale
 from .body import body_mask, regions_of, value_range
 from .closeness import Tally
 from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
@@ -37,7 +37,6 @@ from .words import in_words
 
 BASELINE = "lanczos"
 _LEAST_PIXELS = 16  # of a coarse slice, along rows and columns
-_NOT_PLANNED = ("device", "noise", "as_stored")
 _PASSED_ON = ("preset", "ensemble", "precision", "device", "consistency", "noise", "as_stored", "memory_limit")
 _MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.5  # of what was measured along an axis
 _WHERE = {0: "between the slices", 1: "within the slices"}
@@ -93,7 +92,7 @@ def check(
     """
     started = time.perf_counter()
     volume = accepted(volume, "The scan")
-    plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in _NOT_PLANNED})
+    plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
     if plan.method.name == BASELINE:
         raise InputError("The check compares a method with Lanczos, and Lanczos itself was asked for; name another method.")
     case, smaller = _case(volume, plan, choices)
@@ -175,11 +174,12 @@ def _ways(case: _Case) -> list[dict[int, Way]]:
         return ways
     detail = measure_detail(case.scan.voxels, case.plan.modality)
     measured = {axis: (detail.across, detail.rows, detail.columns)[axis] for axis in refined}
-    own = {axis: own_way(found) for axis, found in measured.items() if found is not None and _is_sure(found)}
+    own = {axis: own_way(found) for axis, found in measured.items() if found is not None and is_sure(found)}
     return [*ways, own] if len(own) == len(refined) else ways
 
 
-def _is_sure(axis: AxisDetail) -> bool:
+def is_sure(axis: AxisDetail) -> bool:
+    """Whether what was measured along an axis can be gone by."""
     return axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < _FARTHEST
 
 
