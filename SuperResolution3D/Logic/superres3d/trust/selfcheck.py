@@ -26,7 +26,7 @@ from ..plan import MINIMUM_SLICES, Plan
 from ..resampling.interpolation import resize
 from ..scan.intensity import CT_RANGE_HU
 from ..scan.volume import Volume, accepted, triple
-from ..upscaling import plan_for, upscale
+from ..upscaling import NOT_PLANNED, plan_for, upscale
 from .body import body_mask, regions_of, value_range
 from .closeness import Tally
 from .coarser import OWN, WAYS, Noise, Way, cropped_to, made_coarser, own_way
@@ -38,8 +38,7 @@ from .words import in_words
 
 BASELINE = "lanczos"
 _LEAST_PIXELS = 16  # of a coarse slice, along rows and columns
-_NOT_PLANNED = ("device", "noise")
-_PASSED_ON = ("preset", "ensemble", "precision", "device", "consistency", "noise", "memory_limit")
+_PASSED_ON = ("preset", "ensemble", "precision", "device", "consistency", "noise", "as_stored", "memory_limit")
 _MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.5  # of what was measured along an axis
 _WHERE = {0: "between the slices", 1: "within the slices"}
 Told = Callable[[str, float], None]
@@ -98,7 +97,7 @@ def check(
     """
     started = time.perf_counter()
     volume = accepted(volume, "The scan")
-    plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in _NOT_PLANNED})
+    plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
     if plan.method.name == BASELINE:
         raise InputError("The check compares a method with Lanczos, and Lanczos itself was asked for; name another method.")
     case, smaller = _case(volume, plan, choices)
