@@ -10,7 +10,7 @@ on the measured grid, and in CT where half of the matrix was measured along both
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -44,6 +44,17 @@ class MeasuredGrid:
     def shape(self, stored: Sequence[int]) -> tuple[int, ...]:
         """The measured grid of a scan, or of a part of it, (slices, rows, columns)."""
         return tuple(ceil(self.ends[axis] * count) if axis in self.used else count for axis, count in enumerate(stored))
+
+
+def detail_with_ends(voxels: np.ndarray, modality: str) -> Detail:
+    """What a scan shows, to be told to a user: where the spectrum surely ends along an axis, with that for its extent; arguments as :func:`measured_grid`."""
+    detail, sure = measure_detail(voxels, modality), {}
+    for axis, name in enumerate(_NAMES):
+        found = getattr(detail, name)
+        share = None if found is None else end_of_spectrum(part_along(voxels, axis), axis, found.extent)
+        if found is not None and share is not None:
+            sure[name] = replace(found, extent=share)
+    return replace(detail, **sure)
 
 
 def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> MeasuredGrid:
