@@ -42,7 +42,7 @@ class Form:
 
 
 def volume(name):
-    return SimpleNamespace(GetName=lambda: name)
+    return SimpleNamespace(GetName=lambda: name, GetStorageNode=lambda: None)
 
 
 @pytest.fixture

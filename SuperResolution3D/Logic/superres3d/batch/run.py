@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,9 @@ from .planning import KEPT, REFUSED, TODO, Filters, Planned, chosen, cores_of, p
 from .scans import BatchScan, Found
 from .task import CANCELLED, Outcome, Task
 from .teller import Summary, Teller, in_words
+from .work import finished_before
+
+_PLENTY = 1 << 42  # bytes: no limit of this machine
 
 
 @dataclass
@@ -46,8 +49,8 @@ class Settings:
 
     @property
     def bytes(self) -> int:
-        """The memory, in any case."""
-        return self.memory or free_memory()
+        """The memory, in any case; workers of a cluster know their own."""
+        return self.memory or (_PLENTY if self.crew else free_memory())
 
 
 class Batch:
@@ -145,6 +148,7 @@ class Batch:
         self._summary.kept = sum(item.state == KEPT for item in items)
         self._summary.without = [(item.scan.name, item.reason) for item in items if item.state == REFUSED]
         self._summary.without += [(left.name, left.reason) for left in found.left_out if left.broken]
+        self._summary.meant = len(items) + sum(left.broken for left in found.left_out)
         self._summary.left_out = sum(not left.broken for left in found.left_out)
         for item in items:
             if item.state == KEPT and item.reason:
@@ -168,23 +172,31 @@ class Batch:
         memory, ended = self._settings.bytes, 0
         crew = self._settings.crew(memory) if self._settings.crew else LocalCrew(self._settings.workers, memory)
         waiting = iter(todo)
-        running: dict[Any, Planned] = {}
+        running: dict[Any, tuple[Planned, Task]] = {}
         try:
             while True:
                 for item in self._next(waiting, crew.window - len(running)):
                     ledger.put(self._begun(item))
-                    running[crew.submit(self._task(item, memory))] = item
+                    task = self._task(item, memory)
+                    running[crew.submit(task)] = item, task
                 if not running:
                     break
                 for ticket, outcome in crew.wait(list(running)):
                     ended += 1
-                    entry = self._ended(running.pop(ticket), outcome)
+                    entry = self._ended(running.pop(ticket)[0], outcome)
                     ledger.put(entry)
                     self._teller.scan(entry, ended, len(todo))
         except BaseException:
             crew.stop()
+            with suppress(SuperResolutionError):
+                ledger.put(*self._taken_over(running.values()))
             raise
         crew.close()
+
+    def _taken_over(self, running: Iterable[tuple[Planned, Task]]) -> Iterator[Entry]:
+        """Of scans that were given out when the run was stopped: those whose results are there, and the rest as not begun."""
+        for item, task in running:
+            yield self._ended(item, finished_before(task) or Outcome(CANCELLED))
 
     @staticmethod
     def _next(waiting: Iterator[Planned], count: int) -> Iterator[Planned]:
@@ -205,9 +217,9 @@ class Batch:
         series = scan.kind == "DICOM" and choices.format in ("auto", "dicom")
         sidecar = str(result).removesuffix(".gz").removesuffix(".nii") + ".json" if scan.kind == "BIDS" else ""
         return Task(
-            item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or memory, choices.anonymize,
+            item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or (0 if self._settings.crew else memory), choices.anonymize,
             str(result), series, str(place.report_of(item.result)), str(place.thumbnail_of(item.result)), sidecar, str(place.work / secrets.token_hex(8)),
-            scan.entities, item.replaces, cores=cores_of(self._settings.workers),
+            scan.entities, item.replaces, item.anew, check=choices.check, cores=cores_of(self._settings.workers),
         )  # fmt: skip
 
     def _ended(self, item: Planned, outcome: Outcome) -> Entry:
@@ -230,8 +242,8 @@ class Batch:
         with suppress(OSError, SuperResolutionError):
             if found.is_bids:
                 self._write_derivative()
-            written = write_pages(self._place, list(self._entries.values()), found.left_out, self._source)
-            self._summary.page = str(self._place.page) if written else ""
+            write_pages(self._place, list(self._entries.values()), found.left_out, self._source)
+            self._summary.page = str(self._place.page)
         self._teller.summary(self._summary)
 
     def _write_derivative(self) -> None:

@@ -22,6 +22,7 @@ class Summary:
     """How a run ended.
 
     Attributes:
+        meant: scans that should have a result.
         done: results of this run.
         kept: results that were there, whole.
         without: scans without a result: name and reason.
@@ -31,6 +32,7 @@ class Summary:
         cancelled: True if it was stopped; the same command goes on.
     """
 
+    meant: int = 0
     done: int = 0
     kept: int = 0
     without: list[tuple[str, str]] = field(default_factory=list)
@@ -40,21 +42,17 @@ class Summary:
     cancelled: bool = False
 
     @property
-    def total(self) -> int:
-        """Scans that were meant."""
-        return self.done + self.kept + len(self.without)
-
-    @property
     def exit_code(self) -> int:
         """0: every scan that was meant has its result."""
-        return 130 if self.cancelled else 1 if self.without else 0
+        return 130 if self.cancelled else 1 if self.done + self.kept < self.meant else 0
 
     @property
     def sentence(self) -> str:
         """For a person."""
-        begun = f"{self.done + self.kept} of {plural(self.total, 'scan')} have their result"
+        begun = f"{'Stopped: ' if self.cancelled else ''}{self.done + self.kept} of {plural(self.meant, 'scan')} have their result"
         kept = f" ({self.kept} of them from before)" if self.kept else ""
-        left = f"; {self.left_out} left out" if self.left_out else ""
+        waiting = self.meant - self.done - self.kept - len(self.without)
+        left = (f"; {waiting} not begun or not ended, the same command goes on" if waiting else "") + (f"; {self.left_out} left out" if self.left_out else "")
         return f"{begun}{kept}{left}; {self.seconds:.0f} s."
 
 
@@ -112,7 +110,8 @@ class BarTeller(Teller):
     def scan(self, entry: Entry, done: int, total: int) -> None:
         """A line, and a step of the bar."""
         self._bar.update(self._task, completed=done)
-        told = f"{entry.result}, {entry.seconds:.0f} s" if entry.state == DONE else f"{entry.state}: {(entry.messages or ['?'])[0]}"
+        caution = f"; caution: {entry.facts['invents']}" if entry.facts.get("invents") else ""
+        told = f"{entry.result}, {entry.seconds:.0f} s{caution}" if entry.state == DONE else f"{entry.state}: {(entry.messages or ['?'])[0]}"
         self._console.print(printable(f"[{done}/{total}] {entry.name}: {told}"))
 
     def note(self, text: str) -> None:

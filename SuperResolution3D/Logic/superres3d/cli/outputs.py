@@ -27,6 +27,7 @@ class Outputs:
         comparison: a Lanczos interpolation on the same grid.
         report: a page (.html) or JSON.
         labels: a segmentation on the same grid.
+        error_map: the errors to expect, on the same grid; an image file, beside a DICOM series as well.
         anonymize: whether the patient is left out of DICOM series.
         slashed: those that were named as a folder, with a slash at the end, which a path does not keep.
     """
@@ -35,14 +36,15 @@ class Outputs:
     comparison: Path | None = None
     report: Path | None = None
     labels: Path | None = None
+    error_map: Path | None = None
     anonymize: bool = False
     slashed: frozenset[Path] = frozenset()
 
     @classmethod
-    def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool, labels: Path | None = None) -> Outputs:
+    def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool, labels: Path | None = None, error_map: Path | None = None) -> Outputs:
         """From what was typed."""
         slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
-        return cls(Path(result), Path(comparison) if comparison else None, report, labels, anonymize, slashed)
+        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize, slashed)
 
     @property
     def page(self) -> bool:
@@ -56,8 +58,8 @@ class Outputs:
 
     @property
     def images(self) -> list[Path]:
-        """Scans and labels."""
-        return [*self.volumes, *([self.labels] if self.labels else [])]
+        """Scans, labels and error map."""
+        return [*self.volumes, *(path for path in (self.labels, self.error_map) if path)]
 
     @property
     def files(self) -> list[Path]:
@@ -100,6 +102,8 @@ class Outputs:
             try_writing(path)
         if self.labels:
             self._check_labels(self.labels)
+        if self.error_map:
+            try_writing(self.error_map)
         if self.report:
             check_output_file(self.report)
 
@@ -144,6 +148,13 @@ class Outputs:
 
         stage_volume(result.volume, path, staging, metadata)
         return []
+
+    def stage_map(self, volume: Volume, staging: Staging) -> None:
+        """Write the error map beside its place (ResourceError: the disk refuses)."""
+        from ..scan.writing import stage_volume
+
+        assert self.error_map
+        stage_volume(volume, self.error_map, staging, {"ITK_FileNotes": "Error map of SuperResolution3D: expected local error; not for diagnosis"})
 
     def check_disk(self, volume_bytes: int) -> None:
         """Refuse before hours of work what the disks cannot take (ResourceError); ``volume_bytes`` is one image, uncompressed."""
