@@ -97,7 +97,7 @@ def test_a_section_gets_the_others_through_its_constructor(path: Path):
 
 
 def test_there_are_sections():
-    assert len(SECTIONS) == 8
+    assert len(SECTIONS) == 9
 
 
 def test_refusal_and_estimate_take_turns(parts):

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from .comparison import ComparisonView
 from .sections.comparison import ComparisonSection
 from .sections.inputs import InputsSection
+from .sections.measured import MeasuredSection
 from .sections.method import MethodSection
 from .sections.outputs import OutputsSection
 from .sections.report import ReportSection
@@ -38,6 +39,7 @@ class Panel:
         self.comparison = ComparisonSection(ui, self.state, view, logic.getParameterNode, self.refresh)
         self.run = RunSection(ui, self.state, logic, self.report, self.comparison.take, self.refresh)
         self.inputs = InputsSection(ui, self.state, on_new_volume=self.run.forget)
+        self.measured = MeasuredSection(ui, self.state)
         self.method = MethodSection(ui, self.state)
         self.outputs = OutputsSection(ui, self.state)
 
@@ -54,6 +56,7 @@ class Panel:
     def _refresh_sections(self) -> None:
         """From top to bottom: a section may propose what those below it build on."""
         facts = self.inputs.refresh()
+        self.measured.refresh(facts)
         self.method.refresh(facts)
         self.outputs.refresh()
         self.comparison.refresh()

@@ -68,17 +68,16 @@ def _detail(volume: Volume, modality: str) -> dict[str, Any]:
     """How the scan lost its detail, and its noise; see :mod:`superres3d.detail`."""
     import numpy as np
 
-    from ..detail.measure import measure_detail
+    from ..detail.measured_grid import detail_with_ends
     from ..detail.telling import in_report
-    from ..detail.words import axes_of, resolution, sentences
+    from ..detail.words import resolutions, sentences
     from ..scan.volume import find_slice_axis
 
     axis = find_slice_axis(volume.spacing)
-    detail = measure_detail(np.moveaxis(volume.voxels, axis, 0), modality)
-    found = zip(axes_of(detail, axis).values(), volume.spacing)
+    detail = detail_with_ends(np.moveaxis(volume.voxels, axis, 0), modality)
     return {
         **in_report(detail),
-        "resolution_mm": [None if part is None else round(resolution(part, spacing), 3) for part, spacing in found],
+        "resolution_mm": [None if found is None else round(found, 3) for found in resolutions(detail, volume.spacing, axis)],
         "in_words": sentences(detail, volume.spacing, axis),
     }
 

@@ -59,6 +59,7 @@ def upscale(
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
     consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,
     noise: Annotated[NoiseChoice, typer.Option(help="What becomes of the scan's noise: keep leaves it as an interpolation does, reduce takes away what the networks can; for two-stage-told.")] = NoiseChoice(DEFAULT_NOISE),
+    as_stored: Annotated[bool, typer.Option("--as-stored", help="Do not bring a scan that is stored finer than it was measured back to its measured grid before the networks; for two-stage-told.")] = False,
     adapt: Annotated[float | None, typer.Option(metavar="SECONDS", help="Let the network between the slices go on learning on this scan for so long, such as 60; needs PyTorch.")] = None,
     memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
     compare: Annotated[str | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
@@ -83,7 +84,7 @@ def upscale(
         _upscale_file(
             source, Outputs.named(target, compare, report, anonymize, labels_out, error_map), segmentation, reporter, series, volume, check, careful,
             scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, adapt=adapt, memory_limit=bytes_of(memory_limit),
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
 
@@ -93,12 +94,12 @@ def _upscale_file(
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
     from ..scan.images import read_volume
     from ..staging import Staging
-    from ..upscaling import plan_for
+    from ..upscaling import NOT_PLANNED, plan_for
 
     outputs.check(source, *([segmentation.source] if segmentation else []))
     volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
-    plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key not in ("device", "noise")})
+    plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
     if careful or outputs.error_map:
         from ..trust.error_map import check_doubt
 
