@@ -53,6 +53,15 @@ def test_the_whole_of_it(ready, monkeypatch, tmp_path):
     assert ready.parameters.lastComparison.GetAttribute("SuperResolution3D.Check") == "none"
     assert ready.parameters.lastComparison.GetAttribute("SuperResolution3D.Careful") == "no"
 
+    the_map_lies_over_the_views(ready, result)
+    the_table_leads_to_its_places(ready)
+    the_page_is_shown_and_kept(ready, monkeypatch, tmp_path)
+    slicer.mrmlScene.Clear(False)
+    ready.widget.onSceneStartClose(None, None)
+    assert not ready.ui.reportButton.enabled and not ready.ui.saveReportButton.enabled and ready.ui.doubtfulTable.rowCount == 0
+
+
+def the_map_lies_over_the_views(ready, result):
     errors = ready.parameters.lastErrorMap
     assert errors.GetName() == "Head of nobody SR expected error x2 in-plane"
     assert slicer.util.arrayFromVolume(errors).shape == slicer.util.arrayFromVolume(result).shape
@@ -66,6 +75,8 @@ def test_the_whole_of_it(ready, monkeypatch, tmp_path):
     ready.ui.errorSlider.value = 35
     assert {view.GetForegroundOpacity() for view in views} == {0.35} and legend.GetVisibility()
 
+
+def the_table_leads_to_its_places(ready):
     table = ready.ui.doubtfulTable
     assert 1 <= table.rowCount <= 10
     ready.picture("8-trust")
@@ -74,6 +85,8 @@ def test_the_whole_of_it(ready, monkeypatch, tmp_path):
     right, anterior, superior = (float(part.split()[1]) * (1 if part.split()[0] in "RAS" else -1) for part in table.item(0, 0).text().split(", "))
     np.testing.assert_allclose(centre, (right, anterior, superior), atol=0.06)
 
+
+def the_page_is_shown_and_kept(ready, monkeypatch, tmp_path):
     pages = opened(ready, monkeypatch)
     ready.ui.reportButton.click()
     assert "Head of nobody" in pages[0] and "input.nrrd" not in pages[0] and str(tmp_path) not in pages[0]
@@ -82,10 +95,6 @@ def test_the_whole_of_it(ready, monkeypatch, tmp_path):
     assert (tmp_path / "kept.html").read_text(encoding="utf-8") == pages[0] and "kept.html" in ready.status
     ready.widget.panel.report.save_page(str(tmp_path / "missing" / "kept.html"))
     assert "missing" in ready.status and "saved" not in ready.status
-
-    slicer.mrmlScene.Clear(False)
-    ready.widget.onSceneStartClose(None, None)
-    assert not ready.ui.reportButton.enabled and not ready.ui.saveReportButton.enabled and table.rowCount == 0
 
 
 def views_at():
