@@ -14,7 +14,7 @@ from superres3d.upscaling import upscale
 
 from .conftest import smooth_noise
 
-QUICK = {"preset": "fast", "device": "cpu", "modality": "MR"}
+QUICK = {"preset": "fast", "precision": "single", "device": "cpu", "modality": "MR"}
 
 
 def scan(distance: float, dtype=np.float32, slices: int = 8) -> Volume:
