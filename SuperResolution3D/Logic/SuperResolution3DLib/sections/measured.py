@@ -49,6 +49,11 @@ class MeasuredSection:
             self._under_way = self._measure(voxels, facts.spacing, self._state.parameters.modality.value)
             self._timer.start()
 
+    def stop(self) -> None:
+        """The module is closed; what is under way tells nobody."""
+        self._timer.stop()
+        self._under_way = None
+
     def _key(self, facts: VolumeFacts | None) -> tuple | None:
         """What the measurement is of: the voxels as they are now, their spacing, and what they are taken for."""
         if not facts:
