@@ -266,14 +266,14 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
     """
     _check_wanted(modality, axes, scale)
     fitting = [m for m in METHODS.values() if _fits(m, modality, axes, scale)]
-    names = ", ".join(method.name for method in fitting if is_installed(method, modality))
     method = METHODS.get(name)
+    if method in fitting:
+        return METHODS[name]
+    names = ", ".join(method.name for method in fitting if is_installed(method, modality))  # looks at many files
     if method is None:
         raise InputError(f"The method {name!r} does not exist; use one of {names}.")
-    if method not in fitting:
-        wanted = " ".join(filter(None, (modality, axes, f"x{scale}" if scale else "")))
-        raise InputError(f"The method {name} is not for {wanted}; use one of {names}.")
-    return method
+    wanted = " ".join(filter(None, (modality, axes, f"x{scale}" if scale else "")))
+    raise InputError(f"The method {name} is not for {wanted}; use one of {names}.")
 
 
 def needs_modality(name: str) -> bool:
