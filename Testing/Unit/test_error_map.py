@@ -12,7 +12,7 @@ from superres3d.resampling.interpolation import resize
 from superres3d.trust import expected as module
 from superres3d.trust.calibration import Calibration, compared
 from superres3d.trust.careful import careful, strength_of
-from superres3d.trust.doubtful import doubtful_places
+from superres3d.trust.doubtful import doubtful_places, inner
 from superres3d.trust.error_map import upscale_with_doubt
 from superres3d.trust.expected import Transfer, Weights, expected_error, local_error, rough, transfer_of, weights_of, windowed
 from superres3d.upscaling import upscale
@@ -94,7 +94,10 @@ def test_the_bound_holds_for_nine_of_ten_where_it_was_made():
     true = told * random.lognormal(0.3, 0.4, told.shape) + random.random(told.shape)
     found = compared(true, told, np.ones(told.shape, bool))
     assert np.mean(true <= found.bound * found.applied(told.copy())) == pytest.approx(0.9, abs=1e-3)
-    assert found.carried_over(Transfer(0.0, 1.0, 1.0)) == Calibration(pytest.approx(found.growth), found.floor, found.bound, (2, 2), told.size)
+    carried = found.carried_over(Transfer(np.log(2), 0.5, 0.3, 1.7), 10.0)
+    growth = 2 * np.sqrt(found.growth)
+    assert carried == Calibration(pytest.approx(growth), pytest.approx(np.hypot(found.floor, 3 * growth)), 1.7, (2, 2), told.size)
+    assert found.applied(np.zeros(3)).tolist() == [0, 0, 0]
 
 
 def test_the_calibration_looks_inside_the_body_alone():
@@ -112,9 +115,9 @@ def test_the_shipped_weights():
     for modality in ("CT", "MR"):
         for ensemble in (True, False):
             assert min(weights_of(modality, ensemble).__dict__.values()) > 0
-            assert all(transfer_of(modality, ensemble, factor).bound > 0 for factor in (2, 4))
+            assert all(transfer_of(modality, factor, across).bound > 0 for factor in (2, 4) for across in (True, False))
     with pytest.raises(ModelError, match="error-map cannot be used"):
-        transfer_of("MR", True, 3)
+        transfer_of("MR", 3, True)
 
 
 def test_doubtful_places_are_apart_and_lie_where_nibabel_says():
@@ -135,6 +138,11 @@ def test_doubtful_places_are_apart_and_lie_where_nibabel_says():
     assert doubtful_places(volume, voxels == 5)[0].voxel_ijk == (5, 4, 3)
     x, y, z = places[0].position_ras_mm
     assert places[0].words("HU") == f"about 9 HU at {'RL'[x < 0]} {abs(x):.1f}, {'AP'[y < 0]} {abs(y):.1f}, {'SI'[z < 0]} {abs(z):.1f} mm (voxel 22, 20, 15)"
+
+
+def test_the_scans_first_and_last_voxels_are_no_places():
+    where = inner((8, 12, 5), (2.0, 1.5, 1.0))
+    assert where.sum() == 4 * 8 * 5 and where[2:6, 2:10].all()
 
 
 def test_careful_by_hand():

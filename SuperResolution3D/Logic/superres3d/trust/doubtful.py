@@ -60,6 +60,19 @@ def doubtful_places(volume: Volume, body: np.ndarray | None = None, count: int =
     return [_place(index, position, float(error[index])) for index, position in found]
 
 
+def inner(shape: Sequence[int], factors: Sequence[float]) -> np.ndarray:
+    """All but the voxels that come of the scan's first and last along each axis that is refined: errors are always large there; bool (k, j, i).
+
+    Args:
+        shape: of the result.
+        factors: of the refinement, along (k, j, i).
+    """
+    where = np.zeros(shape, bool)
+    margins = [int(np.ceil(factor)) if factor > 1 else 0 for factor in factors]
+    where[tuple(slice(margin, n - margin) for margin, n in zip(margins, shape))] = True
+    return where
+
+
 def _place(index: Sequence[int], lps: np.ndarray, error: float) -> Place:
     k, j, i = index
     return Place((i, j, k), (-float(lps[0]), -float(lps[1]), float(lps[2])), error)

@@ -16,10 +16,10 @@ from ..plan import Plan
 from ..scan.volume import Volume, accepted
 from ..upscaling import Result, plan_for, upscale
 from .body import body_mask
-from .calibration import COVERAGE, Calibration, calibrate
+from .calibration import COVERAGE, Calibration, calibrate, root_mean_square
 from .careful import careful as taken_back
 from .careful import strength_of
-from .doubtful import Place, doubtful_places
+from .doubtful import Place, doubtful_places, inner
 from .expected import SIGMA, expected_error, transfer_of, weights_of
 
 _NOT_PLANNED = ("device", "noise")
@@ -80,12 +80,14 @@ def upscale_with_doubt(
     if not errors:
         return result, None
     expected = expected_error(volume.voxels, drawn, result.spread, weights)
+    body = body_mask(result.volume.voxels, plan.modality)
     if found is not None:
-        found = found.carried_over(transfer_of(plan.modality, plan.preset.ensemble != "none", found.checked[0]))
+        across_alone = max(plan.network_factors[1:]) <= 1
+        found = found.carried_over(transfer_of(plan.modality, found.checked[0], across_alone), root_mean_square(expected[body]))
         expected = found.applied(expected)
     else:
         result.report["warnings"].append(f"The error map is not calibrated on this scan: {why}")
-    made = _map_of(result, plan, found, expected)
+    made = _map_of(result, plan, found, expected, body)
     result.report["error_map"] = made.report
     return result, made
 
@@ -111,10 +113,9 @@ def check_doubt(volume: Volume, scale: int | tuple[int, int] | None, errors: boo
     return plan
 
 
-def _map_of(result: Result, plan: Plan, found: Calibration | None, expected: np.ndarray) -> ErrorMap:
+def _map_of(result: Result, plan: Plan, found: Calibration | None, expected: np.ndarray, body: np.ndarray) -> ErrorMap:
     told = replace(result.volume, voxels=expected)
-    body = body_mask(result.volume.voxels, plan.modality)
-    places = doubtful_places(told, body)
+    places = doubtful_places(told, body & inner(body.shape, plan.factors))
     values = expected[body]
     typical = float(np.median(values[:: max(1, values.size // _SAMPLE)])) if values.size else 0.0
     unit = "HU" if plan.modality == "CT" else ""
