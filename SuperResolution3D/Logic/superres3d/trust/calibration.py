@@ -97,8 +97,8 @@ def calibrate(
     tell = None if progress is None else (lambda _, share: progress(share))
     made = upscale(coarse, (factors[1], factors[0]), modality=plan.modality, slice_axis="k", spread=True, progress=tell, cancelled=cancelled, **asked)
     weights = weights_of(plan.modality, plan.preset.ensemble != "none")
-    voxels = careful(coarse.voxels, made.volume.voxels, made.spread, weights, strength) if strength else made.volume.voxels
     expected = expected_error(coarse.voxels, made.volume.voxels, made.spread, weights)
+    voxels = careful(coarse.voxels, made.volume.voxels, expected, strength) if strength else made.volume.voxels
     found = compared(local_error(voxels, scan.voxels), expected, body_mask(scan.voxels, plan.modality), checked)
     return replace(found, way=words)
 
