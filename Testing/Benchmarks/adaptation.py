@@ -66,7 +66,7 @@ def main(
             for ratio in map(int, times.split(",")):
                 if named and subject.name not in named:
                     continue
-                case = _Case(subject, ratio, profile, share)
+                case = _Case(subject, ratio, profile, share, work)
                 if case.thick.voxels.shape[case.axis] < _LEAST_THICK:
                     continue
                 budgets = {"adapted": Budget(seconds, steps), **({"adapted, told": Budget(seconds, steps, thickness=share * case.distance, profile=profile)} if tell else {})}
@@ -83,7 +83,7 @@ def main(
 class _Case:
     """A subject, and its thick slices."""
 
-    def __init__(self, subject: Subject, ratio: int, profile: str, share: float):
+    def __init__(self, subject: Subject, ratio: int, profile: str, share: float, work: Path):
         volume = read_volume(subject.path)
         self.subject, self.axis, self.ratio, self.told = subject, find_slice_axis(volume.spacing), ratio, {}
         volume = TASKS["thick-slice"].thin(volume, self.axis) if subject.modality == "CT" else volume
@@ -94,7 +94,9 @@ class _Case:
         spacing = list(volume.spacing)
         spacing[2 - self.axis] *= ratio
         self.distance = spacing[2 - self.axis]
-        self.thick = Volume(apply_along(self.truth, self.axis, matrix), tuple(spacing), modality=subject.modality)
+        self.source = work / f"{subject.name}_{ratio}.nii.gz"  # what ECLARE was given
+        thick = read_volume(self.source).voxels if self.source.is_file() else apply_along(self.truth, self.axis, matrix)
+        self.thick = Volume(thick, tuple(spacing), modality=subject.modality)
         self.reference: Reference = make_reference(self.truth, subject.modality, self.axis)
 
     def refined(self, method: str, preset: str, budget: Budget | None = None) -> tuple[np.ndarray, float]:
@@ -108,8 +110,7 @@ class _Case:
     def by_eclare(self, python: str, patches: int, batch: int, share: float, work: Path) -> tuple[np.ndarray, float]:
         """Result on the truth's grid, and seconds; in units of pixels ECLARE takes the thickness."""
         self.told = {}
-        name = f"{self.subject.name}_{self.ratio}"
-        source, out = work / f"{name}.nii.gz", work / f"{name}-{patches}"
+        source, out = self.source, work / f"{self.source.name.removesuffix('.nii.gz')}-{patches}"
         if not (out / "seconds.json").is_file():
             out.mkdir(parents=True, exist_ok=True)
             write_volume(self.thick, source)

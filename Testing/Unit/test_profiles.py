@@ -49,6 +49,13 @@ def test_a_gaussian_slice_is_the_convolution():
     np.testing.assert_allclose((profile_matrix(80, 20, gaussian, 4.0) @ line)[3:-3], expected[3:-3], atol=0.02)
 
 
+@pytest.mark.parametrize("name", PROFILES)
+def test_edges_are_mirrored(name):
+    line = np.random.default_rng(1).random(24)
+    longer = profile_matrix(72, 18, PROFILES[name], 6.0) @ np.pad(line, 24, mode="symmetric")
+    np.testing.assert_allclose(profile_matrix(24, 6, PROFILES[name], 6.0) @ line, longer[6:12], atol=1e-12)
+
+
 def test_slr_is_the_magnetisation_after_a_pulse_of_a_linear_phase_filter():
     """b is a polynomial whose coefficients scipy designs (equal ripples in and beside the slice); 2 |a b| is what it excites."""
     count, time_bandwidth = 256, 4.0

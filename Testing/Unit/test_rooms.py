@@ -20,7 +20,7 @@ MAY_USE: dict[str, str] = {
     "resampling": "errors",  # interpolation, loss of resolution, consistency: mathematics on arrays
     "scan": "errors staging files resampling",  # the volume and its place in the patient, its files, its intensities
     "networks": "errors staging resampling",  # every network as one blueprint; weights and cards
-    "detail": "errors scan networks",  # what a scan shows: its loss of detail and its noise, measured on itself
+    "detail": "errors resampling scan networks",  # what a scan shows: its loss of detail and its noise, measured on itself
     "adaptation": "errors resampling scan networks detail",  # a network goes on learning on the scan
     "engine": "errors resampling scan networks",  # how networks meet voxels
     "methods": "errors resampling networks",  # the catalogue

@@ -6,7 +6,7 @@ Needs no torch, so the panel can show it while the user still chooses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -19,7 +19,7 @@ from .engine.parted import computed_accumulates, kept_bytes, working_bytes
 from .errors import InputError, ResourceError
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, Method, Preset, find_method, find_preset, needs_modality
 from .networks.weights import Model, architecture_of, check_kind, find_model, tasks_of
-from .refinement import Asked, Refinement, Triple, factors_between
+from .refinement import Asked, Refinement, Triple, factors_between, network_factor
 from .resampling.consistency import MOST
 from .scan.volume import find_slice_axis
 from .speed import expected_seconds, measuring_seconds, work_of
@@ -104,6 +104,12 @@ class Plan:
         """A shape (k, j, i) with the slice axis first."""
         return (shape[self.slice_axis], *(n for axis, n in enumerate(shape) if axis != self.slice_axis))
 
+    def stored_order(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """A shape with the slice axis first, as (k, j, i)."""
+        within = list(shape[1:])
+        within.insert(self.slice_axis, shape[0])
+        return tuple(within)
+
 
 def plan_upscaling(
     shape: Sequence[int],
@@ -170,7 +176,7 @@ def plan_upscaling(
     notes += _notes(found, refinement)
     budget = _adaptation(adapt, found, models)
     sizes = _Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory)
-    space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement, adaptation_bytes(sizes.slices_first) if budget else 0)
+    space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement.smaller, adaptation_bytes(sizes.slices_first) if budget else 0)
     accumulates = _accumulates(models, chosen.ensemble, sizes.slices_first, sizes.factors, space.features or space.working)
     seconds = expected_seconds(accumulates, chosen.half, device, work_of(found, max(sizes.factors))) + sizes.result / 200e6
     seconds += measuring_seconds(prod(sizes.shape)) if found.blind else 0.0
@@ -227,7 +233,7 @@ class _Space:
     features: int
 
 
-def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensemble: str, limit: int | None, refinement: Refinement, learning: int) -> _Space:
+def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensemble: str, limit: int | None, smaller: str, learning: int) -> _Space:
     """ResourceError if it is not enough; ``learning`` are the bytes of an adaptation, of which PyTorch stays in memory during the run."""
     fixed = learning + sizes.result + prod(sizes.shape) * sizes.itemsize * sizes.inputs + (_ENGINE_BYTES + usable_cores() * _WORKER_BYTES if models else 0)
     least, most, features = DEFAULT_WORKING_BYTES // 8, DEFAULT_WORKING_BYTES, 0
@@ -248,7 +254,7 @@ def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensem
         raise ResourceError(
             f"The result ({size} voxels) needs {_in_words(fixed + least)} of memory and "
             f"{f'the limit is {_in_words(available)}' if limit else f'{_in_words(available)} are free'}; "
-            f"{'raise the limit, or ' if limit else ''}use {refinement.smaller}a part of the scan."
+            f"{'raise the limit, or ' if limit else ''}use {smaller}a part of the scan."
         )
     in_work = working if method.kind == "volume" else min(working, max(map(_largest_working_set, (sizes.output_shape, sizes.refined))))
     return _Space(fixed + in_work, working, features)
@@ -287,6 +293,29 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
     for model in models.values():
         check_kind(model, 2)
     return models
+
+
+def on_measured_grid(plan: Plan, shape: Sequence[int], memory_limit: int | None = None) -> Plan:
+    """The plan for a scan that was brought to another grid over the same extent before the networks; the result is the same.
+
+    Args:
+        plan: for the scan as it is stored, of a two-stage method.
+        shape: voxels along (k, j, i) of the other grid.
+        memory_limit: as :func:`plan_upscaling` takes it.
+
+    Raises:
+        ModelError, ResourceError: as :func:`plan_upscaling`.
+    """
+    axis, ratios = plan.slice_axis, factors_between(shape, plan.output_shape)
+    in_plane, between = network_factor(max(ratio for number, ratio in enumerate(ratios) if number != axis)), network_factor(ratios[axis])
+    models = _models(plan.method, plan.modality, in_plane, between, int(shape[axis]))
+    sizes = _Sizes(tuple(shape), plan.output_shape, axis, (between, in_plane, in_plane), plan.result_bytes // prod(plan.output_shape), 2)
+    space = _share_memory(plan.method, models, sizes, plan.preset.ensemble, memory_limit, "a smaller factor, ", 0)
+    made = tuple(n * (between if number == axis else in_plane) for number, n in enumerate(shape))
+    return replace(
+        plan, shape=sizes.shape, in_plane=in_plane, through_plane=ratios[axis], models=models, network_slices=0 if made == plan.output_shape else between,
+        memory_bytes=space.total, working_bytes=space.working, accumulates=_accumulates(models, plan.preset.ensemble, sizes.slices_first, sizes.factors, space.working),
+    )  # fmt: skip
 
 
 def blind_models(plan: Plan) -> dict[str, Model]:

@@ -44,18 +44,22 @@ def measure_detail(voxels: np.ndarray, modality: str) -> Detail:
         ModelError: the estimator is missing or damaged.
     """
     scale = intensity_scale(voxels, modality)
-    within = scale.normalise(voxels[_inner(len(voxels), _MOST_SLICES)])
+    within = scale.normalise(part_along(voxels, 1))
     rows, columns = (spectrum_along(within, axis) for axis in (1, 2))
     if rows is None or columns is None:
         return Detail(None, None, None, NOISE_UNIT[modality] * scale.span)
-    slab = scale.normalise(voxels[:, _inner(voxels.shape[1], _MOST_LINES)])
-    across = spectrum_along(slab, 0)
+    across = spectrum_along(scale.normalise(part_along(voxels, 0)), 0)
     return Detail(
         None if across is None else estimate(np.concatenate([across, (rows + columns) / 2]), modality, "depth"),
         estimate(np.concatenate([rows, columns]), modality, "plane"),
         estimate(np.concatenate([columns, rows]), modality, "plane"),
         NOISE_UNIT[modality] * scale.span,
     )
+
+
+def part_along(voxels: np.ndarray, axis: int) -> np.ndarray:
+    """The part of a scan (slices, rows, columns) on which an axis is measured: some slices, or for the axis across them some rows."""
+    return voxels[_inner(len(voxels), _MOST_SLICES)] if axis else voxels[:, _inner(voxels.shape[1], _MOST_LINES)]
 
 
 def _inner(length: int, most: int) -> slice:

@@ -31,7 +31,7 @@ _LEAST_PIXELS = 16  # of a coarse slice
 _LEAST_VOXELS = 2000  # inside the body
 _PARTS = 20  # of the voxels, by the expected error
 _LEAST_GROWTH = 0.01
-_PASSED_ON = ("method", "preset", "ensemble", "precision", "device", "noise", "memory_limit", "consistency")
+_PASSED_ON = ("method", "preset", "ensemble", "precision", "device", "noise", "as_stored", "memory_limit", "consistency")
 
 
 @dataclass(frozen=True)

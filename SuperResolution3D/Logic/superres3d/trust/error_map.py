@@ -14,7 +14,7 @@ from ..engine.progress import Progress
 from ..errors import InputError, ResourceError
 from ..plan import Plan
 from ..scan.volume import Volume, accepted
-from ..upscaling import Result, plan_for, upscale
+from ..upscaling import NOT_PLANNED, Result, plan_for, upscale
 from .body import body_mask
 from .calibration import COVERAGE, Calibration, calibrate, root_mean_square
 from .careful import careful as taken_back
@@ -22,7 +22,6 @@ from .careful import strength_of
 from .doubtful import Place, doubtful_places, inner
 from .expected import SIGMA, expected_error, transfer_of, weights_of
 
-_NOT_PLANNED = ("device", "noise")
 _FLOAT = 4
 _CHECKING = 0.1  # of the progress
 _SAMPLE = 1_000_000
@@ -101,7 +100,7 @@ def _asked(volume: Volume, *given: Any) -> tuple[Calibration | None, str]:
 
 def check_doubt(volume: Volume, scale: int | tuple[int, int] | None, errors: bool, careful: bool, **choices: Any) -> Plan:
     """Refuse before the work what has no error map (InputError), or would not fit into memory (ResourceError); returns the plan."""
-    plan, _ = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in _NOT_PLANNED})
+    plan, _ = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
     if not plan.method.networks:
         what = "An error map tells how far networks may be off" if errors else "Careful takes back what networks add"
         raise InputError(f"{what}, and {plan.method.name} has none; leave {'the error map' if errors else 'careful'} out, or choose another method.")
