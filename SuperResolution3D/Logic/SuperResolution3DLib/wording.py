@@ -37,5 +37,6 @@ def stage(name: str) -> str:
         "volume": _("Volumetric network"),
         "interpolation": _("Interpolation"),
         "reading": _("Reading"),
+        "checking": _("Checking on this scan"),
         "writing": _("Writing the result"),
     }.get(name, name.capitalize())

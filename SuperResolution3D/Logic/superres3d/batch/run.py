@@ -8,26 +8,28 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, SuperResolutionError
+from .after import hand_on
 from .budget import free_memory
 from .choices import Choices
 from .crew import Crew, LocalCrew
 from .derivative import check_derivative, write_description, write_scans_tables
-from .finding import find_scans
+from .finding import find_scans, is_settled
 from .ledger import DONE, FAILED, KILLED, RUNNING, Entry, Ledger
 from .pages import write_pages
 from .place import Place
 from .planning import KEPT, REFUSED, TODO, Filters, Planned, chosen, cores_of, planned
-from .scans import BatchScan, Found
+from .scans import BatchScan, Found, as_text
 from .task import CANCELLED, Outcome, Task
 from .teller import Summary, Teller, in_words
 from .work import finished_before
 
+_LONGEST_PAUSE = 10.0  # seconds between two looks at a folder
 _PLENTY = 1 << 42  # bytes: no limit of this machine
 
 
@@ -39,12 +41,14 @@ class Settings:
         workers: scans at once on this machine.
         memory: bytes for all of them; None: most of what is free.
         retry: see :func:`superres3d.batch.planning.planned`.
+        after: a command for every result; "": none.
         crew: makes who computes, given the memory; None: this machine.
     """
 
     workers: int = 1
     memory: int | None = None
     retry: bool = False
+    after: str = ""
     crew: Callable[[int], Crew] | None = None
 
     @property
@@ -78,7 +82,11 @@ class Batch:
             InputError: a folder that cannot be used.
         """
         found, scans = self._find()
-        return self._plan(scans, {entry.key: entry for entry in self._read_ledger()}), found
+        if not scans and not found.left_out:
+            raise InputError(f"{self._source} holds no scan; give a folder with NIfTI, NRRD, MetaImage or MGH files, a tree of DICOM, or a BIDS data set.")
+        items = self._plan(scans, {entry.key: entry for entry in self._read_ledger()})
+        _refuse_what_none_can(items, found)
+        return items, found
 
     def run(self) -> Summary:
         """Do it.
@@ -87,13 +95,61 @@ class Batch:
             InputError: a folder that cannot be used.
             ResourceError: the ledger could not be written, or whoever computes is gone.
         """
+        items, found = self.plan()
+        with self._claimed() as ledger:
+            self._entries = {entry.key: entry for entry in ledger.entries()}
+            return self._run(ledger, found, items)
+
+    def watch(self, seconds: float) -> Summary:
+        """The same again and again, until an interrupt: a scan is taken once nothing of it has changed for so long.
+
+        Raises:
+            InputError, ResourceError: as :meth:`run`.
+        """
+        self._find()
+        tried: set[tuple[str, str]] = set()
+        with self._claimed() as ledger:
+            self._entries = {entry.key: entry for entry in ledger.entries()}
+            self._teller.note(f"Watching {self._source}; Ctrl+C ends it.")
+            try:
+                while True:
+                    self._look(ledger, seconds, tried)
+                    time.sleep(min(seconds, _LONGEST_PAUSE))
+            except KeyboardInterrupt:
+                self._summary.cancelled = self._summary.done + len(self._summary.without) < self._summary.meant
+        self._summary.seconds = time.perf_counter() - self._started
+        self._teller.summary(self._summary)
+        return self._summary
+
+    def _look(self, ledger: Ledger, seconds: float, tried: set[tuple[str, str]]) -> None:
+        """Once: compute what is new; what failed is not tried again before it changes."""
         found, scans = self._find()
+        settled = [scan for scan in scans if is_settled(scan, seconds) and (scan.identity, scan.stamp) not in tried]
+        tried |= {(scan.identity, scan.stamp) for scan in settled}
+        items = [item for item in self._plan(settled, self._entries) if item.state != KEPT]
+        if not items:
+            return
+        todo, refused = ([item for item in items if item.state == state] for state in (TODO, REFUSED))
+        self._summary.meant += len(items)
+        self._summary.without += [(item.scan.name, item.reason) for item in refused]
+        for item in refused:
+            self._teller.note(f"{item.scan.name}: {item.reason}")
+        ledger.put(*(self._entry(item, FAILED, [item.reason]) for item in refused))
+        self._teller.begin(len(todo), sum(item.seconds for item in todo))
+        try:
+            self._compute(todo, ledger)
+        finally:
+            self._write_reports(found)
+
+    @contextmanager
+    def _claimed(self) -> Iterator[Ledger]:
+        """The output folder, for this process alone."""
         self._place.claim()
         try:
             self._place.tidy()
             ledger = Ledger(self._place.ledger)
             try:
-                return self._run(ledger, found, scans)
+                yield ledger
             finally:
                 ledger.close()
         finally:
@@ -114,24 +170,12 @@ class Batch:
         if found.is_bids:
             check_derivative(self._place.root)
         scans = chosen(found, self._filters)
-        if not scans and not found.left_out:
-            raise InputError(f"{self._source} holds no scan; give a folder with NIfTI, NRRD, MetaImage or MGH files, a tree of DICOM, or a BIDS data set.")
-        self._refuse_what_none_can(planned(scans, self._choices, self._place, {}, self._settings.bytes, retry=True), found)
         return found, scans
-
-    @staticmethod
-    def _refuse_what_none_can(items: list[Planned], found: Found) -> None:
-        """InputError where every scan is refused for one reason: then it lies in what was asked for."""
-        reasons = {item.reason for item in items}
-        if items and all(item.state == REFUSED for item in items) and len(reasons) == 1 and not any(left.broken for left in found.left_out):
-            raise InputError(reasons.pop())
 
     def _plan(self, scans: list[BatchScan], known: dict[str, Entry]) -> list[Planned]:
         return planned(scans, self._choices, self._place, known, self._settings.bytes, self._settings.retry)
 
-    def _run(self, ledger: Ledger, found: Found, scans: list[BatchScan]) -> Summary:
-        self._entries = {entry.key: entry for entry in ledger.entries()}
-        items = self._plan(scans, self._entries)
+    def _run(self, ledger: Ledger, found: Found, items: list[Planned]) -> Summary:
         self._take_stock(items, found, ledger)
         todo = [item for item in items if item.state == TODO]
         self._teller.begin(len(todo), sum(item.seconds for item in todo) / self._settings.workers)
@@ -140,7 +184,7 @@ class Batch:
         except KeyboardInterrupt:
             self._summary.cancelled = True
         finally:
-            self._finish(items, found)
+            self._finish(found)
         return self._summary
 
     def _take_stock(self, items: list[Planned], found: Found, ledger: Ledger) -> None:
@@ -153,6 +197,9 @@ class Batch:
         for item in items:
             if item.state == KEPT and item.reason:
                 self._teller.note(f"{item.scan.name}: {item.reason}")
+            if item.state == KEPT and not self._entries[item.key].facts.get("handed_on"):
+                self._hand_on(self._entries[item.key])
+                ledger.put(self._entries[item.key])
         refused = [self._entry(item, FAILED, [item.reason]) for item in items if item.state == REFUSED and not self._was_killed(item)]
         ledger.put(*refused, *(self._entry(item, "waiting") for item in items if item.state == TODO))
 
@@ -162,34 +209,36 @@ class Batch:
     def _entry(self, item: Planned, state: str, messages: list[str] | None = None) -> Entry:
         """In the list as well; an earlier result's hash stays until there is another."""
         entry = self._entries.setdefault(item.key, Entry(item.key))
-        entry.name, entry.source, entry.result, entry.state = item.scan.name, item.scan.files[0], item.result, state
+        entry.name, entry.source, entry.result, entry.state = item.scan.name, as_text(item.scan.files[0]), item.result, state
         entry.choices, entry.messages = {**self._choices.refinement, "format": self._choices.format}, messages or []
         if state != DONE:
             entry.facts = {**entry.facts, "uri": item.scan.entities.get("uri", "")}
         return entry
 
     def _compute(self, todo: list[Planned], ledger: Ledger) -> None:
-        memory, ended = self._settings.bytes, 0
+        memory, count = self._settings.bytes, 0
+        ended: list[Entry] = []
         crew = self._settings.crew(memory) if self._settings.crew else LocalCrew(self._settings.workers, memory)
         waiting = iter(todo)
         running: dict[Any, tuple[Planned, Task]] = {}
         try:
             while True:
-                for item in self._next(waiting, crew.window - len(running)):
-                    ledger.put(self._begun(item))
+                given = list(self._next(waiting, crew.window - len(running)))
+                ledger.put(*ended, *map(self._begun, given))  # together: a disk needs milliseconds for each
+                ended = []
+                for item in given:
                     task = self._task(item, memory)
                     running[crew.submit(task)] = item, task
                 if not running:
                     break
                 for ticket, outcome in crew.wait(list(running)):
-                    ended += 1
-                    entry = self._ended(running.pop(ticket)[0], outcome)
-                    ledger.put(entry)
-                    self._teller.scan(entry, ended, len(todo))
+                    count += 1
+                    ended.append(self._ended(running.pop(ticket)[0], outcome))
+                    self._teller.scan(ended[-1], count, len(todo))
         except BaseException:
             crew.stop()
             with suppress(SuperResolutionError):
-                ledger.put(*self._taken_over(running.values()))
+                ledger.put(*ended, *self._taken_over(running.values()))
             raise
         crew.close()
 
@@ -232,24 +281,46 @@ class Batch:
             self._summary.done += 1
             uri = entry.facts.get("uri", "")
             entry.sha256, entry.bytes, entry.models, entry.facts = outcome.sha256, outcome.bytes, outcome.models, {**outcome.facts, "uri": uri}
+            self._hand_on(entry)
         else:
             self._summary.without.append((item.scan.name, (outcome.messages or ["unknown"])[0]))
         return entry
 
-    def _finish(self, items: list[Planned], found: Found) -> None:
+    def _hand_on(self, entry: Entry) -> None:
+        """To the user's command, where there is one."""
+        if not self._settings.after:
+            return
+        told = hand_on(self._settings.after, self._place.root / entry.result)
+        entry.facts["handed_on"] = not told
+        entry.messages = [message for message in entry.messages if "command of --after" not in message] + ([told] if told else [])
+        if told:
+            self._summary.not_handed_on += 1
+            self._teller.note(f"{entry.name}: {told}")
+
+    def _finish(self, found: Found) -> None:
         """Reports and summary, whatever has happened; a full disk must not hide why the run ended."""
         self._summary.seconds = time.perf_counter() - self._started
+        self._write_reports(found)
+        self._teller.summary(self._summary)
+
+    def _write_reports(self, found: Found) -> None:
         with suppress(OSError, SuperResolutionError):
             if found.is_bids:
                 self._write_derivative()
             write_pages(self._place, list(self._entries.values()), found.left_out, self._source)
             self._summary.page = str(self._place.page)
-        self._teller.summary(self._summary)
 
     def _write_derivative(self) -> None:
         write_description(self._place.root, self._source)
         finished = [entry for entry in self._entries.values() if entry.state == DONE and entry.facts.get("uri")]
         write_scans_tables(self._place.root, [(entry.result, entry.facts["uri"], entry.seconds, entry.sha256) for entry in finished])
+
+
+def _refuse_what_none_can(items: list[Planned], found: Found) -> None:
+    """InputError where every scan is refused for one reason: then it lies in what was asked for."""
+    reasons = {item.reason for item in items}
+    if items and all(item.state == REFUSED and not item.attempts for item in items) and len(reasons) == 1 and not any(left.broken for left in found.left_out):
+        raise InputError(reasons.pop())
 
 
 def plan_rows(items: list[Planned], found: Found) -> list[dict[str, Any]]:

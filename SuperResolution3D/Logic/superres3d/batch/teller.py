@@ -27,6 +27,7 @@ class Summary:
         kept: results that were there, whole.
         without: scans without a result: name and reason.
         left_out: how many were not meant.
+        not_handed_on: results for which the command of --after failed.
         page: the report.
         seconds: of the run.
         cancelled: True if it was stopped; the same command goes on.
@@ -37,6 +38,7 @@ class Summary:
     kept: int = 0
     without: list[tuple[str, str]] = field(default_factory=list)
     left_out: int = 0
+    not_handed_on: int = 0
     page: str = ""
     seconds: float = 0.0
     cancelled: bool = False
@@ -44,15 +46,16 @@ class Summary:
     @property
     def exit_code(self) -> int:
         """0: every scan that was meant has its result."""
-        return 130 if self.cancelled else 1 if self.done + self.kept < self.meant else 0
+        return 130 if self.cancelled else 1 if self.done + self.kept < self.meant or self.not_handed_on else 0
 
     @property
     def sentence(self) -> str:
         """For a person."""
-        begun = f"{'Stopped: ' if self.cancelled else ''}{self.done + self.kept} of {plural(self.meant, 'scan')} have their result"
+        begun = f"{'Stopped: ' if self.cancelled else ''}{self.done + self.kept} of {plural(self.meant, 'scan')} ha{'s' if self.meant == 1 else 've'} {'its' if self.meant == 1 else 'their'} result"
         kept = f" ({self.kept} of them from before)" if self.kept else ""
         waiting = self.meant - self.done - self.kept - len(self.without)
         left = (f"; {waiting} not begun or not ended, the same command goes on" if waiting else "") + (f"; {self.left_out} left out" if self.left_out else "")
+        left += f"; {self.not_handed_on} not handed on" if self.not_handed_on else ""
         return f"{begun}{kept}{left}; {self.seconds:.0f} s."
 
 

@@ -73,6 +73,8 @@ def batch(
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Compute on the workers of a Dask scheduler, such as tcp://host:8786.")] = None,
     slurm: Annotated[str | None, typer.Option(metavar="QUEUE", help="Compute in jobs of SLURM, which are started and ended.")] = None,
     resource: Annotated[list[str] | None, typer.Option("--resource", metavar="LABEL", help="Of a cluster, only workers with this label, such as GPU; may be repeated.")] = None,
+    watch: Annotated[float | None, typer.Option(metavar="SECONDS", help="Go on until Ctrl+C: take what is new in IN once it has not changed for so long.", min=0.1)] = None,
+    after: Annotated[str, typer.Option(metavar="COMMAND", help="Run this for every result, with its path as last word; such as storescu, to a PACS.")] = "",
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
 ) -> None:
     """Upscale every scan of a folder; the same command goes on where it stopped, and never computes a finished result again."""
@@ -86,8 +88,8 @@ def batch(
         from ..batch.teller import make_teller
 
         with make_teller("none" if dry_run else progress.value) as teller:
-            settings = _settings(workers, memory_limit, retry, scheduler, slurm, resource or [], teller)
-            code = _carried_out(source, target, Choices(method, asked, format.value, anonymize, device, check), filtered, settings, teller, progress.value if dry_run else "")
+            settings = replace(_settings(workers, memory_limit, retry, scheduler, slurm, resource or [], teller), after=after)
+            code = _carried_out(source, target, Choices(method, asked, format.value, anonymize, device, check), filtered, settings, teller, progress.value if dry_run else "", watch)
     if code:
         raise typer.Exit(code)
 
@@ -116,15 +118,20 @@ def _without_labels(settings: Settings, labels: list[str]) -> Settings:
     return settings
 
 
-def _carried_out(source: Path, target: Path, choices: Choices, filtered: dict[str, Any], settings: Settings, teller: Teller, dry: str) -> int:
+def _carried_out(source: Path, target: Path, choices: Choices, filtered: dict[str, Any], settings: Settings, teller: Teller, dry: str, seconds: float | None) -> int:
     """The exit code; ``dry`` is the style in which a plan is shown, "" for a run."""
+    from ..batch.after import check_command
     from ..batch.planning import Filters
     from ..batch.run import Batch
 
     _check(choices)
+    if settings.after:
+        check_command(settings.after)
     modality = choices.asked["modality"]
     batch = Batch(source, target, choices, Filters("" if modality == "auto" else modality, **filtered), settings, teller)
-    return _shown(batch, settings, dry) if dry else batch.run().exit_code
+    if dry:
+        return _shown(batch, settings, dry)
+    return (batch.watch(seconds) if seconds else batch.run()).exit_code
 
 
 def _check(choices: Choices) -> None:

@@ -29,6 +29,7 @@ class Outputs:
         labels: a segmentation on the same grid.
         error_map: the errors to expect, on the same grid; an image file, beside a DICOM series as well.
         anonymize: whether the patient is left out of DICOM series.
+        called: what reports call the scan, in place of its file.
         slashed: those that were named as a folder, with a slash at the end, which a path does not keep.
     """
 
@@ -38,13 +39,14 @@ class Outputs:
     labels: Path | None = None
     error_map: Path | None = None
     anonymize: bool = False
+    called: str | None = None
     slashed: frozenset[Path] = frozenset()
 
     @classmethod
     def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool, labels: Path | None = None, error_map: Path | None = None) -> Outputs:
         """From what was typed."""
         slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
-        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize, slashed)
+        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize, slashed=slashed)
 
     @property
     def page(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ..plan import Plan
     from ..scan.volume import Volume
     from ..staging import Staging
+    from ..trust.error_map import ErrorMap
     from ..upscaling import Result
     from .labels import Segmentation
     from .outputs import Outputs
@@ -70,6 +72,7 @@ def upscale(
     error_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write how large the errors around each voxel are to be expected, in the scan's units; the report tells where to look twice.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Also check on this scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report: a page with pictures (.html), or JSON.")] = None,
+    source_name: Annotated[str | None, typer.Option(hidden=True, help="What reports call the scan, in place of its file.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
@@ -82,7 +85,7 @@ def upscale(
     with reporting(progress.value) as reporter:
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
-            source, Outputs.named(target, compare, report, anonymize, labels_out, error_map), segmentation, reporter, series, volume, check, careful,
+            source, replace(Outputs.named(target, compare, report, anonymize, labels_out, error_map), called=source_name), segmentation, reporter, series, volume, check, careful,
             scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
             ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
@@ -137,18 +140,18 @@ def _stage_result(
 
         check_result(volume, result, reporter, choices)
     reporter.progress("writing", 1.0)
-    views = _views(volume, result) if outputs.page else []
+    views = _views(volume, result, errors) if outputs.page else []
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
     if errors and outputs.error_map:
         outputs.stage_map(errors.volume, staging)
-    report = result.report if outputs.anonymize else {**result.report, "source": str(source)}
+    report = result.report if outputs.anonymize else {**result.report, "source": outputs.called or str(source)}
     return report, grid_of(result.volume), slices, views
 
 
-def _views(volume: Volume, result: Result) -> list[View]:
+def _views(volume: Volume, result: Result, errors: ErrorMap | None) -> list[View]:
     from ..page.pictures import views_of
 
-    return views_of(volume, result.volume, result.report["modality"], result.report["method"])
+    return views_of(volume, result.volume, result.report["modality"], result.report["method"], errors.volume if errors else None)
 
 
 def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Staging, plan: Plan, choices: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ on the measured grid, and in CT where half of the matrix was measured along both
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -19,12 +19,15 @@ from ..resampling.spectral_crop import cropped
 from .ending import end_of_spectrum
 from .measure import Detail, measure_detail, part_along
 from .telling import axes_of, is_worth_telling
+from .words import resolution
 
 _AXES = {"depth": (0,), "plane": (1, 2)}
 _NAMES = ("across", "rows", "columns")
 _LARGEST = 0.75  # share of the frequencies: with more there is too little to bring back
 _HALF = 0.56  # of CT: with less along every axis, networks that are told nothing are better on the measured grid, too
 _FEWEST = 24  # voxels that are left of an axis
+_MOST_TIMES = 6.0  # finer than the measured detail: networks bring back 4 times, from where half of it is left
+_MOST_UNSURE = 0.2
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,44 @@ class MeasuredGrid:
         ends: share of the frequencies that was measured, by axis of the scan (slices, rows, columns); only where that is sure.
         used: axes that are brought back.
         unsure: axes along which the spectrum seems to end, but not at a sure place.
+        detail: what was measured on the scan as it is stored.
     """
 
     ends: dict[int, float]
     used: tuple[int, ...]
     unsure: tuple[int, ...]
+    detail: Detail | None = None
 
     def shape(self, stored: Sequence[int]) -> tuple[int, ...]:
         """The measured grid of a scan, or of a part of it, (slices, rows, columns)."""
         return tuple(ceil(self.ends[axis] * count) if axis in self.used else count for axis, count in enumerate(stored))
+
+
+def finer_than_measured(grid: MeasuredGrid, spacing: Sequence[float], wanted: Sequence[float], names: Sequence[str]) -> tuple[str, ...]:
+    """For a user, one sentence an axis along which a result is finer than what was measured allows.
+
+    Args:
+        grid: of the scan.
+        spacing, wanted: millimetres along (slices, rows, columns), of the scan as it is stored and of the result.
+        names: of these axes in the scan.
+    """
+    parts = [] if grid.detail is None else [(axis, getattr(grid.detail, name)) for axis, name in enumerate(_NAMES)]
+    measured = [(axis, resolution(replace(part, extent=grid.ends.get(axis, part.extent)), spacing[axis])) for axis, part in parts if part is not None and part.unsure < _MOST_UNSURE]
+    return tuple(
+        f"Along {names[axis]} voxels of {wanted[axis]:.3g} mm are {found / wanted[axis]:.2g} times finer than the detail that was measured there ({found:.3g} mm): what lies between is interpolated or guessed."
+        for axis, found in measured if found > _MOST_TIMES * wanted[axis] and wanted[axis] < 0.99 * spacing[axis]
+    )  # fmt: skip
+
+
+def detail_with_ends(voxels: np.ndarray, modality: str) -> Detail:
+    """What a scan shows, to be told to a user: where the spectrum surely ends along an axis, with that for its extent; arguments as :func:`measured_grid`."""
+    detail, sure = measure_detail(voxels, modality), {}
+    for axis, name in enumerate(_NAMES):
+        found = getattr(detail, name)
+        share = None if found is None else end_of_spectrum(part_along(voxels, axis), axis, found.extent)
+        if found is not None and share is not None:
+            sure[name] = replace(found, extent=share)
+    return replace(detail, **sure)
 
 
 def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> MeasuredGrid:
@@ -69,7 +101,7 @@ def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> M
     used: tuple[int, ...] = ()
     for stage in stages:
         used += _worth(voxels, modality, stage, {axis: share for axis, share in ends.items() if axis in _AXES[stage]})
-    return MeasuredGrid(ends, tuple(sorted(used)), tuple(unsure))
+    return MeasuredGrid(ends, tuple(sorted(used)), tuple(unsure), detail)
 
 
 def _worth(voxels: np.ndarray, modality: str, stage: str, ends: dict[int, float]) -> tuple[int, ...]:

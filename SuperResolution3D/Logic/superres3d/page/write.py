@@ -15,14 +15,14 @@ from ..networks.weights import find_model
 from .pictures import View
 
 _AXES = " x "
-_PARTS = {"check": "Self-check: on this scan, made coarser once more", "fit": "How the result fits the scan", "error": "Expected error"}
+_PARTS = {"check": "Self-check: on this scan, made coarser once more", "fit": "How the result fits the scan"}
 
 
 def render(report: dict[str, Any], views: list[View]) -> str:
     """The page.
 
     Args:
-        report: of :func:`superres3d.upscaling.upscale`, with ``check``, ``fit`` and ``error`` where they were asked for.
+        report: of :func:`superres3d.upscaling.upscale`, with ``check``, ``fit`` and ``error_map`` where they were asked for.
         views: see :func:`superres3d.page.pictures.views_of`.
     """
     import jinja2
@@ -69,6 +69,8 @@ def _found(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
     told = [("The scan's own resolution", _resolution(report))]
     for key, title in _PARTS.items():
         told.append((title, list((report.get(key) or {}).get("sentences", []))))
+    errors = report.get("error_map")
+    told.append(("Expected error", [errors["what"], errors["statement"]] if errors else []))
     return [(title, lines) for title, lines in told if lines]
 
 
@@ -89,8 +91,8 @@ def _resolution(report: dict[str, Any]) -> list[str]:
 
 
 def _doubtful(report: dict[str, Any]) -> list[dict[str, str]]:
-    places = (report.get("error") or {}).get("doubtful", [])
-    return [{"where": ", ".join(f"{value:.1f}" for value in place["ras_mm"]), "error": f"{place['expected']:.3g}"} for place in places]
+    told = report.get("error_map") or {}
+    return [{"where": ", ".join(f"{value:.1f}" for value in place["position_ras_mm"]), "error": f"{place['expected_error']:.3g} {told['unit']}".strip()} for place in told.get("doubtful", [])]
 
 
 def _models(report: dict[str, Any]) -> list[dict[str, Any]]:
