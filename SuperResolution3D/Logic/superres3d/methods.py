@@ -138,8 +138,8 @@ _TWO_STAGE = (
     Method(
         "two-stage-told",
         "Two-stage CNN, told of the scan",
-        "Two networks as those of two-stage-residual, told how this scan lost its detail and of its noise, both measured on the scan itself.",
-        "On scans without a clear loss of detail, or too small to measure it: there it is two-stage-residual.",
+        "A network between the slices, then one within them; told how this scan lost its detail, and of its noise, where both can be measured on it.",
+        "Where all scans must go through the same networks: what is measured on each of them decides.",
         kind="two-stage",
         assumes="A clear loss of detail is as it was measured on the scan; where none is clear, what two-stage-residual assumes.",
         paper=f"{_GEORGESCU}; the layers are those of two-stage-residual, modulated (FiLM: Perez, Strub, de Vries, Dumoulin, Courville. AAAI 2018)",
