@@ -30,7 +30,7 @@ _LOGIC_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Logic"
 if _LOGIC_FOLDER not in sys.path:
     sys.path.insert(0, _LOGIC_FOLDER)
 
-from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Orientation, Preset, Scale  # noqa: E402
+from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Noise, Orientation, Preset, Scale  # noqa: E402
 
 if TYPE_CHECKING:
     from SuperResolution3DLib.dependencies import Installer
@@ -78,7 +78,7 @@ class SuperResolution3DParameterNode:
     """The choices of the panel, saved with the scene.
 
     inputVolume, outputVolume, comparisonVolume - the volumes; no output means a new one.
-    modality, scale, axes, preset, ensemble, orientation - see SuperResolution3DLib.choices; scale may be a distance of the slices.
+    modality, scale, axes, preset, ensemble, noise, orientation - see SuperResolution3DLib.choices; scale may be a distance of the slices, or isotropic voxels.
     method - name in the catalogue; empty means the default.
     compare - also make a Lanczos interpolation.
     device - auto, cpu, cuda, cuda:<n> or mps.
@@ -98,6 +98,7 @@ class SuperResolution3DParameterNode:
     comparisonVolume: vtkMRMLScalarVolumeNode
     preset: Preset = Preset.BEST
     ensemble: Ensemble = Ensemble.AUTO
+    noise: Noise = Noise.KEEP
     device: str = "auto"
     memoryLimit: Annotated[float, WithinRange(0, 1024)] = 0.0
     consistency: bool = False
@@ -215,6 +216,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         memoryLimit: float | None = None, compare: bool = False,
         outputVolume: vtkMRMLScalarVolumeNode | None = None, comparisonVolume: vtkMRMLScalarVolumeNode | None = None,
         progress: Callable[[str, float, float | None], None] | None = None, sliceSpacing: float | None = None, consistency: int = 0,
+        spacing: str | None = None, noise: str = "keep",
     ) -> "Finished":  # fmt: skip
         """Upscale a volume and wait for the result.
 
@@ -226,7 +228,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param modality: "CT" or "MR"; empty: from DICOM, the units or the intensities.
         :param preset: "best", "balanced" or "fast": how much work a network may spend.
         :param ensemble: turned copies: "8", "4", "none", or "auto", as the preset says.
-        :param precision: "auto" (half where the machine has units for it) or "single".
+        :param precision: "auto" (half where the machine is faster in it) or "single".
         :param device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         :param memoryLimit: GiB for the computation; None: what is free.
         :param compare: also make a Lanczos interpolation.
@@ -234,6 +236,8 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param progress: called with (stage, share done, seconds left or None).
         :param sliceSpacing: millimetres between the slices of the result, in place of scale and axes.
         :param consistency: back-projections that bring the downsampled result to the scan, 0 to 10.
+        :param spacing: "isotropic", in place of scale and axes: the scan's smallest spacing along every axis.
+        :param noise: "keep" or "reduce": what becomes of the scan's noise, by networks that are told of it.
         :return: object with ``source``, ``result``, ``comparison`` (node or None), ``report`` (dict), ``warnings``.
         :raises superres3d.errors.SuperResolutionError: one sentence for the user; the scene is as before.
         """
@@ -244,7 +248,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
 
         request = request_for(
             inputVolume, method, modality, sliceSpacing, scale=scale, axes=axes, preset=preset, ensemble=ensemble, precision=precision,
-            device=device, memory_limit_gib=memoryLimit, compare=compare, consistency=consistency,
+            device=device, memory_limit_gib=memoryLimit, compare=compare, consistency=consistency, spacing=spacing, noise=noise,
         )  # fmt: skip
         outputs = Outputs(outputVolume, comparisonVolume)
         self.check(inputVolume, request, outputs)

@@ -300,7 +300,7 @@ def test_consistency_is_off_and_reaches_the_request_where_it_makes_sense(panel, 
 def test_method_of_an_older_scene_falls_back_to_the_default(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
     panel.parameters.method = "method of another version"
-    assert panel.parameters.method == "two-stage-residual"
+    assert panel.parameters.method == "two-stage-told"
 
 
 # ---------------------------------------------------------------------- accessibility
@@ -317,7 +317,7 @@ def test_every_control_has_a_name_and_a_tooltip(panel):
 
 def test_every_label_belongs_to_a_control_of_its_own(panel):
     labels = [label for label in panel.raw.findChildren(QtWidgets.QLabel) if label.text().endswith(":")]
-    assert len(labels) == 12
+    assert len(labels) == 13
     assert all(label.buddy() is not None and label.buddy().accessibleName() for label in labels), labels
     assert len({label.buddy() for label in labels}) == len(labels)
 
@@ -334,7 +334,7 @@ def test_tab_goes_from_top_to_bottom(panel, make_volume):
     panel.choose_cubic()
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.wait(lambda: True)
-    names = ["modalityComboBox", "scaleComboBox", "axesComboBox", "presetComboBox", "methodComboBox", "compareCheckBox", "ensembleComboBox", "deviceComboBox", "memoryLimitSpinBox", "consistencyCheckBox", "applyButton"]
+    names = ["modalityComboBox", "scaleComboBox", "axesComboBox", "presetComboBox", "methodComboBox", "compareCheckBox", "ensembleComboBox", "noiseComboBox", "deviceComboBox", "memoryLimitSpinBox", "consistencyCheckBox", "applyButton"]
     heights = [panel.raw.findChild(QtWidgets.QWidget, n).mapTo(panel.raw, QtCore.QPoint(0, 0)).y() for n in names]
     assert heights == sorted(heights)
     order, current = [], panel.raw.findChild(QtWidgets.QWidget, names[0])

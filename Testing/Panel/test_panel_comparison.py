@@ -155,6 +155,7 @@ def test_run_of_a_network_names_its_model(panel, make_volume):
     volume = make_volume(spacing=(1.0, 1.0, 1.0))
     panel.parameters.inputVolume = volume
     panel.parameters.axes, panel.parameters.ensemble = Axes.IN_PLANE, Ensemble.NONE
+    panel.parameters.method = "two-stage-residual"
     panel.ui.deviceComboBox.setCurrentText("cpu")
     panel.ui.applyButton.click()
     panel.finish()

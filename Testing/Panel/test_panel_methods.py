@@ -8,7 +8,7 @@ from panel_steps import volumes
 from PySide6 import QtCore
 from superres3d.errors import InputError, ModelError
 from superres3d.methods import INVENTS
-from SuperResolution3DLib.choices import Axes, Modality, Scale
+from SuperResolution3DLib.choices import Axes, Modality, Noise, Preset, Scale
 
 INTERPOLATIONS = ["lanczos", "cubic", "linear", "nearest"]
 
@@ -46,7 +46,8 @@ def test_only_installed_methods_are_offered(panel, make_volume, install):
 
 def test_shipped_networks_stay_the_default(panel, make_volume):
     panel.ui.inputSelector.setCurrentNode(make_volume())
-    assert offered(panel.ui.methodComboBox)[:1] == ["two-stage-residual"] == [panel.parameters.method]
+    assert offered(panel.ui.methodComboBox)[:2] == ["two-stage-told", "two-stage-residual"]
+    assert ["two-stage-told"] == [panel.parameters.method]
 
 
 def test_missing_networks_are_told(panel, make_volume, install):
@@ -144,7 +145,7 @@ def test_back_to_a_factor(panel, make_ct, install):
 def test_slices_of_1_mm_are_not_offered_where_they_do_not_fit(panel, make_ct, install, distance):
     install("virtual-thin-slice-ct")
     panel.ui.inputSelector.setCurrentNode(make_ct(distance))
-    assert offered(panel.ui.scaleComboBox) == ["TWO", "FOUR"]
+    assert "SLICES_1_MM" not in offered(panel.ui.scaleComboBox)
 
 
 @pytest.mark.parametrize("distance, words", [(0.8, "0.8 mm apart, closer than the 1 mm"), (12.0, "12 mm apart, and virtual-thin-slice")])
@@ -193,6 +194,77 @@ def test_correcting_the_modality_leaves_the_methods_that_fit(panel, make_ct, ins
     assert offered(panel.ui.methodComboBox) == INTERPOLATIONS and panel.parameters.method == "lanczos"
 
 
+# ---------------------------------------------------------------------- voxels of one size
+
+
+def test_isotropic_voxels_from_choice_to_result(panel, make_ct, install):
+    install("virtual-thin-slice-ct")
+    panel.ui.inputSelector.setCurrentNode(make_ct(2.0))
+    choose(panel.ui.scaleComboBox, "ISOTROPIC")
+    assert panel.parameters.scale is Scale.ISOTROPIC and not panel.ui.axesComboBox.enabled and not panel.ui.consistencyCheckBox.enabled
+    assert panel.ui.axesHintLabel.text == "Every axis gets the scan's smallest spacing, 0.8 mm."
+    assert offered(panel.ui.methodComboBox) == INTERPOLATIONS  # the only network is made for one distance of slices
+    assert "20 voxels of 0.8 \u00d7 0.8 \u00d7 0.8 mm" in panel.ui.estimateLabel.text
+    panel.ui.applyButton.click()
+    panel.finish()
+    assert panel.status == "Done", panel.status
+    result = panel.parameters.lastResult
+    np.testing.assert_allclose(result.GetSpacing(), 0.8)
+    assert result.GetName() == "Chest Lanczos isotropic" and result.GetAttribute("SuperResolution3D.Spacing") == "0.8 0.8 0.8"
+
+
+def test_isotropic_voxels_by_networks_are_the_default_method(panel, make_ct):
+    panel.ui.inputSelector.setCurrentNode(make_ct(2.0))
+    choose(panel.ui.scaleComboBox, "ISOTROPIC")
+    assert panel.parameters.method == "two-stage-told" and panel.ui.applyButton.enabled, panel.reason
+    assert panel.request().arguments()[:2] == ["--spacing", "isotropic"]
+
+
+@pytest.mark.parametrize("distance", [0.8, 12.0])
+def test_isotropic_voxels_are_not_offered_where_they_do_not_fit(panel, make_ct, distance):
+    """Nothing to do, or more than an interpolation does."""
+    panel.ui.inputSelector.setCurrentNode(make_ct(distance))
+    assert "ISOTROPIC" not in offered(panel.ui.scaleComboBox)
+
+
+def test_slices_too_far_apart_for_networks_get_an_interpolation_and_the_reason(panel, make_ct):
+    panel.ui.inputSelector.setCurrentNode(make_ct(5.0))
+    choose(panel.ui.scaleComboBox, "ISOTROPIC")
+    assert offered(panel.ui.methodComboBox) == INTERPOLATIONS
+    assert '"Two-stage CNN, told of the scan" makes them at most 5 times finer' in panel.ui.axesHintLabel.text
+
+
+def test_another_scan_without_room_for_isotropic_voxels_gets_a_factor(panel, make_ct):
+    panel.ui.inputSelector.setCurrentNode(make_ct(2.0))
+    choose(panel.ui.scaleComboBox, "ISOTROPIC")
+    panel.ui.inputSelector.setCurrentNode(make_ct(0.8, "Fine"))
+    assert panel.parameters.scale is Scale.TWO
+
+
+# ---------------------------------------------------------------------- noise
+
+
+def test_noise_is_a_choice_of_networks_that_are_told(panel, make_volume):
+    panel.ui.inputSelector.setCurrentNode(make_volume())
+    assert panel.ui.noiseComboBox.enabled and "--noise keep" in " ".join(panel.request().arguments())
+    panel.ui.noiseComboBox.currentIndex = 1
+    assert panel.parameters.parameterNode.GetParameter("noise") == "REDUCE"  # what a saved scene holds
+    assert "--noise reduce" in " ".join(panel.request().arguments())
+    choose(panel.ui.methodComboBox, "two-stage-residual")
+    assert not panel.ui.noiseComboBox.enabled and "--noise" not in panel.request().arguments()
+
+
+def test_reduced_noise_is_told_on_the_result(panel, make_volume):
+    panel.ui.inputSelector.setCurrentNode(make_volume())
+    panel.parameters.axes, panel.parameters.preset, panel.parameters.noise = Axes.IN_PLANE, Preset.FAST, Noise.REDUCE
+    panel.ui.applyButton.click()
+    panel.finish()
+    assert panel.status == "Done", panel.status
+    made = [panel.parameters.lastResult, panel.parameters.lastComparison]
+    assert [volume.GetAttribute("SuperResolution3D.Noise") for volume in made] == ["reduce", "none"]
+    assert "asked to reduce noise" in panel.ui.reportLabel.text
+
+
 def test_choices_are_kept_on_leaving_the_module(panel, make_ct, install):
     install("virtual-thin-slice-ct")
     choose_slices(panel, make_ct(5.0))
@@ -219,7 +291,7 @@ def test_script_is_refused_with_the_reason(panel, make_ct, make_volume, install)
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     with pytest.raises(InputError, match="too close for virtual-thin-slice"):
         logic.upscale(make_ct(1.2), sliceSpacing=1.0)
-    with pytest.raises(ModelError, match="two-stage-residual-mr-depth-x4 is not installed"):
+    with pytest.raises(ModelError, match="two-stage-told-mr-depth-x4 is not installed"):
         logic.upscale(make_volume(), modality="MR", sliceSpacing=1.0)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count + 2
 

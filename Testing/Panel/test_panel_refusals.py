@@ -252,12 +252,12 @@ def own_models(tmp_path, monkeypatch):
 
 
 def choose_network(panel, make_volume):
-    """The default method as cheaply as it goes."""
+    """A network that needs no other to step in, as cheaply as it goes."""
     volume = make_volume()
     panel.parameters.inputVolume = volume
     panel.parameters.axes = Axes.IN_PLANE
     panel.parameters.ensemble = Ensemble.NONE
-    assert panel.parameters.method == "two-stage-residual"
+    panel.parameters.method = "two-stage-residual"
     return volume
 
 

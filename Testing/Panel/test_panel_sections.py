@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from standin.application import MODULE_PATH
 from superres3d.errors import Cancelled, InputError
-from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Preset, Scale
+from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Noise, Preset, Scale
 from SuperResolution3DLib.sections.outputs import OutputsSection
 from SuperResolution3DLib.sections.report import ReportSection
 from SuperResolution3DLib.sections.run import RunSection
@@ -50,7 +50,7 @@ def state():
     made = PanelState()
     made.parameters = SimpleNamespace(
         inputVolume=volume("Head"), outputVolume=None, comparisonVolume=None, modality=Modality.MR, method="cubic", scale=Scale.TWO, axes=Axes.ALL,
-        preset=Preset.BEST, ensemble=Ensemble.AUTO, device="auto", memoryLimit=0.0, compare=True, consistency=False,
+        preset=Preset.BEST, ensemble=Ensemble.AUTO, noise=Noise.KEEP, device="auto", memoryLimit=0.0, compare=True, consistency=False,
     )  # fmt: skip
     return made
 

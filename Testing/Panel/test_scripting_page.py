@@ -38,4 +38,4 @@ def test_examples_run_in_their_order(scene, pytestconfig, tmp_path, capsys):
     assert shapes[2] == (2 * slices, 2 * rows, 2 * columns)  # 2x, as nothing is said
     said = capsys.readouterr().out
     assert "CTChest" in said and "depth" in said and "100%" in said and "sha256" in said
-    assert json.loads((tmp_path / "report.json").read_text())["method"] == "two-stage-residual"
+    assert json.loads((tmp_path / "report.json").read_text())["method"] == "two-stage-told"

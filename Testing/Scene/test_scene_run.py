@@ -161,11 +161,11 @@ def test_missing_and_damaged_models(scene, make_volume, fake_model, snapshot, mo
     fake_model("two-stage-residual-mr-plane-x2")
     before = snapshot()
     with pytest.raises(ModelError, match="damaged or swapped"):
-        run(scene, volume, Request(axes="in-plane", modality="MR"))
+        run(scene, volume, Request(axes="in-plane", modality="MR", method="two-stage-residual"))
     assert snapshot() == before
     (tmp_path / "models" / "two-stage-residual-mr-plane-x2" / "card.json").write_text("{")
     with pytest.raises(ModelError, match="card of the model"):
-        estimate(volume_facts(volume), Request(axes="in-plane", modality="MR"))
+        estimate(volume_facts(volume), Request(axes="in-plane", modality="MR", method="two-stage-residual"))
 
 
 def test_estimate_tells_sizes_and_refuses_what_does_not_fit(make_volume):

@@ -39,7 +39,7 @@ def test_upscale_writes_result_comparison_and_report(tmp_path, source, models):
     assert result.voxels.dtype == lanczos.voxels.dtype == scan.voxels.dtype
     np.testing.assert_allclose(result.position((0, 0, -0.5)), scan.position((0, 0, -0.5)), atol=1e-4)
     report = json.loads((tmp_path / "r.json").read_text())
-    assert report["method"] == "two-stage-residual" and report["factors_ijk"] == [1, 1, 2]
+    assert report["method"] == "two-stage-told" and report["factors_ijk"] == [1, 1, 2]
     assert "not for diagnosis" in done.stderr
 
 
@@ -63,7 +63,7 @@ REFUSALS = {
     "missing file": (["nowhere.nii", "out.nii"], "does not exist"),
     "factor 3": (["in.nii.gz", "out.nii", "--scale", "3"], "factor 3 cannot be used"),
     "factor text": (["in.nii.gz", "out.nii", "--scale", "big"], "factor 'big' cannot be used"),
-    "unknown method": (["in.nii.gz", "out.nii", "--method", "magic"], "use one of two-stage-residual"),
+    "unknown method": (["in.nii.gz", "out.nii", "--method", "magic"], "use one of two-stage-told"),
     "absent device": (["in.nii.gz", "out.nii", "--device", "cuda:77"], "cuda:77 is not there"),
     "no folder": (["in.nii.gz", "no/out.nii"], "does not exist; create it"),
     "bad suffix": (["in.nii.gz", "out.png"], "no suffix that can be written"),
@@ -164,14 +164,14 @@ def test_help_names_every_command_and_option():
     places = [text.index(f"{command}  ") for command in ("upscale", "methods", "info", "train", "evaluate", "demo")]
     assert places == sorted(places)
     text = run_cli("upscale", "--help", COLUMNS="200").stdout
-    for words in ("best|balanced|fast", "default: best]", "all|in-plane|through-plane", "default: two-stage-residual]", "(2, or what the method is made for)"):
+    for words in ("best|balanced|fast", "default: best]", "all|in-plane|through-plane", "default: two-stage-told]", "(2, or what the method is made for)"):
         assert words in text
     assert "--stop-with-parent" not in text  # the panel's
 
 
 def test_methods_lists_the_catalogue():
     listed = json.loads(run_cli("methods", "--json").stdout)
-    assert {"two-stage-residual", "georgescu2020", "lanczos"} <= {method["name"] for method in listed["methods"]}
+    assert {"two-stage-told", "two-stage-residual", "georgescu2020", "lanczos"} <= {method["name"] for method in listed["methods"]}
     assert [preset["name"] for preset in listed["presets"]] == ["best", "balanced", "fast"]
     by_name = {method["name"]: method for method in listed["methods"]}
     # 230,784 multiply-accumulates a voxel (b4u4) in four turned copies, and the margins of tiles

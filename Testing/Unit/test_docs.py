@@ -298,6 +298,15 @@ def test_options_are_documented():
     assert set(re.findall(r"^\| `(--[a-z-]+)` \|", page, flags=re.MULTILINE)) == options
 
 
+def test_options_of_batch_are_documented():
+    """Those that ``upscale`` has not, or means otherwise, on their own page; no others."""
+    commands = typer.main.get_command(app).commands
+    options = {name: {opt for parameter in commands[name].params for opt in parameter.opts if opt.startswith("--") and not parameter.hidden} for name in ("upscale", "batch")}
+    page = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^\| `(--[a-z-]+)` \|", page, flags=re.MULTILINE))
+    assert options["batch"] - options["upscale"] <= told <= options["batch"]
+
+
 def test_exit_codes_are_documented():
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)}

@@ -29,10 +29,11 @@ MAY_USE: dict[str, str] = {
     "catalogue": "methods plan",  # the catalogue in words
     "upscaling": "errors resampling scan networks detail engine methods speed refinement plan",  # the run
     "trust": "errors resampling scan detail engine methods plan upscaling",  # whether a result can be believed
+    "batch": "errors staging files reporter scan engine methods plan upscaling",  # many scans, here or on a cluster
     "demo": "errors staging files reporter resampling scan upscaling",  # a brain that comes with a package
     "training": "errors staging files reporter resampling scan networks engine methods",  # not needed to upscale
     "evaluation": "errors staging files reporter resampling scan networks engine methods plan upscaling trust",  # not needed to upscale
-    "cli": "errors staging files reporter scan networks detail engine methods speed refinement plan catalogue upscaling trust demo training evaluation",  # a door
+    "cli": "errors staging files reporter scan networks detail engine methods speed refinement plan catalogue upscaling trust batch demo training evaluation",  # a door
 }
 
 #: the way of one scan: (from, to, what goes along); a scan's file and that of the result are no files of the package

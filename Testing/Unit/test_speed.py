@@ -44,6 +44,13 @@ def test_the_estimate_follows_what_was_measured(models, cache):
     assert plan().seconds < guessed
 
 
+def test_measuring_the_scan_is_in_the_estimate(cache):
+    """Of a network that is told of it; the arithmetic is the same."""
+    told, blind = plan(method="two-stage-told"), plan(method="two-stage-residual")
+    assert told.accumulates == blind.accumulates
+    assert told.seconds - blind.seconds == pytest.approx(speed.measuring_seconds(64 * 256 * 256)) and speed.measuring_seconds(600 * 512 * 512) < 2
+
+
 def test_calibration_measures_once_and_is_kept(models, cache):
     speed.calibrate("MR", "best")
     first = cache.read_text()

@@ -13,8 +13,10 @@ from superres3d.detail.estimator import AxisDetail
 from superres3d.detail.telling import conditions
 from superres3d.engine.openvino_cpu import OpenVINORuntime
 from superres3d.errors import InputError, ModelError
-from superres3d.networks import told
+from superres3d.methods import DEFAULT_METHOD, METHODS
+from superres3d.networks import told, weights
 from superres3d.networks.weights import architecture_of, find_model, load_network, load_tensors
+from superres3d.plan import plan_upscaling
 
 from .test_detail import anatomy, zero_filled
 
@@ -144,6 +146,19 @@ def test_noise_stays_or_goes_as_asked(brain):
     assert 0.6 * flat[0] < flat[1] < 1.3 * flat[0]
     assert flat[2] < 0.7 * flat[1]
     assert kept.report["detail"]["noise"] == "keep"
+
+
+def test_it_is_the_default():
+    assert DEFAULT_METHOD == "two-stage-told" and METHODS[DEFAULT_METHOD].blind == "two-stage-residual"
+
+
+def test_a_missing_network_that_would_step_in_is_said_at_once(tmp_path, monkeypatch):
+    """Before the scan is measured: the panel tells it below Apply."""
+    told = find_model(NAME).folder
+    (tmp_path / NAME).symlink_to(told, target_is_directory=True)
+    monkeypatch.setattr(weights, "model_folders", lambda: [tmp_path])
+    with pytest.raises(ModelError, match="two-stage-residual-mr-plane-x2 is not installed"):
+        plan_upscaling((6, 64, 72), (0.7, 0.7, 3.0), "int16", 2, axes="in-plane", modality="MR")
 
 
 def test_other_words_for_the_noise_are_refused(brain):

@@ -24,16 +24,17 @@ class Modality(Enum):
 
 
 class Scale(Enum):
-    """The factor on each refined axis, or a distance of the slices in its place."""
+    """The factor on each refined axis, or in its place a distance of the slices, or voxels of one size."""
 
     TWO = 2
     FOUR = 4
     SLICES_1_MM = "1 mm"
+    ISOTROPIC = "isotropic"
 
     @property
     def factor(self) -> int | None:
-        """None where a distance of the slices takes its place."""
-        return None if self.slice_spacing else self.value
+        """None where something else takes its place."""
+        return self.value if isinstance(self.value, int) else None
 
     @property
     def slice_spacing(self) -> float | None:
@@ -42,6 +43,8 @@ class Scale(Enum):
 
     def label(self) -> str:
         """What the panel shows."""
+        if self is Scale.ISOTROPIC:
+            return _("Isotropic voxels")
         return _("Slices of {distance} mm").format(distance=f"{self.slice_spacing:g}") if self.slice_spacing else f"{self.value}x"
 
 
@@ -92,6 +95,17 @@ class Ensemble(Enum):
         if self is Ensemble.NONE:
             return _("None")
         return _("{count} copies").format(count=ENSEMBLES[self.value]["volume" if volumetric else "plane"])
+
+
+class Noise(Enum):
+    """What becomes of the scan's noise, by networks that are told of it."""
+
+    KEEP = "keep"
+    REDUCE = "reduce"
+
+    def label(self) -> str:
+        """What the panel shows."""
+        return {Noise.KEEP: _("Keep (as an interpolation does)"), Noise.REDUCE: _("Reduce")}[self]
 
 
 class Orientation(Enum):

@@ -83,7 +83,8 @@ def _plan(facts: VolumeFacts, request: Request, dtype: np.dtype) -> Plan:
 
     limit = int(request.memory_limit_gib * 2**30) if request.memory_limit_gib else None
     return plan_upscaling(
-        facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, slice_spacing=request.slice_spacing, method=request.method,
+        facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, slice_spacing=request.slice_spacing, result_spacing=request.spacing,
+        method=request.method,
         modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, consistency=request.consistency, memory_limit=limit,
     )  # fmt: skip
 

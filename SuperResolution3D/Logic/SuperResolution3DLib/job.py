@@ -79,7 +79,7 @@ class Job:
         # Read everything first: from here on nothing is expected to fail.
         products = [self._product(self.workspace.result, self._kind(), factors, attributes(report, self._source, distance))]
         if compared:
-            told = {**report, "method": "lanczos", "models": {}, "preset": None, "ensemble": None, "precision": "float32", "back_projections": 0, "invents": None}
+            told = {**report, "method": "lanczos", "models": {}, "preset": None, "ensemble": None, "precision": "float32", "back_projections": 0, "invents": None, "detail": None}
             products.append(self._product(self.workspace.comparison, "Lanczos", factors, attributes(told, self._source, distance)))
         targets = [self._outputs.result, self._outputs.comparison][: len(products)]
         _check_still_there(self._scene, targets)

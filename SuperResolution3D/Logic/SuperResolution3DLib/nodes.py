@@ -144,6 +144,8 @@ def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float =
         "SuperResolution3D.Models": models or "none",
         "SuperResolution3D.Factors": " ".join(str(f) for f in report["factors_ijk"]),
         "SuperResolution3D.SliceSpacing": f"{slice_spacing:g}" if slice_spacing else "none",
+        "SuperResolution3D.Spacing": " ".join(f"{value:.4g}" for value in report["spacing_mm"]) if report["spacing_mm"] else "none",
+        "SuperResolution3D.Noise": report["detail"]["noise"] if report["detail"] else "none",
         "SuperResolution3D.Preset": report["preset"] or "none",
         "SuperResolution3D.Ensemble": report["ensemble"] or "none",
         "SuperResolution3D.Precision": report["precision"],
@@ -156,9 +158,11 @@ def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float =
 
 
 def result_name(source: str, kind: str, scale: int, axes: str, slice_spacing: float = 0.0) -> str:
-    """``CT chest SR x2``, ``CT chest SR 1 mm slices``; axes are named where not all are refined by a factor."""
+    """``CT chest SR x2``, ``CT chest SR 1 mm slices``, ``CT chest SR isotropic``; axes are named where not all are refined by a factor."""
     if slice_spacing:
         return f"{source} {kind} {slice_spacing:g} mm slices"
+    if not scale:
+        return f"{source} {kind} {axes}"
     return f"{source} {kind} x{scale}" + ("" if axes == "all" else f" {axes}")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from superres3d.methods import AXES, DEFAULT_METHOD, DEFAULT_PRESET, METHODS, Method, find_method, find_preset, fits_slices, is_installed
+from superres3d.errors import InputError
+from superres3d.methods import AXES, DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, METHODS, NOISES, Method, find_method, find_preset, fits_slices, is_installed
+from superres3d.refinement import ISOTROPIC, Asked, Refinement
+from superres3d.scan.volume import find_slice_axis
 
 CONSISTENCY = 3  # back-projections of the panel's check box: more change nothing that can be seen
 
@@ -17,15 +21,17 @@ class Request:
         scale: 2 or 4; None: 2, or what the method is made for.
         axes: "all", "in-plane" or "through-plane"; None: the first that the method has.
         slice_spacing: millimetres between the slices of the result, in place of factor and axes.
+        spacing: "isotropic" in their place: the scan's smallest spacing along every axis.
         method: a name from the catalogue.
         modality: "CT" or "MR".
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
-        precision: "auto" (half where the machine has units for it) or "single".
+        precision: "auto" (half where the machine is faster in it) or "single".
         device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         memory_limit_gib: for the worker; None: what is free.
         compare: also make a Lanczos interpolation on the same grid.
         consistency: back-projections.
+        noise: "keep" or "reduce"; for methods that are told of the scan.
 
     Raises:
         InputError: a choice that does not exist or does not fit the others.
@@ -34,6 +40,7 @@ class Request:
     scale: int | None = None
     axes: str | None = None
     slice_spacing: float | None = None
+    spacing: str | None = None
     method: str = DEFAULT_METHOD
     modality: str = "MR"
     preset: str = DEFAULT_PRESET
@@ -43,10 +50,15 @@ class Request:
     memory_limit_gib: float | None = None
     compare: bool = True
     consistency: int = 0
+    noise: str = DEFAULT_NOISE
 
     def __post_init__(self) -> None:
         find_method(self.method, self.modality, self.axes or "", self.scale or 0)
         find_preset(self.preset, self.ensemble, self.precision)
+        if self.spacing not in (None, ISOTROPIC):
+            raise InputError(f"The spacing {self.spacing!r} cannot be used here; use {ISOTROPIC!r}.")
+        if self.noise not in NOISES:
+            raise InputError(f"The noise cannot be {self.noise!r}; use {' or '.join(NOISES)}.")
 
     @property
     def catalogued(self) -> Method:
@@ -55,8 +67,10 @@ class Request:
 
     @property
     def refined(self) -> tuple[int, str, float]:
-        """(factor, axes, distance of the slices), with what the method is made for in place of None; factor or distance is 0."""
+        """(factor, axes, distance of the slices), with what the method is made for in place of None; factor or distance is 0, both are with a spacing."""
         method = self.catalogued
+        if self.spacing:
+            return 0, self.spacing, 0.0
         if self.slice_spacing is not None or (self.scale is None and not method.scales):
             return 0, "through-plane", self.slice_spacing or method.slice_spacing
         return self.scale or method.scales[0], self.axes or method.axes[0], 0.0
@@ -73,13 +87,14 @@ class Request:
 
     def arguments(self) -> list[str]:
         """Options of ``superres3d upscale``."""
-        asked = {"--scale": self.scale, "--axes": self.axes, "--slice-spacing": self.slice_spacing}
+        asked = {"--scale": self.scale, "--axes": self.axes, "--slice-spacing": self.slice_spacing, "--spacing": self.spacing}
         options = [text for option, value in asked.items() if value is not None for text in (option, str(value))]
         options += [
             "--method", self.method, "--modality", self.modality,
             "--preset", self.preset, "--ensemble", self.ensemble, "--precision", self.precision, "--device", self.device,
         ]  # fmt: skip
         options += ["--consistency", str(self.consistency)] if self.consistency else []
+        options += ["--noise", self.noise] if self.catalogued.blind else []
         return options + (["--memory-limit", str(self.memory_limit_gib)] if self.memory_limit_gib else [])
 
 
@@ -100,6 +115,31 @@ def fitting_slice_methods(modality: str, slice_spacing: float, distance: float |
     """
     found = [m for m in METHODS.values() if modality in m.modalities and (not m.networks or m.slice_spacing == slice_spacing or m.by_factor) and is_installed(m, modality)]
     return [method for method in found if distance is None or not fits_slices(method, slice_spacing, distance)]
+
+
+def fitting_isotropic_methods(modality: str, shape: Sequence[int] | None = None, spacing: Sequence[float] | None = None) -> list[Method]:
+    """The installed methods that make voxels of one size, the default first.
+
+    Args:
+        modality: "CT" or "MR".
+        shape, spacing: voxels and millimetres of the scan along (i, j, k); None: whatever they are.
+    """
+    found = [m for m in METHODS.values() if modality in m.modalities and (not m.networks or m.by_factor) and is_installed(m, modality)]
+    return [method for method in found if shape is None or spacing is None or not fits_isotropic(method, shape, spacing)]
+
+
+def fits_isotropic(method: Method, shape: Sequence[int], spacing: Sequence[float]) -> str:
+    """Why a method cannot give voxels of one size, as one sentence; empty if it can.
+
+    Args:
+        method: from the catalogue.
+        shape, spacing: voxels and millimetres of the scan along (i, j, k).
+    """
+    try:
+        Refinement.of(method, Asked(spacing=ISOTROPIC), shape[::-1], spacing, find_slice_axis(spacing))
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def default_method(modality: str, slice_spacing: float | None, distance: float) -> str:

@@ -11,7 +11,7 @@ from . import wording
 from .checks import VolumeFacts
 from .choices import Axes
 from .job import Finished
-from .request import fitting_slice_methods
+from .request import fits_isotropic, fitting_isotropic_methods, fitting_slice_methods
 
 _CLEARLY = 1.5
 
@@ -55,6 +55,16 @@ def slices_hint(facts: VolumeFacts, modality: str, slice_spacing: float) -> str:
         reason = _("The networks for {modality} do that up to {farthest} mm; beyond, choose a factor.").format(modality=modality, farthest=f"{farthest:g}")
         return f"{told} {reason}"
     refusals = (fits_slices(method, slice_spacing, facts.slice_distance) for method in networks)
+    return _with_titles(" ".join([told, *list(filter(None, refusals))[:1]]))
+
+
+def isotropic_hint(facts: VolumeFacts, modality: str) -> str:
+    """How large the voxels will be; and why a network is not offered where only interpolations are."""
+    told = _("Every axis gets the scan's smallest spacing, {spacing} mm.").format(spacing=f"{min(facts.spacing):.3g}")
+    fitting = fitting_isotropic_methods(modality, facts.shape, facts.spacing)
+    if not fitting or any(method.networks for method in fitting):
+        return told  # without any the reason stands below Apply
+    refusals = (fits_isotropic(method, facts.shape, facts.spacing) for method in fitting_isotropic_methods(modality) if method.networks)
     return _with_titles(" ".join([told, *list(filter(None, refusals))[:1]]))
 
 
@@ -103,6 +113,8 @@ def report_text(finished: Finished) -> str:
     lines = [_result_text(finished)]
     if report["back_projections"]:
         lines.append(_("Data consistency: {count} back-projections.").format(count=report["back_projections"]))
+    if report["detail"] and report["detail"]["noise"] == "reduce":
+        lines.append(_("The networks were asked to reduce noise."))
     if report["invents"]:
         lines.append(_("Caution: {text}").format(text=report["invents"]))
     if finished.comparison is not None:
@@ -119,5 +131,5 @@ def _result_text(finished: Finished) -> str:
     return _('"{name}": {shape} voxels of {spacing} mm, {method}, {time} on {device}.').format(
         name=finished.result.GetName(), shape=wording.dimensions(output["shape_ijk"]), spacing=wording.dimensions(output["spacing_mm"]),
         method=METHODS[report["method"]].title, time=wording.duration(report["seconds"]["total"]),
-        device=_("{device} in half precision").format(device=report["device"]) if report["precision"] == "float16" else report["device"],
+        device=_("{device} in half precision").format(device=report["device"]) if report["precision"] != "float32" else report["device"],
     )  # fmt: skip

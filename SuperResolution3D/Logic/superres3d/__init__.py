@@ -1,6 +1,6 @@
 """SuperResolution3D: sharper CT and MR volumes by two-stage convolutional networks.  Not for diagnosis.
 
->>> from superres3d import Volume, read_volume, upscale, write_volume
+>>> from superres3d import Volume, check, read_volume, upscale, write_volume
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from .scan.labels import read_labels, upscale_labels
     from .scan.volume import Volume
     from .scan.writing import write_volume
+    from .trust.selfcheck import check
     from .upscaling import upscale
 
-__all__ = ["Volume", "read_labels", "read_volume", "upscale", "upscale_labels", "write_volume"]
+__all__ = ["Volume", "check", "read_labels", "read_volume", "upscale", "upscale_labels", "write_volume"]
 __version__ = "0.1.0"
 
 _PLACES = {
     "Volume": ".scan.volume",
+    "check": ".trust.selfcheck",
     "read_labels": ".scan.labels",
     "read_volume": ".scan.images",
     "upscale": ".upscaling",

@@ -6,6 +6,10 @@ Every message is one sentence: what was given, what is accepted, what to do.
 
 from __future__ import annotations
 
+import os
+
+_LONGEST_NAME = 120  # of a file, in a message
+
 
 class SuperResolutionError(Exception):
     """Base of all errors that the package raises on purpose."""
@@ -37,6 +41,12 @@ class ResourceError(SuperResolutionError):
     exit_code = 5
 
 
+class NotAhead(SuperResolutionError):
+    """A self-check did not find the method ahead of Lanczos on the scan; nothing failed."""
+
+    exit_code = 6
+
+
 class Cancelled(SuperResolutionError):
     """The caller asked to stop; nothing was written."""
 
@@ -44,3 +54,18 @@ class Cancelled(SuperResolutionError):
 
     def __init__(self, message: str = "Cancelled; nothing was written."):
         super().__init__(message)
+
+
+def in_words(error: BaseException) -> SuperResolutionError:
+    """What a user is told of an error that ended a command: memory, the system's refusal of a named file, an interrupt."""
+    if isinstance(error, SuperResolutionError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("Memory ran out; use a smaller factor, fewer axes, or a part of the scan.")
+    if isinstance(error, OSError):
+        return InputError(f"{_short(os.fsdecode(error.filename))} cannot be used ({error.strerror or 'the system refused it'}); check its name and its permissions.")
+    return Cancelled()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME // 2]}...{name[-_LONGEST_NAME // 2:]}"

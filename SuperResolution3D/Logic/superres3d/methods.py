@@ -34,8 +34,8 @@ class Preset:
         title: as the panel shows it.
         summary: what it costs and loses, measured (see models/EXPERIMENTS.md).
         ensemble: a key of :data:`ENSEMBLES`.
-        half: half precision where the processor or graphics card has units for it; four times as fast, and
-            less than 0.04 of 255 or 0.2 Hounsfield units (RMSE) from single precision.
+        half: half precision where the processor or graphics card is faster in it: float16, less than 0.04 of 255 or
+            0.2 Hounsfield units (RMSE) from single precision, else bfloat16 (0.2 and 1.5).
     """
 
     name: str
@@ -136,16 +136,6 @@ _BICUBIC = "Each voxel of the scan is a smooth mean of the finer ones along the 
 
 _TWO_STAGE = (
     Method(
-        "two-stage-residual",
-        "Two-stage CNN, residual",
-        "A network between the slices, then one within them; trained with noise and with several ways of losing detail.",
-        "On scans that were strongly filtered, or interpolated after the measurement: it finds little to bring back.",
-        kind="two-stage",
-        assumes="Each voxel is a smooth mean of finer ones along the refined axes, or the scan's spectrum ends where its matrix does (MR with few phase encodings; within CT slices a sharp kernel).",
-        paper=f"{_GEORGESCU}; the layers are those of EDSR (Lim, Son, Kim, Nah, Lee. CVPR workshops 2017), the order of the stages is this project's",
-        order=("depth", "plane"),
-    ),
-    Method(
         "two-stage-told",
         "Two-stage CNN, told of the scan",
         "Two networks as those of two-stage-residual, told how this scan lost its detail and of its noise, both measured on the scan itself.",
@@ -155,6 +145,16 @@ _TWO_STAGE = (
         paper=f"{_GEORGESCU}; the layers are those of two-stage-residual, modulated (FiLM: Perez, Strub, de Vries, Dumoulin, Courville. AAAI 2018)",
         order=("depth", "plane"),
         blind="two-stage-residual",
+    ),
+    Method(
+        "two-stage-residual",
+        "Two-stage CNN, residual",
+        "A network between the slices, then one within them; trained with noise and with several ways of losing detail.",
+        "On scans that were strongly filtered, or interpolated after the measurement: it finds little to bring back.",
+        kind="two-stage",
+        assumes="Each voxel is a smooth mean of finer ones along the refined axes, or the scan's spectrum ends where its matrix does (MR with few phase encodings; within CT slices a sharp kernel).",
+        paper=f"{_GEORGESCU}; the layers are those of EDSR (Lim, Son, Kim, Nah, Lee. CVPR workshops 2017), the order of the stages is this project's",
+        order=("depth", "plane"),
     ),
     Method(
         "georgescu2020",
@@ -250,7 +250,7 @@ _INTERPOLATIONS = tuple(
 )
 
 METHODS: dict[str, Method] = {method.name: method for method in _TWO_STAGE + _SUB_PIXEL + _VOLUMETRIC + _INTERPOLATIONS}
-DEFAULT_METHOD = "two-stage-residual"
+DEFAULT_METHOD = "two-stage-told"
 assert {method.name for method in _INTERPOLATIONS} == set(KERNELS)
 
 
@@ -331,7 +331,7 @@ def _out_of_range(method: Method, slice_spacing: float, distance: float) -> str:
     """As :func:`fits_slices`, of slices that are nearer or farther than a method is made for."""
     low, high = method.slice_range[0] if method.slice_spacing else slice_spacing, farthest_slices(method, slice_spacing)
     if distance < low * (1 - _ROUNDING) or distance <= slice_spacing * (1 + _ROUNDING):
-        return f"The slices are {distance:.3g} mm apart, too close for {method.name} to make slices of {slice_spacing:g} mm (from {max(low, slice_spacing):g} mm on); leave them as they are, or use two-stage-residual."
+        return f"The slices are {distance:.3g} mm apart, too close for {method.name} to make slices of {slice_spacing:g} mm (from {max(low, slice_spacing):g} mm on); leave them as they are, or use {DEFAULT_METHOD}."
     if distance > high * (1 + _ROUNDING) and method.by_factor:
         return f"The slices are {distance:.3g} mm apart, and {method.name} makes slices of {slice_spacing:g} mm from at most {high:g} mm; ask for a larger distance, or use virtual-thin-slice (CT, to 1 mm)."
     if distance > high * (1 + _ROUNDING):

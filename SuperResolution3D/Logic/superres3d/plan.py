@@ -21,7 +21,7 @@ from .networks.weights import Model, architecture_of, check_kind, find_model, ta
 from .refinement import Asked, Refinement, Triple, factors_between
 from .resampling.consistency import MOST
 from .scan.volume import find_slice_axis
-from .speed import expected_seconds, work_of
+from .speed import expected_seconds, measuring_seconds, work_of
 
 MINIMUM_SLICES = 4
 NEAREST_TRAINED, FARTHEST_TRAINED = 2.0, 8.0  # times the distance of the result's slices
@@ -137,7 +137,7 @@ def plan_upscaling(
         modality: "CT" or "MR"; for an interpolation any word.
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
-        precision: "auto" (half where the machine has units for it) or "single".
+        precision: "auto" (half where the machine is faster in it) or "single".
         device: for the estimate of the time only.
         slice_axis: "auto" (the clearly coarsest axis, else k), "i", "j" or "k".
         consistency: back-projections, 0 to 10; only where the method refines by a factor and assumes the loss of detail that they undo.
@@ -160,11 +160,14 @@ def plan_upscaling(
     in_plane, network_slices = refinement.in_plane, refinement.network_slices
     made = network_slices or refinement.through_plane
     models = _models(found, modality, in_plane, made, int(shape[axis]))
+    if found.blind:  # whether they are needed is known when the scan has been measured
+        _models(find_method(found.blind), modality, in_plane, made, int(shape[axis]))
     notes += _notes(found, refinement)
     sizes = _Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory)
     space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement)
     accumulates = _accumulates(models, chosen.ensemble, sizes.slices_first, sizes.factors, space.features or space.working)
     seconds = expected_seconds(accumulates, chosen.half, device, work_of(found, max(sizes.factors))) + sizes.result / 200e6
+    seconds += measuring_seconds(prod(sizes.shape)) if found.blind else 0.0
     return Plan(
         found, modality, in_plane, refinement.through_plane, axis, chosen, sizes.shape, sizes.output_shape, sizes.result, space.total, space.working,
         accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing,
@@ -280,7 +283,7 @@ def _volumetric_model(method: Method, modality: str, in_plane: int, through_plan
     check_kind(model, 3)
     if method.kind == "sub-pixel" and (through_plane, in_plane, in_plane) not in tasks_of(model):
         known = ", ".join(f"{rows},{slices}" for slices, rows, _ in tasks_of(model))
-        raise InputError(f"The model {model.name} was not trained for the factors {in_plane},{through_plane} (in-plane,through-plane) but for {known}; use two-stage-residual.")
+        raise InputError(f"The model {model.name} was not trained for the factors {in_plane},{through_plane} (in-plane,through-plane) but for {known}; use {DEFAULT_METHOD}.")
     return model
 
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from .errors import InputError
-from .methods import FARTHEST_SLICES, FARTHEST_SLICES_BY_FACTOR, SCALES, Method, fits_slices
+from .methods import DEFAULT_METHOD, FARTHEST_SLICES, FARTHEST_SLICES_BY_FACTOR, SCALES, Method, fits_slices
 
 ISOTROPIC = "isotropic"
 Triple: TypeAlias = tuple[float, float, float]
@@ -168,7 +168,7 @@ def _in_millimetres(asked: float | Sequence[float] | str, spacing: Sequence[floa
 
 def _by_spacing(method: Method, wanted: Triple, shape: tuple[int, ...], spacing: Sequence[float], axis: int) -> Refinement:
     if method.kind == "volume":
-        raise InputError(f"The method {method.name} is made for one factor or one distance of slices, not for any spacing; use two-stage-residual or an interpolation.")
+        raise InputError(f"The method {method.name} is made for one factor or one distance of slices, not for any spacing; use {DEFAULT_METHOD} or an interpolation.")
     finer = tuple(round(n * float(size) / aim) for n, size, aim in zip(shape, spacing[::-1], wanted[::-1]))
     told = " x ".join(f"{value:.4g}" for value in wanted)
     if finer == shape:

@@ -99,6 +99,9 @@ class BarReporter(SilentReporter):
         size = " x ".join(str(n) for n in report["output"]["shape_ijk"])
         spacing = " x ".join(f"{s:.3g}" for s in report["output"]["spacing_mm"])
         self._console.print(printable(f"{output}: {size} voxels of {spacing} mm, {report['method']}, {report['seconds']['total']:.1f} s. {report['statement']}"))
+        told = [*(report["check"]["sentences"][:2] if report.get("check") else ()), *(report["fit"]["sentences"] if report.get("fit") else ())]
+        for line in told:
+            self._console.print(printable(line))
         for warning in report["warnings"]:
             self._console.print(printable(f"Note: {warning}"))
 

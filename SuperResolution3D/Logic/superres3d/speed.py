@@ -24,7 +24,8 @@ _ENOUGH_SECONDS = 3.0  # a shorter run says more about starting up than about th
 _START_SECONDS = 1.0
 _CALIBRATION_SECONDS = 0.4
 _FACTORS = ("2x", "4x")
-_PROBED = "two-stage-residual"  # the default's layers, and nothing that must be told
+_PROBED = "two-stage-residual"  # the default's layers and arithmetic, and nothing that must be told
+_MEASURING_START, _MEASURED_VOXELS = 0.3, 200e6  # what a scan shows is measured on a part of it; its range of intensities is not
 _SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
 
 
@@ -42,6 +43,11 @@ def expected_seconds(accumulates: float, half: bool, device: str = "auto", work:
     wanted = [_key(kind, precision, known) for kind in kinds for precision in (half, not half) for known in dict.fromkeys((work, *_FACTORS))]
     known = [rates[key] for key in wanted if key in rates]
     return _START_SECONDS + accumulates / (known[0] if known else _FIRST_GUESS_PER_CORE * usable_cores())
+
+
+def measuring_seconds(voxels: int) -> float:
+    """What it takes to measure a scan of so many voxels, for networks that are told of it; the processor does that, whatever the device."""
+    return _MEASURING_START + voxels / _MEASURED_VOXELS
 
 
 def is_known(half: bool, device: str = "auto", method: Method | None = None) -> bool:

@@ -43,10 +43,17 @@ NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 @dataclass(frozen=True)
 class Result:
-    """An upscaled scan and how it came about (``report`` is ready for JSON)."""
+    """An upscaled scan and how it came about.
+
+    Attributes:
+        volume: the scan's field of view, dtype and intensity scale.
+        report: ready for JSON.
+        spread: where it was asked for: how the networks' turned copies differ in each voxel (standard deviation, float32, the scan's units).
+    """
 
     volume: Volume
     report: dict[str, Any]
+    spread: np.ndarray | None = None
 
 
 def upscale(
@@ -66,6 +73,8 @@ def upscale(
     consistency: int = 0,
     noise: str = DEFAULT_NOISE,
     memory_limit: int | None = None,
+    part_of: np.ndarray | None = None,
+    spread: bool = False,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Result:
@@ -84,13 +93,15 @@ def upscale(
         modality: "CT", "MR", or "auto": what the file says, else what the intensities tell; an interpolation needs neither.
         preset: "best", "balanced" or "fast": how much work a network may spend.
         ensemble: copies whose median is the result: "none", "4", "8", or "auto", as the preset says.
-        precision: "auto", half where the machine has units for it (a correction in half precision on a base
-            in single: less than 0.04 of 255, or 0.2 HU, RMSE away), or "single".
+        precision: "auto", half where the machine is faster in it (a correction in half precision on a base
+            in single: less than 0.2 of 255, or 1.5 HU, RMSE away), or "single".
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
         noise: "keep": as strong as an interpolation leaves it; "reduce": as far as the networks can; for methods that are told of the scan.
         memory_limit: bytes for the whole process; None: what is free.
+        part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there.
+        spread: tell, too, how the networks' turned copies differ; see :class:`Result`.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
 
@@ -112,22 +123,24 @@ def upscale(
     notes += assumed
     if plan.method.networks:
         check_steps(volume.voxels, "The scan")
-    plan, told = _told(plan, volume.voxels, noise)
+    whole = volume.voxels if part_of is None else part_of
+    plan, told = _told(plan, whole, noise)
     notes += told.notes if told else ()
     watch = Watch(progress, cancelled)
     engine = _engine(plan, device) if plan.method.networks else None
     try:
         with kept_heap():
-            voxels, block_count = _computed(volume.voxels, plan, engine, watch)
+            differing = np.empty(plan.output_shape, np.float32) if spread and engine else None
+            voxels, block_count = _computed(volume.voxels, plan, engine, watch, whole, differing)
     finally:
         if engine:
             engine.close()
-    if engine and not engine.notes:  # a run that changed engines tells of neither
+    if engine and not engine.notes and part_of is None:  # a run that changed engines tells of neither, one of a small part of little
         work = work_of(plan.method, max(plan.network_factors))
         remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
     notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
     report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {"detail": told.report if told else None}
-    return Result(volume.refined(voxels, plan.factors), report)
+    return Result(volume.refined(voxels, plan.factors), report, differing)
 
 
 def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, modality: str = "auto", **choices: Any) -> tuple[Plan, list[str]]:
@@ -184,13 +197,16 @@ def _told(plan: Plan, voxels: np.ndarray, noise: str) -> tuple[Plan, Told | None
     return replace(plan, models=told.models), told
 
 
-def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch) -> tuple[np.ndarray, int]:
+def _computed(
+    voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch, whole: np.ndarray, spread: np.ndarray | None = None
+) -> tuple[np.ndarray, int]:  # fmt: skip
     """The result's voxels, and in how many blocks they were computed."""
     result = np.empty(plan.output_shape, voxels.dtype)
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
-    chain = chain_of(plan, source, engine)
-    if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency:
+    differing = None if spread is None else np.moveaxis(spread, plan.slice_axis, 0)
+    chain = chain_of(plan, source, engine, spread is not None, whole)
+    if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency and spread is None:
         from .engine.device_block import chain_on_device, made_bytes
         from .engine.turned_network import fits_device
 
@@ -201,17 +217,19 @@ def _computed(voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watc
     pieces = blocks_of(chain, source.shape, plan.working_bytes if engine else min(plan.working_bytes, _INTERPOLATION_BYTES))
     for number, block in enumerate(pieces):
         watch.begin_block(number, len(pieces), chain.all_steps, block.regions)
-        refine_block(chain, source, block, target, watch.tick)
+        refine_block(chain, source, block, target, watch.tick, differing)
     return result, len(pieces)
 
 
-def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None) -> Chain:
+def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool = False, whole: np.ndarray | None = None) -> Chain:
     """What a plan does to a scan.
 
     Args:
         plan: of the scan.
         source: the scan (k, j, i), slices first.
         engine: None for an interpolation.
+        spread: the networks tell how their members differ.
+        whole: the scan that gives the scale of intensities, where the source is a part of it.
     """
     wanted = plan.slices_first(plan.output_shape)
     if engine is None:
@@ -220,18 +238,18 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None) -> Chain:
             return Chain([], regridding=Regridding(plan.method.name, source.shape, wanted))
         return Chain([Resampling(plan.method.name, factors)], back_projections=plan.consistency)
     factors = plan.network_factors
-    intensities, ensemble = intensity_scale(source, plan.modality), plan.preset.ensemble
+    intensities, ensemble = intensity_scale(source if whole is None else whole, plan.modality), plan.preset.ensemble
     if plan.method.kind == "volume":
-        network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=True)
+        network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=True, spread=spread)
         return Chain([Resampling(plan.method.base, factors), network], intensities, keeps_means=plan.method.keeps_means)
     regridding = None
     if plan.network_slices:
         regridding = Regridding("cubic", [round(n * factor) for n, factor in zip(source.shape, factors)], wanted)
     if plan.method.kind == "sub-pixel":
         task = tuple(int(factor) for factor in factors)
-        stages: list[Stage] = [NetworkStage(engine, plan.models["volume"], "volume", ensemble, factors=task, working_bytes=plan.feature_bytes)]
+        stages: list[Stage] = [NetworkStage(engine, plan.models["volume"], "volume", ensemble, factors=task, working_bytes=plan.feature_bytes, spread=spread)]
     else:
-        stages = [NetworkStage(engine, model, stage, ensemble) for stage, model in plan.models.items()]
+        stages = [NetworkStage(engine, model, stage, ensemble, spread=spread) for stage, model in plan.models.items()]
     return Chain(stages, intensities, regridding, plan.consistency)
 
 

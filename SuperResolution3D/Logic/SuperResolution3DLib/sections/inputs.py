@@ -8,11 +8,12 @@ from typing import Any
 import slicer.util
 from slicer.i18n import tr as _
 from superres3d.errors import SuperResolutionError
+from superres3d.methods import Method
 
 from .. import samples, summary
 from ..checks import VolumeFacts, check_input, volume_facts
 from ..choices import Axes, Scale
-from ..request import fitting_slice_methods
+from ..request import fitting_isotropic_methods, fitting_slice_methods
 from .controls import fill, show
 from .state import PanelState
 
@@ -59,14 +60,20 @@ class InputsSection:
             self._keep_or_reset_scale(facts)
 
     def _keep_or_reset_scale(self, facts: VolumeFacts) -> None:
-        """A distance of the slices stays only where the chosen method makes it of the new volume, too."""
+        """What takes a factor's place stays only where the chosen method makes it of the new volume, too."""
         parameters = self._state.parameters
-        distance = parameters.scale.slice_spacing
-        if distance and parameters.method not in [m.name for m in fitting_slice_methods(parameters.modality.value, distance, facts.slice_distance)]:
+        if not parameters.scale.factor and parameters.method not in [m.name for m in self._makers(parameters.scale, facts)]:
             parameters.scale = Scale.TWO
 
+    def _makers(self, scale: Scale, facts: VolumeFacts) -> list[Method]:
+        """The methods that make of a volume what takes a factor's place."""
+        modality = self._state.parameters.modality.value
+        if scale.slice_spacing:
+            return fitting_slice_methods(modality, scale.slice_spacing, facts.slice_distance)
+        return fitting_isotropic_methods(modality, facts.shape, facts.spacing)
+
     def _offer_scales(self, facts: VolumeFacts | None) -> None:
-        """The factors, and a distance of the slices where the scan's are farther apart."""
+        """The factors, a distance of the slices where the scan's are farther apart, and voxels of one size where they are not."""
         box, chosen = self._ui.scaleComboBox, self._state.parameters.scale
         # A choice of a scene or a script that does not fit stays in sight, and the reason is told below Apply.
         offered = [scale for scale in Scale if scale is chosen or self._fits(scale, facts)]
@@ -74,30 +81,30 @@ class InputsSection:
         box.currentIndex = offered.index(chosen)
 
     def _fits(self, scale: Scale, facts: VolumeFacts | None) -> bool:
-        if not scale.slice_spacing:
-            return True
-        modality = self._state.parameters.modality.value
-        return facts is not None and bool(fitting_slice_methods(modality, scale.slice_spacing, facts.slice_distance))
+        return bool(scale.factor) or (facts is not None and bool(self._makers(scale, facts)))
 
     def _show_axes(self, facts: VolumeFacts | None) -> None:
-        """A distance of the slices leaves no choice of axes."""
+        """What takes a factor's place leaves no choice of axes."""
         parameters, ui = self._state.parameters, self._ui
         distance = parameters.scale.slice_spacing
         if distance and parameters.axes is not Axes.THROUGH_PLANE:
             parameters.axes = Axes.THROUGH_PLANE
-        ui.axesComboBox.enabled = ui.axesLabel.enabled = not distance
-        hint = ""
-        if facts:
-            hint = summary.slices_hint(facts, parameters.modality.value, distance) if distance else summary.axes_hint(facts)
-        show(ui.axesHintLabel, hint)
+        ui.axesComboBox.enabled = ui.axesLabel.enabled = bool(parameters.scale.factor)
+        show(ui.axesHintLabel, self._hint(facts) if facts else "")
+
+    def _hint(self, facts: VolumeFacts) -> str:
+        parameters = self._state.parameters
+        if parameters.scale.slice_spacing:
+            return summary.slices_hint(facts, parameters.modality.value, parameters.scale.slice_spacing)
+        return summary.axes_hint(facts) if parameters.scale.factor else summary.isotropic_hint(facts, parameters.modality.value)
 
     def _choose_scale(self, index: int) -> None:
-        """From a factor to a distance of the slices, or back, a method is proposed anew."""
+        """From a factor to what takes its place, or back, a method is proposed anew."""
         parameters, name = self._state.editable, self._ui.scaleComboBox.itemData(index)
         if not parameters or not name:
             return
         with slicer.util.NodeModify(parameters):
-            if parameters.scale.slice_spacing != Scale[name].slice_spacing:
+            if not (parameters.scale.factor and Scale[name].factor) and parameters.scale is not Scale[name]:
                 parameters.method = ""
             parameters.scale = Scale[name]
 

@@ -10,9 +10,9 @@ from superres3d.methods import Method
 
 from .. import summary
 from ..checks import VolumeFacts
-from ..choices import Ensemble, Preset
+from ..choices import Ensemble, Preset, Scale
 from ..devices import offered_devices
-from ..request import fitting_methods, fitting_slice_methods, proposed_method
+from ..request import fitting_isotropic_methods, fitting_methods, fitting_slice_methods, proposed_method
 from .controls import fill, rich, show
 from .state import PanelState
 
@@ -40,9 +40,11 @@ class MethodSection:
         self._show_device()
 
     def _fitting(self, facts: VolumeFacts | None) -> list[Method]:
-        """For the chosen factor and axes, or for the distance of the slices; never none."""
+        """For the chosen factor and axes, or for what takes its place; never none."""
         parameters = self._state.parameters
         modality, distance = parameters.modality.value, parameters.scale.slice_spacing
+        if parameters.scale is Scale.ISOTROPIC:
+            return facts and fitting_isotropic_methods(modality, facts.shape, facts.spacing) or fitting_isotropic_methods(modality)
         if not distance:
             return fitting_methods(modality, parameters.axes.value, parameters.scale.factor)
         return facts and fitting_slice_methods(modality, distance, facts.slice_distance) or fitting_slice_methods(modality, distance)
@@ -70,6 +72,7 @@ class MethodSection:
         for name in ("preset", "ensemble", "device"):
             for control in (f"{name}Label", f"{name}ComboBox"):
                 getattr(self._ui, control).enabled = method.networks
+        self._ui.noiseLabel.enabled = self._ui.noiseComboBox.enabled = bool(method.blind)
         self._ui.consistencyCheckBox.enabled = self._state.can_be_consistent
         _name_items(self._ui.presetComboBox, [preset.label(method.volumetric) for preset in Preset])
         _name_items(self._ui.ensembleComboBox, [ensemble.label(method.volumetric) for ensemble in Ensemble])

@@ -6,6 +6,7 @@ from typing import Any
 
 from superres3d.methods import METHODS
 
+from ..choices import Scale
 from ..job import Outputs
 from ..request import CONSISTENCY, Request
 
@@ -31,13 +32,14 @@ class PanelState:
     def can_be_consistent(self) -> bool:
         """Whether the chosen method refines by a factor here, so that its result can be downsampled to the scan."""
         method = METHODS.get(self.parameters.method)
-        return method is not None and method.kind != "volume" and not self.parameters.scale.slice_spacing
+        return method is not None and method.kind != "volume" and bool(self.parameters.scale.factor)
 
     def request(self) -> Request:
         """What is asked for (InputError if the choices do not fit each other)."""
         p = self.parameters
         return Request(
-            scale=p.scale.factor, axes=None if p.scale.slice_spacing else p.axes.value, slice_spacing=p.scale.slice_spacing,
+            scale=p.scale.factor, axes=p.axes.value if p.scale.factor else None, slice_spacing=p.scale.slice_spacing,
+            spacing=p.scale.value if p.scale is Scale.ISOTROPIC else None, noise=p.noise.value,
             method=p.method, modality=p.modality.value, preset=p.preset.value, ensemble=p.ensemble.value,
             device=p.device, memory_limit_gib=p.memoryLimit or None, compare=p.compare, consistency=CONSISTENCY if p.consistency and self.can_be_consistent else 0,
         )  # fmt: skip

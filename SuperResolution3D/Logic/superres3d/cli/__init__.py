@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import Cancelled
-from . import demo, evaluate, info, methods, train, upscale
+from . import batch, check, demo, evaluate, info, methods, train, upscale
 from .worker import interrupt
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (upscale.upscale, methods.methods, info.info, train.train, evaluate.evaluate, demo.demo):  # in the order of the help
+for command in (upscale.upscale, check.check, batch.batch, methods.methods, info.info, train.train, evaluate.evaluate, demo.demo):  # in the order of the help
     app.command()(command)
 
 

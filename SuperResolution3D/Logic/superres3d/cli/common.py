@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import Cancelled, InputError, ResourceError, SuperResolutionError
+from ..errors import InputError, SuperResolutionError, in_words
 from ..methods import AXES, ENSEMBLES, MODALITIES, NOISES, PRECISIONS, PRESETS
+from ..refinement import ISOTROPIC
 from ..reporter import STYLES, Reporter, make_reporter
-
-_LONGEST_NAME = 120  # of a file, in a message
 
 
 class Choice(str, Enum):
@@ -65,23 +63,36 @@ def reporting(style: str) -> Iterator[Reporter]:
     except (KeyboardInterrupt, MemoryError, SuperResolutionError, OSError) as error:
         if isinstance(error, OSError) and not error.filename:
             raise  # nothing that a user named
-        told = _in_words(error)
+        told = in_words(error)
         reporter.error(type(told).__name__, str(told))
         raise typer.Exit(told.exit_code) from None
 
 
-def _in_words(error: BaseException) -> SuperResolutionError:
-    if isinstance(error, SuperResolutionError):
-        return error
-    if isinstance(error, MemoryError):
-        return ResourceError("Memory ran out; use a smaller factor, fewer axes, or a part of the scan.")
-    if isinstance(error, OSError):
-        return InputError(f"{_short(os.fsdecode(error.filename))} cannot be used ({error.strerror or 'the system refused it'}); check its name and its permissions.")
-    return Cancelled()
+def factors_of(text: str | None) -> int | tuple[int, ...] | None:
+    """One factor, or (in-plane, through-plane); their values are checked with the method."""
+    if not text:
+        return None
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"The factor {text!r} cannot be used; use 2 or 4, or two factors such as 2,4.") from None
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME // 2]}...{name[-_LONGEST_NAME // 2:]}"
+def spacing_of(text: str | None) -> float | tuple[float, ...] | str | None:
+    """One number, three, or the word; checked with the scan."""
+    if text is None or text.strip().lower() == ISOTROPIC:
+        return text and ISOTROPIC
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def bytes_of(gib: float | None) -> int | None:
+    """Of a limit in GiB."""
+    return int(gib * 2**30) if gib else None
 
 
 def needs(extra: str, *modules: str) -> None:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, ResourceError
+from ..errors import ResourceError
 from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
-from ..refinement import ISOTROPIC
 from ..reporter import Reporter
 from .common import (
     AxesChoice,
@@ -25,7 +24,10 @@ from .common import (
     SliceAxisChoice,
     StyleChoice,
     VolumeNumber,
+    bytes_of,
+    factors_of,
     reporting,
+    spacing_of,
 )
 from .worker import stop_at_end_of_input
 
@@ -48,7 +50,7 @@ def upscale(
     modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = ModalityChoice("auto"),
     preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
-    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine has units for it; single.")] = PrecisionChoice("auto"),
+    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine is faster in it; single.")] = PrecisionChoice("auto"),
     device: Device = "auto",
     series: Series = None,
     volume: VolumeNumber = None,
@@ -60,6 +62,7 @@ def upscale(
     anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of a DICOM series; see docs/dicom.md for what this does not cover.")] = False,
     labels: Annotated[Path | None, typer.Option(metavar="SEGMENTATION", help="A label map of the scan, to be brought to the grid of the result as well.")] = None,
     labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Also check on this scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
     report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
@@ -73,40 +76,14 @@ def upscale(
     with reporting(progress.value) as reporter:
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
-            source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume,
-            scale=_factors(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=_spacing(spacing), method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=_bytes(memory_limit),
+            source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume, check,
+            scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
 
-def _factors(text: str | None) -> int | tuple[int, ...] | None:
-    """One factor, or (in-plane, through-plane); their values are checked with the method."""
-    if not text:
-        return None
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"The factor {text!r} cannot be used; use 2 or 4, or two factors such as 2,4.") from None
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def _spacing(text: str | None) -> float | tuple[float, ...] | str | None:
-    """One number, three, or the word; checked with the scan."""
-    if text is None or text.strip().lower() == ISOTROPIC:
-        return text and ISOTROPIC
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        return text
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
-def _bytes(gib: float | None) -> int | None:
-    return int(gib * 2**30) if gib else None
-
-
 def _upscale_file(
-    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, **choices: Any
+    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, checked: bool, **choices: Any
 ) -> None:
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
     from ..scan.images import read_volume
@@ -120,7 +97,7 @@ def _upscale_file(
     labels = segmentation.read(volume, plan, choices["memory_limit"]) if segmentation else None
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report, grid, slices = _stage_result(volume, source, outputs, staging, reporter, choices)
+        report, grid, slices = _stage_result(volume, source, outputs, staging, reporter, checked, choices)
         if segmentation and labels:
             told = segmentation.stage(labels, grid, slices, staging, reporter)
             report["labels"] = {name: value for name, value in told.items() if name != "source" or not outputs.anonymize}
@@ -133,13 +110,17 @@ def _upscale_file(
 
 
 def _stage_result(
-    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, choices: dict[str, Any]
+    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, checked: bool, choices: dict[str, Any]
 ) -> tuple[dict[str, Any], Volume, list[Path]]:
     """Returns report, grid and slices of a DICOM series; the voxels are let go of before another volume is made."""
     from ..upscaling import upscale as upscale_volume
     from .labels import grid_of
 
     result = upscale_volume(volume, progress=reporter.progress, **choices)
+    if checked:
+        from .check import check_result
+
+        check_result(volume, result, reporter, choices)
     reporter.progress("writing", 1.0)
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
     report = result.report if outputs.anonymize else {**result.report, "source": str(source)}
@@ -172,9 +153,10 @@ def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
     preset = f" {report['preset']}" if report["preset"] else ""
     short = f"{report['software']} {report['method']}{preset} {factors}; not for diagnosis"
     caution = f"caution: {report['invents']} " if report["invents"] else ""
+    noise = f"noise {report['detail']['noise']}; " if report["detail"] else ""
     name = os.fsencode(source.name).decode("utf-8", "replace")  # image files hold text
     hashes = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in report["models"].items())
     return {
         "ITK_FileNotes": short[:79],
-        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {report['precision']}; source {name}",
+        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {noise}{report['precision']}; source {name}",
     }

@@ -70,7 +70,9 @@ def blocks_of(chain: Chain, shape: Sequence[int], budget: int) -> list[Block]:
     return [Block(inner, around, stage_regions(steps, shape, around)) for inner, around in zip(regions, wanted)]
 
 
-def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndarray, tick: Callable[[int, float], None]) -> None:
+def refine_block(
+    chain: Chain, source: np.ndarray, block: Block, target: np.ndarray, tick: Callable[[int, float], None], spread: np.ndarray | None = None
+) -> None:  # fmt: skip
     """Compute one block of the result.
 
     Args:
@@ -79,10 +81,14 @@ def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndar
         block: from :func:`blocks_of`.
         target: the whole result in the same dtype; only the block's ``inner`` is written.
         tick: called with (stage number, finished share).
+        spread: float32, of the target's shape; the block's ``inner`` is filled with the standard deviation of the networks' members, in the scan's units.
     """
     place = on_grid(block.inner, source.shape, target.shape)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked for
-        values = _through_stages(chain, source, block, tick)
+        variances = _Variances() if spread is not None else None
+        values = _through_stages(chain, source, block, tick, variances)
+        if spread is not None and variances:
+            _write_spread(chain, variances, block, source.shape, spread, place)
         if chain.regridding:
             values = chain.regridding(values, block.regions[-1].needed, place, partial(tick, len(chain.stages)))
         else:
@@ -92,7 +98,45 @@ def refine_block(chain: Chain, source: np.ndarray, block: Block, target: np.ndar
         written[...] = finished(plane, target.dtype, floor)
 
 
-def _through_stages(chain: Chain, source: np.ndarray, block: Block, tick: Callable[[int, float], None]) -> np.ndarray:
+class _Variances:
+    """Of the stages' members, added up on the way: what one stage is unsure of, the next hands on."""
+
+    def __init__(self) -> None:
+        self.total: np.ndarray | None = None
+
+    def add(self, stage: Stage, region: StageRegion) -> None:
+        """After a stage has given its ``kept``."""
+        made = getattr(stage, "variance", None)
+        handed_on = None if self.total is None else cut(self.total, within(region.kept, region.needed))
+        if handed_on is not None:
+            for axis, factor in enumerate(stage.factors):
+                handed_on = handed_on.repeat(int(factor), axis=axis) if factor > 1 else handed_on
+        self.total = handed_on if made is None else made if handed_on is None else made + handed_on
+
+
+def _write_spread(chain: Chain, variances: _Variances, block: Block, shape: Sequence[int], spread: np.ndarray, place: Region) -> None:
+    """The nearest of the networks' grid on the wanted one."""
+    target = cut(spread, place)
+    if variances.total is None:
+        target[...] = 0.0
+        return
+    factors = _factors(chain.stages)
+    first = [kept[0] * factor for kept, factor in zip(block.wanted, factors)]
+    if chain.regridding:
+        first = [int(a // factor) * factor for (a, _), factor in zip(block.regions[-1].needed, factors)]
+    scales = [n * factor / wanted for n, factor, wanted in zip(shape, factors, spread.shape)]
+    axes = [
+        np.clip(((np.arange(*along) + 0.5) * scale).astype(int) - int(start), 0, n - 1)
+        for along, scale, start, n in zip(place, scales, first, variances.total.shape)
+    ]
+    span = chain.intensities.span if chain.intensities else 1.0
+    np.sqrt(variances.total[np.ix_(*axes)], out=target)
+    target *= np.float32(span)
+
+
+def _through_stages(
+    chain: Chain, source: np.ndarray, block: Block, tick: Callable[[int, float], None], variances: _Variances | None = None
+) -> np.ndarray:  # fmt: skip
     """The refined block in the scan's intensities, float32: what the last step reads, or the wanted region."""
     factors, needed = _factors(chain.stages), block.regions[0].needed
     covered = block.wanted
@@ -103,6 +147,8 @@ def _through_stages(chain: Chain, source: np.ndarray, block: Block, tick: Callab
     refined = np.ascontiguousarray(inside)
     for number, (stage, region) in enumerate(zip(chain.stages, block.regions)):
         refined = stage(refined, within(region.kept, region.needed), partial(tick, number))
+        if variances:
+            variances.add(stage, region)
         if chain.intensities:
             check_finite(is_finite(refined))
     if chain.intensities:

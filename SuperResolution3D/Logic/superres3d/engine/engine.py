@@ -46,6 +46,7 @@ class Engine:
     def run(
         self, model: Model, images: np.ndarray, turns: Sequence[Turn], tick: Tick, *,
         factors: tuple[int, ...] | None = None, keep: Region | None = None, working_bytes: int = 0,
+        variance: np.ndarray | None = None,
     ) -> np.ndarray:  # fmt: skip
         """Ensemble of a model over copies turned in their slices.
 
@@ -57,6 +58,7 @@ class Engine:
             factors: the task of a model that has several.
             keep: the region of each image that is wanted, in its voxels; None: all.
             working_bytes: that the feature maps of a volume may take; 0: as before.
+            variance: of the result's shape; filled with the variance of the members.
 
         Returns:
             (N, [D,] H, W) float32, the wanted region finer by the network's factors.
@@ -68,7 +70,7 @@ class Engine:
         """
         if working_bytes:
             self._volume_bytes = self.runtime.volume_bytes = working_bytes
-        return self._until_done(lambda: self._run(self._network(model, factors), images, turns, tick, keep))
+        return self._until_done(lambda: self._run(self._network(model, factors), images, turns, tick, keep, variance))
 
     def follow(self, begin: Callable[[], Generator[Any]], tell: Callable[[Any], None]) -> None:
         """Work that tells its steps, begun again with less memory or on another engine where this one gives out.
@@ -117,7 +119,9 @@ class Engine:
         with _engine_errors():
             return self.kept((model.name, model.conditions, factors), lambda: self.runtime.load(model, factors))
 
-    def _run(self, network: TiledNetwork, images: np.ndarray, turns: Sequence[Turn], tick: Tick, keep: Region | None) -> np.ndarray:
+    def _run(
+        self, network: TiledNetwork, images: np.ndarray, turns: Sequence[Turn], tick: Tick, keep: Region | None, variance: np.ndarray | None = None
+    ) -> np.ndarray:  # fmt: skip
         groups = self._groups(network, images)
         work = _Work(sum(network.pieces(images[group].shape, turns, keep) for group in groups))
         shape = extent(scaled(keep or whole(images.shape[1:]), network.architecture.factors))
@@ -126,7 +130,7 @@ class Engine:
 
         def refine(group: slice) -> None:
             with _engine_errors():
-                refined = network.ensemble(images[group], turns, work.alive, lambda: work.stopped, keep)
+                refined = network.ensemble(images[group], turns, work.alive, lambda: work.stopped, keep, *(() if variance is None else (variance[group],)))
             if len(groups) > 1:
                 result[0][group] = refined
             else:

@@ -39,6 +39,12 @@ def undo_turn(images: np.ndarray, turn: Turn) -> np.ndarray:
     return np.rot90(images[..., ::-1] if flip else images, -quarter, (-2, -1))
 
 
+def variance_of(members: Sequence[np.ndarray]) -> np.ndarray:
+    """Element-wise variance of members of one shape (mean square distance from their mean), float32; it needs no copy of them all."""
+    mean = sum(members[1:], start=members[0]) / np.float32(len(members))
+    return np.asarray(sum(np.square(member - mean) for member in members) / np.float32(len(members)))
+
+
 def exact_median(members: Sequence[Any], minimum: Callable = np.minimum, maximum: Callable = np.maximum) -> Any:
     """Element-wise median of 1, 2, 4 or 8 arrays of one shape, by compare-exchanges alone.
 

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: no torch, and the processor's half precision where it has one."""
+"""OpenVINO on the CPU: no torch, and half precision where the processor is faster in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..networks.families import Architecture
 from ..networks.weights import Model, architecture_of, load_tensors
+from .half_race import fastest
 from .memory import usable_cores
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
@@ -17,6 +19,9 @@ from .runtime import Runtime
 from .tiled import PieceStopped, Stopped, TiledNetwork, memory_errors
 
 _SLICE_BYTES = 104 << 20  # for each core
+_PROBE = {2: 96, 3: 24}  # pixels along the side of a slice, voxels of a volume: a few milliseconds
+_HALVES = ("float16", "bfloat16")
+_HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
 
 
@@ -24,8 +29,9 @@ class OpenVINORuntime(Runtime):
     """See :class:`superres3d.engine.runtime.Runtime`.
 
     Args:
-        half: use float16 where the processor has matrix units for it (AMX-FP16), four times as fast; results
-            then differ from float32 by less than 0.2 Hounsfield units, or 0.04 of 255 (RMSE).
+        half: use float16 or bfloat16 where the processor is faster in it; only the correction of an interpolation is
+            rounded so. Results then differ from float32 by less than 0.2 Hounsfield units, or 0.04 of 255 (RMSE) in
+            float16, and 1.5 or 0.2 in bfloat16.
 
     Raises:
         RuntimeError: OpenVINO is too old, or cannot use this processor.
@@ -34,38 +40,47 @@ class OpenVINORuntime(Runtime):
     def __init__(self, half: bool):
         if version() < MINIMUM:
             raise RuntimeError(f"version {ov.__version__} is older than {'.'.join(map(str, MINIMUM))}")
-        super().__init__(f"OpenVINO {ov.__version__.split('-')[0]}", "cpu", half, usable_cores(), _SLICE_BYTES)
+        super().__init__(f"OpenVINO {ov.__version__.split('-')[0]}", "cpu", False, usable_cores(), _SLICE_BYTES)
+        self._half = half
+        self._raced: dict[Any, str] = {}  # by kind of network
         self._core = ov.Core()
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         """See :meth:`superres3d.engine.runtime.Runtime.load`; from here on ``precision`` is what the processor computes in."""
         architecture = architecture_of(model, factors)
         axes, tensors = architecture.axes, load_tensors(model, architecture)
-        probe = (1, 1, *(32 if axes == 2 else 2 * architecture.survey.step,) * axes)
         # A library that cannot compile fails here, before the work begins.
-        if not _has_matrix_units(self.compile(build_graph(architecture.blueprint, tensors, [probe]), 1)):
-            self.precision = "float32"
+        self.precision = self._chosen(architecture, tensors)
         exchanged = None if model.exchanged is model else _Graphs(self, load_tensors(model.exchanged, architecture), axes)
         return self.network(architecture, _Graphs(self, tensors, axes), exchanged=exchanged)
 
-    def compile(self, graph: ov.Model, streams: int) -> ov.CompiledModel:
-        """Ready to run, for so many calls at a time."""
+    def compile(self, graph: ov.Model, streams: int, precision: str | None = None) -> ov.CompiledModel:
+        """Ready to run, for so many calls at a time, in a precision ("float32"; None: the one that was chosen)."""
         settings = {
-            "INFERENCE_PRECISION_HINT": "f16" if self.precision == "float16" else "f32",
+            "INFERENCE_PRECISION_HINT": _HINTS[precision or self.precision],
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": self.workers,
             "ENABLE_CPU_PINNING": False,
         }
         return self._core.compile_model(graph, "CPU", settings)
 
+    def _chosen(self, architecture: Architecture, tensors: Mapping[str, np.ndarray]) -> str:
+        """The precision for a network; a picture itself, which is no correction, is not rounded to bfloat16."""
+        side = -(-_PROBE[architecture.axes] // architecture.survey.step) * architecture.survey.step
+        shape = (1, 1, *(side,) * architecture.axes)
+        wanted = _HALVES if self._half and architecture.residual else ("float16",) if self._half else ()
 
-def _has_matrix_units(compiled: ov.CompiledModel) -> bool:
-    """Whether half precision is faster here: without matrix units it is slower than single.
+        def compiled(precision: str) -> ov.CompiledModel:
+            return self.compile(build_graph(architecture.blueprint, tensors, [shape]), 1, precision)
 
-    The processor's list of capabilities does not tell; the kernels that were chosen do.
-    """
-    told = (layer.get_rt_info() for layer in compiled.get_runtime_model().get_ops())
-    return any("primitiveType" in info and "amx_f16" in str(info["primitiveType"].value) for info in told)
+        single, kind = compiled("float32"), (architecture.name, architecture.axes, wanted)
+        if kind not in self._raced:
+            halves: dict[str, ov.CompiledModel] = {}
+            for precision in wanted:
+                with suppress(RuntimeError):  # a precision that it cannot compile
+                    halves[precision] = compiled(precision)
+            self._raced[kind] = fastest(single, halves, shape)
+        return self._raced[kind]
 
 
 class _Graphs:

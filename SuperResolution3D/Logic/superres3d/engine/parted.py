@@ -51,11 +51,17 @@ class PartedNetwork(TiledNetwork):
         super().__init__(architecture, _median_in_one_piece(architecture, infer), budget, float_bytes)
         self._infer = infer
 
-    def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray:
+    def ensemble(
+        self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None, variance: np.ndarray | None = None
+    ) -> np.ndarray:  # fmt: skip
         """As :meth:`TiledNetwork.ensemble`; all is computed whatever is wanted of it."""
         median = median_of(lambda image, stopped: self._correction(image, alive, stopped))
-        result = median(padded_to(images, self.architecture.survey.step), turns, lambda: None, stopped)
+        found: list[np.ndarray] = []
+        result = median(padded_to(images, self.architecture.survey.step), turns, lambda: None, stopped, *(() if variance is None else (found,)))
         result = result[tuple(slice(0, n) for n in images.shape)]
+        if variance is not None:
+            spread = found[0][tuple(slice(0, n) for n in images.shape)]
+            variance[...] = cut(spread, keep) if keep else spread
         if self.architecture.residual:
             result = images + result
         return cut(result, keep) if keep else result

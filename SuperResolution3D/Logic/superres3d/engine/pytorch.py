@@ -84,7 +84,7 @@ class _Compute:
             return self._run(self._net, draw, *map(self._upload, inputs)).cpu().numpy()
 
     @torch.inference_mode()
-    def median(self, window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
+    def median(self, window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, *variance: list[np.ndarray]) -> np.ndarray:
         """See :data:`superres3d.engine.tiled.Median`; the members stay on the device: one transfer each way."""
         with memory_errors():
             source, draw = self._upload(window[:, None]), self._net.architecture.blueprint
@@ -92,6 +92,8 @@ class _Compute:
             for turn in turns:
                 alive()
                 members.append(_undo_turn(self._run(self._exchanged if turn[0] % 2 else self._net, draw, _apply_turn(source, turn)), turn))
+            for wanted in variance:
+                wanted.append(torch.stack(members).var(dim=0, correction=0)[:, 0].cpu().numpy())
             return exact_median(members, torch.minimum, torch.maximum)[:, 0].cpu().numpy()
 
     def _upload(self, array: np.ndarray) -> Tensor:

@@ -22,7 +22,7 @@ class Runtime(ABC):
     Attributes:
         name: for the report, such as "OpenVINO 2026.1".
         device: "cpu", "cuda:0" ...
-        precision: "float32" or "float16".
+        precision: "float32", "float16" or "bfloat16".
         workers: how many threads may call a network for slices at the same time.
         slice_bytes: that the feature maps of one of those calls may take: enough to be efficient, few enough for memory.
         volume_bytes: that the feature maps of a window of a volumetric network may take.
@@ -41,7 +41,7 @@ class Runtime(ABC):
 
     def network(self, architecture: Architecture, infer: Infer, median: Median | None = None, exchanged: Infer | None = None) -> TiledNetwork:
         """Of a function that computes it; see :func:`superres3d.engine.parted.tiled_network`."""
-        return tiled_network(architecture, infer, lambda: self.window_bytes(architecture.axes), 2 if self.precision == "float16" else 4, median, exchanged)
+        return tiled_network(architecture, infer, lambda: self.window_bytes(architecture.axes), 4 if self.precision == "float32" else 2, median, exchanged)
 
     def window_bytes(self, axes: int) -> int:
         """What the feature maps of a window of slices (2 axes) or of a volume (3) may take now."""

@@ -13,8 +13,8 @@ from ..networks.weights import Model, architecture_of
 from ..resampling.interpolation import KERNELS, resize
 from ..resampling.regridding import apply_along, regrid_matrix, regrid_reach
 from .engine import Engine
-from .ensemble import MEMBERS
-from .tiling import WHOLE, Region, Tick, cut, on_grid, scaled, stage_regions
+from .ensemble import MEMBERS, variance_of
+from .tiling import WHOLE, Region, Tick, cut, extent, on_grid, scaled, stage_regions
 
 #: how a block (k, j, i) meets a network: the axis along which its slices follow each other, then the axes of a slice; a volume has three
 _SLICINGS = {"plane": ((0, 1, 2),), "depth": ((1, 0, 2), (2, 0, 1)), "volume": ((0, 1, 2),)}
@@ -31,19 +31,22 @@ class NetworkStage:
         factors: along (slices, rows, columns), the task of a model that has several.
         working_bytes: that the feature maps of a volume may take.
         whole: it takes its input in one piece, and cuts it by itself.
+        spread: it tells, too, how its members differ.
 
     Attributes:
+        variance: of all members and slicings about their mean, of the latest call, of the shape of what it gave; None where it does not tell.
         name, factors, halo: see :class:`superres3d.engine.tiling.Stage`.
     """
 
     def __init__(
         self, engine: Engine, model: Model, name: str, ensemble: str, *,
-        factors: tuple[int, ...] | None = None, working_bytes: int = 0, whole: bool = False,
+        factors: tuple[int, ...] | None = None, working_bytes: int = 0, whole: bool = False, spread: bool = False,
     ):  # fmt: skip
         self.name = name
         self._engine, self._model = engine, model
         self._turns = MEMBERS[name][ensemble]
-        self._task, self._working_bytes = factors, working_bytes
+        self._task, self._working_bytes, self._spread = factors, working_bytes, spread
+        self.variance: np.ndarray | None = None
         architecture = architecture_of(model, factors)
         self._accumulates = architecture.multiply_accumulates * len(self._turns) * len(_SLICINGS[name])
         finer, halo = [1, 1, 1], [0, 0, 0]  # along an axis of the block, the most of any slicing
@@ -58,21 +61,25 @@ class NetworkStage:
         return float(np.prod(shape)) * self._accumulates
 
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
-        first, *others = _SLICINGS[self.name]
-        count = 1 + len(others)
-        made = self._slicing(array, first, keep, _share_of(tick, 0, count))
-        for number, order in enumerate(others, start=1):
-            made = made + self._slicing(array, order, keep, _share_of(tick, number, count))
-        return made * np.float32(1 / count) if others else made
+        orders = _SLICINGS[self.name]
+        variances: list[np.ndarray] = []
+        made = [self._slicing(array, order, keep, _share_of(tick, number, len(orders)), variances) for number, order in enumerate(orders)]
+        if self._spread:  # within the slicings, and between them
+            self.variance = sum(variances[1:], start=variances[0]) / np.float32(len(orders)) + (variance_of(made) if len(orders) > 1 else np.float32(0.0))
+        return sum(made[1:], start=made[0]) * np.float32(1 / len(orders)) if len(orders) > 1 else made[0]
 
-    def _slicing(self, array: np.ndarray, order: tuple[int, ...], keep: Region, tick: Tick) -> np.ndarray:
+    def _slicing(self, array: np.ndarray, order: tuple[int, ...], keep: Region, tick: Tick, variances: list[np.ndarray]) -> np.ndarray:
         """The refined ``keep``; each slicing needs a halo only within its own slices."""
+        shape = extent(scaled(keep, self.factors))
+        spread = np.empty([shape[axis] for axis in order], np.float32) if self._spread else None
+        if spread is not None:
+            variances.append(spread.transpose(np.argsort(order)))
         if self.name == "volume":
             volume = np.ascontiguousarray(array)[None]
-            return self._engine.run(self._model, volume, self._turns, tick, factors=self._task, keep=keep, working_bytes=self._working_bytes)[0]
+            return self._engine.run(self._model, volume, self._turns, tick, factors=self._task, keep=keep, working_bytes=self._working_bytes, variance=None if spread is None else spread[None])[0]
         (first, last), *within = (keep[axis] for axis in order)
         images = np.ascontiguousarray(array.transpose(order)[first:last])
-        return self._engine.run(self._model, images, self._turns, tick, keep=tuple(within)).transpose(np.argsort(order))
+        return self._engine.run(self._model, images, self._turns, tick, keep=tuple(within), variance=spread).transpose(np.argsort(order))
 
 
 def _share_of(tick: Tick, number: int, count: int) -> Tick:

@@ -14,7 +14,7 @@ import numpy as np
 from ..networks.blueprint import Survey
 from ..networks.families import BASE, Architecture
 from ..resampling.interpolation import KERNELS, resize
-from .ensemble import Turn, apply_turn, exact_median, undo_turn
+from .ensemble import Turn, apply_turn, exact_median, undo_turn, variance_of
 from .tiling import Region, blocks, cut, extent, scaled, whole, within
 
 #: called between the pieces of a network's work; may raise to stop it
@@ -23,8 +23,8 @@ Alive = Callable[[], None]
 Stopped = Callable[[], bool]
 #: (what draws it, its inputs (N, channels, [D,] H, W) float32, asked whether to stop) -> (N, channels, [D,] H, W) float32, of its own memory
 Infer = Callable[[Callable[..., Any], Sequence[np.ndarray], Stopped], np.ndarray]
-#: (window (N, [D,] H, W) float32, members, called before each, asked whether to stop) -> their median, finer by the network's factors
-Median = Callable[[np.ndarray, Sequence[Turn], Alive, Stopped], np.ndarray]
+#: (window (N, [D,] H, W) float32, members, called before each, asked whether to stop; perhaps a list to which the members' variance is added) -> their median, finer by the network's factors
+Median = Callable[..., np.ndarray]
 
 _SPARE = 1.6  # what a library needs over the largest layer's maps (measured: 1.0 to 1.5)
 _KEPT_CONSTANTS = 64
@@ -58,7 +58,9 @@ class TiledNetwork:
         passes = self._passes(shape[1:], keep or whole(shape[1:]))
         return len(turns) * sum(len(list(windows(size, survey, self._most_voxels(survey, shape[0]), kept))) for survey, size, kept in passes)
 
-    def ensemble(self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None) -> np.ndarray:
+    def ensemble(
+        self, images: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, keep: Region | None = None, variance: np.ndarray | None = None
+    ) -> np.ndarray:  # fmt: skip
         """Median of the network over copies turned in their slices; it is taken tile by tile, so that whole members never lie in memory together.
 
         Args:
@@ -67,6 +69,7 @@ class TiledNetwork:
             alive: called before each piece of the work.
             stopped: asked while a piece is at work.
             keep: the region of each image (in input voxels) that is wanted; None: all.
+            variance: of the result's shape; filled with the variance of the members, of each voxel.
 
         Returns:
             (N, [D,] H, W) float32: the wanted region, larger by the network's factors.
@@ -78,9 +81,16 @@ class TiledNetwork:
         [(survey, size, kept)] = self._passes(images.shape[1:], wanted)
         padded = padded_to(images, survey.step)
         output = np.empty((len(images), *extent(scaled(kept, factors))), np.float32)
+        spread = None if variance is None else np.empty_like(output)
         for inner, window in windows(size, survey, self._most_voxels(survey, len(images)), kept):
-            refined = self._refine_window(cut(padded, window), turns, alive, stopped)
-            cut(output, scaled(within(inner, kept), factors))[...] = cut(refined, scaled(within(inner, window), factors))
+            found: list[np.ndarray] = []
+            refined = self._refine_window(cut(padded, window), turns, alive, stopped, *(() if spread is None else (found,)))
+            tile, made = scaled(within(inner, kept), factors), scaled(within(inner, window), factors)
+            cut(output, tile)[...] = cut(refined, made)
+            if spread is not None:
+                cut(spread, tile)[...] = cut(found[0], made) if found else 0.0
+        if variance is not None and spread is not None:
+            variance[...] = cut(spread, scaled(within(wanted, kept), factors))
         output = cut(output, scaled(within(wanted, kept), factors))
         if self.architecture.residual:
             output += interpolated(images, factors, wanted)
@@ -95,11 +105,11 @@ class TiledNetwork:
         """Of a window of ``count`` images, in the samples of the network or of a part of it."""
         return int(self._budget() / voxel_bytes(survey, self._float_bytes) / count)
 
-    def _refine_window(self, given: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
-        """The ensemble's median; a constant window (air, padding) is computed once."""
+    def _refine_window(self, given: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, *variance: list[np.ndarray]) -> np.ndarray:
+        """The ensemble's median; a constant window (air, padding) is computed once, and its members do not differ."""
         value = given.flat[0]
         if (given != value).any():
-            return self._median(given, turns, alive, stopped)
+            return self._median(given, turns, alive, stopped, *variance)
         key = (float(value), given.shape, tuple(turns))
         known = self._constants.get(key)
         if known is not None:
@@ -120,12 +130,14 @@ def median_of(infer: Callable[[np.ndarray, Stopped], np.ndarray], exchanged: Cal
         exchanged: of one whose rows and columns are exchanged (by a quarter turn); None: ``infer``.
     """
 
-    def median(window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped) -> np.ndarray:
+    def median(window: np.ndarray, turns: Sequence[Turn], alive: Alive, stopped: Stopped, *variance: list[np.ndarray]) -> np.ndarray:
         members = []
         for turn in turns:
             alive()
             of_copy = exchanged if exchanged and turn[0] % 2 else infer
             members.append(undo_turn(of_copy(np.ascontiguousarray(apply_turn(window, turn)), stopped), turn))
+        for wanted in variance:
+            wanted.append(variance_of(members))
         return exact_median(members)
 
     return median

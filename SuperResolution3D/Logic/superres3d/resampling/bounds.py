@@ -65,18 +65,18 @@ def sources(length: int, kept: tuple[int, int], factor: int | float) -> np.ndarr
 
 
 def _limits(slab: np.ndarray, axes: Sequence[int], margin: float) -> tuple[np.ndarray, np.ndarray]:
-    low, high = _extreme(slab, axes, np.minimum), _extreme(slab, axes, np.maximum)
+    low, high = extreme(slab, axes, np.minimum), extreme(slab, axes, np.maximum)
     reach = high - low
     if reach.all():
         reach *= np.float32(margin)
     else:
-        beside = _extreme(_extreme(reach, axes, np.minimum), axes, np.minimum) == 0
+        beside = extreme(extreme(reach, axes, np.minimum), axes, np.minimum) == 0
         reach *= np.where(beside, np.float32(FLAT_MARGIN), np.float32(margin))
     return low - reach, high + reach
 
 
-def _extreme(array: np.ndarray, axes: Sequence[int], function: Callable[..., np.ndarray]) -> np.ndarray:
-    """Of each voxel and its neighbours either side along the axes; beyond a border there are none."""
+def extreme(array: np.ndarray, axes: Sequence[int], function: Callable[..., np.ndarray]) -> np.ndarray:
+    """Of each voxel and its neighbours either side along the axes, ``np.minimum`` or ``np.maximum``; beyond a border there are none."""
     for axis in axes:
         later, earlier = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
         found = array.copy()

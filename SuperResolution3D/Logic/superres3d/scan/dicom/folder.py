@@ -59,7 +59,7 @@ def find_files(path: Path) -> tuple[list[DicomFile], list[str]]:
         InputError: no DICOM image, or a file that is damaged or cannot be opened.
     """
     paths, others = _dicom_files(path)
-    kinds = {file: _kind(file) for file in map(read_header, paths)}
+    kinds = {file: kind_of(file) for file in map(read_header, paths)}
     images = [file for file, kind in kinds.items() if kind == "image"]
     if not images:
         raise InputError(_nothing(path, set(kinds.values()) - {"directory"}))
@@ -100,9 +100,9 @@ def _dicom_files(path: Path) -> tuple[list[Path], list[Path]]:
     candidates = sorted(file for file in _entries(path) if file.is_file() and not file.name.startswith(".") and file.name.upper() != "DICOMDIR")
     dicom = [file for file in candidates if _holds_dicom(file)]
     others = sorted(set(candidates) - set(dicom))
-    patterns = {_pattern(file) for file in dicom}
+    patterns = {name_pattern(file) for file in dicom}
     for file in others:
-        if file.suffix.lower() in SUFFIXES or _pattern(file) in patterns or (not file.stat().st_size and file.suffix in {other.suffix for other in dicom}):
+        if file.suffix.lower() in SUFFIXES or name_pattern(file) in patterns or (not file.stat().st_size and file.suffix in {other.suffix for other in dicom}):
             raise InputError(f"{file} {_state(file)}, and is named like a slice; copy or export it again, or remove it.")
     return dicom, others
 
@@ -125,12 +125,12 @@ def _holds_dicom(file: Path) -> bool:
         raise InputError(f"{file} cannot be opened ({error.strerror}); check its permissions, or remove it.") from None
 
 
-def _pattern(file: Path) -> str:
+def name_pattern(file: Path) -> str:
     """The name with its numbers left out: slices of one series are named alike."""
     return re.sub(r"\d+", "#", file.name.lower())
 
 
-def _kind(file: DicomFile) -> str:
+def kind_of(file: DicomFile) -> str:
     """ "image", "directory", "segmentation", "other", or "unknown": a maker's own object, or a damaged image.
 
     Raises:

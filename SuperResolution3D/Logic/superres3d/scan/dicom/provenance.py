@@ -135,6 +135,11 @@ def equipment(dataset: Dataset) -> None:
     dataset.Manufacturer, dataset.ManufacturerModelName, dataset.SoftwareVersions = _MAKER, _MODEL, __version__
 
 
+def is_own(header: Dataset) -> bool:
+    """Whether the images were made by this software, as :func:`equipment` says it."""
+    return (str(header.get("Manufacturer", "")), str(header.get("ManufacturerModelName", ""))) == (_MAKER, _MODEL)
+
+
 def contributing_equipment(header: Dataset, anonymous: bool) -> list[Dataset]:
     """Contributing Equipment Sequence (0018,A001): the scanner, unless nobody shall be told, and this software (C.12.1.1.5, CID 7005)."""
     from pydicom import Dataset

@@ -12,7 +12,7 @@ from ...errors import InputError
 from ..volume import Volume, triple
 from . import values
 from .choice import choose
-from .folder import DicomFile, find_files
+from .folder import DicomFile, find_files, read_header
 from .frame import Frame, frames_of
 from .regrid import evened, untilted
 from .scaled import scaled_values
@@ -41,12 +41,27 @@ def read_dicom(path: Path, series: str | int | None = None, volume: str | int | 
     with values.quiet():
         files, notes = find_files(path)
         chosen, told = _series(files, series, path)
-        frames = [frame for file in chosen for frame in _frames(file)]
-        groups, found = volumes_of(frames, same_pixels, path)
-        number, group = choose([("", str(group), group) for group in groups], volume, "volumes", "--volume", path)
-        chose = [f"Volume {number} of {len(groups)}: {group}."] if len(groups) > 1 else []
-        stack = stack_of(group.frames, path)
-        return _volume(stack, [*told, *chose, *notes, *found], path)
+        return _one_volume(chosen, volume, told, notes, path)
+
+
+def read_series(paths: Sequence[Path], volume: str | int | None = None) -> Volume:
+    """As :func:`read_dicom`, of a series whose files are known, in whichever folders they lie.
+
+    Args:
+        paths: all of its files.
+        volume: number of one of several volumes of the series.
+    """
+    with values.quiet():
+        return _one_volume([read_header(path) for path in paths], volume, [], [], paths[0].parent)
+
+
+def _one_volume(files: Sequence[DicomFile], wanted: str | int | None, told: list[str], notes: list[str], path: Path) -> Volume:
+    frames = [frame for file in files for frame in _frames(file)]
+    groups, found = volumes_of(frames, same_pixels, path)
+    number, group = choose([("", str(group), group) for group in groups], wanted, "volumes", "--volume", path)
+    chose = [f"Volume {number} of {len(groups)}: {group}."] if len(groups) > 1 else []
+    stack = stack_of(group.frames, path)
+    return _volume(stack, [*told, *chose, *notes, *found], path)
 
 
 def _series(files: Sequence[DicomFile], wanted: str | int | None, path: Path) -> tuple[list[DicomFile], list[str]]:

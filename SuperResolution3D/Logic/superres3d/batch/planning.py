@@ -1,0 +1,150 @@
+"""What a batch will be before any of it is done: each scan with its result, time and memory, or with why it is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..engine.memory import usable_cores
+from ..errors import SuperResolutionError
+from ..methods import METHODS, MODALITIES
+from ..plan import Plan, plan_upscaling
+from .choices import Choices, for_plan
+from .ledger import DONE, KILLED, Entry
+from .naming import Names, key_of
+from .place import Place
+from .results import is_whole
+from .scans import BatchScan, Found
+
+TODO, KEPT, REFUSED = "to do", "done already", "refused"
+_PROCESS_BYTES = 256 << 20  # of a process, beside what its plan counts
+
+
+@dataclass
+class Planned:
+    """A scan with what will become of it.
+
+    Attributes:
+        scan: from the folder.
+        key: of the ledger.
+        result: relative to the output folder, with slashes.
+        state: one of the words above.
+        reason: of a refusal; a note otherwise.
+        seconds, memory, size: guesses: of the time, and bytes; 0 where nothing is known.
+        replaces: SHA-256 of an earlier result that may be replaced.
+        attempts: before this run.
+    """
+
+    scan: BatchScan
+    key: str
+    result: str
+    state: str = TODO
+    reason: str = ""
+    seconds: float = 0.0
+    memory: int = 0
+    size: int = 0
+    replaces: str = ""
+    attempts: int = 0
+
+
+@dataclass
+class Filters:
+    """Which of the scans are meant.
+
+    Attributes:
+        modality: "CT" or "MR"; "" for any.
+        thicker_than: millimetres that the largest spacing must exceed; 0 for any.
+        suffixes: of BIDS, or the last part of a file's name without its suffix; empty for any.
+        participants: labels of BIDS; empty for all.
+    """
+
+    modality: str = ""
+    thicker_than: float = 0.0
+    suffixes: tuple[str, ...] = ()
+    participants: tuple[str, ...] = field(default=())
+
+    def reason(self, scan: BatchScan) -> str:
+        """Why a scan is not meant, "" if it is."""
+        if self.modality and scan.modality and scan.modality != self.modality:
+            return f"modality {scan.modality}, not {self.modality}"
+        if self.thicker_than and scan.outline and scan.outline.thickest <= self.thicker_than * (1 + 1e-3):
+            return f"voxels of {scan.outline.thickest:.3g} mm at most, not thicker than {self.thicker_than:g} mm"
+        if self.suffixes and scan.kind == "file" and not scan.stem.endswith(self.suffixes):
+            return f"its name does not end in {' or '.join(self.suffixes)}"
+        return ""
+
+
+def chosen(found: Found, filters: Filters) -> list[BatchScan]:
+    """The scans that are meant; the others are added to what is left out."""
+    meant = []
+    for scan in found.scans:
+        reason = filters.reason(scan)
+        if reason:
+            found.leave_out(scan.name, reason)
+        else:
+            meant.append(scan)
+    return meant
+
+
+def planned(scans: list[BatchScan], choices: Choices, place: Place, known: dict[str, Entry], memory: int, retry: bool) -> list[Planned]:
+    """All scans with their plans.
+
+    Args:
+        scans: those that are meant.
+        choices: what is asked of each.
+        place: where the results lie.
+        known: key -> entry, of earlier runs.
+        memory: bytes that one scan may use at most.
+        retry: take those again that ended their process, or were made by other weights.
+    """
+    names = Names(scans, choices, {key: entry.result for key, entry in known.items()})
+    return [_planned(scan, choices, place, names.path_of(scan), known.get(key_of(scan, choices)), memory, retry) for scan in scans]
+
+
+def _planned(scan: BatchScan, choices: Choices, place: Place, result: str, entry: Entry | None, memory: int, retry: bool) -> Planned:
+    item = Planned(scan, key_of(scan, choices), result, attempts=entry.attempts if entry else 0)
+    reason, plan = _format_refusal(scan, choices), None
+    try:
+        plan = _plan(scan, choices, memory) if scan.outline else None
+    except SuperResolutionError as error:
+        reason = reason or str(error)
+    if reason:
+        item.state, item.reason = REFUSED, reason
+        return item
+    if plan:
+        item.seconds, item.memory, item.size = plan.seconds, plan.memory_bytes + _PROCESS_BYTES, plan.result_bytes
+    if entry:
+        _compare(item, entry, place, plan, retry)
+    return item
+
+
+def _format_refusal(scan: BatchScan, choices: Choices) -> str:
+    if choices.format == "dicom" and scan.kind != "DICOM":
+        return "a derived DICOM series can only be made of DICOM; choose another format"
+    if choices.format not in ("auto", "nii", "nii.gz") and scan.kind == "BIDS":
+        return "a BIDS data set holds NIfTI; choose the format auto"
+    return ""
+
+
+def _plan(scan: BatchScan, choices: Choices, memory: int) -> Plan:
+    assert scan.outline
+    method = METHODS.get(choices.method)
+    modality = next((word for word in (choices.asked.get("modality"), scan.modality) if word in MODALITIES), method.modalities[-1] if method else "MR")
+    outline = scan.outline
+    return plan_upscaling(outline.shape, outline.spacing, outline.dtype, **for_plan(choices.refinement), modality=modality, device=choices.device, memory_limit=memory - _PROCESS_BYTES)
+
+
+def _compare(item: Planned, entry: Entry, place: Place, plan: Plan | None, retry: bool) -> None:
+    """With what an earlier run has left."""
+    item.replaces = entry.sha256
+    if entry.state == KILLED and entry.stamp == item.scan.stamp and not retry:
+        item.state, item.reason = REFUSED, entry.messages[0] if entry.messages else "it ended its process; --retry tries it again"
+    if entry.state != DONE:
+        return
+    others = [name for name, sha256 in entry.models.items() if plan and any(model.name == name and model.sha256 != sha256 for model in plan.models.values())]
+    if entry.stamp == item.scan.stamp and is_whole(place.root / entry.result, entry.sha256) and not (others and retry):
+        item.state, item.reason = KEPT, f"made by other weights of {', '.join(others)}; --retry makes it anew" if others else ""
+
+
+def cores_of(workers: int) -> int:
+    """Cores for each of so many scans at once; 0: all."""
+    return max(1, usable_cores() // workers) if workers > 1 else 0

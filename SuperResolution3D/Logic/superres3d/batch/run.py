@@ -1,0 +1,259 @@
+"""A batch from folder to folder: find, plan, compute what is not done yet, tell.
+
+Everything that happens is in the ledger before the next thing does, so the same command goes on after anything.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, SuperResolutionError
+from .budget import free_memory
+from .choices import Choices
+from .crew import Crew, LocalCrew
+from .derivative import check_derivative, write_description, write_scans_tables
+from .finding import find_scans
+from .ledger import DONE, FAILED, KILLED, RUNNING, Entry, Ledger
+from .pages import write_pages
+from .place import Place
+from .planning import KEPT, REFUSED, TODO, Filters, Planned, chosen, cores_of, planned
+from .scans import BatchScan, Found
+from .task import CANCELLED, Outcome, Task
+from .teller import Summary, Teller, in_words
+
+
+@dataclass
+class Settings:
+    """How a batch is computed.
+
+    Attributes:
+        workers: scans at once on this machine.
+        memory: bytes for all of them; None: most of what is free.
+        retry: see :func:`superres3d.batch.planning.planned`.
+        crew: makes who computes, given the memory; None: this machine.
+    """
+
+    workers: int = 1
+    memory: int | None = None
+    retry: bool = False
+    crew: Callable[[int], Crew] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """The memory, in any case."""
+        return self.memory or free_memory()
+
+
+class Batch:
+    """One run.
+
+    Args:
+        source, target: folders of the scans and of the results.
+        choices: what is asked of every scan.
+        filters: which scans are meant.
+        settings: how they are computed.
+        teller: told what happens.
+    """
+
+    def __init__(self, source: Path, target: Path, choices: Choices, filters: Filters, settings: Settings, teller: Teller) -> None:
+        self._source, self._choices, self._filters, self._settings, self._teller = source, choices, filters, settings, teller
+        self._place = Place(target)
+        self._entries: dict[str, Entry] = {}
+        self._summary = Summary()
+        self._started = time.perf_counter()
+
+    def plan(self) -> tuple[list[Planned], Found]:
+        """What a run would do, and what it would leave out; nothing is written.
+
+        Raises:
+            InputError: a folder that cannot be used.
+        """
+        found, scans = self._find()
+        return self._plan(scans, {entry.key: entry for entry in self._read_ledger()}), found
+
+    def run(self) -> Summary:
+        """Do it.
+
+        Raises:
+            InputError: a folder that cannot be used.
+            ResourceError: the ledger could not be written, or whoever computes is gone.
+        """
+        found, scans = self._find()
+        self._place.claim()
+        try:
+            self._place.tidy()
+            ledger = Ledger(self._place.ledger)
+            try:
+                return self._run(ledger, found, scans)
+            finally:
+                ledger.close()
+        finally:
+            self._place.tidy()
+            self._place.leave()
+
+    def _read_ledger(self) -> list[Entry]:
+        ledger = Ledger(self._place.ledger, read_only=True)
+        try:
+            return list(ledger.entries())
+        finally:
+            ledger.close()
+
+    def _find(self) -> tuple[Found, list[BatchScan]]:
+        """What is there, and which of it is meant."""
+        self._place.check(self._source)
+        found = find_scans(self._source, self._place.root, self._filters, self._teller.looking)
+        if found.is_bids:
+            check_derivative(self._place.root)
+        scans = chosen(found, self._filters)
+        if not scans and not found.left_out:
+            raise InputError(f"{self._source} holds no scan; give a folder with NIfTI, NRRD, MetaImage or MGH files, a tree of DICOM, or a BIDS data set.")
+        self._refuse_what_none_can(planned(scans, self._choices, self._place, {}, self._settings.bytes, retry=True), found)
+        return found, scans
+
+    @staticmethod
+    def _refuse_what_none_can(items: list[Planned], found: Found) -> None:
+        """InputError where every scan is refused for one reason: then it lies in what was asked for."""
+        reasons = {item.reason for item in items}
+        if items and all(item.state == REFUSED for item in items) and len(reasons) == 1 and not any(left.broken for left in found.left_out):
+            raise InputError(reasons.pop())
+
+    def _plan(self, scans: list[BatchScan], known: dict[str, Entry]) -> list[Planned]:
+        return planned(scans, self._choices, self._place, known, self._settings.bytes, self._settings.retry)
+
+    def _run(self, ledger: Ledger, found: Found, scans: list[BatchScan]) -> Summary:
+        self._entries = {entry.key: entry for entry in ledger.entries()}
+        items = self._plan(scans, self._entries)
+        self._take_stock(items, found, ledger)
+        todo = [item for item in items if item.state == TODO]
+        self._teller.begin(len(todo), sum(item.seconds for item in todo) / self._settings.workers)
+        try:
+            self._compute(todo, ledger)
+        except KeyboardInterrupt:
+            self._summary.cancelled = True
+        finally:
+            self._finish(items, found)
+        return self._summary
+
+    def _take_stock(self, items: list[Planned], found: Found, ledger: Ledger) -> None:
+        """What needs no computing."""
+        self._summary.kept = sum(item.state == KEPT for item in items)
+        self._summary.without = [(item.scan.name, item.reason) for item in items if item.state == REFUSED]
+        self._summary.without += [(left.name, left.reason) for left in found.left_out if left.broken]
+        self._summary.left_out = sum(not left.broken for left in found.left_out)
+        for item in items:
+            if item.state == KEPT and item.reason:
+                self._teller.note(f"{item.scan.name}: {item.reason}")
+        refused = [self._entry(item, FAILED, [item.reason]) for item in items if item.state == REFUSED and not self._was_killed(item)]
+        ledger.put(*refused, *(self._entry(item, "waiting") for item in items if item.state == TODO))
+
+    def _was_killed(self, item: Planned) -> bool:
+        return item.key in self._entries and self._entries[item.key].state == KILLED
+
+    def _entry(self, item: Planned, state: str, messages: list[str] | None = None) -> Entry:
+        """In the list as well; an earlier result's hash stays until there is another."""
+        entry = self._entries.setdefault(item.key, Entry(item.key))
+        entry.name, entry.source, entry.result, entry.state = item.scan.name, item.scan.files[0], item.result, state
+        entry.choices, entry.messages = {**self._choices.refinement, "format": self._choices.format}, messages or []
+        if state != DONE:
+            entry.facts = {**entry.facts, "uri": item.scan.entities.get("uri", "")}
+        return entry
+
+    def _compute(self, todo: list[Planned], ledger: Ledger) -> None:
+        memory, ended = self._settings.bytes, 0
+        crew = self._settings.crew(memory) if self._settings.crew else LocalCrew(self._settings.workers, memory)
+        waiting = iter(todo)
+        running: dict[Any, Planned] = {}
+        try:
+            while True:
+                for item in self._next(waiting, crew.window - len(running)):
+                    ledger.put(self._begun(item))
+                    running[crew.submit(self._task(item, memory))] = item
+                if not running:
+                    break
+                for ticket, outcome in crew.wait(list(running)):
+                    ended += 1
+                    entry = self._ended(running.pop(ticket), outcome)
+                    ledger.put(entry)
+                    self._teller.scan(entry, ended, len(todo))
+        except BaseException:
+            crew.stop()
+            raise
+        crew.close()
+
+    @staticmethod
+    def _next(waiting: Iterator[Planned], count: int) -> Iterator[Planned]:
+        for _ in range(count):
+            item = next(waiting, None)
+            if item is None:
+                return
+            yield item
+
+    def _begun(self, item: Planned) -> Entry:
+        entry = self._entry(item, RUNNING)
+        entry.attempts += 1
+        return entry
+
+    def _task(self, item: Planned, memory: int) -> Task:
+        scan, place, choices = item.scan, self._place, self._choices
+        result = place.root / item.result
+        series = scan.kind == "DICOM" and choices.format in ("auto", "dicom")
+        sidecar = str(result).removesuffix(".gz").removesuffix(".nii") + ".json" if scan.kind == "BIDS" else ""
+        return Task(
+            item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or memory, choices.anonymize,
+            str(result), series, str(place.report_of(item.result)), str(place.thumbnail_of(item.result)), sidecar, str(place.work / secrets.token_hex(8)),
+            scan.entities, item.replaces, cores=cores_of(self._settings.workers),
+        )  # fmt: skip
+
+    def _ended(self, item: Planned, outcome: Outcome) -> Entry:
+        entry = self._entry(item, outcome.state, outcome.messages)
+        if outcome.state == CANCELLED:
+            entry.state = "waiting"
+            return entry
+        entry.stamp, entry.seconds = item.scan.stamp, outcome.seconds
+        if outcome.state == DONE:
+            self._summary.done += 1
+            uri = entry.facts.get("uri", "")
+            entry.sha256, entry.bytes, entry.models, entry.facts = outcome.sha256, outcome.bytes, outcome.models, {**outcome.facts, "uri": uri}
+        else:
+            self._summary.without.append((item.scan.name, (outcome.messages or ["unknown"])[0]))
+        return entry
+
+    def _finish(self, items: list[Planned], found: Found) -> None:
+        """Reports and summary, whatever has happened; a full disk must not hide why the run ended."""
+        self._summary.seconds = time.perf_counter() - self._started
+        with suppress(OSError, SuperResolutionError):
+            if found.is_bids:
+                self._write_derivative()
+            written = write_pages(self._place, list(self._entries.values()), found.left_out, self._source)
+            self._summary.page = str(self._place.page) if written else ""
+        self._teller.summary(self._summary)
+
+    def _write_derivative(self) -> None:
+        write_description(self._place.root, self._source)
+        finished = [entry for entry in self._entries.values() if entry.state == DONE and entry.facts.get("uri")]
+        write_scans_tables(self._place.root, [(entry.result, entry.facts["uri"], entry.seconds, entry.sha256) for entry in finished])
+
+
+def plan_rows(items: list[Planned], found: Found) -> list[dict[str, Any]]:
+    """The plan as rows: name, result, state, reason, bytes, memory, seconds."""
+    rows = [
+        {"name": item.scan.name, "state": item.state, "result": item.result, "reason": item.reason, "seconds": item.seconds, "bytes": item.size, "memory": item.memory}
+        for item in items
+    ]
+    left = [{"name": part.name, "state": "broken" if part.broken else "left out", "reason": part.reason} for part in found.left_out]
+    return rows + left
+
+
+def estimate(items: list[Planned], workers: int) -> str:
+    """One sentence on all that is to be done."""
+    todo = [item for item in items if item.state == TODO]
+    unknown = sum(not item.seconds and not item.memory for item in todo)
+    size = sum(item.size for item in todo) / 2**30
+    told = f"{len(todo)} to do: about {in_words(sum(item.seconds for item in todo) / workers)}, {size:.2f} GiB uncompressed"
+    return f"{told}{f' and {unknown} whose headers cannot be read' if unknown else ''}; {sum(item.state == KEPT for item in items)} done already, {sum(item.state == REFUSED for item in items)} refused."

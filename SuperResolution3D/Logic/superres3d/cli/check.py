@@ -1,0 +1,125 @@
+"""``superres3d check``: whether a method is ahead of Lanczos on the scan at hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError, NotAhead, ResourceError
+from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
+from ..reporter import printable
+from .common import (
+    AsJson,
+    AxesChoice,
+    Device,
+    EnsembleChoice,
+    ModalityChoice,
+    NoiseChoice,
+    PrecisionChoice,
+    PresetChoice,
+    Series,
+    SliceAxisChoice,
+    VolumeNumber,
+    bytes_of,
+    factors_of,
+    reporting,
+    spacing_of,
+)
+
+if TYPE_CHECKING:
+    from ..reporter import Reporter
+    from ..scan.volume import Volume
+    from ..trust.result import CheckResult
+    from ..upscaling import Result
+
+
+def check(
+    source: Annotated[Path, typer.Argument(metavar="SCAN", help="As upscale takes it.")],
+    scale: Annotated[str | None, typer.Option(help="As for upscale.")] = None,
+    axes: Annotated[AxesChoice | None, typer.Option(help="As for upscale.")] = None,
+    slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="As for upscale.")] = None,
+    spacing: Annotated[str | None, typer.Option(metavar="MM", help="As for upscale.")] = None,
+    method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
+    modality: Annotated[ModalityChoice, typer.Option(help="As for upscale.")] = ModalityChoice("auto"),
+    preset: Annotated[PresetChoice, typer.Option(help="As for upscale.")] = PresetChoice(DEFAULT_PRESET),
+    ensemble: Annotated[EnsembleChoice, typer.Option(help="As for upscale.")] = EnsembleChoice("auto"),
+    precision: Annotated[PrecisionChoice, typer.Option(help="As for upscale.")] = PrecisionChoice("auto"),
+    device: Device = "auto",
+    series: Series = None,
+    volume: VolumeNumber = None,
+    slice_axis: Annotated[SliceAxisChoice, typer.Option(help="As for upscale.")] = SliceAxisChoice("auto"),
+    consistency: Annotated[int, typer.Option(help="As for upscale.")] = 0,
+    noise: Annotated[NoiseChoice, typer.Option(help="As for upscale.")] = NoiseChoice(DEFAULT_NOISE),
+    memory_limit: Annotated[float | None, typer.Option(help="As for upscale.", min=0.1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a scan coarser once more, upscale it again, and tell whether that came closer to the scan than Lanczos.  Ends with 6 where it did not."""
+    with reporting("none" if as_json else "bar") as reporter:
+        found = _checked(
+            source, reporter, series, volume,
+            scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=bytes_of(memory_limit),
+        )  # fmt: skip
+    with reporting("none"):
+        _tell(source, found, as_json)
+
+
+def _checked(source: Path, reporter: Reporter, series: str | None, number: int | None, **choices: Any) -> CheckResult:
+    from ..scan.images import read_volume
+    from ..trust.selfcheck import check as check_volume
+
+    return check_volume(read_volume(source, series=series, volume=number), progress=reporter.progress, **choices)
+
+
+def _tell(source: Path, found: CheckResult, as_json: bool) -> None:
+    """On standard output (NotAhead if the method is not)."""
+    if as_json:
+        print(json.dumps({"source": str(source), **found.to_dict()}, indent=2))
+    else:
+        _print(source, found)
+    if not found.ahead:
+        raise NotAhead(found.warnings[0])
+
+
+def _print(source: Path, found: CheckResult) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    first, *others = found.sentences
+    console.print(printable(f"{source}: {first}"), style="bold green" if found.ahead else "bold yellow")
+    for line in others:
+        console.print(line)
+    for line in found.notes:
+        console.print(printable(f"Note: {line}"))
+    for line in found.warnings if found.ahead else found.warnings[1:]:
+        console.print(printable(f"Warning: {line}"), style="yellow")
+    console.print(f"What this cannot show: {' '.join(found.cannot_show)}", style="dim")
+
+
+def check_result(volume: Volume, result: Result, reporter: Reporter, choices: dict[str, Any]) -> None:
+    """``upscale --check``: what is found goes into the report; a scan that cannot be checked is told there, and its result stays.
+
+    Args:
+        volume: the scan.
+        result: of the run; its report gets ``check`` and ``fit``.
+        reporter: of the run.
+        choices: the arguments of the run.
+    """
+    from ..trust.fit import fit_of, sentences_of_fit
+    from ..trust.selfcheck import check as check_volume
+
+    reporter.progress("checking", 1.0)
+    fit = fit_of(volume, result.volume, result.report["modality"])
+    report = result.report
+    report["fit"] = {**fit, "sentences": sentences_of_fit(fit, "HU" if report["modality"] == "CT" else "")}
+    try:
+        found = check_volume(volume, progress=lambda stage, _: reporter.progress(stage, 1.0), **choices)
+    except (InputError, ResourceError) as error:
+        report["check"] = None
+        report["warnings"].append(f"The check was not done: {error}")
+        return
+    report["check"] = found.to_dict()
+    report["warnings"] += found.warnings

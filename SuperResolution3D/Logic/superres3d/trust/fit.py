@@ -1,0 +1,177 @@
+"""How a result fits its scan: what it averages to, and whether it stays within the values around it.
+
+>>> import numpy as np
+>>> scan = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
+>>> residual(scan, scan.repeat(2, axis=0)).any()
+np.False_
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..resampling.bounds import extreme, sources
+from ..resampling.degradation import interval_means
+from ..resampling.interpolation import sampling_matrix
+from ..resampling.regridding import apply_along
+from ..scan.intensity import intensity_scale
+from ..scan.volume import Volume
+from .body import body_mask, value_range
+
+DOT = 0.05  # of the scan's span beyond the neighbours: a bright or dark dot
+_EXACT = 1e-4  # of the span: less is rounding
+_SLAB_BYTES = 1 << 25
+
+
+def residual(scan: np.ndarray, result: np.ndarray) -> np.ndarray:
+    """What a result, averaged over the voxels of the scan, lacks or has too much: result minus scan, float32, on the scan's grid.
+
+    Args:
+        scan: (k, j, i), any real dtype.
+        result: the same extent; an axis may be finer by any factor, or coarser (then the scan's voxels see the nearest ones).
+    """
+    means = np.empty((result.shape[0], *scan.shape[1:]), np.float32)
+    count = max(1, _SLAB_BYTES // max(1, result[0].size * 4))
+    for first in range(0, len(result), count):
+        slab = result[first : first + count].astype(np.float32)
+        for axis in (1, 2):
+            slab = _averaged(slab, axis, scan.shape[axis])
+        means[first : first + count] = slab
+    return _averaged(means, 0, scan.shape[0]) - scan.astype(np.float32)
+
+
+def _averaged(array: np.ndarray, axis: int, count: int) -> np.ndarray:
+    fine = array.shape[axis]
+    if fine == count:
+        return array
+    if fine % count == 0:
+        shape = (*array.shape[:axis], count, fine // count, *array.shape[axis + 1 :])
+        return array.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
+    if fine < count:
+        return np.take(array, sources(count, (0, fine), count / fine), axis=axis)
+    return apply_along(array, axis, interval_means(fine, count))
+
+
+def residual_of_lanczos(scan: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The residual that a Lanczos interpolation would have, for comparison; float32, on the scan's grid.
+
+    Args:
+        scan: (k, j, i).
+        shape: of the result.
+    """
+    image = scan.astype(np.float32)
+    for axis, (count, fine) in enumerate(zip(scan.shape, shape)):
+        if fine > count:
+            there_and_back = interval_means(fine, count).astype(np.float64) @ sampling_matrix(count, fine, "lanczos")
+            image = apply_along(image, axis, there_and_back.astype(np.float32))
+    return image - scan.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Overshoot:
+    """Voxels of a result outside the range of the 27 voxels of the scan around them.
+
+    Attributes:
+        voxels: that were looked at.
+        beyond: outside that range.
+        largest: how far at most, in the scan's units.
+        dots: beside a region of one value (a mask, padding), by more than :data:`DOT` of the span.
+    """
+
+    voxels: int
+    beyond: int
+    largest: float
+    dots: int
+
+
+def overshoot(scan: np.ndarray, result: np.ndarray, span: float) -> Overshoot:
+    """Count them.
+
+    Args:
+        scan: (k, j, i), any real dtype.
+        result: the same extent, finer or coarser.
+        span: of the scan's values.
+    """
+    beyond, dots, largest = 0, 0, 0.0
+    for part, low, high, beside in _with_limits(scan.astype(np.float32), result):
+        far = np.maximum(part - high, low - part)
+        beyond += int(np.count_nonzero(far > _EXACT * span))
+        dots += int(np.count_nonzero(beside & (far > DOT * span)))
+        largest = max(largest, float(far.max(initial=0.0)))
+    return Overshoot(result.size, beyond, largest, dots)
+
+
+def _with_limits(scan: np.ndarray, result: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Slices of the result with the least and the largest of the neighbours, and whether a region of one value is near."""
+    every = (0, 1, 2)
+    low, high = extreme(scan, every, np.minimum), extreme(scan, every, np.maximum)
+    flat = (low == high).astype(np.uint8)
+    beside = extreme(extreme(flat, every, np.maximum), every, np.maximum).astype(bool)  # as the bounds of results have it
+    places = [sources(fine, (0, count), fine / count) for fine, count in zip(result.shape, scan.shape)]
+    step = max(1, _SLAB_BYTES // max(1, result[0].size * 4))
+    for first in range(0, len(result), step):
+        at = np.ix_(places[0][first : first + step], places[1], places[2])
+        yield result[first : first + step].astype(np.float32), low[at], high[at], beside[at]
+
+
+def fit_of(scan: Volume, result: Volume, modality: str) -> dict[str, Any]:
+    """All of it, in figures ready for JSON.
+
+    Args:
+        scan, result: the same field of view.
+        modality: "CT" or "MR"; another word counts as MR.
+
+    Returns:
+        residual_rms, residual_rms_lanczos (within the body), residual_share (over the span), residual_mean, residual_largest: the scan's units;
+        beyond_share, beyond_largest, dots: see :class:`Overshoot`; outside_models: share of the scan's voxels that lie outside what the networks take.
+    """
+    modality = modality if modality == "CT" else "MR"
+    _, span = value_range(scan.voxels, modality)
+    body = body_mask(scan.voxels, modality)
+    off, lanczos = residual(scan.voxels, result.voxels)[body], residual_of_lanczos(scan.voxels, result.voxels.shape)[body]
+    found = overshoot(scan.voxels, result.voxels, span)
+    scale = intensity_scale(scan.voxels, modality)
+    outside = scale.split(scale.normalise(scan.voxels))[1]
+    return {
+        "residual_rms": _rms(off),
+        "residual_rms_lanczos": _rms(lanczos),
+        "residual_share": _rms(off) / span,
+        "residual_mean": float(off.mean(dtype=np.float64)),
+        "residual_largest": float(np.abs(off).max()),
+        "beyond_share": found.beyond / found.voxels,
+        "beyond_largest": found.largest,
+        "dots": found.dots,
+        "outside_models": 0.0 if outside is None else float(np.mean(outside != 0)),
+    }
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+
+
+def residual_map(scan: Volume, result: Volume) -> Volume:
+    """The residual as a volume on the scan's grid, float32, in its units."""
+    return replace(scan, voxels=residual(scan.voxels, result.voxels), notes=())
+
+
+def sentences_of_fit(found: dict[str, Any], unit: str) -> list[str]:
+    """What was found in words.
+
+    Args:
+        found: by :func:`fit_of`.
+        unit: "HU" or "".
+    """
+    unit = f" {unit}" if unit else ""
+    lines = [
+        f"Averaged over the scan's voxels the result is {found['residual_rms']:.3g}{unit} from the scan (root mean square in the body; Lanczos {found['residual_rms_lanczos']:.3g}).",
+        f"{100 * found['beyond_share']:.2g} % of its voxels lie outside the range of the scan's 27 voxels around them, by {found['beyond_largest']:.3g}{unit} at most.",
+    ]
+    if found["dots"]:
+        lines.append(f"{found['dots']} voxels stand out beside masked or padded places; look at the rim before you believe a dot there.")
+    if found["outside_models"] > 0.001:
+        lines.append(f"{100 * found['outside_models']:.1f} % of the scan lies outside the intensities that the networks take; there it is only interpolated.")
+    return lines

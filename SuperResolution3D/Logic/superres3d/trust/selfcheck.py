@@ -1,0 +1,224 @@
+"""The self-check: a scan is made coarser once more, upscaled again, and compared with itself.
+
+>>> import numpy as np
+>>> from superres3d import Volume
+>>> waves = np.sin(np.arange(32) / 3)
+>>> scan = Volume(np.add.outer(np.add.outer(waves, waves), waves).astype(np.float32) + 3, modality="MR")
+>>> found = check(scan, 2, axes="in-plane", method="nearest")
+>>> found.ahead, found.best_method
+(False, 'lanczos')
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..detail.estimator import AxisDetail
+from ..detail.measure import measure_detail
+from ..errors import InputError
+from ..methods import MODALITIES
+from ..plan import MINIMUM_SLICES, Plan
+from ..resampling.interpolation import resize
+from ..scan.intensity import CT_RANGE_HU
+from ..scan.volume import Volume, accepted, triple
+from ..upscaling import plan_for, upscale
+from .body import body_mask, regions_of, value_range
+from .closeness import Tally
+from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
+from .ground import threshold_of
+from .result import CheckResult, WayResult
+from .sample import Sample, Slab, sample_of
+from .words import in_words
+
+BASELINE = "lanczos"
+_LEAST_PIXELS = 16  # of a coarse slice, along rows and columns
+_NOT_PLANNED = ("device", "noise")
+_PASSED_ON = ("preset", "ensemble", "precision", "device", "consistency", "noise", "memory_limit")
+_MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.5  # of what was measured along an axis
+_WHERE = {0: "between the slices", 1: "within the slices"}
+Told = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What is checked; the scan has its slices first, and each size is a multiple of its factor.
+
+    Attributes:
+        scan: the scan.
+        plan: of the run that is checked.
+        factors: along (slices, rows, columns).
+        body: bool.
+        span: of the scan's values.
+        asked: the arguments of ``upscale`` for a coarser scan.
+    """
+
+    scan: Volume
+    plan: Plan
+    factors: tuple[int, int, int]
+    body: np.ndarray
+    span: float
+    asked: dict[str, Any]
+
+    @property
+    def neighbours(self) -> tuple[int, ...]:
+        """Axes along which voxels are looked at together: slices are apart where nothing is made between them."""
+        return (0, 1, 2) if self.factors[0] > 1 else (1, 2)
+
+    def axis_name(self, axis: int) -> str:
+        """Of the scan as it was given, "i", "j" or "k"."""
+        within = [other for other in range(3) if other != self.plan.slice_axis]
+        return "kji"[(self.plan.slice_axis, *within)[axis]]
+
+
+def check(
+    volume: Volume, scale: int | tuple[int, int] | None = None, *, progress: Told | None = None, cancelled: Callable[[], bool] | None = None, **choices: Any
+) -> CheckResult:
+    """Check on a scan itself what upscaling does to it.
+
+    Args:
+        volume: voxels (k, j, i), not changed.
+        scale, choices: as :func:`superres3d.upscaling.upscale` takes them; the run that is checked.
+        progress: called with (stage, share of the whole that is done).
+        cancelled: asked often; a true answer stops the work.
+
+    Raises:
+        InputError: a scan or a choice that cannot be upscaled, a scan too small to be made coarser, or the method is Lanczos itself.
+        ModelError, DeviceError, ResourceError: see :mod:`superres3d.errors`.
+        Cancelled: ``cancelled`` answered true.
+    """
+    started = time.perf_counter()
+    volume = accepted(volume, "The scan")
+    plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in _NOT_PLANNED})
+    if plan.method.name == BASELINE:
+        raise InputError("The check compares a method with Lanczos, and Lanczos itself was asked for; name another method.")
+    case, smaller = _case(volume, plan, choices)
+    ways = _ways(case)
+    sample = sample_of(case.body, case.factors, len(ways), not plan.method.volumetric)
+    found = tuple(_checked(case, way, sample, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
+    factors = [case.factors[(plan.slice_axis, *(a for a in range(3) if a != plan.slice_axis)).index(axis)] for axis in (2, 1, 0)]
+    result = CheckResult(
+        plan.method.name, plan.preset.name if plan.method.networks else None, plan.modality, (factors[0], factors[1], factors[2]), found,
+        {"share": sample.share, "words": sample.words}, notes=(*notes, *smaller), seconds=time.perf_counter() - started,
+    )  # fmt: skip
+    return in_words(result)
+
+
+def _case(volume: Volume, plan: Plan, choices: Mapping[str, Any]) -> tuple[_Case, list[str]]:
+    """And what had to be made smaller, one sentence each."""
+    ordered = slices_first(volume, plan.slice_axis)
+    wanted = _wanted(plan, ordered)
+    factors = _that_fit(ordered.voxels.shape, wanted)
+    notes = [] if factors == wanted else ["The scan is too small to be made coarser by the factor asked for; it was checked with a smaller one."]
+    scan = cropped_to(ordered, factors)
+    _, span = value_range(scan.voxels, plan.modality)
+    asked = {key: value for key, value in choices.items() if key in _PASSED_ON}
+    asked |= {"method": plan.method.name, "modality": plan.modality, "slice_axis": "k"}
+    if plan.method.scales:
+        return _Case(scan, plan, factors, body_mask(scan.voxels, plan.modality), span, asked | {"scale": (factors[1], factors[0])}), notes
+    # a network for one distance of slices: as if the scan's slices were that far apart
+    shrunk = plan.method.slice_spacing / scan.spacing[2]
+    scan = replace(scan, spacing=triple(spacing * shrunk for spacing in scan.spacing))
+    return _Case(scan, plan, factors, body_mask(scan.voxels, plan.modality), span, asked | {"slice_spacing": plan.method.slice_spacing}), notes
+
+
+def slices_first(volume: Volume, slice_axis: int) -> Volume:
+    """The same voxels with the slice axis first; where they lie in the patient is not kept.
+
+    Args:
+        volume: voxels (k, j, i).
+        slice_axis: of its array.
+    """
+    spacing = volume.spacing[::-1]
+    order = (slice_axis, *(axis for axis in range(3) if axis != slice_axis))
+    return Volume(np.moveaxis(volume.voxels, slice_axis, 0), triple(spacing[axis] for axis in order[::-1]), modality=volume.modality)
+
+
+def _wanted(plan: Plan, ordered: Volume) -> tuple[int, int, int]:
+    """Whole factors along (slices, rows, columns) that are nearest to what was asked for."""
+    through, rows, columns = plan.network_factors
+    factors = [_nearest(through), _nearest(rows), _nearest(columns)]
+    if plan.spacing and not plan.method.networks:
+        factors = [_nearest(factor) for factor in plan.slices_first(plan.output_shape) / np.array(ordered.voxels.shape)]
+    if max(factors) == 1:
+        raise InputError("Nothing is refined here, so there is nothing to check; ask for a factor, or for a finer spacing.")
+    return factors[0], factors[1], factors[2]
+
+
+def _nearest(factor: float) -> int:
+    return 1 if factor <= 1.01 else 2 if factor < 3 else 4
+
+
+def _that_fit(shape: tuple[int, ...], wanted: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The factors, 2 in place of 4 where too little of the scan would be left (InputError where that does not help either)."""
+    fewest = (MINIMUM_SLICES, _LEAST_PIXELS, _LEAST_PIXELS)
+    factors = tuple(next((f for f in sorted({factor, min(factor, 2)}, reverse=True) if f == 1 or n // f >= least), 0) for n, factor, least in zip(shape, wanted, fewest))
+    if 0 in factors:
+        axis = factors.index(0)
+        raise InputError(
+            f"The scan has {shape[axis]} {'slices' if axis == 0 else 'pixels along an axis of its slices'}, and the check needs at least {2 * fewest[axis]} "
+            f"to make it coarser {_WHERE[min(axis, 1)]}; go without the check."
+        )
+    rows = min(factors[1:])
+    return factors[0], rows, rows
+
+
+def _ways(case: _Case) -> list[dict[int, Way]]:
+    """Ways to make the scan coarser, each with one for every axis that is refined."""
+    refined = [axis for axis, factor in enumerate(case.factors) if factor > 1]
+    ways = [dict.fromkeys(refined, way) for way in WAYS.values()]
+    if case.plan.modality not in MODALITIES:
+        return ways
+    detail = measure_detail(case.scan.voxels, case.plan.modality)
+    measured = {axis: (detail.across, detail.rows, detail.columns)[axis] for axis in refined}
+    own = {axis: own_way(found) for axis, found in measured.items() if found is not None and _is_sure(found)}
+    return [*ways, own] if len(own) == len(refined) else ways
+
+
+def _is_sure(axis: AxisDetail) -> bool:
+    return axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < _FARTHEST
+
+
+def _shared(progress: Told | None, number: int, count: int) -> Told | None:
+    """The progress of one of several ways."""
+    if progress is None:
+        return None
+    return lambda _, share: progress("checking", (number + share) / count)
+
+
+def _checked(case: _Case, ways: dict[int, Way], sample: Sample, progress: Told | None, cancelled: Callable[[], bool] | None) -> WayResult:
+    """One way to make the scan coarser."""
+    coarse = made_coarser(case.scan, case.factors, ways)
+    tally = Tally(case.span, case.neighbours, case.factors[0] > 1, threshold_of(case.plan.modality, case.span))
+    for number, slab in enumerate(sample.slabs):
+        images = _images(case, coarse, slab, _shared(progress, number, len(sample.slabs)), cancelled)
+        truth = _prepared(case.scan.voxels[slab.fine(case.factors)][slab.inner], case.plan.modality)
+        body = case.body[slab.fine(case.factors)][slab.inner]
+        if body.any():
+            tally.add(truth, dict(images), body, regions_of(truth, body, case.plan.modality, case.span, case.neighbours))
+    if not tally.of("count body"):
+        raise InputError("The parts of the scan that the check looks at are empty; go without the check.")
+    way = next(iter(ways.values()))
+    told = tally.told()
+    along = {case.axis_name(axis): gain for axis, gain in told.pop("along").items()}
+    return WayResult(way.name, way.words, along=along, **told)
+
+
+def _images(case: _Case, coarse: Volume, slab: Slab, progress: Told | None, cancelled: Callable[[], bool] | None) -> Iterator[tuple[str, np.ndarray]]:
+    """The part refined by the method and by Lanczos, cut to what is measured."""
+    part = replace(coarse, voxels=np.ascontiguousarray(coarse.voxels[slab.coarse]))
+    if part.voxels.min() == part.voxels.max():
+        raise InputError("A part of the scan that the check looks at has the same value everywhere; go without the check.")
+    result = upscale(part, **case.asked, part_of=coarse.voxels, progress=progress, cancelled=cancelled).volume.voxels
+    yield "result", _prepared(result[slab.inner], case.plan.modality)
+    yield "baseline", _prepared(resize(part.voxels, case.factors, BASELINE)[slab.inner], case.plan.modality)
+
+
+def _prepared(voxels: np.ndarray, modality: str) -> np.ndarray:
+    """As it is compared: CT within the range of its networks."""
+    values = voxels.astype(np.float32)
+    return np.clip(values, *CT_RANGE_HU) if modality == "CT" else values
