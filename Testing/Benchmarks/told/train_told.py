@@ -44,7 +44,7 @@ _NO_DETAIL = 0.05  # transfer near the Nyquist frequency of a spectrum that ends
 _COARSE_ACROSS = {2: 0.5, 4: 0.35}
 MILD = {
     "MR": Losses(gaussian=0.15, spectral=0.3, zero_filled=0.4, filtered=0.0, noise=0.025, noise_share=0.5),
-    "CT": Losses(gaussian=0.15, spectral=0.3, zero_filled=0.4, filtered=0.0, noise=0.02, noise_share=0.5, spectral_slices=False, magnitude=False, gamma=1.0),
+    "CT": Losses(gaussian=0.1, spectral=0.15, zero_filled=0.4, filtered=0.0, noise=0.02, noise_share=0.5, spectral_slices=False, magnitude=False, gamma=1.0),
 }
 _HELD = (0.0, 0.2)  # members' differences and distances of what was held out are not known: those of a sure estimate
 
@@ -98,6 +98,7 @@ class ClearLosses:
         kept = (self._told[:, :, 6:10].mean(2).amax(1) < 0.2).numpy() & are_clear(self._told.numpy(), modality)
         chosen = np.array([number < len(kept) and kept[number] for number in owner])
         self._owner, self._crops = owner[chosen], [loaded[f"{part}{scale}"][chosen] for part in ("low", "high", "noise")]
+        self.any = len(self._owner) > 0
         self._coarse = torch.tensor(loaded["coarse"], dtype=torch.float32)
         self._coloured = modality == "CT" and stage == "plane"
 
@@ -216,12 +217,18 @@ class Training:
         tensors = load_file(start)
         first = tensors["modulation.0.weight"]
         tensors["modulation.0.weight"] = torch.cat([first, torch.zeros(len(first), self.net.conditions - first.shape[1])], 1)
+        if not self._clear.any:  # it never learns what a clear loss is: nothing of it may have an effect
+            axes = 2 if self.stage == "plane" else 1
+            tensors["modulation.0.weight"], tensors["modulation.0.bias"] = (part.detach().clone() for part in self.net.modulation[0].parameters())
+            for place in (*range(4 * axes), 4 * axes + 2, *range(self.net.conditions - 2 * axes, self.net.conditions - axes)):
+                tensors["modulation.0.weight"][:, place] = 0.0
         self.net.load_tensors(tensors)
 
     def loss(self) -> Tensor:
         """Of one batch: the root mean square error of each crop; what is added to Lanczos beyond the truth counts more."""
-        clear = round(_CLEAR_SHARE * self.batch)
-        drawn = Batch(*(torch.cat(parts) for parts in zip(self._clear(clear), self._mild(self.batch - clear))))
+        clear = round(_CLEAR_SHARE * self.batch) if self._clear.any else 0
+        drawn = self._mild(self.batch - clear)
+        drawn = Batch(*(torch.cat(parts) for parts in zip(self._clear(clear), drawn))) if clear else drawn
         keep = torch.tensor(self._random.random(self.batch) < 0.5, dtype=torch.float32)
         with torch.autocast("cpu", torch.bfloat16):
             given = conditions(drawn.told, keep, drawn.clear, drawn.coarse if self.stage == "depth" else None)

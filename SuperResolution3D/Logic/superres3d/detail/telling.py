@@ -91,20 +91,22 @@ def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.nda
         ModelError: the estimator is missing or damaged.
     """
     detail = measure_detail(voxels, modality)
-    chosen = {stage: _told_or_blind(stage, model, blind[stage], axes_of(detail, stage), modality, keep_noise, "plane" in models) for stage, model in models.items()}
+    sure = [stage for stage in models if is_sure(axes_of(detail, stage))]
+    clear = [stage for stage in sure if is_clear(measured(detail, stage), modality)]
+    chosen = {stage: _told(model, detail, stage, stage in clear, keep_noise, "plane" in models) if stage in sure else blind[stage] for stage, model in models.items()}
     unmeasured = [_WHERE[stage] for stage in models if None in axes_of(detail, stage)]
     notes = (f"The scan is too small or too empty to measure its detail {' and '.join(unmeasured)}; the networks there take it as usual.",) if unmeasured else ()
-    told = [stage for stage in models if chosen[stage] is not blind[stage]]
-    return Told(chosen, notes, {"measured": in_report(detail), "noise": "keep" if keep_noise else "reduce", "told": told})
+    return Told(chosen, notes, {"measured": in_report(detail), "noise": "keep" if keep_noise else "reduce", "told": sure, "clear": clear})
 
 
-def _told_or_blind(
-    stage: str, model: Model, blind: Model, axes: Sequence[AxisDetail | None], modality: str, keep_noise: bool, coarse: bool
-) -> Model:  # fmt: skip
-    if not is_sure(axes):
-        return blind
-    measured = [axis for axis in axes if axis is not None]
-    return replace(model, conditions=conditions(measured, keep_noise, coarse if stage == "depth" else None, is_clear(measured, modality)))
+def measured(detail: Detail, stage: str) -> list[AxisDetail]:
+    """The axes of a stage without those that could not be measured."""
+    return [axis for axis in axes_of(detail, stage) if axis is not None]
+
+
+def _told(model: Model, detail: Detail, stage: str, clear: bool, keep_noise: bool, coarse: bool) -> Model:
+    least = detail.least_noise if stage == "plane" else 0.0
+    return replace(model, conditions=conditions(measured(detail, stage), keep_noise, coarse if stage == "depth" else None, clear, least))
 
 
 def in_report(detail: Detail) -> dict[str, Any]:
