@@ -6,6 +6,7 @@
 # make test-lowest runs the engine's tests with the lowest versions that pyproject.toml allows, in .venv-lowest.
 # make fuzz changes bytes in headers of every format that is read (2,000 each, in five to ten minutes); COUNT=200 for a quick look.
 # make test-servers stores derived DICOM series to an Orthanc server, which it starts and stops; it needs the Debian packages orthanc and dcmtk.
+# make test-containers runs the steps of Dockerfile and Apptainer.def in a clean environment, as an ordinary user on a read-only disk; as root, on Linux.
 # make api writes the API reference into build/api.
 # PYTHON names the interpreter (3.10 to 3.13); packages go into .venv.
 PYTHON ?= python3
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 LOWEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
 LOWEST := .venv-lowest
 
-.PHONY: demo test check lint test-lowest test-servers fuzz api bench clean
+.PHONY: demo test check lint test-lowest test-servers test-containers fuzz api bench clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/superres3d demo --out demo
@@ -40,6 +41,9 @@ fuzz: $(VENV)/test.stamp
 
 test-servers: $(VENV)/test.stamp
 	$(BIN)/python -m pytest Testing/Servers -rs
+
+test-containers: $(VENV)/test.stamp
+	$(BIN)/python -m pytest Testing/Containers -rs
 
 api: $(VENV)/test.stamp
 	$(BIN)/python docs/api.py build/api

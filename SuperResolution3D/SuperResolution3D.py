@@ -85,7 +85,8 @@ class SuperResolution3DParameterNode:
     memoryLimit - GiB for the computation; 0 means what is free.
     consistency - back-projections after a method that refines by a factor.
     proposedFor - ID of the volume that modality and axes were proposed for.
-    lastSource, lastResult, lastComparison - volumes of the last run, for the comparison view.
+    check, careful, errorMap - see superres3d check, --careful and --error-map.
+    lastSource, lastResult, lastComparison, lastErrorMap - volumes of the last run, for the comparison view.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -102,11 +103,15 @@ class SuperResolution3DParameterNode:
     device: str = "auto"
     memoryLimit: Annotated[float, WithinRange(0, 1024)] = 0.0
     consistency: bool = False
+    check: bool = False
+    careful: bool = False
+    errorMap: bool = False
     orientation: Orientation = Orientation.AXIAL
     proposedFor: str = ""
     lastSource: vtkMRMLScalarVolumeNode
     lastResult: vtkMRMLScalarVolumeNode
     lastComparison: vtkMRMLScalarVolumeNode
+    lastErrorMap: vtkMRMLScalarVolumeNode
 
 
 class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -140,7 +145,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def cleanup(self) -> None:
         """Called when Slicer closes and before a reload: a run and its files end here."""
-        self.panel.run.abort()
+        self.panel.close()
         self.setParameterNode(None)
         self.removeObservers()
         self.panel.comparison.view.leave()
@@ -216,7 +221,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         memoryLimit: float | None = None, compare: bool = False,
         outputVolume: vtkMRMLScalarVolumeNode | None = None, comparisonVolume: vtkMRMLScalarVolumeNode | None = None,
         progress: Callable[[str, float, float | None], None] | None = None, sliceSpacing: float | None = None, consistency: int = 0,
-        spacing: str | None = None, noise: str = "keep",
+        spacing: str | None = None, noise: str = "keep", check: bool = False, careful: bool = False, errorMap: bool = False,
     ) -> "Finished":  # fmt: skip
         """Upscale a volume and wait for the result.
 
@@ -238,7 +243,11 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param consistency: back-projections that bring the downsampled result to the scan, 0 to 10.
         :param spacing: "isotropic", in place of scale and axes: the scan's smallest spacing along every axis.
         :param noise: "keep" or "reduce": what becomes of the scan's noise, by networks that are told of it.
-        :return: object with ``source``, ``result``, ``comparison`` (node or None), ``report`` (dict), ``warnings``.
+        :param check: also see on this scan, made coarser once more, whether the method is ahead of Lanczos: ``report["check"]``.
+        :param careful: take back what networks add where they are likely to be wrong.
+        :param errorMap: also make a volume of the error to expect around each voxel; for networks.
+        :return: object with ``source``, ``result``, ``comparison`` (node or None), ``report`` (dict), ``warnings``,
+            ``page`` (the report as HTML, or empty), ``error_map`` (node or None).
         :raises superres3d.errors.SuperResolutionError: one sentence for the user; the scene is as before.
         """
         from SuperResolution3DLib.dependencies import NoInstaller
@@ -249,6 +258,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         request = request_for(
             inputVolume, method, modality, sliceSpacing, scale=scale, axes=axes, preset=preset, ensemble=ensemble, precision=precision,
             device=device, memory_limit_gib=memoryLimit, compare=compare, consistency=consistency, spacing=spacing, noise=noise,
+            check=check, careful=careful, error_map=errorMap,
         )  # fmt: skip
         outputs = Outputs(outputVolume, comparisonVolume)
         self.check(inputVolume, request, outputs)

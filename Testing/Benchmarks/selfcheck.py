@@ -46,6 +46,7 @@ def main(
     scale: Annotated[list[int] | None, typer.Option(help="May be repeated; default: 2 and 4.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="May be repeated; default: two-stage-residual, two-stage-told and georgescu2020.")] = None,
     noise: Annotated[list[float] | None, typer.Option(help="Standard deviation of white noise, share of the data range; may be repeated; default: 0 and 0.01.")] = None,
+    way: Annotated[list[str] | None, typer.Option(help=f"Of losing detail, see acquisitions.py; may be repeated; default: {', '.join(_SHOWN)}.")] = None,
     slices: Annotated[int, typer.Option(help="Central slices of each scan.")] = 12,
     pixels: Annotated[int, typer.Option(help="Central pixels of each slice, along rows and columns.")] = 192,
     preset: Annotated[str, typer.Option()] = "fast",
@@ -54,7 +55,7 @@ def main(
     """Print the table."""
     try:
         subjects = read_subjects(data, split, subset, tuple(subject or ()))
-        cases = list(product(axes or ("in-plane",), scale or (2, 4), _SHOWN, noise or (0.0, 0.01)))
+        cases = list(product(axes or ("in-plane",), scale or (2, 4), way or _SHOWN, noise or (0.0, 0.01)))
         methods = method or ["two-stage-residual", "two-stage-told", "georgescu2020"]
         rows = _read(out)
         for found, case in product(subjects, cases):
@@ -91,7 +92,7 @@ def _rows(subject: Subject, case: tuple[str, int, str, float], methods: Sequence
         true = true_gain(truth, coarse, factors, axis, choices, span)
         row = {"subject": subject.name, "modality": subject.modality, "axes": axes, "scale": scale, "way": way, "noise_share": noise, "method": method, "true_db": true}
         row |= {"checked_at": max(foretold.factors_ijk), "expected_db": foretold.expected_db, "mean_db": foretold.gain_db}
-        row |= {f"db_{found.way}": found.gain_db for found in foretold.ways}
+        row |= {f"{key}_{found.way}": getattr(found, f"{key}_db") for found in foretold.ways for key in ("gain", "clean")}
         for name in ("across", "rows", "columns"):
             part = getattr(detail, name)
             if part is not None:

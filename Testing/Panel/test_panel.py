@@ -1,6 +1,7 @@
 """Clicking through the panel: choose, estimate, Apply, progress, Cancel, crash, second run, scene closed; accessibility."""
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+import typer
 from panel_steps import start_large_run, volumes, worker_pids
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
+from superres3d.cli import app
 from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Scale
 from SuperResolution3DLib.request import CONSISTENCY
 
@@ -64,6 +67,23 @@ def test_estimate_follows_the_choices(panel, make_volume):
     assert "36 \u00d7 40 \u00d7 24 voxels" in panel.ui.estimateLabel.text
     panel.ui.axesComboBox.currentIndex = 0
     assert "144 \u00d7 160 \u00d7 24 voxels" in panel.ui.estimateLabel.text
+
+
+def test_choices_as_a_command_line(panel, make_volume, tmp_path):
+    """To be copied: the program takes it, and it names the scan's file where there is one."""
+    assert panel.ui.commandLineEdit.readOnly
+    volume = make_volume()
+    panel.parameters.inputVolume = volume
+    panel.choose_cubic()
+    words = shlex.split(panel.ui.commandLineEdit.text)
+    assert words[:4] == ["superres3d", "upscale", "SCAN", "RESULT"] and words[words.index("--method") + 1] == "cubic"
+    typer.main.get_command(app).commands["upscale"].make_context("upscale", words[2:])  # raises where an option is wrong
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(tmp_path / "my head.nrrd"))
+    volume.SetAndObserveStorageNodeID(storage.GetID())
+    panel.parameters.scale = Scale.FOUR
+    words = shlex.split(panel.ui.commandLineEdit.text)
+    assert words[2] == str(tmp_path / "my head.nrrd") and words[words.index("--scale") + 1] == "4"
 
 
 def test_corrected_choices_are_not_proposed_away(panel, make_volume):
@@ -317,7 +337,7 @@ def test_every_control_has_a_name_and_a_tooltip(panel):
 
 def test_every_label_belongs_to_a_control_of_its_own(panel):
     labels = [label for label in panel.raw.findChildren(QtWidgets.QLabel) if label.text().endswith(":")]
-    assert len(labels) == 13
+    assert len(labels) == 16
     assert all(label.buddy() is not None and label.buddy().accessibleName() for label in labels), labels
     assert len({label.buddy() for label in labels}) == len(labels)
 
@@ -334,7 +354,7 @@ def test_tab_goes_from_top_to_bottom(panel, make_volume):
     panel.choose_cubic()
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.wait(lambda: True)
-    names = ["modalityComboBox", "scaleComboBox", "axesComboBox", "presetComboBox", "methodComboBox", "compareCheckBox", "ensembleComboBox", "noiseComboBox", "deviceComboBox", "memoryLimitSpinBox", "consistencyCheckBox", "applyButton"]
+    names = ["modalityComboBox", "scaleComboBox", "axesComboBox", "presetComboBox", "methodComboBox", "compareCheckBox", "checkCheckBox", "errorMapCheckBox", "ensembleComboBox", "noiseComboBox", "deviceComboBox", "memoryLimitSpinBox", "consistencyCheckBox", "carefulCheckBox", "applyButton"]
     heights = [panel.raw.findChild(QtWidgets.QWidget, n).mapTo(panel.raw, QtCore.QPoint(0, 0)).y() for n in names]
     assert heights == sorted(heights)
     order, current = [], panel.raw.findChild(QtWidgets.QWidget, names[0])

@@ -42,7 +42,7 @@ class Form:
 
 
 def volume(name):
-    return SimpleNamespace(GetName=lambda: name)
+    return SimpleNamespace(GetName=lambda: name, GetStorageNode=lambda: None)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def state():
     made = PanelState()
     made.parameters = SimpleNamespace(
         inputVolume=volume("Head"), outputVolume=None, comparisonVolume=None, modality=Modality.MR, method="cubic", scale=Scale.TWO, axes=Axes.ALL,
-        preset=Preset.BEST, ensemble=Ensemble.AUTO, noise=Noise.KEEP, device="auto", memoryLimit=0.0, compare=True, consistency=False,
+        preset=Preset.BEST, ensemble=Ensemble.AUTO, noise=Noise.KEEP, device="auto", memoryLimit=0.0, compare=True, consistency=False, check=False, careful=False, errorMap=False,
     )  # fmt: skip
     return made
 
@@ -97,7 +97,7 @@ def test_a_section_gets_the_others_through_its_constructor(path: Path):
 
 
 def test_there_are_sections():
-    assert len(SECTIONS) == 8
+    assert len(SECTIONS) == 10
 
 
 def test_refusal_and_estimate_take_turns(parts):

@@ -26,6 +26,7 @@ if HAVE_MRML:
 
     if not hasattr(slicer, "mrmlScene"):
         slicer.mrmlScene = slicer.vtkMRMLScene()
+        slicer.mrmlScene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as the module Colors does
     if "slicer.i18n" not in sys.modules:
         i18n = types.ModuleType("slicer.i18n")
         i18n.tr = lambda text: text

@@ -30,11 +30,11 @@ SECONDS_TO_START = 30
 class Server:
     """An Orthanc of one's own: empty, on free ports of this machine alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more: Any) -> None:
         self.dicom_port, self.http_port = _free_ports()
         settings = {
             "Name": "TEST", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "index"), "DicomAet": "TEST", "DicomPort": self.dicom_port,
-            "HttpPort": self.http_port, "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomCheckCalledAet": False, "Plugins": [], "HttpsCACertificates": "",
+            "HttpPort": self.http_port, "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomCheckCalledAet": False, "Plugins": [], "HttpsCACertificates": "", **more,
         }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(settings))
         self.log = open(folder / "log", "wb")  # noqa: SIM115

@@ -71,7 +71,6 @@ def test_reports_tell_the_same_as_the_run(folder, tmp_path):
 
 
 def test_the_page_works_offline_and_escapes_names(tmp_path):
-    pytest.importorskip("jinja2")
     source, out = images(tmp_path / "in", "a<b>&.nii.gz"), tmp_path / "out"
     (source / "<script>alert(1)<b>.mha").write_text("no scan")
     batch(source, out)
@@ -194,7 +193,7 @@ def test_names_tell_what_was_asked(tmp_path):
 
 
 def test_what_changes_no_result_changes_no_name():
-    assert Choices(device="cuda", memory_limit=1).identity == Choices().identity
+    assert Choices(device="cuda", check=True).identity == Choices().identity
     assert Choices(asked={"scale": None, "preset": "best"}).identity == Choices().identity
     assert Choices("cubic", {"scale": 2, "axes": "all"}).identity == Choices("cubic").identity  # what the method does by itself
 
@@ -250,3 +249,15 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(arguments, told, tmp_pat
     done = CliRunner().invoke(app, ["batch", *words, *([] if "--method" in words else ["--method", "cubic"]), "--progress", "none"])
     assert done.exit_code == 2 and not (tmp_path / "out").exists()
     assert told in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_check_of_every_scan_stands_in_the_reports(models, tmp_path):
+    """A scan that is too small to be checked keeps its result."""
+    source, out = images(tmp_path / "in", "small.nrrd"), tmp_path / "out"
+    write(source / "large.nrrd", np.tile(batch_scans.voxels(), (3, 3, 3)), batch_scans.SPACING)
+    done = batch(source, out, "--method", "two-stage-residual", "--axes", "in-plane", "--preset", "fast", "--modality", "MR", "--check")
+    assert done.returncode == 0, done.stderr
+    rows = table(out)
+    report = json.loads((out / "batch" / "scans" / f"{rows['large.nrrd']['result']}.json").read_text())
+    assert float(rows["large.nrrd"]["check_gain_db"]) == report["check"]["gain_db"] and "fit" in report
+    assert "dB over Lanczos" in (out / "batch" / "report.html").read_text(encoding="utf-8")

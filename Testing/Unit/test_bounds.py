@@ -124,7 +124,7 @@ def test_results_are_not_below_what_the_scan_can_hold(inventing):
     magnitude = upscale(Volume(masked_scan()), 2, modality="MR", preset="fast", device="cpu").volume.voxels
     assert magnitude.min() == 0
     signed = masked_scan() - 400
-    assert upscale(Volume(signed), 2, modality="MR", preset="fast", device="cpu").volume.voxels.min() < signed.min()
+    assert upscale(Volume(signed), 2, modality="MR", preset="fast", device="cpu").volume.voxels.min() == signed.min()
 
 
 @pytest.fixture

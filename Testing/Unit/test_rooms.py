@@ -20,20 +20,22 @@ MAY_USE: dict[str, str] = {
     "resampling": "errors",  # interpolation, loss of resolution, consistency: mathematics on arrays
     "scan": "errors staging files resampling",  # the volume and its place in the patient, its files, its intensities
     "networks": "errors staging resampling",  # every network as one blueprint; weights and cards
-    "detail": "errors scan networks",  # what a scan shows: its loss of detail and its noise, measured on itself
+    "detail": "errors resampling scan networks",  # what a scan shows: its loss of detail and its noise, measured on itself
+    "adaptation": "errors resampling scan networks detail",  # a network goes on learning on the scan
     "engine": "errors resampling scan networks",  # how networks meet voxels
     "methods": "errors resampling networks",  # the catalogue
     "speed": "errors files networks engine methods",  # what this machine does
     "refinement": "errors methods",  # from any way of asking to the grid of the result
-    "plan": "errors resampling scan networks engine methods speed refinement",  # what a run will be
+    "plan": "errors resampling scan networks adaptation engine methods speed refinement",  # what a run will be
     "catalogue": "methods plan",  # the catalogue in words
-    "upscaling": "errors resampling scan networks detail engine methods speed refinement plan",  # the run
-    "trust": "errors resampling scan detail engine methods plan upscaling",  # whether a result can be believed
-    "batch": "errors staging files reporter scan engine methods plan upscaling",  # many scans, here or on a cluster
+    "upscaling": "errors resampling scan networks detail adaptation engine methods speed refinement plan",  # the run
+    "trust": "errors resampling scan networks detail engine methods plan upscaling",  # whether a result can be believed
+    "page": "files resampling scan networks detail methods trust",  # the one-page report
+    "batch": "errors staging files reporter scan engine methods plan upscaling trust",  # many scans, here or on a cluster
     "demo": "errors staging files reporter resampling scan upscaling",  # a brain that comes with a package
     "training": "errors staging files reporter resampling scan networks engine methods",  # not needed to upscale
     "evaluation": "errors staging files reporter resampling scan networks engine methods plan upscaling trust",  # not needed to upscale
-    "cli": "errors staging files reporter scan networks detail engine methods speed refinement plan catalogue upscaling trust batch demo training evaluation",  # a door
+    "cli": "errors staging files reporter scan networks detail engine methods speed refinement plan catalogue upscaling trust page batch demo training evaluation",  # a door
 }
 
 #: the way of one scan: (from, to, what goes along); a scan's file and that of the result are no files of the package

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from superres3d.plan import Plan
 
 
+#: what the self-check may take of a run, by the larger factor, and the error map
+_CHECKING = {2: 0.25, 4: 0.05}
+_MAPPING = 0.125
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Shapes and spacing are (i, j, k).
@@ -66,7 +71,12 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     # While Slicer loads the volumes it holds each once, and the last one twice more as a file is read.
     loading = plan.result_bytes * (volumes + 2)
     given = int(np.prod(facts.shape, dtype=np.int64)) * dtype.itemsize
-    disk = plan.result_bytes * volumes + given
+    if request.makes_error_map:  # float32, one value for each voxel of the result
+        added = int(np.prod(plan.output_shape, dtype=np.int64)) * 4
+        loading += added
+    else:
+        added = 0
+    disk = plan.result_bytes * volumes + given + added
     _check_memory(loading)
     _check_disk(disk, temporary_folder or tempfile.gettempdir())
     slices, rows, columns = plan.output_shape
@@ -74,8 +84,14 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     guessed = (_("The time is a first guess; longer runs teach this module how fast the machine is."),) if plan.models and not is_known(plan.preset.half, request.device, plan.method) else ()
     return Estimate(
         (columns, rows, slices), (i, j, k), plan.result_bytes,
-        max(plan.memory_bytes, loading), disk, plan.seconds, (*plan.notes, *guessed),
+        max(plan.memory_bytes, loading), disk, plan.seconds * (1.0 + _extra_share(plan, request)), (*plan.notes, *guessed),
     )  # fmt: skip
+
+
+def _extra_share(plan: Plan, request: Request) -> float:
+    """What self-check and error map take, as a share of the run."""
+    finest = 2 if max(plan.network_factors) <= 2 else 4
+    return (_CHECKING[finest] if request.is_checked else 0.0) + (_MAPPING if request.makes_error_map else 0.0)
 
 
 def _plan(facts: VolumeFacts, request: Request, dtype: np.dtype) -> Plan:

@@ -13,10 +13,16 @@ from superres3d import read_volume, write_volume
 from superres3d.errors import InputError, ResourceError
 
 from .checks import check_input, check_output
+from .error_map import show_as_errors
 from .nodes import Product, Source, attributes, image_from_voxels, put_into_scene, result_name, volume_from_node
 from .request import Request
 from .sequences import current_frame
-from .worker import Workspace
+from .worker import Workspace, command
+
+#: what a report would say of the comparison
+_LANCZOS: dict[str, Any] = {
+    "method": "lanczos", "models": {}, "preset": None, "ensemble": None, "precision": "float32", "back_projections": 0, "invents": None, "detail": None, "check": None, "careful": False,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,24 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Finished:
-    """The nodes of a run, its report, and what to tell of it (one sentence each)."""
+    """What came of a run.
+
+    Attributes:
+        source, result: nodes.
+        comparison: node, or None.
+        report: of the worker.
+        warnings: what to tell of it, one sentence each.
+        page: the report as an HTML page, or an empty string.
+        error_map: node, or None.
+    """
 
     source: slicer.vtkMRMLScalarVolumeNode
     result: slicer.vtkMRMLScalarVolumeNode
     comparison: slicer.vtkMRMLScalarVolumeNode | None
     report: dict[str, Any]
     warnings: tuple[str, ...]
+    page: str = ""
+    error_map: slicer.vtkMRMLScalarVolumeNode | None = None
 
 
 class Job:
@@ -65,6 +82,10 @@ class Job:
             self.workspace.close()
             raise
 
+    def command(self) -> list[str]:
+        """Program and arguments of the worker."""
+        return command(self.request, self.workspace, name=self._source.name)
+
     def finish(self, report: dict[str, Any]) -> Finished:
         """Put the worker's files into the scene: all of them or none.
 
@@ -72,19 +93,15 @@ class Job:
             InputError: the input or a chosen output left the scene meanwhile.
         """
         report = {**report, "source": self._source.name}  # not the temporary file
-        factors = tuple(report["factors_ijk"])
         source = self._source.node(self._scene)
-        compared = self.request.makes_comparison
-        distance = self.request.refined[2]
         # Read everything first: from here on nothing is expected to fail.
-        products = [self._product(self.workspace.result, self._kind(), factors, attributes(report, self._source, distance))]
-        if compared:
-            told = {**report, "method": "lanczos", "models": {}, "preset": None, "ensemble": None, "precision": "float32", "back_projections": 0, "invents": None, "detail": None}
-            products.append(self._product(self.workspace.comparison, "Lanczos", factors, attributes(told, self._source, distance)))
-        targets = [self._outputs.result, self._outputs.comparison][: len(products)]
+        products, page = self._products(report), self._page()
+        targets = (self._outputs.result, self._outputs.comparison if self.request.makes_comparison else None, None)[: len(products)]
         _check_still_there(self._scene, targets)
-        nodes = [put_into_scene(self._scene, self._source, product, target) for product, target in zip(products, targets)]
-        return Finished(source, nodes[0], nodes[1] if compared else None, report, self._warnings(report))
+        nodes = dict(zip(products, [put_into_scene(self._scene, self._source, product, target) for product, target in zip(products.values(), targets)]))
+        if "error_map" in nodes:
+            show_as_errors(nodes["error_map"], report["error_map"])
+        return Finished(source, nodes["result"], nodes.get("comparison"), report, self._warnings(report), page, nodes.get("error_map"))
 
     def in_words(self, error: Exception) -> Exception:
         """An error of the run with the volume's name in place of its temporary file."""
@@ -94,6 +111,20 @@ class Job:
     def close(self) -> None:
         """Remove the files."""
         self.workspace.close()
+
+    def _products(self, report: dict[str, Any]) -> dict[str, Product]:
+        """By what they are; those that are not asked for are left out."""
+        factors, distance, files = tuple(report["factors_ijk"]), self.request.refined[2], self.workspace
+        told = attributes(report, self._source, distance)
+        products = {"result": self._product(files.result, self._kind(), factors, told)}
+        if self.request.makes_comparison:
+            products["comparison"] = self._product(files.comparison, "Lanczos", factors, attributes({**report, **_LANCZOS}, self._source, distance))
+        if self.request.makes_error_map:
+            products["error_map"] = self._product(files.error_map, f"{self._kind()} expected error", factors, {**told, "SuperResolution3D.ErrorMap": report["error_map"]["statement"]})
+        return products
+
+    def _page(self) -> str:
+        return self.workspace.page.read_text(encoding="utf-8") if self.request.makes_page and self.workspace.page.exists() else ""
 
     def _product(self, path: Path, kind: str, factors: tuple[float, float, float], told: dict[str, str]) -> Product:
         name = result_name(self._source.name, kind, *self.request.refined)

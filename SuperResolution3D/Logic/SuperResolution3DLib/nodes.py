@@ -137,6 +137,7 @@ def put_into_scene(
 
 def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float = 0.0) -> dict[str, str]:
     """What a result node tells of how it was made; ``slice_spacing`` is the distance in mm that was asked for, 0: a factor was."""
+    check = report.get("check")
     models = "; ".join(f"{stage}: {model['name']} sha256:{model['sha256']}" for stage, model in report["models"].items())
     return {
         "SuperResolution3D.Software": report["software"],
@@ -153,6 +154,8 @@ def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float =
         "SuperResolution3D.Modality": report["modality"],
         "SuperResolution3D.Source": source.name,
         "SuperResolution3D.Caution": report["invents"] or "none",
+        "SuperResolution3D.Careful": "yes" if report.get("careful") else "no",
+        "SuperResolution3D.Check": " ".join([*check["warnings"], check["statement"]]) if check else "none",
         "SuperResolution3D.Statement": report["statement"],
     }
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import slicer
 from slicer.i18n import tr as _
 
 from .comparison import ComparisonView
+from .job import Finished
 from .sections.comparison import ComparisonSection
+from .sections.errors import ErrorsSection
 from .sections.inputs import InputsSection
+from .sections.measured import MeasuredSection
 from .sections.method import MethodSection
 from .sections.outputs import OutputsSection
 from .sections.report import ReportSection
@@ -34,10 +38,12 @@ class Panel:
 
     def __init__(self, ui: Any, logic: PanelLogic, view: ComparisonView):
         self.state = PanelState()
-        self.report = ReportSection(ui)
+        self.report = ReportSection(ui, lambda: slicer.app.temporaryPath)
+        self.errors = ErrorsSection(ui, self.state, logic.getParameterNode)
         self.comparison = ComparisonSection(ui, self.state, view, logic.getParameterNode, self.refresh)
-        self.run = RunSection(ui, self.state, logic, self.report, self.comparison.take, self.refresh)
-        self.inputs = InputsSection(ui, self.state, on_new_volume=self.run.forget)
+        self.run = RunSection(ui, self.state, logic, self.report, self._take, self.refresh)
+        self.inputs = InputsSection(ui, self.state, on_new_volume=self._forget)
+        self.measured = MeasuredSection(ui, self.state)
         self.method = MethodSection(ui, self.state)
         self.outputs = OutputsSection(ui, self.state)
 
@@ -54,13 +60,32 @@ class Panel:
     def _refresh_sections(self) -> None:
         """From top to bottom: a section may propose what those below it build on."""
         facts = self.inputs.refresh()
+        self.measured.refresh(facts)
         self.method.refresh(facts)
         self.outputs.refresh()
         self.comparison.refresh()
+        self.errors.refresh()
         self.run.refresh()
 
     def close_scene(self) -> None:
         """The volumes are about to go: so do the run and the comparison."""
         stopped = self.run.abort()
         self.report.clear(_("The run was stopped because the scene was closed.") if stopped else "")
+        self.errors.clear()
         self.comparison.view.leave()
+
+    def close(self) -> None:
+        """The module is closed: a run and its files end here, and the page of an earlier one goes."""
+        self.run.abort()
+        self.measured.stop()
+        self.report.clear()
+
+    def _take(self, finished: Finished) -> None:
+        self.comparison.take(finished)
+        self.errors.take(finished)
+
+    def _forget(self) -> None:
+        """Another volume was chosen; a run under way goes on telling."""
+        self.run.forget()
+        if self.run.current is None:
+            self.errors.clear()

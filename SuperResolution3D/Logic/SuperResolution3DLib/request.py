@@ -32,6 +32,9 @@ class Request:
         compare: also make a Lanczos interpolation on the same grid.
         consistency: back-projections.
         noise: "keep" or "reduce"; for methods that are told of the scan.
+        check: also see on this scan, made coarser once more, whether the method is ahead of Lanczos.
+        careful: take back what networks add where they are likely to be wrong.
+        error_map: also tell how large the error around each voxel is to be expected; for networks.
 
     Raises:
         InputError: a choice that does not exist or does not fit the others.
@@ -51,6 +54,9 @@ class Request:
     compare: bool = True
     consistency: int = 0
     noise: str = DEFAULT_NOISE
+    check: bool = False
+    careful: bool = False
+    error_map: bool = False
 
     def __post_init__(self) -> None:
         find_method(self.method, self.modality, self.axes or "", self.scale or 0)
@@ -81,6 +87,26 @@ class Request:
         return self.compare and self.method != "lanczos"
 
     @property
+    def is_checked(self) -> bool:
+        """Lanczos is what others are compared with."""
+        return self.check and self.method != "lanczos"
+
+    @property
+    def is_careful(self) -> bool:
+        """Interpolations add nothing that could be taken back."""
+        return self.careful and self.catalogued.networks
+
+    @property
+    def makes_error_map(self) -> bool:
+        """Only networks can be off in a way that is told."""
+        return self.error_map and self.catalogued.networks
+
+    @property
+    def makes_page(self) -> bool:
+        """The report's page needs packages that come with the networks."""
+        return self.catalogued.networks
+
+    @property
     def needs_torch(self) -> bool:
         """A graphics card was asked for by name; on the processor the networks need no torch."""
         return self.catalogued.networks and self.device.split(":")[0] in ("cuda", "mps")
@@ -95,6 +121,7 @@ class Request:
         ]  # fmt: skip
         options += ["--consistency", str(self.consistency)] if self.consistency else []
         options += ["--noise", self.noise] if self.catalogued.blind else []
+        options += [option for option, asked in (("--check", self.is_checked), ("--careful", self.is_careful)) if asked]
         return options + (["--memory-limit", str(self.memory_limit_gib)] if self.memory_limit_gib else [])
 
 

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from superres3d.errors import ResourceError, SuperResolutionError
 
 from .job import Finished, Job
-from .worker import BlockingRunner, Progress, Workspace, command
+from .worker import BlockingRunner, Progress, Workspace
 
 
 class EventLoopRunner(Protocol):
@@ -33,7 +33,7 @@ def run_and_wait(job: Job, on_progress: Callable[[Progress], None], runner: Bloc
         SuperResolutionError: one sentence; the scene is as before.
     """
     try:
-        report = runner(command(job.request, job.workspace), job.workspace, on_progress)
+        report = runner(job.command(), job.workspace, on_progress)
         return job.finish(report)
     except SuperResolutionError as error:
         raise job.in_words(error) from None
@@ -67,7 +67,7 @@ class PanelRun:
 
     def start(self) -> None:
         """Start the worker; what becomes of it the callbacks tell."""
-        self._runner.start(command(self._job.request, self._job.workspace), self._job.workspace)
+        self._runner.start(self._job.command(), self._job.workspace)
 
     def cancel(self) -> None:
         """Stop within two seconds; ends with ``on_failure(Cancelled)``."""

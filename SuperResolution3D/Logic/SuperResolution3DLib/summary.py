@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from slicer.i18n import tr as _
 from superres3d.methods import INVENTS, METHODS, Method, farthest_slices, fits_slices, is_installed
@@ -110,7 +112,11 @@ def _without_caution(text: str) -> str:
 def report_text(finished: Finished) -> str:
     """A short report: result, method, what it may invent, models, seconds, warnings."""
     report = finished.report
-    lines = [_result_text(finished)]
+    lines = [*(_("Warning: {text}").format(text=_with_titles(text)) for text in check_warnings(report)), *_checked(report), _result_text(finished)]
+    if report.get("careful"):
+        lines.append(_("Careful: what the networks add was taken back where it is likely to be wrong."))
+    if finished.error_map is not None:
+        lines.append(_('Map of the expected error: "{name}". {statement} This is no promise; see the report.').format(name=finished.error_map.GetName(), statement=_first_sentence(report["error_map"]["statement"])))
     if report["back_projections"]:
         lines.append(_("Data consistency: {count} back-projections.").format(count=report["back_projections"]))
     if report["detail"] and report["detail"]["noise"] == "reduce":
@@ -120,9 +126,27 @@ def report_text(finished: Finished) -> str:
     if finished.comparison is not None:
         lines.append(_('Compare with "{name}".').format(name=finished.comparison.GetName()))
     lines += [_("Model {name}, SHA-256 {hash}.").format(name=model["name"], hash=model["sha256"][:12]) for model in report["models"].values()]
-    lines += [_("Note: {text}").format(text=warning) for warning in finished.warnings if warning != report["invents"]]
+    lines += [_("Note: {text}").format(text=warning) for warning in finished.warnings if warning not in (report["invents"], *check_warnings(report))]
     lines.append(_("Research software, not for diagnosis."))
     return "\n".join(lines)
+
+
+def check_warnings(report: Mapping[str, Any]) -> list[str]:
+    """What the self-check tells against the method on this scan, or why it was not made; nothing without one."""
+    if "check" not in report:
+        return []
+    check = report["check"]
+    return list(check["warnings"]) if check else [warning for warning in report["warnings"] if warning.startswith("The check")]
+
+
+def _checked(report: Mapping[str, Any]) -> list[str]:
+    """What the self-check found, for a clinician, and that it is no proof."""
+    check = report.get("check")
+    return [_with_titles(f"{check['statement']} {check['cannot_show'][0]}")] if check else []
+
+
+def _first_sentence(text: str) -> str:
+    return text.split(". ")[0].rstrip(".") + "."
 
 
 def _result_text(finished: Finished) -> str:

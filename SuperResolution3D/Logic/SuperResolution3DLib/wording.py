@@ -31,10 +31,12 @@ def duration(seconds: float) -> str:
 def stage(name: str) -> str:
     """A stage of the worker's progress, as the panel shows it."""
     return {
+        "adaptation": _("Learning on the scan"),
         "plane": _("In-plane network"),
         "depth": _("Through-plane network"),
         "volume": _("Volumetric network"),
         "interpolation": _("Interpolation"),
         "reading": _("Reading"),
+        "checking": _("Checking on this scan"),
         "writing": _("Writing the result"),
     }.get(name, name.capitalize())

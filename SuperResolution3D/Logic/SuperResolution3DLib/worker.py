@@ -109,6 +109,8 @@ class Workspace:
         self.input = self.folder / "input.nrrd"
         self.result = self.folder / "result.nrrd"
         self.comparison = self.folder / "lanczos.nrrd"
+        self.error_map = self.folder / "errors.nrrd"
+        self.page = self.folder / "report.html"
         self.log = self.folder / "log.txt"
 
     def log_text(self) -> str:
@@ -128,9 +130,19 @@ class Workspace:
         logging.warning("SuperResolution3D: %s could not be removed", self.folder)
 
 
-def command(request: Request, workspace: Workspace, python: str | None = None) -> list[str]:
-    """Program and arguments of the worker; ``python`` defaults to :func:`find_python`."""
+def command(request: Request, workspace: Workspace, python: str | None = None, name: str = "") -> list[str]:
+    """Program and arguments of the worker.
+
+    Args:
+        request: the choices.
+        workspace: its files.
+        python: an interpreter; None: that of :func:`find_python`.
+        name: what the report calls the scan; empty: its file.
+    """
     outputs = ["--compare", str(workspace.comparison)] if request.makes_comparison else []
+    outputs += ["--error-map", str(workspace.error_map)] if request.makes_error_map else []
+    outputs += ["--report", str(workspace.page)] if request.makes_page else []
+    outputs += [f"--source-name={name}"] if name else []
     return [
         python or find_python(), "-m", "superres3d.cli", "upscale", str(workspace.input), str(workspace.result),
         *request.arguments(), *outputs, "--progress", "json", "--stop-with-parent",

@@ -6,19 +6,20 @@ Needs no torch, so the panel can show it while the user still chooses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 import psutil
 
+from .adaptation.budget import Budget, adaptation_bytes
 from .engine.memory import usable_cores
 from .engine.parted import computed_accumulates, kept_bytes, working_bytes
 from .errors import InputError, ResourceError
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, Method, Preset, find_method, find_preset, needs_modality
 from .networks.weights import Model, architecture_of, check_kind, find_model, tasks_of
-from .refinement import Asked, Refinement, Triple, factors_between
+from .refinement import Asked, Refinement, Triple, factors_between, network_factor
 from .resampling.consistency import MOST
 from .scan.volume import find_slice_axis
 from .speed import expected_seconds, measuring_seconds, work_of
@@ -57,6 +58,7 @@ class Plan:
         consistency: back-projections.
         network_slices: what the networks make of one slice where an interpolation to the wanted grid follows them; 0: none does.
         spacing: millimetres along (i, j, k) that were asked for; None: a factor or a distance of slices was.
+        adaptation: how long the depth network goes on learning on the scan; None: not at all.
     """
 
     method: Method
@@ -79,6 +81,7 @@ class Plan:
     consistency: int = 0
     network_slices: int = 0
     spacing: Triple | None = None
+    adaptation: Budget | None = None
 
     @property
     def refinement(self) -> dict[str, Any]:
@@ -101,6 +104,12 @@ class Plan:
         """A shape (k, j, i) with the slice axis first."""
         return (shape[self.slice_axis], *(n for axis, n in enumerate(shape) if axis != self.slice_axis))
 
+    def stored_order(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """A shape with the slice axis first, as (k, j, i)."""
+        within = list(shape[1:])
+        within.insert(self.slice_axis, shape[0])
+        return tuple(within)
+
 
 def plan_upscaling(
     shape: Sequence[int],
@@ -119,6 +128,7 @@ def plan_upscaling(
     device: str = "auto",
     slice_axis: str = "auto",
     consistency: int = 0,
+    adapt: float | Budget | None = None,
     memory_limit: int | None = None,
     inputs_in_memory: int = 1,
 ) -> Plan:
@@ -141,6 +151,7 @@ def plan_upscaling(
         device: for the estimate of the time only.
         slice_axis: "auto" (the clearly coarsest axis, else k), "i", "j" or "k".
         consistency: back-projections, 0 to 10; only where the method refines by a factor and assumes the loss of detail that they undo.
+        adapt: seconds, or a budget, for which the depth network goes on learning on the scan; None: not at all.
         memory_limit: bytes that the process may use; None: what the machine has free.
         inputs_in_memory: 1 if the scan is still to be read into memory, 0 if it is there already.
 
@@ -163,15 +174,27 @@ def plan_upscaling(
     if found.blind:  # whether they are needed is known when the scan has been measured
         _models(find_method(found.blind), modality, in_plane, made, int(shape[axis]))
     notes += _notes(found, refinement)
+    budget = _adaptation(adapt, found, models)
     sizes = _Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory)
-    space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement)
+    space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement.smaller, adaptation_bytes(sizes.slices_first) if budget else 0)
     accumulates = _accumulates(models, chosen.ensemble, sizes.slices_first, sizes.factors, space.features or space.working)
     seconds = expected_seconds(accumulates, chosen.half, device, work_of(found, max(sizes.factors))) + sizes.result / 200e6
     seconds += measuring_seconds(prod(sizes.shape)) if found.blind else 0.0
+    seconds += budget.seconds if budget else 0.0
     return Plan(
         found, modality, in_plane, refinement.through_plane, axis, chosen, sizes.shape, sizes.output_shape, sizes.result, space.total, space.working,
-        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing,
+        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing, budget,
     )  # fmt: skip
+
+
+def _adaptation(asked: float | Budget | None, method: Method, models: dict[str, Model]) -> Budget | None:
+    """InputError where nothing can learn on the scan."""
+    if asked is None:
+        return None
+    if "depth" not in models:
+        what = "nothing is refined between the slices here" if method.kind == "two-stage" else f"the method {method.name} has none"
+        raise InputError(f"It is the network between the slices that goes on learning on the scan, and {what}; leave --adapt out.")
+    return Budget.of(asked)
 
 
 @dataclass(frozen=True)
@@ -210,9 +233,9 @@ class _Space:
     features: int
 
 
-def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensemble: str, limit: int | None, refinement: Refinement) -> _Space:
-    """ResourceError if it is not enough."""
-    fixed = sizes.result + prod(sizes.shape) * sizes.itemsize * sizes.inputs + (_ENGINE_BYTES + usable_cores() * _WORKER_BYTES if models else 0)
+def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensemble: str, limit: int | None, smaller: str, learning: int) -> _Space:
+    """ResourceError if it is not enough; ``learning`` are the bytes of an adaptation, of which PyTorch stays in memory during the run."""
+    fixed = learning + sizes.result + prod(sizes.shape) * sizes.itemsize * sizes.inputs + (_ENGINE_BYTES + usable_cores() * _WORKER_BYTES if models else 0)
     least, most, features = DEFAULT_WORKING_BYTES // 8, DEFAULT_WORKING_BYTES, 0
     available = limit or psutil.virtual_memory().available
     if method.kind == "volume":
@@ -231,7 +254,7 @@ def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensem
         raise ResourceError(
             f"The result ({size} voxels) needs {_in_words(fixed + least)} of memory and "
             f"{f'the limit is {_in_words(available)}' if limit else f'{_in_words(available)} are free'}; "
-            f"{'raise the limit, or ' if limit else ''}use {refinement.smaller}a part of the scan."
+            f"{'raise the limit, or ' if limit else ''}use {smaller}a part of the scan."
         )
     in_work = working if method.kind == "volume" else min(working, max(map(_largest_working_set, (sizes.output_shape, sizes.refined))))
     return _Space(fixed + in_work, working, features)
@@ -270,6 +293,29 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
     for model in models.values():
         check_kind(model, 2)
     return models
+
+
+def on_measured_grid(plan: Plan, shape: Sequence[int], memory_limit: int | None = None) -> Plan:
+    """The plan for a scan that was brought to another grid over the same extent before the networks; the result is the same.
+
+    Args:
+        plan: for the scan as it is stored, of a two-stage method.
+        shape: voxels along (k, j, i) of the other grid.
+        memory_limit: as :func:`plan_upscaling` takes it.
+
+    Raises:
+        ModelError, ResourceError: as :func:`plan_upscaling`.
+    """
+    axis, ratios = plan.slice_axis, factors_between(shape, plan.output_shape)
+    in_plane, between = network_factor(max(ratio for number, ratio in enumerate(ratios) if number != axis)), network_factor(ratios[axis])
+    models = _models(plan.method, plan.modality, in_plane, between, int(shape[axis]))
+    sizes = _Sizes(tuple(shape), plan.output_shape, axis, (between, in_plane, in_plane), plan.result_bytes // prod(plan.output_shape), 2)
+    space = _share_memory(plan.method, models, sizes, plan.preset.ensemble, memory_limit, "a smaller factor, ", 0)
+    made = tuple(n * (between if number == axis else in_plane) for number, n in enumerate(shape))
+    return replace(
+        plan, shape=sizes.shape, in_plane=in_plane, through_plane=ratios[axis], models=models, network_slices=0 if made == plan.output_shape else between,
+        memory_bytes=space.total, working_bytes=space.working, accumulates=_accumulates(models, plan.preset.ensemble, sizes.slices_first, sizes.factors, space.working),
+    )  # fmt: skip
 
 
 def blind_models(plan: Plan) -> dict[str, Model]:

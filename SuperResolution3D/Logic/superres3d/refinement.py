@@ -135,12 +135,12 @@ def _by_slice_spacing(method: Method, wanted: float, shape: tuple[int, ...], dis
         raise InputError(f"The {slices} slices are {distance:.4g} mm apart, too close to {wanted:g} mm for one more between them; leave them as they are.")
     finer = tuple(count if number == axis else n for number, n in enumerate(shape))
     through_plane = factors_between(shape, finer)[axis]
-    made = 0 if not method.by_factor or through_plane in SCALES else _network_factor(through_plane)
+    made = 0 if not method.by_factor or through_plane in SCALES else network_factor(through_plane)
     notes = (f"The network makes {made} slices of one; they are interpolated to the distance that was asked for.",) if made else ()
     return Refinement(finer, 1, through_plane, "through-plane", slice_spacing=wanted, network_slices=made, notes=notes)
 
 
-def _network_factor(ratio: int | float) -> int:
+def network_factor(ratio: int | float) -> int:
     """The smallest of 1, 2 and 4 that reaches a refinement, or 4."""
     return next((factor for factor in (1, *SCALES) if factor * (1 + _ROUNDING) >= ratio), max(SCALES))
 
@@ -177,7 +177,7 @@ def _by_spacing(method: Method, wanted: Triple, shape: tuple[int, ...], spacing:
         raise InputError(f"At {told} mm the scan would be a single voxel along {_AXIS_NAMES[finer.index(min(finer))]}; ask for a smaller spacing.")
     ratios = factors_between(shape, finer)
     _check_ratios(method, ratios, spacing, axis)
-    in_plane, between = _network_factor(max(ratio for number, ratio in enumerate(ratios) if number != axis)), _network_factor(ratios[axis])
+    in_plane, between = network_factor(max(ratio for number, ratio in enumerate(ratios) if number != axis)), network_factor(ratios[axis])
     if method.networks and in_plane == between == 1:
         raise InputError(f"The scan's voxels are as fine as {told} mm along every axis, so there is nothing for {method.name} to bring back; use an interpolation, such as lanczos.")
     made = tuple(n * (between if number == axis else in_plane) for number, n in enumerate(shape))

@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
-from .detail.telling import Told, tell
+from .adaptation.adapt import Adapted
+from .adaptation.adapt import adapt as adapt_to_scan
+from .adaptation.budget import Budget
+from .detail.measured_grid import finer_than_measured, in_report, measured_grid, sentences
+from .detail.telling import tell
 from .engine.chain import Chain, blocks_of, refine_block
 from .engine.memory import kept_heap, peak_bytes, usable_cores
 from .engine.progress import Progress, Watch
@@ -27,8 +31,9 @@ from .engine.tiling import Stage
 from .errors import InputError
 from .methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, ENSEMBLES, INVENTS, MODALITIES, NOISES, needs_modality
 from .networks.weights import verified_weights
-from .plan import Plan, blind_models, plan_upscaling
+from .plan import Plan, blind_models, on_measured_grid, plan_upscaling
 from .refinement import factors_between
+from .resampling.spectral_crop import cropped
 from .scan.intensity import intensity_scale
 from .scan.modality import guess_modality
 from .scan.volume import Volume, accepted, check_steps
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
     from .engine.engine import Engine
 
 _INTERPOLATION_BYTES = 64 << 20  # of a block: larger ones are no faster
+_ADAPTATION = "adaptation"  # a stage before the networks'
+#: arguments of :func:`upscale` that :func:`plan_for` does not take
+NOT_PLANNED = ("device", "noise", "as_stored")
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 
@@ -72,6 +80,8 @@ def upscale(
     slice_axis: str = "auto",
     consistency: int = 0,
     noise: str = DEFAULT_NOISE,
+    as_stored: bool = False,
+    adapt: float | Budget | None = None,
     memory_limit: int | None = None,
     part_of: np.ndarray | None = None,
     spread: bool = False,
@@ -99,6 +109,9 @@ def upscale(
         slice_axis: "auto", "i", "j" or "k".
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
         noise: "keep": as strong as an interpolation leaves it; "reduce": as far as the networks can; for methods that are told of the scan.
+        as_stored: do not bring a scan that is stored finer than it was measured back before the networks; see :mod:`superres3d.detail.measured_grid`.
+        adapt: seconds for which the network between the slices goes on learning on the scan's own detail within them, or a
+            :class:`superres3d.adaptation.budget.Budget`; it is used only where it then does better on slices that were kept apart; None: not at all.
         memory_limit: bytes for the whole process; None: what is free.
         part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there.
         spread: tell, too, how the networks' turned copies differ; see :class:`Result`.
@@ -118,28 +131,26 @@ def upscale(
     notes = list(volume.notes)
     plan, assumed = plan_for(
         volume, scale, axes=axes, slice_spacing=slice_spacing, spacing=spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
-        precision=precision, slice_axis=slice_axis, consistency=consistency, memory_limit=memory_limit,
+        precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit,
     )  # fmt: skip
-    notes += assumed
-    if plan.method.networks:
-        check_steps(volume.voxels, "The scan")
     whole = volume.voxels if part_of is None else part_of
-    plan, told = _told(plan, whole, noise)
-    notes += told.notes if told else ()
+    prepared = _prepared(plan, volume, whole, noise, as_stored, memory_limit)
+    notes += (*assumed, *prepared.notes)
     watch = Watch(progress, cancelled)
-    engine = _engine(plan, device) if plan.method.networks else None
+    engine = _engine(prepared.plan, device) if plan.method.networks else None
     try:
         with kept_heap():
+            prepared, adapted = _adapted(prepared, volume, engine, watch, noise)
             differing = np.empty(plan.output_shape, np.float32) if spread and engine else None
-            voxels, block_count = _computed(volume.voxels, plan, engine, watch, whole, differing)
+            voxels, block_count = _computed(prepared, volume.voxels.dtype, engine, watch, whole, differing)
     finally:
         if engine:
             engine.close()
-    if engine and not engine.notes and part_of is None:  # a run that changed engines tells of neither, one of a small part of little
-        work = work_of(plan.method, max(plan.network_factors))
-        remember_speed(engine.runtime.device, plan.preset.half, work, plan.accumulates, sum(watch.seconds.values()))
-    notes += list(plan.notes) + (engine.notes if engine else []) + ([INVENTS] if plan.method.adversarial else [])
-    report = _report(plan, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {"detail": told.report if told else None}
+    _remember(prepared.plan, engine if part_of is None else None, watch)
+    notes += [*(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
+    told = replace(plan, models=prepared.plan.models)
+    report = _report(told, volume, watch, block_count, engine, notes, time.perf_counter() - started)
+    report |= {"detail": prepared.detail, "adaptation": adapted.report if adapted else None}
     return Result(volume.refined(voxels, plan.factors), report, differing)
 
 
@@ -187,21 +198,64 @@ def taken_as(volume: Volume, asked: str, method: str = DEFAULT_METHOD) -> tuple[
     return guess.modality, [f"The file does not tell its modality; taken as {guess.modality} from its intensities ({guess.reason})."]
 
 
-def _told(plan: Plan, voxels: np.ndarray, noise: str) -> tuple[Plan, Told | None]:
-    """The plan with networks that know of the scan, where its method has such."""
+@dataclass(frozen=True)
+class _Prepared:
+    """A run when the scan has been measured.
+
+    Attributes:
+        plan: with networks that know of the scan, where its method has such; for the grid of ``voxels``.
+        voxels: (k, j, i) as the networks take them: the scan's, or those of its measured grid.
+        notes: for a user, one sentence each.
+        detail: for the report.
+    """
+
+    plan: Plan
+    voxels: np.ndarray
+    notes: tuple[str, ...] = ()
+    detail: dict[str, Any] | None = None
+
+
+def _prepared(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stored: bool, memory_limit: int | None) -> _Prepared:
+    """Arguments as :func:`upscale`; ``whole`` is what is measured."""
     if noise not in NOISES:
         raise InputError(f"The noise cannot be {noise!r}; use {' or '.join(NOISES)}.")
+    if plan.method.networks:
+        check_steps(volume.voxels, "The scan")
     if not plan.method.blind:
-        return plan, None
-    told = tell(plan.models, blind_models(plan), np.moveaxis(voxels, plan.slice_axis, 0), plan.modality, noise == "keep")
-    return replace(plan, models=told.models), told
+        return _Prepared(plan, volume.voxels)
+    axes = (plan.slice_axis, *(axis for axis in range(3) if axis != plan.slice_axis))
+    names, spacing = ["kji"[axis] for axis in axes], [volume.spacing[2 - axis] for axis in axes]
+    source = np.moveaxis(whole, plan.slice_axis, 0)
+    grid = measured_grid(source, plan.modality, () if as_stored or plan.consistency or plan.adaptation else plan.models)
+    voxels, measured = volume.voxels, source
+    if grid.used:
+        plan = on_measured_grid(plan, plan.stored_order(grid.shape(plan.slices_first(plan.shape))), memory_limit)
+        voxels, measured = cropped(voxels, plan.shape), cropped(source, grid.shape(source.shape))
+    told = tell(plan.models, blind_models(plan), measured, plan.modality, noise == "keep")
+    wanted = [distance * count / finer for distance, count, finer in zip(spacing, np.moveaxis(volume.voxels, plan.slice_axis, 0).shape, plan.slices_first(plan.output_shape))]
+    notes = (*sentences(grid, spacing, names), *told.notes, *finer_than_measured(grid, spacing, wanted, names))
+    return _Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
+
+
+def _adapted(prepared: _Prepared, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[_Prepared, Adapted | None]:
+    """With the depth network that learnt on the scan, where that was asked for and helped."""
+    plan = prepared.plan
+    if not plan.adaptation or not engine:
+        return prepared, None
+    watch.begin_early(plan.adaptation.seconds / max(plan.seconds, plan.adaptation.seconds))
+    adapted = adapt_to_scan(
+        plan.models["depth"], volume, plan.slice_axis, plan.modality, plan.adaptation, engine.runtime.device,
+        lambda share: watch.early(_ADAPTATION, share), noise == "reduce",
+    )  # fmt: skip
+    return replace(prepared, plan=replace(plan, models={**plan.models, "depth": adapted.model})), adapted
 
 
 def _computed(
-    voxels: np.ndarray, plan: Plan, engine: Engine | None, watch: Watch, whole: np.ndarray, spread: np.ndarray | None = None
+    prepared: _Prepared, dtype: np.dtype, engine: Engine | None, watch: Watch, whole: np.ndarray, spread: np.ndarray | None = None
 ) -> tuple[np.ndarray, int]:  # fmt: skip
     """The result's voxels, and in how many blocks they were computed."""
-    result = np.empty(plan.output_shape, voxels.dtype)
+    plan, voxels = prepared.plan, prepared.voxels
+    result = np.empty(plan.output_shape, dtype)
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
     differing = None if spread is None else np.moveaxis(spread, plan.slice_axis, 0)
@@ -260,6 +314,13 @@ def _engine(plan: Plan, device: str) -> Engine:
     for model in plan.models.values():  # before the first stage has taken its time
         verified_weights(model)
     return engine
+
+
+def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
+    """How fast this machine was; a run that changed engines tells of neither, and one of a small part (None) of little."""
+    if engine and not engine.notes:
+        seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
+        remember_speed(engine.runtime.device, plan.preset.half, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)
 
 
 def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine: Engine | None, notes: list[str], seconds: float) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def install() -> Application:
         return slicer.app
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     slicer.mrmlScene = slicer.vtkMRMLScene()
+    slicer.mrmlScene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as the module Colors does
     slicer.app = Application(QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"]))
     sys.modules["qt"] = pythonqt.module("qt", {"QUiLoader": widgets.UiLoader})
     sys.modules["ctk"] = pythonqt.module("ctk", {"ctkCollapsibleButton": widgets.ctkCollapsibleButton})

@@ -73,6 +73,8 @@ class MethodSection:
             for control in (f"{name}Label", f"{name}ComboBox"):
                 getattr(self._ui, control).enabled = method.networks
         self._ui.noiseLabel.enabled = self._ui.noiseComboBox.enabled = bool(method.blind)
+        self._ui.checkCheckBox.enabled = method.name != "lanczos"
+        self._ui.carefulCheckBox.enabled = self._ui.errorMapCheckBox.enabled = method.networks
         self._ui.consistencyCheckBox.enabled = self._state.can_be_consistent
         _name_items(self._ui.presetComboBox, [preset.label(method.volumetric) for preset in Preset])
         _name_items(self._ui.ensembleComboBox, [ensemble.label(method.volumetric) for ensemble in Ensemble])

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from superres3d.errors import Cancelled, ResourceError, SuperResolutionError
 
 from .. import wording
+from ..command_line import command_line
 from ..dependencies import Installer, SlicerInstaller
 from ..job import Finished, Outputs
 from ..request import Request
@@ -71,12 +72,14 @@ class RunSection:
     def refresh(self) -> None:
         """Show whether Apply may be clicked, and what it would take."""
         volume = self._state.parameters.inputVolume
-        reason = estimate = ""
+        reason = estimate = command = ""
         try:
+            command = command_line(self._state.request(), volume)
             self._logic.check(volume, self._state.request(), self._state.outputs())
             estimate = self._logic.estimate(volume, self._state.request())
         except SuperResolutionError as error:
             reason = str(error)
+        self._ui.commandLineEdit.text = command
         show(self._ui.estimateLabel, estimate)
         self._show_reason(reason)
 

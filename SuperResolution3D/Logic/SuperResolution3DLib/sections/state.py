@@ -42,6 +42,7 @@ class PanelState:
             spacing=p.scale.value if p.scale is Scale.ISOTROPIC else None, noise=p.noise.value,
             method=p.method, modality=p.modality.value, preset=p.preset.value, ensemble=p.ensemble.value,
             device=p.device, memory_limit_gib=p.memoryLimit or None, compare=p.compare, consistency=CONSISTENCY if p.consistency and self.can_be_consistent else 0,
+            check=p.check, careful=p.careful, error_map=p.errorMap,
         )  # fmt: skip
 
     def outputs(self) -> Outputs:

@@ -31,7 +31,7 @@ class Choices:
         format: of the results, one of :data:`FORMATS`; "auto": that of the scan.
         anonymize: leave the patient out of derived DICOM series, and out of the names of folders.
         device: where to compute.
-        memory_limit: bytes of one scan at most; None: what its plan needs.
+        check: also check each scan on itself; the result is the same with and without.
     """
 
     method: str = DEFAULT_METHOD
@@ -39,7 +39,7 @@ class Choices:
     format: str = "auto"
     anonymize: bool = False
     device: str = "auto"
-    memory_limit: int | None = None
+    check: bool = False
 
     @property
     def refinement(self) -> dict[str, Any]:

@@ -14,13 +14,12 @@ from .task import Outcome, Task
 
 
 class Crew(Protocol):
-    """Computes scans side by side.
+    """Computes scans side by side."""
 
-    Attributes:
-        window: how many scans are given out at most before the first of them is back.
-    """
-
-    window: int
+    @property
+    def window(self) -> int:
+        """How many scans are given out at most before the first of them is back."""
+        ...
 
     def submit(self, task: Task) -> Any:
         """Give out a scan; returns what :meth:`wait` knows it by."""
@@ -48,10 +47,15 @@ class LocalCrew:
     """
 
     def __init__(self, workers: int, memory: int) -> None:
-        self.window = 2 * workers
+        self._workers = workers
         self._budget, self._slots, self._mine = Budget(memory), itertools.count(), threading.local()
         self._hands: list[Hand] = []
         self._pool = ThreadPoolExecutor(workers, "superres3d-batch", self._begin)
+
+    @property
+    def window(self) -> int:
+        """See :class:`Crew`."""
+        return 2 * self._workers
 
     def _begin(self) -> None:
         self._mine.hand = Hand(self._budget, next(self._slots))

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import InputError
 from .bids import find_in_bids, is_bids
 from .planning import Filters
-from .scans import Found
+from .scans import BatchScan, Found
 from .tree import find_in_tree
+
+
+def is_settled(scan: BatchScan, seconds: float) -> bool:
+    """Whether nothing of a scan has changed for so long; one that is gone is not."""
+    try:
+        return time.time() - max(os.stat(file).st_mtime for file in scan.files) >= seconds
+    except OSError:
+        return False
 
 
 def find_scans(source: Path, without: Path, filters: Filters, told: Callable[[str], None] = lambda text: None) -> Found:

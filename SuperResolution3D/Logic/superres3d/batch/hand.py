@@ -71,10 +71,10 @@ class Hand:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.close()
-            self._said = tempfile.TemporaryFile()  # noqa: SIM115
+            self._said = _scratch()
             environment = {**os.environ, "SUPERRES3D_SLOT": str(self._slot)}
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START.format(root=_ROOT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=environment
+                [sys.executable, "-c", _START.format(root=_ROOT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said or subprocess.DEVNULL, env=environment
             )
         return self._process
 
@@ -112,12 +112,20 @@ class Hand:
         process, self._process = self._process, None
         for stream in (process.stdin, process.stdout, self._said) if process else ():
             try:
-                assert stream
-                stream.close()
+                if stream:
+                    stream.close()
             except OSError:
                 pass
         if process:
             process.wait()
+
+
+def _scratch() -> IO[bytes] | None:
+    """A file for what a process says; None where the whole machine is read-only, as a container may be."""
+    try:
+        return tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:
+        return None
 
 
 def _how(code: int) -> str:

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from importlib import resources
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +19,7 @@ from .scans import LeftOut
 
 _TEMPLATE = "page.html"
 _COLUMNS = (
-    "name", "state", "result", "method", "modality", "shape_ijk", "spacing_mm", "result_shape_ijk", "result_spacing_mm", "seconds", "bytes", "sha256", "attempts", "device",
+    "name", "state", "result", "method", "modality", "shape_ijk", "spacing_mm", "result_shape_ijk", "result_spacing_mm", "seconds", "bytes", "sha256", "attempts", "device", "check_gain_db",
     "peak_memory_bytes", "models", "messages", "source", "changed",
 )  # fmt: skip
 #: order on the page: what somebody must look at comes first
@@ -28,8 +27,8 @@ _URGENCY = {KILLED: 0, FAILED: 1, "running": 2, "waiting": 2, DONE: 4, LEFT_OUT:
 _NOTED = 3  # a result with notes
 
 
-def write_pages(place: Place, entries: Sequence[Entry], left_out: Iterable[LeftOut], source: Path) -> bool:
-    """Table and page over all that the ledger knows; returns whether there is a page, which needs Jinja2.
+def write_pages(place: Place, entries: Sequence[Entry], left_out: Iterable[LeftOut], source: Path) -> None:
+    """Table and page over all that the ledger knows.
 
     Args:
         place: the output folder.
@@ -43,10 +42,7 @@ def write_pages(place: Place, entries: Sequence[Entry], left_out: Iterable[LeftO
     left = [Entry("", part.name, state=FAILED if part.broken else LEFT_OUT, messages=[part.reason]) for part in left_out]
     everything = sorted([*entries, *left], key=lambda entry: (_urgency(entry), entry.name))
     replace_text(place.table, _table(everything))
-    if find_spec("jinja2") is None:
-        return False
     replace_text(place.page, _page(place, everything, source))
-    return True
 
 
 def _urgency(entry: Entry) -> int:
@@ -70,6 +66,7 @@ def _row(entry: Entry) -> dict[str, Any]:
         "shape_ijk": _numbers(before.get("shape_ijk")), "spacing_mm": _numbers(before.get("spacing_mm")),
         "result_shape_ijk": _numbers(after.get("shape_ijk")), "result_spacing_mm": _numbers(after.get("spacing_mm")),
         "models": " ".join(f"{name}:{sha256}" for name, sha256 in entry.models.items()),
+        "check_gain_db": (entry.facts.get("check") or {}).get("gain_db", ""),
         "messages": " | ".join(entry.messages),
     }  # fmt: skip
 

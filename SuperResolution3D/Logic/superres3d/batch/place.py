@@ -26,6 +26,7 @@ class Place:
         root: the output folder, absolute.
         own: its folder ``batch``.
         ledger, page, table: files in there.
+        lock: of the system's own kind: it ends with the process that has it.
         work: a folder in there for results that are not whole yet.
     """
 
@@ -34,6 +35,7 @@ class Place:
         self.own = self.root / _FOLDER
         self.ledger, self.page, self.table = self.own / OWN_FILE, self.own / "report.html", self.own / "scans.csv"
         self.work = self.own / "work"
+        self.lock = self.own / "superres3d-lock"
         self._lock: sqlite3.Connection | None = None
 
     def report_of(self, result: str) -> Path:
@@ -50,7 +52,7 @@ class Place:
             raise InputError(f"{self.root} is the folder of the scans, which stays as it is; give the results another folder, which may lie in it.")
         if os.path.lexists(self.root) and not self.root.is_dir():
             raise InputError(f"{self.root} is a file; give the name of a folder for the results.")
-        if self.own.is_dir() and not self.ledger.exists() and any(self.own.iterdir()):
+        if self.own.is_dir() and not self.ledger.exists() and not self.lock.exists() and any(self.own.iterdir()):
             raise InputError(f"{self.own} is there and is not of an earlier batch; give another folder for the results.")
 
     def claim(self) -> None:
@@ -63,7 +65,7 @@ class Place:
             self.work.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"The folder {self.root} cannot be written to ({reason_of(error)}); choose another for the results.") from None
-        self._lock = sqlite3.connect(self.own / "lock", timeout=0, isolation_level=None)
+        self._lock = sqlite3.connect(self.lock, timeout=0, isolation_level=None)
         try:  # a lock of the system's own: it ends with the process, however that ends
             self._lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:

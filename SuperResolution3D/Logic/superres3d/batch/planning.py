@@ -32,6 +32,7 @@ class Planned:
         seconds, memory, size: guesses: of the time, and bytes; 0 where nothing is known.
         replaces: SHA-256 of an earlier result that may be replaced.
         attempts: before this run.
+        anew: though the result is there.
     """
 
     scan: BatchScan
@@ -44,6 +45,7 @@ class Planned:
     size: int = 0
     replaces: str = ""
     attempts: int = 0
+    anew: bool = False
 
 
 @dataclass
@@ -141,7 +143,8 @@ def _compare(item: Planned, entry: Entry, place: Place, plan: Plan | None, retry
     if entry.state != DONE:
         return
     others = [name for name, sha256 in entry.models.items() if plan and any(model.name == name and model.sha256 != sha256 for model in plan.models.values())]
-    if entry.stamp == item.scan.stamp and is_whole(place.root / entry.result, entry.sha256) and not (others and retry):
+    item.anew = bool(others) and retry
+    if entry.stamp == item.scan.stamp and is_whole(place.root / entry.result, entry.sha256) and not item.anew:
         item.state, item.reason = KEPT, f"made by other weights of {', '.join(others)}; --retry makes it anew" if others else ""
 
 

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, SuperResolutionError
+from .after import hand_on
 from .budget import free_memory
 from .choices import Choices
 from .crew import Crew, LocalCrew
 from .derivative import check_derivative, write_description, write_scans_tables
-from .finding import find_scans
+from .finding import find_scans, is_settled
 from .ledger import DONE, FAILED, KILLED, RUNNING, Entry, Ledger
 from .pages import write_pages
 from .place import Place
@@ -26,6 +27,10 @@ from .planning import KEPT, REFUSED, TODO, Filters, Planned, chosen, cores_of, p
 from .scans import BatchScan, Found
 from .task import CANCELLED, Outcome, Task
 from .teller import Summary, Teller, in_words
+from .work import finished_before
+
+_LONGEST_PAUSE = 10.0  # seconds between two looks at a folder
+_PLENTY = 1 << 42  # bytes: no limit of this machine
 
 
 @dataclass
@@ -36,18 +41,20 @@ class Settings:
         workers: scans at once on this machine.
         memory: bytes for all of them; None: most of what is free.
         retry: see :func:`superres3d.batch.planning.planned`.
+        after: a command for every result; "": none.
         crew: makes who computes, given the memory; None: this machine.
     """
 
     workers: int = 1
     memory: int | None = None
     retry: bool = False
+    after: str = ""
     crew: Callable[[int], Crew] | None = None
 
     @property
     def bytes(self) -> int:
-        """The memory, in any case."""
-        return self.memory or free_memory()
+        """The memory, in any case; workers of a cluster know their own."""
+        return self.memory or (_PLENTY if self.crew else free_memory())
 
 
 class Batch:
@@ -75,6 +82,7 @@ class Batch:
             InputError: a folder that cannot be used.
         """
         found, scans = self._find()
+        self._refuse_nothing(found, scans)
         return self._plan(scans, {entry.key: entry for entry in self._read_ledger()}), found
 
     def run(self) -> Summary:
@@ -85,12 +93,55 @@ class Batch:
             ResourceError: the ledger could not be written, or whoever computes is gone.
         """
         found, scans = self._find()
+        self._refuse_nothing(found, scans)
+        with self._claimed() as ledger:
+            return self._run(ledger, found, scans)
+
+    def watch(self, seconds: float) -> Summary:
+        """The same again and again, until an interrupt: a scan is taken once nothing of it has changed for so long.
+
+        Raises:
+            InputError, ResourceError: as :meth:`run`.
+        """
+        self._find()
+        tried: set[tuple[str, str]] = set()
+        with self._claimed() as ledger:
+            self._entries = {entry.key: entry for entry in ledger.entries()}
+            self._teller.note(f"Watching {self._source}; Ctrl+C ends it.")
+            try:
+                while True:
+                    self._look(ledger, seconds, tried)
+                    time.sleep(min(seconds, _LONGEST_PAUSE))
+            except KeyboardInterrupt:
+                self._summary.cancelled = self._summary.done + len(self._summary.without) < self._summary.meant
+        self._summary.seconds = time.perf_counter() - self._started
+        self._teller.summary(self._summary)
+        return self._summary
+
+    def _look(self, ledger: Ledger, seconds: float, tried: set[tuple[str, str]]) -> None:
+        """Once: compute what is new; what failed is not tried again before it changes."""
+        found, scans = self._find()
+        settled = [scan for scan in scans if is_settled(scan, seconds) and (scan.identity, scan.stamp) not in tried]
+        tried |= {(scan.identity, scan.stamp) for scan in settled}
+        todo = [item for item in self._plan(settled, self._entries) if item.state == TODO]
+        if not todo:
+            return
+        self._summary.meant += len(todo)
+        self._teller.begin(len(todo), sum(item.seconds for item in todo))
+        try:
+            self._compute(todo, ledger)
+        finally:
+            self._write_reports(found)
+
+    @contextmanager
+    def _claimed(self) -> Iterator[Ledger]:
+        """The output folder, for this process alone."""
         self._place.claim()
         try:
             self._place.tidy()
             ledger = Ledger(self._place.ledger)
             try:
-                return self._run(ledger, found, scans)
+                yield ledger
             finally:
                 ledger.close()
         finally:
@@ -111,10 +162,12 @@ class Batch:
         if found.is_bids:
             check_derivative(self._place.root)
         scans = chosen(found, self._filters)
-        if not scans and not found.left_out:
-            raise InputError(f"{self._source} holds no scan; give a folder with NIfTI, NRRD, MetaImage or MGH files, a tree of DICOM, or a BIDS data set.")
         self._refuse_what_none_can(planned(scans, self._choices, self._place, {}, self._settings.bytes, retry=True), found)
         return found, scans
+
+    def _refuse_nothing(self, found: Found, scans: list[BatchScan]) -> None:
+        if not scans and not found.left_out:
+            raise InputError(f"{self._source} holds no scan; give a folder with NIfTI, NRRD, MetaImage or MGH files, a tree of DICOM, or a BIDS data set.")
 
     @staticmethod
     def _refuse_what_none_can(items: list[Planned], found: Found) -> None:
@@ -137,7 +190,7 @@ class Batch:
         except KeyboardInterrupt:
             self._summary.cancelled = True
         finally:
-            self._finish(items, found)
+            self._finish(found)
         return self._summary
 
     def _take_stock(self, items: list[Planned], found: Found, ledger: Ledger) -> None:
@@ -145,10 +198,14 @@ class Batch:
         self._summary.kept = sum(item.state == KEPT for item in items)
         self._summary.without = [(item.scan.name, item.reason) for item in items if item.state == REFUSED]
         self._summary.without += [(left.name, left.reason) for left in found.left_out if left.broken]
+        self._summary.meant = len(items) + sum(left.broken for left in found.left_out)
         self._summary.left_out = sum(not left.broken for left in found.left_out)
         for item in items:
             if item.state == KEPT and item.reason:
                 self._teller.note(f"{item.scan.name}: {item.reason}")
+            if item.state == KEPT and not self._entries[item.key].facts.get("handed_on"):
+                self._hand_on(self._entries[item.key])
+                ledger.put(self._entries[item.key])
         refused = [self._entry(item, FAILED, [item.reason]) for item in items if item.state == REFUSED and not self._was_killed(item)]
         ledger.put(*refused, *(self._entry(item, "waiting") for item in items if item.state == TODO))
 
@@ -168,23 +225,31 @@ class Batch:
         memory, ended = self._settings.bytes, 0
         crew = self._settings.crew(memory) if self._settings.crew else LocalCrew(self._settings.workers, memory)
         waiting = iter(todo)
-        running: dict[Any, Planned] = {}
+        running: dict[Any, tuple[Planned, Task]] = {}
         try:
             while True:
                 for item in self._next(waiting, crew.window - len(running)):
                     ledger.put(self._begun(item))
-                    running[crew.submit(self._task(item, memory))] = item
+                    task = self._task(item, memory)
+                    running[crew.submit(task)] = item, task
                 if not running:
                     break
                 for ticket, outcome in crew.wait(list(running)):
                     ended += 1
-                    entry = self._ended(running.pop(ticket), outcome)
+                    entry = self._ended(running.pop(ticket)[0], outcome)
                     ledger.put(entry)
                     self._teller.scan(entry, ended, len(todo))
         except BaseException:
             crew.stop()
+            with suppress(SuperResolutionError):
+                ledger.put(*self._taken_over(running.values()))
             raise
         crew.close()
+
+    def _taken_over(self, running: Iterable[tuple[Planned, Task]]) -> Iterator[Entry]:
+        """Of scans that were given out when the run was stopped: those whose results are there, and the rest as not begun."""
+        for item, task in running:
+            yield self._ended(item, finished_before(task) or Outcome(CANCELLED))
 
     @staticmethod
     def _next(waiting: Iterator[Planned], count: int) -> Iterator[Planned]:
@@ -205,9 +270,9 @@ class Batch:
         series = scan.kind == "DICOM" and choices.format in ("auto", "dicom")
         sidecar = str(result).removesuffix(".gz").removesuffix(".nii") + ".json" if scan.kind == "BIDS" else ""
         return Task(
-            item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or memory, choices.anonymize,
+            item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or (0 if self._settings.crew else memory), choices.anonymize,
             str(result), series, str(place.report_of(item.result)), str(place.thumbnail_of(item.result)), sidecar, str(place.work / secrets.token_hex(8)),
-            scan.entities, item.replaces, cores=cores_of(self._settings.workers),
+            scan.entities, item.replaces, item.anew, check=choices.check, cores=cores_of(self._settings.workers),
         )  # fmt: skip
 
     def _ended(self, item: Planned, outcome: Outcome) -> Entry:
@@ -220,19 +285,34 @@ class Batch:
             self._summary.done += 1
             uri = entry.facts.get("uri", "")
             entry.sha256, entry.bytes, entry.models, entry.facts = outcome.sha256, outcome.bytes, outcome.models, {**outcome.facts, "uri": uri}
+            self._hand_on(entry)
         else:
             self._summary.without.append((item.scan.name, (outcome.messages or ["unknown"])[0]))
         return entry
 
-    def _finish(self, items: list[Planned], found: Found) -> None:
+    def _hand_on(self, entry: Entry) -> None:
+        """To the user's command, where there is one."""
+        if not self._settings.after:
+            return
+        told = hand_on(self._settings.after, self._place.root / entry.result)
+        entry.facts["handed_on"] = not told
+        entry.messages = [message for message in entry.messages if "command of --after" not in message] + ([told] if told else [])
+        if told:
+            self._summary.not_handed_on += 1
+            self._teller.note(f"{entry.name}: {told}")
+
+    def _finish(self, found: Found) -> None:
         """Reports and summary, whatever has happened; a full disk must not hide why the run ended."""
         self._summary.seconds = time.perf_counter() - self._started
+        self._write_reports(found)
+        self._teller.summary(self._summary)
+
+    def _write_reports(self, found: Found) -> None:
         with suppress(OSError, SuperResolutionError):
             if found.is_bids:
                 self._write_derivative()
-            written = write_pages(self._place, list(self._entries.values()), found.left_out, self._source)
-            self._summary.page = str(self._place.page) if written else ""
-        self._teller.summary(self._summary)
+            write_pages(self._place, list(self._entries.values()), found.left_out, self._source)
+            self._summary.page = str(self._place.page)
 
     def _write_derivative(self) -> None:
         write_description(self._place.root, self._source)

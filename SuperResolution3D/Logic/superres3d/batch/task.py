@@ -23,6 +23,7 @@ class Task:
         refinement: arguments of :func:`superres3d.upscaling.upscale`.
         device: where to compute.
         memory: bytes that the process may use.
+        anew: compute it even if its result is there, whole.
         frugal: take the least memory that is enough; after an attempt that ended its process.
         anonymize: leave the patient out.
         result: absolute path; of a derived DICOM series a folder.
@@ -32,6 +33,7 @@ class Task:
         entities: of BIDS.
         work: a folder on the disk of the results, for what is not whole yet.
         replaces: SHA-256 of an earlier result there, which may be replaced; "" where there must be none.
+        check: also check the method on the scan itself.
         cores: that the process may use; 0: all.
     """
 
@@ -53,7 +55,9 @@ class Task:
     work: str
     entities: dict[str, str] = field(default_factory=dict)
     replaces: str = ""
+    anew: bool = False
     frugal: bool = False
+    check: bool = False
     cores: int = 0
 
     def as_dict(self) -> dict[str, Any]:

@@ -22,39 +22,40 @@ class Summary:
     """How a run ended.
 
     Attributes:
+        meant: scans that should have a result.
         done: results of this run.
         kept: results that were there, whole.
         without: scans without a result: name and reason.
         left_out: how many were not meant.
+        not_handed_on: results for which the command of --after failed.
         page: the report.
         seconds: of the run.
         cancelled: True if it was stopped; the same command goes on.
     """
 
+    meant: int = 0
     done: int = 0
     kept: int = 0
     without: list[tuple[str, str]] = field(default_factory=list)
     left_out: int = 0
+    not_handed_on: int = 0
     page: str = ""
     seconds: float = 0.0
     cancelled: bool = False
 
     @property
-    def total(self) -> int:
-        """Scans that were meant."""
-        return self.done + self.kept + len(self.without)
-
-    @property
     def exit_code(self) -> int:
         """0: every scan that was meant has its result."""
-        return 130 if self.cancelled else 1 if self.without else 0
+        return 130 if self.cancelled else 1 if self.done + self.kept < self.meant or self.not_handed_on else 0
 
     @property
     def sentence(self) -> str:
         """For a person."""
-        begun = f"{self.done + self.kept} of {plural(self.total, 'scan')} have their result"
+        begun = f"{'Stopped: ' if self.cancelled else ''}{self.done + self.kept} of {plural(self.meant, 'scan')} ha{'s' if self.meant == 1 else 've'} {'its' if self.meant == 1 else 'their'} result"
         kept = f" ({self.kept} of them from before)" if self.kept else ""
-        left = f"; {self.left_out} left out" if self.left_out else ""
+        waiting = self.meant - self.done - self.kept - len(self.without)
+        left = (f"; {waiting} not begun or not ended, the same command goes on" if waiting else "") + (f"; {self.left_out} left out" if self.left_out else "")
+        left += f"; {self.not_handed_on} not handed on" if self.not_handed_on else ""
         return f"{begun}{kept}{left}; {self.seconds:.0f} s."
 
 
@@ -112,7 +113,8 @@ class BarTeller(Teller):
     def scan(self, entry: Entry, done: int, total: int) -> None:
         """A line, and a step of the bar."""
         self._bar.update(self._task, completed=done)
-        told = f"{entry.result}, {entry.seconds:.0f} s" if entry.state == DONE else f"{entry.state}: {(entry.messages or ['?'])[0]}"
+        caution = f"; caution: {entry.facts['invents']}" if entry.facts.get("invents") else ""
+        told = f"{entry.result}, {entry.seconds:.0f} s{caution}" if entry.state == DONE else f"{entry.state}: {(entry.messages or ['?'])[0]}"
         self._console.print(printable(f"[{done}/{total}] {entry.name}: {told}"))
 
     def note(self, text: str) -> None:

@@ -34,9 +34,10 @@ def perform(task: Task, cancelled: Callable[[], bool] = lambda: False) -> Outcom
     """
     started = time.perf_counter()
     try:
-        finished = finished_before(task)
+        finished = None if task.anew else finished_before(task)
         if finished:
             return finished
+        _check_place(task)
         _check_result(task)
         return _publish(task, cancelled, started)
     except (Cancelled, KeyboardInterrupt):
@@ -64,6 +65,13 @@ def _of_defect(error: Exception) -> list[str]:
         return [str(in_words(error))]
     where = traceback.extract_tb(error.__traceback__)[-1]
     return [f"A defect of this program: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno}); please report it."]
+
+
+def _check_place(task: Task) -> None:
+    """InputError where the output folder of the run is not seen, as on another machine of a cluster: nothing must be written beside it."""
+    folder = Path(task.work).parent
+    if not folder.is_dir():
+        raise InputError(f"This machine does not see the folder {folder}, or it was taken away; give folders that all machines share under one name.")
 
 
 def _check_result(task: Task) -> None:
@@ -117,6 +125,10 @@ def _upscaled(task: Task, scan: Volume, cancelled: Callable[[], bool]) -> Result
     limit = _frugal_limit(task, scan) if task.frugal else task.memory
     result = upscale(scan, **task.refinement, device=task.device, memory_limit=limit or None, cancelled=cancelled)
     _check_disk(task, result.volume.voxels.nbytes)
+    if task.check:
+        from ..trust.along import check_along
+
+        check_along(scan, result, lambda *_: None, cancelled, **task.refinement, device=task.device, memory_limit=limit or None)
     return result
 
 
@@ -163,7 +175,9 @@ def _write(task: Task, result: Result, work: Path) -> Path:
 def _outcome(result: Result, staged: Path, seconds: float) -> Outcome:
     report = result.report
     models = {model["name"]: model["sha256"] for model in report["models"].values()}
-    facts = {name: report.get(name) for name in ("modality", "input", "output", "factors_ijk", "device", "precision", "peak_memory_bytes", "invents", "check")}
+    facts = {name: report.get(name) for name in ("modality", "input", "output", "factors_ijk", "device", "precision", "peak_memory_bytes", "invents")}
+    if report.get("check"):
+        facts["check"] = {name: report["check"].get(name) for name in ("statement", "gain_db", "ahead", "expected_db")}
     messages = list(report["warnings"])
     return Outcome(DONE, messages, hash_of(staged), size_of(staged), round(seconds, 3), models, facts)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InputError, NotAhead, ResourceError
+from ..errors import InputError, NotAhead
 from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
 from ..reporter import printable
 from .common import (
@@ -54,9 +54,15 @@ def check(
     consistency: Annotated[int, typer.Option(help="As for upscale.")] = 0,
     noise: Annotated[NoiseChoice, typer.Option(help="As for upscale.")] = NoiseChoice(DEFAULT_NOISE),
     memory_limit: Annotated[float | None, typer.Option(help="As for upscale.", min=0.1)] = None,
+    against: Annotated[Path | None, typer.Option(metavar="STACK", help="SCAN is a result: compare it with another stack of the same session, in another orientation.")] = None,
+    scan: Annotated[Path | None, typer.Option("--scan", metavar="FILE", help="With --against: what the result was made from; Lanczos is compared as well.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a scan coarser once more, upscale it again, and tell whether that came closer to the scan than Lanczos.  Ends with 6 where it did not."""
+    if against or scan:
+        with reporting("none"):
+            _compare(source, against, scan, modality.value, as_json)
+        return
     with reporting("none" if as_json else "bar") as reporter:
         found = _checked(
             source, reporter, series, volume,
@@ -84,6 +90,21 @@ def _tell(source: Path, found: CheckResult, as_json: bool) -> None:
         raise NotAhead(found.warnings[0])
 
 
+def _compare(source: Path, stack: Path | None, scan: Path | None, modality: str, as_json: bool) -> None:
+    """``--against``, told on standard output."""
+    from ..scan.images import read_volume
+    from ..trust.against import against as compare
+
+    if stack is None:
+        raise InputError("--scan names what a result was made from, for --against; give --against with the other stack, or leave --scan out.")
+    found = compare(read_volume(source), read_volume(stack), scan=read_volume(scan) if scan else None, modality=modality)
+    if as_json:
+        print(json.dumps({"source": str(source), "against": str(stack), **found.to_dict()}, indent=2))
+        return
+    for line in (*found.sentences, *(f"Note: {note}" for note in found.notes)):
+        print(printable(line))
+
+
 def _print(source: Path, found: CheckResult) -> None:
     from rich.console import Console
 
@@ -108,18 +129,7 @@ def check_result(volume: Volume, result: Result, reporter: Reporter, choices: di
         reporter: of the run.
         choices: the arguments of the run.
     """
-    from ..trust.fit import fit_of, sentences_of_fit
-    from ..trust.selfcheck import check as check_volume
+    from ..trust.along import check_along
 
     reporter.progress("checking", 1.0)
-    fit = fit_of(volume, result.volume, result.report["modality"])
-    report = result.report
-    report["fit"] = {**fit, "sentences": sentences_of_fit(fit, "HU" if report["modality"] == "CT" else "")}
-    try:
-        found = check_volume(volume, progress=lambda stage, _: reporter.progress(stage, 1.0), **choices)
-    except (InputError, ResourceError) as error:
-        report["check"] = None
-        report["warnings"].append(f"The check was not done: {error}")
-        return
-    report["check"] = found.to_dict()
-    report["warnings"] += found.warnings
+    check_along(volume, result, lambda stage, _: reporter.progress(stage, 1.0), **choices)

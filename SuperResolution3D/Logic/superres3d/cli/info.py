@@ -68,18 +68,22 @@ def _detail(volume: Volume, modality: str) -> dict[str, Any]:
     """How the scan lost its detail, and its noise; see :mod:`superres3d.detail`."""
     import numpy as np
 
-    from ..detail.measure import measure_detail
+    from ..detail import acquisition as acquired
+    from ..detail.measured_grid import detail_with_ends
     from ..detail.telling import in_report
-    from ..detail.words import axes_of, resolution, sentences
+    from ..detail.words import resolutions, sentences
+    from ..scan.dicom.thickness import told_thickness
     from ..scan.volume import find_slice_axis
 
     axis = find_slice_axis(volume.spacing)
-    detail = measure_detail(np.moveaxis(volume.voxels, axis, 0), modality)
-    found = zip(axes_of(detail, axis).values(), volume.spacing)
+    slices = np.moveaxis(volume.voxels, axis, 0)
+    detail = detail_with_ends(slices, modality)
+    found = acquired.acquisition(slices, modality, detail, volume.spacing[2 - axis], told_thickness(volume) if axis == 0 else None)
     return {
         **in_report(detail),
-        "resolution_mm": [None if part is None else round(resolution(part, spacing), 3) for part, spacing in found],
-        "in_words": sentences(detail, volume.spacing, axis),
+        "resolution_mm": [None if size is None else round(size, 3) for size in resolutions(detail, volume.spacing, axis)],
+        **acquired.in_report(found),
+        "in_words": sentences(detail, volume.spacing, axis) + acquired.sentences(found),
     }
 
 

@@ -25,9 +25,11 @@ class Outputs:
     Attributes:
         result: the upscaled scan.
         comparison: a Lanczos interpolation on the same grid.
-        report: JSON.
+        report: a page (.html) or JSON.
         labels: a segmentation on the same grid.
+        error_map: the errors to expect, on the same grid; an image file, beside a DICOM series as well.
         anonymize: whether the patient is left out of DICOM series.
+        called: what reports call the scan, in place of its file.
         slashed: those that were named as a folder, with a slash at the end, which a path does not keep.
     """
 
@@ -35,14 +37,21 @@ class Outputs:
     comparison: Path | None = None
     report: Path | None = None
     labels: Path | None = None
+    error_map: Path | None = None
     anonymize: bool = False
+    called: str | None = None
     slashed: frozenset[Path] = frozenset()
 
     @classmethod
-    def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool, labels: Path | None = None) -> Outputs:
+    def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool, labels: Path | None = None, error_map: Path | None = None) -> Outputs:
         """From what was typed."""
         slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
-        return cls(Path(result), Path(comparison) if comparison else None, report, labels, anonymize, slashed)
+        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize, slashed=slashed)
+
+    @property
+    def page(self) -> bool:
+        """Whether the report is a page with pictures."""
+        return self.report is not None and self.report.suffix.lower() in (".html", ".htm")
 
     @property
     def volumes(self) -> list[Path]:
@@ -51,8 +60,8 @@ class Outputs:
 
     @property
     def images(self) -> list[Path]:
-        """Scans and labels."""
-        return [*self.volumes, *([self.labels] if self.labels else [])]
+        """Scans, labels and error map."""
+        return [*self.volumes, *(path for path in (self.labels, self.error_map) if path)]
 
     @property
     def files(self) -> list[Path]:
@@ -95,6 +104,8 @@ class Outputs:
             try_writing(path)
         if self.labels:
             self._check_labels(self.labels)
+        if self.error_map:
+            try_writing(self.error_map)
         if self.report:
             check_output_file(self.report)
 
@@ -139,6 +150,13 @@ class Outputs:
 
         stage_volume(result.volume, path, staging, metadata)
         return []
+
+    def stage_map(self, volume: Volume, staging: Staging) -> None:
+        """Write the error map beside its place (ResourceError: the disk refuses)."""
+        from ..scan.writing import stage_volume
+
+        assert self.error_map
+        stage_volume(volume, self.error_map, staging, {"ITK_FileNotes": "Error map of SuperResolution3D: expected local error; not for diagnosis"})
 
     def check_disk(self, volume_bytes: int) -> None:
         """Refuse before hours of work what the disks cannot take (ResourceError); ``volume_bytes`` is one image, uncompressed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,9 +33,12 @@ from .common import (
 from .worker import stop_at_end_of_input
 
 if TYPE_CHECKING:
+    from ..page.pictures import View
     from ..plan import Plan
     from ..scan.volume import Volume
     from ..staging import Staging
+    from ..trust.error_map import ErrorMap
+    from ..upscaling import Result
     from .labels import Segmentation
     from .outputs import Outputs
 
@@ -57,13 +61,18 @@ def upscale(
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
     consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,
     noise: Annotated[NoiseChoice, typer.Option(help="What becomes of the scan's noise: keep leaves it as an interpolation does, reduce takes away what the networks can; for two-stage-told.")] = NoiseChoice(DEFAULT_NOISE),
+    as_stored: Annotated[bool, typer.Option("--as-stored", help="Do not bring a scan that is stored finer than it was measured back to its measured grid before the networks; for two-stage-told.")] = False,
+    adapt: Annotated[float | None, typer.Option(metavar="SECONDS", help="Let the network between the slices go on learning on this scan for so long, such as 60; needs PyTorch.")] = None,
     memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
     compare: Annotated[str | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
     anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of a DICOM series; see docs/dicom.md for what this does not cover.")] = False,
     labels: Annotated[Path | None, typer.Option(metavar="SEGMENTATION", help="A label map of the scan, to be brought to the grid of the result as well.")] = None,
     labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
+    careful: Annotated[bool, typer.Option("--careful", help="Take back what the networks add over Lanczos where they are likely to be wrong; see docs/trust.md for the detail that it costs.")] = False,
+    error_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write how large the errors around each voxel are to be expected, in the scan's units; the report tells where to look twice.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Also check on this scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
-    report: Annotated[Path | None, typer.Option(metavar="JSON", help="Also write the report.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report: a page with pictures (.html), or JSON.")] = None,
+    source_name: Annotated[str | None, typer.Option(hidden=True, help="What reports call the scan, in place of its file.")] = None,
     progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
@@ -76,28 +85,32 @@ def upscale(
     with reporting(progress.value) as reporter:
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
-            source, Outputs.named(target, compare, report, anonymize, labels_out), segmentation, reporter, series, volume, check,
+            source, replace(Outputs.named(target, compare, report, anonymize, labels_out, error_map), called=source_name), segmentation, reporter, series, volume, check, careful,
             scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=bytes_of(memory_limit),
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
 
 def _upscale_file(
-    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, checked: bool, **choices: Any
+    source: Path, outputs: Outputs, segmentation: Segmentation | None, reporter: Reporter, series: str | None, number: int | None, checked: bool, careful: bool, **choices: Any
 ) -> None:
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
     from ..scan.images import read_volume
     from ..staging import Staging
-    from ..upscaling import plan_for
+    from ..upscaling import NOT_PLANNED, plan_for
 
     outputs.check(source, *([segmentation.source] if segmentation else []))
     volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
-    plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key not in ("device", "noise")})
+    plan, _ = plan_for(volume, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
+    if careful or outputs.error_map:
+        from ..trust.error_map import check_doubt
+
+        check_doubt(volume, errors=outputs.error_map is not None, careful=careful, **choices)
     labels = segmentation.read(volume, plan, choices["memory_limit"]) if segmentation else None
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report, grid, slices = _stage_result(volume, source, outputs, staging, reporter, checked, choices)
+        report, grid, slices, views = _stage_result(volume, source, outputs, staging, reporter, checked, careful, choices)
         if segmentation and labels:
             told = segmentation.stage(labels, grid, slices, staging, reporter)
             report["labels"] = {name: value for name, value in told.items() if name != "source" or not outputs.anonymize}
@@ -105,26 +118,40 @@ def _upscale_file(
             _stage_lanczos(volume, source, outputs, staging, plan, choices)
         staging.commit()
     if outputs.report:
-        _write_report(report, outputs)
+        _write_report(report, views, outputs)
     reporter.done(str(outputs.result), report)
 
 
 def _stage_result(
-    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, checked: bool, choices: dict[str, Any]
-) -> tuple[dict[str, Any], Volume, list[Path]]:
-    """Returns report, grid and slices of a DICOM series; the voxels are let go of before another volume is made."""
+    volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, checked: bool, careful: bool, choices: dict[str, Any]
+) -> tuple[dict[str, Any], Volume, list[Path], list[View]]:
+    """Returns report, grid, slices of a DICOM series, and pictures of a page; the voxels are let go of before another volume is made."""
     from ..upscaling import upscale as upscale_volume
     from .labels import grid_of
 
-    result = upscale_volume(volume, progress=reporter.progress, **choices)
+    if careful or outputs.error_map:
+        from ..trust.error_map import upscale_with_doubt
+
+        result, errors = upscale_with_doubt(volume, errors=outputs.error_map is not None, careful=careful, progress=reporter.progress, **choices)
+    else:
+        result, errors = upscale_volume(volume, progress=reporter.progress, **choices), None
     if checked:
         from .check import check_result
 
         check_result(volume, result, reporter, choices)
     reporter.progress("writing", 1.0)
+    views = _views(volume, result, errors) if outputs.page else []
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
-    report = result.report if outputs.anonymize else {**result.report, "source": str(source)}
-    return report, grid_of(result.volume), slices
+    if errors and outputs.error_map:
+        outputs.stage_map(errors.volume, staging)
+    report = result.report if outputs.anonymize else {**result.report, "source": outputs.called or str(source)}
+    return report, grid_of(result.volume), slices, views
+
+
+def _views(volume: Volume, result: Result, errors: ErrorMap | None) -> list[View]:
+    from ..page.pictures import views_of
+
+    return views_of(volume, result.volume, result.report["modality"], result.report["method"], errors.volume if errors else None)
 
 
 def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Staging, plan: Plan, choices: dict[str, Any]) -> None:
@@ -136,13 +163,17 @@ def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Stag
     outputs.stage(result, outputs.comparison, staging, _provenance(source, result.report))
 
 
-def _write_report(report: dict[str, Any], outputs: Outputs) -> None:
+def _write_report(report: dict[str, Any], views: list[View], outputs: Outputs) -> None:
     """After the images: they are worth more than the report, and stay without it (ResourceError that says so)."""
     from ..files import replace_text
+    from ..page.write import write_page
 
     assert outputs.report
     try:
-        replace_text(outputs.report, json.dumps(report, indent=2) + "\n")
+        if outputs.page:
+            write_page(outputs.report, report, views)
+        else:
+            replace_text(outputs.report, json.dumps(report, indent=2) + "\n")
     except ResourceError as error:
         raise ResourceError(f"The result is whole in {outputs.result}, but its report is missing: {error}") from None
 
@@ -158,5 +189,5 @@ def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:
     hashes = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in report["models"].items())
     return {
         "ITK_FileNotes": short[:79],
-        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {noise}{report['precision']}; source {name}",
+        "SuperResolution3D": f"{short}; {caution}models {hashes or 'none'}; ensemble {report['ensemble'] or 'none'}; {noise}{'careful; ' if report.get('careful') else ''}{report['precision']}; source {name}",
     }

@@ -51,23 +51,22 @@ def measure_detail(voxels: np.ndarray, modality: str) -> Detail:
         ModelError: the estimator is missing or damaged.
     """
     scale = intensity_scale(voxels, modality)
-    within = scale.normalise(voxels[_inner(len(voxels), _MOST_SLICES)])
+    within = scale.normalise(part_along(voxels, 1))
     rows, columns = (spectrum_along(within, axis) for axis in (1, 2))
     if rows is None or columns is None:
         return Detail(None, None, None, NOISE_UNIT[modality] * scale.span)
-    slab = scale.normalise(voxels[:, _inner(voxels.shape[1], _MOST_LINES)])
-    across = spectrum_along(slab, 0)
-    within_slices = [estimate(np.concatenate(both), modality, "plane") for both in ([rows, columns], [columns, rows])]
-    least = _QUIETER * quiet_deviation(within) / np.prod([passed(axis) for axis in within_slices]) / NOISE_UNIT[modality] if modality == "CT" else 0.0
+    across = spectrum_along(scale.normalise(part_along(voxels, 0)), 0)
+    first, second = (estimate(np.concatenate(both), modality, "plane") for both in ([rows, columns], [columns, rows]))
+    least = _QUIETER * quiet_deviation(within) / (passed(first) * passed(second) * NOISE_UNIT[modality]) if modality == "CT" else 0.0
     depth = None if across is None else estimate(np.concatenate([across, (rows + columns) / 2]), modality, "depth")
-    return Detail(depth, *within_slices, NOISE_UNIT[modality] * scale.span, float(least))
+    return Detail(depth, first, second, NOISE_UNIT[modality] * scale.span, least)
 
 
 def passed(axis: AxisDetail) -> float:
     """What an axis's transfer leaves of the deviation of white noise."""
     ends = (0.0, *FREQUENCIES, 1.0)
     squares = np.square((1.0, *axis.transfer, axis.transfer[-1]))
-    return float(np.sqrt(np.trapezoid(squares, ends)))
+    return float(np.sqrt((np.diff(ends) * (squares[:-1] + squares[1:]) / 2).sum()))
 
 
 def quiet_deviation(slices: np.ndarray) -> float:
@@ -88,6 +87,11 @@ def quiet_deviation(slices: np.ndarray) -> float:
     plane = plane / np.linalg.norm(plane, axis=1, keepdims=True)
     rest = windows - windows @ plane.T @ plane
     return float(np.quantile(np.sqrt((rest**2).sum(1) / (_WINDOW**2 - 3)), _QUIET))
+
+
+def part_along(voxels: np.ndarray, axis: int) -> np.ndarray:
+    """The part of a scan (slices, rows, columns) on which an axis is measured: some slices, or for the axis across them some rows."""
+    return voxels[_inner(len(voxels), _MOST_SLICES)] if axis else voxels[:, _inner(voxels.shape[1], _MOST_LINES)]
 
 
 def _inner(length: int, most: int) -> slice:

@@ -20,6 +20,7 @@ _MOST_UNSURE, _MOST_APART, _FARTHEST, _FARTHEST_ACROSS = 0.2, 0.15, 1.5, 1.2
 _CLEAR_LOSS = 0.72  # share of the detail left at 0.55 of the Nyquist frequency
 _CLEARLY_EMPTY = {"MR": 0.87, "CT": 0.72}  # extent
 _WHOLE = 0.93  # extent
+_TOLD_OF_MILD = ("plane",)  # between the slices networks have not been taught it
 
 
 def axes_of(detail: Detail, stage: str) -> tuple[AxisDetail | None, ...]:
@@ -43,6 +44,11 @@ def is_clear(axes: Sequence[AxisDetail], modality: str) -> bool:
     soft = all(axis.transfer[1] < _CLEAR_LOSS for axis in axes)
     empty = any(axis.extent < _CLEARLY_EMPTY[modality] for axis in axes)
     return soft and axes[0].extent > _WHOLE if len(axes) == 1 and modality == "CT" else soft or empty
+
+
+def is_worth_telling(axes: Sequence[AxisDetail | None], modality: str) -> bool:
+    """Whether the loss of detail itself is told: sure, and clear."""
+    return is_sure(axes) and is_clear([axis for axis in axes if axis is not None], modality)
 
 
 def conditions(axes: Sequence[AxisDetail], keep_noise: bool, coarse: bool | None = None, clear: bool = True, least_noise: float = 0.0) -> tuple[float, ...]:
@@ -93,10 +99,11 @@ def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.nda
     detail = measure_detail(voxels, modality)
     sure = [stage for stage in models if is_sure(axes_of(detail, stage))]
     clear = [stage for stage in sure if is_clear(measured(detail, stage), modality)]
-    chosen = {stage: _told(model, detail, stage, stage in clear, keep_noise, "plane" in models) if stage in sure else blind[stage] for stage, model in models.items()}
+    told = [stage for stage in sure if stage in clear or stage in _TOLD_OF_MILD]
+    chosen = {stage: _told(model, detail, stage, stage in clear, keep_noise, "plane" in models) if stage in told else blind[stage] for stage, model in models.items()}
     unmeasured = [_WHERE[stage] for stage in models if None in axes_of(detail, stage)]
     notes = (f"The scan is too small or too empty to measure its detail {' and '.join(unmeasured)}; the networks there take it as usual.",) if unmeasured else ()
-    return Told(chosen, notes, {"measured": in_report(detail), "noise": "keep" if keep_noise else "reduce", "told": sure, "clear": clear})
+    return Told(chosen, notes, {"measured": in_report(detail), "noise": "keep" if keep_noise else "reduce", "told": told, "clear": clear})
 
 
 def measured(detail: Detail, stage: str) -> list[AxisDetail]:

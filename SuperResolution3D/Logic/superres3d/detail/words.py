@@ -51,8 +51,19 @@ def sentences(detail: Detail, spacing: Sequence[float], slice_axis: int) -> list
         slice_axis: of the scan's array (k, j, i).
     """
     told = [_of_axis(name, axis, distance) for (name, axis), distance in zip(axes_of(detail, slice_axis).items(), spacing)]
+    noise = noise_of(detail)
+    return told if noise is None else [*told, f"Noise: standard deviation about {noise:.2g}, before the scanner's filter."]
+
+
+def resolutions(detail: Detail, spacing: Sequence[float], slice_axis: int) -> list[float | None]:
+    """Millimetres along (i, j, k), as :func:`resolution`; None where nothing was measured; arguments as :func:`sentences`."""
+    return [None if axis is None else resolution(axis, distance) for axis, distance in zip(axes_of(detail, slice_axis).values(), spacing)]
+
+
+def noise_of(detail: Detail) -> float | None:
+    """Standard deviation in the scan's own units, of the axes within the slices; None where nothing was measured."""
     noises = [axis.noise * detail.noise_unit for axis in (detail.rows, detail.columns) if axis]
-    return [*told, f"Noise: standard deviation about {np.mean(noises):.2g}, before the scanner's filter."] if noises else told
+    return float(np.mean(noises)) if noises else None
 
 
 def _of_axis(name: str, axis: AxisDetail | None, spacing: float) -> str:

@@ -22,12 +22,23 @@ class Watch:
         self._progress = progress
         self._cancelled = cancelled
         self.seconds: dict[str, float] = {}
+        self._early = 0.0
         self._before = 0.0
         self._told = 0.0
         self._span = 1.0
         self._starts: list[float] = [0.0, 1.0]
         self._names: list[str] = []
         self._last = time.perf_counter()
+
+    def begin_early(self, share: float) -> None:
+        """Something takes this share of the whole before the first block."""
+        self._early = share
+        self._last = time.perf_counter()
+
+    def early(self, name: str, share: float) -> None:
+        """It has done this share of its work."""
+        self._spent(name)
+        self._say(name, self._early * share)
 
     def begin_block(self, number: int, count: int, stages: Sequence[Step], regions: Sequence[StageRegion]) -> None:
         """Blocks are of even size, so each has the same share of the whole."""
@@ -37,16 +48,19 @@ class Watch:
         self._names = [stage.name for stage in stages]
         if number == 0:
             self._last = time.perf_counter()
-            self._say(self._names[0], 0.0)
+            self._say(self._names[0], self._early)
 
     def tick(self, stage: int, share: float) -> None:
         """A stage of the present block has done this share of its work."""
-        now = time.perf_counter()
         name = self._names[stage]
+        self._spent(name)
+        done = self._starts[stage] + share * (self._starts[stage + 1] - self._starts[stage])
+        self._say(name, self._early + (1 - self._early) * (self._before + self._span * done))
+
+    def _spent(self, name: str) -> None:
+        now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
-        done = self._starts[stage] + share * (self._starts[stage + 1] - self._starts[stage])
-        self._say(name, self._before + self._span * done)
 
     def _say(self, name: str, share: float) -> None:
         if self._cancelled and self._cancelled():

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +39,14 @@ class Model:
         folder: where it is.
         card: the content of ``card.json``.
         conditions: what a network that can be told how a scan lost its detail is told; empty for the others.
+        content: of ``weights.safetensors``, for a model that is nowhere but in memory; empty for one in a folder.
     """
 
     name: str
     folder: Path
     card: dict[str, Any]
     conditions: tuple[float, ...] = ()
+    content: bytes = field(default=b"", repr=False)
 
     @property
     def exchanged(self) -> Model:
@@ -120,7 +122,7 @@ def verified_weights(model: Model) -> bytes:
     """
     path = model.folder / WEIGHTS
     try:
-        content = path.read_bytes()
+        content = model.content or path.read_bytes()
     except OSError as error:
         raise ModelError(f"The weights {path} cannot be read ({error.strerror}); install the model again.") from None
     if hashlib.sha256(content).hexdigest() != model.sha256:
@@ -219,6 +221,15 @@ def load_network(model: Model, factors: tuple[int, ...] | None = None) -> Bluepr
 def is_plain_name(name: str) -> bool:
     """Whether a name can be a folder's: letters, digits, dots, hyphens and underscores, and no way out of the folder that it is in."""
     return bool(_PLAIN.fullmatch(name))
+
+
+def in_memory(net: BlueprintNet, model: Model, name: str) -> Model:
+    """A model called ``name`` with the weights of ``net``, which went on from those of ``model``; nothing is written."""
+    from safetensors.torch import save
+
+    content = save({key: tensor.cpu().contiguous() for key, tensor in net.stored_tensors().items()})
+    card = {**model.card, "name": name, "sha256": hashlib.sha256(content).hexdigest(), "start": model.sha256}
+    return Model(name, model.folder, card, content=content)
 
 
 def save_model(net: BlueprintNet, name: str, folder: Path, card: dict[str, Any]) -> Model:

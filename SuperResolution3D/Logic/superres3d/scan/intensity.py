@@ -22,7 +22,7 @@ class IntensityScale:
 
     Attributes:
         offset, span, ceiling: see above.
-        floor: the scan's units: no result is below it (a CT's least value; zero for MR without negative values); None: anything may be.
+        floor: the scan's units: no result is below it (a CT's least value; of MR zero, or its least value if that is negative); None: anything may be.
     """
 
     offset: float
@@ -62,4 +62,4 @@ def intensity_scale(voxels: np.ndarray, modality: str) -> IntensityScale:
     least = float(voxels.min())
     if high <= low:  # nearly everything is background
         low, high = least, float(voxels.max())
-    return IntensityScale(float(low), float(high - low) or 1.0, 8.0, 0.0 if least >= 0 else None)
+    return IntensityScale(float(low), float(high - low) or 1.0, 8.0, min(0.0, least))

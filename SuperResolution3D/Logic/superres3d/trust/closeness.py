@@ -17,6 +17,7 @@ from .ground import FEWEST, Ground, ground_of
 SSIM_WINDOW = 7
 _K1, _K2 = 0.01, 0.03  # Wang et al., IEEE TIP 13(4), 2004
 _LEAST_SSIM = 1e-12
+_MOST_NOISE = 0.8  # of an error
 _EXACT = 1e-10  # mean square error over the square of the range: below it is rounding
 
 
@@ -75,12 +76,14 @@ class Tally:
         axes: along which voxels are neighbours, of the arrays (slices, rows, columns).
         slices_refined: whether what changes from slice to slice is measured.
         threshold: what counts as added; see :mod:`superres3d.trust.ground`.
+        noise_variance: of the truth's own noise, of which no method can know.
     """
 
     span: float
     axes: Sequence[int]
     slices_refined: bool
     threshold: float
+    noise_variance: float = 0.0
     ground: Ground = field(default_factory=Ground)
     sums: dict[tuple[str, str], float] = field(default_factory=dict)  # (what, of whom)
 
@@ -136,6 +139,15 @@ class Tally:
         count = self.of(f"count {name}")
         return decibels(self.of(f"error {name}", "baseline") / count, self.of(f"error {name}", "result") / count, self.span) if count else None
 
+    def clean_gain(self) -> float | None:
+        """The gain without the truth's own noise in either error, dB."""
+        count = self.of("count body")
+        if not count:
+            return None
+        errors = [self.of("error body", whose) / count for whose in ("baseline", "result")]
+        noise = min(self.noise_variance, _MOST_NOISE * min(errors))
+        return decibels(errors[0] - noise, errors[1] - noise, self.span)
+
     def psnr(self, whose: str) -> float:
         """Within the body, dB."""
         return decibels(self.span**2, self.of("error body", whose) / max(self.of("count body"), 1.0), self.span)
@@ -172,6 +184,7 @@ class Tally:
         body = max(self.of("count body"), 1.0)
         return {
             "gain_db": self.gain(),
+            "clean_db": self.clean_gain(),
             "psnr": self.psnr("result"),
             "psnr_lanczos": self.psnr("baseline"),
             "ssim": self.ssim("result"),

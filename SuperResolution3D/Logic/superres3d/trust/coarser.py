@@ -17,6 +17,8 @@ from ..resampling.degradation import antialiased_bicubic_matrix, cosine_matrices
 from ..resampling.regridding import apply_along
 from ..scan.volume import Volume, triple
 
+OWN = "own"  # name of the way in which the scan lost its detail
+
 
 @dataclass(frozen=True)
 class Way:
@@ -56,15 +58,46 @@ def own_way(axis: AxisDetail) -> Way:
     Args:
         axis: measured on the scan.
     """
-    shares, transfer = (0.0, *FREQUENCIES), (1.0, *axis.transfer)
 
     def matrix(length: int, factor: int) -> np.ndarray:
         synthesis, analysis = cosine_matrices(length, factor)
-        places = np.arange(len(synthesis)) / len(synthesis)
-        weights = np.where(places < max(axis.extent, shares[1]), np.interp(places, shares, np.minimum(transfer, 1.0)), 0.0)
-        return synthesis * weights @ analysis
+        return synthesis * weights_of(axis, len(synthesis)) @ analysis
 
-    return Way("own", "the loss of detail that was measured on it", matrix, spectral=True)
+    return Way(OWN, "the loss of detail that was measured on it", matrix, spectral=True)
+
+
+def weights_of(axis: AxisDetail, count: int) -> np.ndarray:
+    """What is left of ``count`` frequencies, from 0 to just below the Nyquist frequency, on a scan that lost its detail as was measured."""
+    shares, transfer = (0.0, *FREQUENCIES), (1.0, *axis.transfer)
+    places = np.arange(count) / count
+    return np.where(places < max(axis.extent, shares[1]), np.interp(places, shares, np.minimum(transfer, 1.0)), 0.0)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of a scan.
+
+    Attributes:
+        sd: standard deviation before the scanner's filter, in the scan's units.
+        axes: by axis of the array, what was measured along it; None where nothing was.
+    """
+
+    sd: float
+    axes: tuple[AxisDetail | None, ...]
+
+    @property
+    def variance(self) -> float:
+        """What the filter leaves."""
+        return self.sd**2 * float(np.prod([np.mean(weights_of(axis, 64) ** 2) for axis in self.axes if axis is not None]))
+
+    def of(self, shape: Sequence[int], share: float) -> np.ndarray:
+        """So much of its variance as an image (slices, rows, columns), float32, always the same."""
+        white = np.random.default_rng(0).standard_normal(tuple(shape), dtype=np.float32) * np.float32(self.sd * share**0.5)
+        for number, axis in enumerate(self.axes):
+            if axis is not None:
+                synthesis, analysis = cosine_matrices(shape[number], 1)
+                white = apply_along(white, number, (synthesis * weights_of(axis, shape[number]) @ analysis).astype(np.float32))
+        return white
 
 
 def cropped_to(volume: Volume, factors: Sequence[int]) -> Volume:
@@ -77,21 +110,26 @@ def cropped_to(volume: Volume, factors: Sequence[int]) -> Volume:
     return replace(volume, voxels=volume.voxels[tuple(slice(0, n - n % f) for n, f in zip(volume.voxels.shape, factors))])
 
 
-def made_coarser(volume: Volume, factors: Sequence[int], ways: Way | Mapping[int, Way]) -> Volume:
+def made_coarser(volume: Volume, factors: Sequence[int], ways: Way | Mapping[int, Way], noise: Noise | None = None) -> Volume:
     """A scan made coarser on the same field of view; float32, not rounded.
+
+    To make a scan coarser takes noise away.  A method meets the noise of the scan itself, so what was taken away is put back.
 
     Args:
         volume: voxels (k, j, i), each size a multiple of its factor.
         factors: along (k, j, i).
         ways: one for all axes, or one for each axis of the array that is made coarser.
+        noise: of the scan; None: there is none.
     """
     voxels = volume.voxels.astype(np.float32)
     for axis, factor in enumerate(factors):
         if factor > 1:
             way = ways if isinstance(ways, Way) else ways[axis]
             voxels = apply_along(voxels, axis, way.matrix(voxels.shape[axis], factor).astype(np.float32))
+    if noise is not None:
+        voxels = voxels + noise.of(voxels.shape, 1.0 - 1.0 / float(np.prod(factors)))
     spectral = ways.spectral if isinstance(ways, Way) else any(way.spectral for way in ways.values())
-    if spectral and volume.voxels.min() >= 0:
+    if (spectral or noise is not None) and volume.voxels.min() >= 0:
         voxels = np.abs(voxels)
     factors_ijk = np.asarray(factors[::-1], dtype=float)
     return replace(

@@ -19,6 +19,7 @@ class WayResult:
         way: its name, see :data:`superres3d.trust.coarser.WAYS`; "own": as the scan lost its detail, "profile": its own slice profile.
         words: the same for people, after "made coarser by".
         gain_db: the method's PSNR minus that of Lanczos.
+        clean_db: the same without the scan's own noise in either error, as far as it was measured.
         psnr, psnr_lanczos: dB.
         ssim, ssim_lanczos: None where the scan is too small for them.
         along: by the scan's axis ("i", "j", "k"): gain in dB of the differences between neighbours along it.
@@ -33,6 +34,7 @@ class WayResult:
     way: str
     words: str
     gain_db: float
+    clean_db: float
     psnr: float
     psnr_lanczos: float
     ssim: float | None

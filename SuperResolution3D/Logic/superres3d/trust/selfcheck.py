@@ -26,19 +26,19 @@ from ..plan import MINIMUM_SLICES, Plan
 from ..resampling.interpolation import resize
 from ..scan.intensity import CT_RANGE_HU
 from ..scan.volume import Volume, accepted, triple
-from ..upscaling import plan_for, upscale
+from ..upscaling import NOT_PLANNED, plan_for, upscale
 from .body import body_mask, regions_of, value_range
 from .closeness import Tally
-from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
+from .coarser import OWN, WAYS, Noise, Way, cropped_to, made_coarser, own_way
 from .ground import threshold_of
+from .profile import profile_way, thickness_of, with_profile
 from .result import CheckResult, WayResult
 from .sample import Sample, Slab, sample_of
 from .words import in_words
 
 BASELINE = "lanczos"
 _LEAST_PIXELS = 16  # of a coarse slice, along rows and columns
-_NOT_PLANNED = ("device", "noise")
-_PASSED_ON = ("preset", "ensemble", "precision", "device", "consistency", "noise", "memory_limit")
+_PASSED_ON = ("preset", "ensemble", "precision", "device", "consistency", "noise", "as_stored", "memory_limit")
 _MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.5  # of what was measured along an axis
 _WHERE = {0: "between the slices", 1: "within the slices"}
 Told = Callable[[str, float], None]
@@ -55,6 +55,8 @@ class _Case:
         body: bool.
         span: of the scan's values.
         asked: the arguments of ``upscale`` for a coarser scan.
+        detail: what was measured of the scan along (slices, rows, columns).
+        noise: of the scan.
     """
 
     scan: Volume
@@ -63,6 +65,8 @@ class _Case:
     body: np.ndarray
     span: float
     asked: dict[str, Any]
+    detail: tuple[AxisDetail | None, ...]
+    noise: Noise | None
 
     @property
     def neighbours(self) -> tuple[int, ...]:
@@ -93,7 +97,7 @@ def check(
     """
     started = time.perf_counter()
     volume = accepted(volume, "The scan")
-    plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in _NOT_PLANNED})
+    plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
     if plan.method.name == BASELINE:
         raise InputError("The check compares a method with Lanczos, and Lanczos itself was asked for; name another method.")
     case, smaller = _case(volume, plan, choices)
@@ -119,11 +123,21 @@ def _case(volume: Volume, plan: Plan, choices: Mapping[str, Any]) -> tuple[_Case
     asked = {key: value for key, value in choices.items() if key in _PASSED_ON}
     asked |= {"method": plan.method.name, "modality": plan.modality, "slice_axis": "k"}
     if plan.method.scales:
-        return _Case(scan, plan, factors, body_mask(scan.voxels, plan.modality), span, asked | {"scale": (factors[1], factors[0])}), notes
-    # a network for one distance of slices: as if the scan's slices were that far apart
-    shrunk = plan.method.slice_spacing / scan.spacing[2]
-    scan = replace(scan, spacing=triple(spacing * shrunk for spacing in scan.spacing))
-    return _Case(scan, plan, factors, body_mask(scan.voxels, plan.modality), span, asked | {"slice_spacing": plan.method.slice_spacing}), notes
+        asked["scale"] = factors[1], factors[0]
+    else:  # a network for one distance of slices: as if the scan's slices were that far apart
+        scan = replace(scan, spacing=triple(spacing * plan.method.slice_spacing / scan.spacing[2] for spacing in scan.spacing))
+        asked["slice_spacing"] = plan.method.slice_spacing
+    return _Case(scan, plan, factors, body_mask(scan.voxels, plan.modality), span, asked, *_measured(scan.voxels, plan.modality)), notes
+
+
+def _measured(voxels: np.ndarray, modality: str) -> tuple[tuple[AxisDetail | None, ...], Noise | None]:
+    """Along (slices, rows, columns); what is too unsure is None.  And the noise."""
+    if modality not in MODALITIES:
+        return (None, None, None), None
+    found = measure_detail(voxels, modality)
+    axes = tuple(axis if axis is not None and is_sure(axis) else None for axis in (found.across, found.rows, found.columns))
+    noises = [axis.noise for axis in axes[1:] if axis is not None]
+    return axes, Noise(float(np.mean(noises)) * found.noise_unit, axes) if noises else None
 
 
 def slices_first(volume: Volume, slice_axis: int) -> Volume:
@@ -135,7 +149,7 @@ def slices_first(volume: Volume, slice_axis: int) -> Volume:
     """
     spacing = volume.spacing[::-1]
     order = (slice_axis, *(axis for axis in range(3) if axis != slice_axis))
-    return Volume(np.moveaxis(volume.voxels, slice_axis, 0), triple(spacing[axis] for axis in order[::-1]), modality=volume.modality)
+    return Volume(np.moveaxis(volume.voxels, slice_axis, 0), triple(spacing[axis] for axis in order[::-1]), modality=volume.modality, source=volume.source)
 
 
 def _wanted(plan: Plan, ordered: Volume) -> tuple[int, int, int]:
@@ -171,15 +185,14 @@ def _ways(case: _Case) -> list[dict[int, Way]]:
     """Ways to make the scan coarser, each with one for every axis that is refined."""
     refined = [axis for axis, factor in enumerate(case.factors) if factor > 1]
     ways = [dict.fromkeys(refined, way) for way in WAYS.values()]
-    if case.plan.modality not in MODALITIES:
-        return ways
-    detail = measure_detail(case.scan.voxels, case.plan.modality)
-    measured = {axis: (detail.across, detail.rows, detail.columns)[axis] for axis in refined}
-    own = {axis: own_way(found) for axis, found in measured.items() if found is not None and _is_sure(found)}
-    return [*ways, own] if len(own) == len(refined) else ways
+    profile = profile_way(thickness_of(case.scan), case.scan.spacing[2]) if 0 in refined and case.plan.method.scales else None
+    ways += [with_profile(profile, refined)] if profile else []
+    own = {axis: own_way(found) for axis, found in enumerate(case.detail) if axis in refined and found is not None}
+    return [own, *ways] if len(own) == len(refined) else ways
 
 
-def _is_sure(axis: AxisDetail) -> bool:
+def is_sure(axis: AxisDetail) -> bool:
+    """Whether what was measured along an axis can be gone by."""
     return axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < _FARTHEST
 
 
@@ -192,10 +205,11 @@ def _shared(progress: Told | None, number: int, count: int) -> Told | None:
 
 def _checked(case: _Case, ways: dict[int, Way], sample: Sample, progress: Told | None, cancelled: Callable[[], bool] | None) -> WayResult:
     """One way to make the scan coarser."""
-    coarse = made_coarser(case.scan, case.factors, ways)
-    tally = Tally(case.span, case.neighbours, case.factors[0] > 1, threshold_of(case.plan.modality, case.span))
+    coarse = made_coarser(case.scan, case.factors, ways, case.noise)
+    tally = _tally(case)
+    own = next(iter(ways.values())).name == OWN
     for number, slab in enumerate(sample.slabs):
-        images = _images(case, coarse, slab, _shared(progress, number, len(sample.slabs)), cancelled)
+        images = _images(case, coarse, slab, own, _shared(progress, number, len(sample.slabs)), cancelled)
         truth = _prepared(case.scan.voxels[slab.fine(case.factors)][slab.inner], case.plan.modality)
         body = case.body[slab.fine(case.factors)][slab.inner]
         if body.any():
@@ -208,12 +222,19 @@ def _checked(case: _Case, ways: dict[int, Way], sample: Sample, progress: Told |
     return WayResult(way.name, way.words, along=along, **told)
 
 
-def _images(case: _Case, coarse: Volume, slab: Slab, progress: Told | None, cancelled: Callable[[], bool] | None) -> Iterator[tuple[str, np.ndarray]]:
+def _tally(case: _Case) -> Tally:
+    lost = 1.0 - 1.0 / float(np.prod(case.factors))  # of the noise: what the coarser scan does not hold
+    variance = case.noise.variance * lost if case.noise else 0.0
+    return Tally(case.span, case.neighbours, case.factors[0] > 1, threshold_of(case.plan.modality, case.span), variance)
+
+
+def _images(case: _Case, coarse: Volume, slab: Slab, own: bool, progress: Told | None, cancelled: Callable[[], bool] | None) -> Iterator[tuple[str, np.ndarray]]:
     """The part refined by the method and by Lanczos, cut to what is measured."""
     part = replace(coarse, voxels=np.ascontiguousarray(coarse.voxels[slab.coarse]))
     if part.voxels.min() == part.voxels.max():
         raise InputError("A part of the scan that the check looks at has the same value everywhere; go without the check.")
-    result = upscale(part, **case.asked, part_of=coarse.voxels, progress=progress, cancelled=cancelled).volume.voxels
+    # what lost its detail as the scan did is told what the scan is told
+    result = upscale(part, **case.asked, part_of=case.scan.voxels if own else coarse.voxels, progress=progress, cancelled=cancelled).volume.voxels
     yield "result", _prepared(result[slab.inner], case.plan.modality)
     yield "baseline", _prepared(resize(part.voxels, case.factors, BASELINE)[slab.inner], case.plan.modality)
 

@@ -87,8 +87,8 @@ def _frame(file: DicomFile, index: int, shape: tuple[int, int], header: FrameHea
         spacing=_pixel_spacing(header, file.path),
         scale=_scale(header, file.path),
         number=_own_number(header),
-        thickness=_length(header, "SliceThickness"),
-        distance=_length(header, "SpacingBetweenSlices"),
+        thickness=length_of(header, "SliceThickness"),
+        distance=length_of(header, "SpacingBetweenSlices"),
         apart=labels_apart(header),
         in_turn=labels_in_turn(header),
     )  # fmt: skip
@@ -128,8 +128,8 @@ def _own_number(header: FrameHeader) -> int | None:
     return int(told) if told.lstrip("+-").isdigit() and len(told) < 12 else None
 
 
-def _length(header: FrameHeader, keyword: str) -> float | None:
-    """A length that nothing depends on: what is no positive number counts as not told."""
+def length_of(header: FrameHeader, keyword: str) -> float | None:
+    """A length in millimetres that nothing depends on: None for what is no positive number."""
     try:
         length = float(header.text(keyword) or "nan")
     except ValueError:

@@ -1,0 +1,69 @@
+"""The expected error of the last run: over the views, and where to look twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+
+from ..error_map import OPACITY, Doubtful, doubtful_places, jump_to, lay_over
+from ..job import Finished
+from .state import PanelState
+
+
+class ErrorsSection:
+    """Lays the map over the views, and jumps to the places of its table.
+
+    Args:
+        ui: the widgets of the form.
+        state: shared with the other sections.
+        scene_parameters: returns the parameters of the scene, where the panel is connected to none.
+    """
+
+    def __init__(self, ui: Any, state: PanelState, scene_parameters: Callable[[], Any]):
+        self._ui = ui
+        self._state = state
+        self._scene_parameters = scene_parameters
+        self._places: list[Doubtful] = []
+        ui.errorSlider.connect("valueChanged(int)", self._fade)
+        ui.doubtfulTable.connect("cellClicked(int,int)", self._jump)
+        ui.doubtfulTable.connect("cellActivated(int,int)", self._jump)
+        self.clear()
+
+    def refresh(self) -> None:
+        """Without a map there is nothing to show."""
+        self._ui.errorCollapsibleButton.visible = self._state.parameters.lastErrorMap is not None
+
+    def clear(self) -> None:
+        """The table belongs to the last run; the map stays with the scene."""
+        self._fill([])
+
+    def take(self, finished: Finished) -> None:
+        """Show the map of a run, or take that of an earlier one away."""
+        parameters = self._state.parameters or self._scene_parameters()
+        if finished.error_map is not None or parameters.lastErrorMap is not None:
+            lay_over(finished.error_map, OPACITY)
+        parameters.lastErrorMap = finished.error_map
+        self._fill(doubtful_places(finished.report))
+        was_blocked = self._ui.errorSlider.blockSignals(True)
+        self._ui.errorSlider.value = round(100 * OPACITY)
+        self._ui.errorSlider.blockSignals(was_blocked)
+
+    def _fill(self, places: list[Doubtful]) -> None:
+        self._places, table = places, self._ui.doubtfulTable
+        table.setRowCount(len(places))
+        for row, place in enumerate(places):
+            for column, text in enumerate((place.words, place.size)):
+                table.setItem(row, column, qt.QTableWidgetItem(text))
+        table.visible = self._ui.doubtfulLabel.visible = bool(places)
+
+    def _fade(self, value: int) -> None:
+        node = self._state.parameters.lastErrorMap if self._state.parameters else None
+        if node is not None:
+            lay_over(node, value / 100.0)
+
+    def _jump(self, row: int, column: int = 0) -> None:
+        node = self._state.parameters.lastErrorMap if self._state.parameters else None
+        if node is not None and row < len(self._places):
+            jump_to(self._places[row], node)

@@ -1,0 +1,82 @@
+"""How thick a scan's slices are, and by which profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log, pi, sqrt
+from typing import Any
+
+from ..detail.estimator import FREQUENCIES, AxisDetail
+from ..scan.dicom.thickness import told_thickness
+from ..scan.volume import Volume
+from .budget import Budget
+from .pairs import SliceProfile
+
+_PLACE = 1  # of the frequencies: low enough to be seen in noise, high enough to tell thick from thin
+_MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.2  # as where networks are told
+_NYQUIST = 0.5  # cycles a distance of slices
+_RANGE = (0.5, 1.6)  # distances of slices that an estimate may say
+_DIFFERS = 1.8
+_LIKELY = (0.0, 0.15, 0.3)  # what is measured is rather too small (models/EXPERIMENTS.md)
+_ASSUMED = (0.8, 1.0)  # Gaussian profiles beside the usual one
+#: CT reconstructions average over the thickness; an MR pulse excites nearly all of it alike.  The spectra of real MR slices say so too (models/EXPERIMENTS.md).
+_PROFILES = {"CT": "box", "MR": "slr"}
+
+
+@dataclass(frozen=True)
+class Thickness:
+    """Of a scan's slices.
+
+    Attributes:
+        profiles: that they may have: one where it is known, else some from sharp to soft, so that nothing rests on one of them.
+        source: "given", "header", "measured" or "assumed".
+        notes: for a user, one sentence each.
+    """
+
+    profiles: tuple[SliceProfile, ...]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def report(self, distance: float) -> dict[str, Any]:
+        """Ready for JSON; ``distance`` of the slices in millimetres."""
+        return {"profiles": [{"profile": profile.name, "thickness_mm": round(profile.share * distance, 3)} for profile in self.profiles], "thickness_from": self.source}
+
+
+def thickness_of(volume: Volume, slice_axis: int, modality: str, across: AxisDetail | None, budget: Budget | None = None) -> Thickness:
+    """What was given; else what the header says; else what the spectrum across the slices tells, as Gaussian profiles; else that they touch.
+
+    Args:
+        volume: as it was read.
+        slice_axis: 0 = k, 1 = j, 2 = i.
+        modality: "CT" or "MR".
+        across: what was measured across the slices.
+        budget: with a thickness, a profile, both or neither.
+    """
+    distance = volume.spacing[2 - slice_axis]
+    usual = (budget.profile if budget else "") or _PROFILES[modality]
+    if budget and budget.thickness:
+        return Thickness((SliceProfile(usual, budget.thickness / distance),), "given")
+    told = told_thickness(volume) if slice_axis == 0 else None
+    measured = _gaussian_width(across) if across and _is_sure(across) else None
+    if told:
+        return Thickness((SliceProfile(usual, told / distance),), "header", _contradiction(told, measured, distance))
+    if measured is not None:
+        return Thickness(tuple(SliceProfile("gaussian", measured + more) for more in _LIKELY), "measured")
+    return Thickness((SliceProfile(usual, 1.0), *(SliceProfile("gaussian", share) for share in _ASSUMED)), "assumed")
+
+
+def _contradiction(told: float, measured: float | None, distance: float) -> tuple[str, ...]:
+    if measured is None or 1 / _DIFFERS < measured * distance / told < _DIFFERS:
+        return ()
+    return (f"The header says slices of {told:.3g} mm, and they look {measured * distance:.2g} mm thick; the header was believed.",)
+
+
+def _is_sure(axis: AxisDetail) -> bool:
+    return axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < _FARTHEST
+
+
+def _gaussian_width(axis: AxisDetail) -> float:
+    """Full width at half maximum, in distances of slices, of the Gaussian whose transform exp(-(pi w f)^2 / (4 ln 2)) is what was measured."""
+    left = min(max(axis.transfer[_PLACE], 1e-3), 1.0)
+    width = sqrt(-4.0 * log(2.0) * log(left)) / (pi * FREQUENCIES[_PLACE] * _NYQUIST)
+    return min(max(width, _RANGE[0]), _RANGE[1])

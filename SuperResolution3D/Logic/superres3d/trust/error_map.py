@@ -1,0 +1,143 @@
+"""The error map: how large the errors around each voxel of a result are to be expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import psutil
+
+from ..engine.progress import Progress
+from ..errors import InputError, ResourceError
+from ..plan import Plan
+from ..scan.volume import Volume, accepted
+from ..upscaling import NOT_PLANNED, Result, plan_for, upscale
+from .body import body_mask
+from .calibration import COVERAGE, Calibration, calibrate
+from .careful import careful as taken_back
+from .careful import strength_of
+from .doubtful import Place, doubtful_places
+from .expected import SIGMA, expected_error, transfer_of, weights_of
+
+_FLOAT = 4
+_CHECKING = 0.1  # of the progress
+_SAMPLE = 1_000_000
+HELD = (0.5, 1.0)  # share of the voxels for which the bound held, on the worst and on the best test scan
+
+
+@dataclass(frozen=True)
+class ErrorMap:
+    """What is to be expected of a result.
+
+    Attributes:
+        volume: the expected local error, float32, in the scan's units, on the result's grid.
+        bound: times the map, a bound that is to hold for 90 % of the voxels inside the body; None: the scan could not be asked.
+        places: where to look twice.
+        report: ready for JSON, the sentences included.
+    """
+
+    volume: Volume
+    bound: float | None
+    places: list[Place]
+    report: dict[str, Any]
+
+
+def upscale_with_doubt(
+    volume: Volume, scale: int | tuple[int, int] | None = None, *, errors: bool = True, careful: bool = False,
+    progress: Progress | None = None, cancelled: Callable[[], bool] | None = None, **choices: Any,
+) -> tuple[Result, ErrorMap | None]:  # fmt: skip
+    """Upscale a scan, and tell how far the result may be off.
+
+    Args:
+        volume: voxels (k, j, i), not changed.
+        scale, choices: as :func:`superres3d.upscaling.upscale` takes them.
+        errors: make the error map; the scan is made coarser once more and upscaled again for it.
+        careful: take back what the networks add over Lanczos where the expected error exceeds it.
+        progress: called with (stage, share of the whole that is done).
+        cancelled: asked often; a true answer stops the work.
+
+    Raises:
+        InputError: an interpolation, or a scan too small to be made coarser.
+        ModelError, DeviceError, ResourceError, Cancelled: see :mod:`superres3d.errors`.
+    """
+    volume = accepted(volume, "The scan")
+    plan = check_doubt(volume, scale, errors, careful, **choices)
+    strength = strength_of(plan.modality, max(plan.network_factors)) if careful else 0.0
+    before = _CHECKING if errors else 0.0
+    checking = (lambda share: progress("checking", before * share)) if progress else None
+    found, why = _asked(volume, plan, choices, strength, checking, cancelled) if errors else (None, "")
+    told = (lambda stage, share: progress(stage, before + (1.0 - before) * share)) if progress else None
+    result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices)
+    drawn, weights = result.volume.voxels, weights_of(plan.modality, plan.preset.ensemble != "none")
+    result.report["careful"] = careful
+    if careful:
+        voxels = taken_back(volume.voxels, drawn, result.spread, weights, strength)
+        result = replace(result, volume=replace(result.volume, voxels=voxels))
+    if not errors:
+        return result, None
+    expected = expected_error(volume.voxels, drawn, result.spread, weights)
+    if found is not None:
+        found = found.carried_over(transfer_of(plan.modality, plan.preset.ensemble != "none", found.checked[0]))
+        expected = found.applied(expected)
+    else:
+        result.report["warnings"].append(f"The error map is not calibrated on this scan: {why}")
+    made = _map_of(result, plan, found, expected)
+    result.report["error_map"] = made.report
+    return result, made
+
+
+def _asked(volume: Volume, *given: Any) -> tuple[Calibration | None, str]:
+    """What the scan told, or why it could not be asked; arguments as :func:`superres3d.trust.calibration.calibrate`."""
+    try:
+        return calibrate(volume, *given), ""
+    except InputError as error:
+        return None, str(error)
+
+
+def check_doubt(volume: Volume, scale: int | tuple[int, int] | None, errors: bool, careful: bool, **choices: Any) -> Plan:
+    """Refuse before the work what has no error map (InputError), or would not fit into memory (ResourceError); returns the plan."""
+    plan, _ = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
+    if not plan.method.networks:
+        what = "An error map tells how far networks may be off" if errors else "Careful takes back what networks add"
+        raise InputError(f"{what}, and {plan.method.name} has none; leave {'the error map' if errors else 'careful'} out, or choose another method.")
+    each = (2 * _FLOAT if errors else _FLOAT) + (volume.voxels.itemsize if careful else 0)
+    needed, free = prod(plan.output_shape) * each + plan.result_bytes, choices.get("memory_limit") or psutil.virtual_memory().available
+    if needed > free:
+        raise ResourceError(f"The result and how far it may be off need {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free or allowed; use a smaller factor, or go without.")
+    return plan
+
+
+def _map_of(result: Result, plan: Plan, found: Calibration | None, expected: np.ndarray) -> ErrorMap:
+    told = replace(result.volume, voxels=expected)
+    body = body_mask(result.volume.voxels, plan.modality)
+    places = doubtful_places(told, body)
+    values = expected[body]
+    typical = float(np.median(values[:: max(1, values.size // _SAMPLE)])) if values.size else 0.0
+    unit = "HU" if plan.modality == "CT" else ""
+    report = {
+        "what": f"Expected error: root of the mean square error under a Gaussian window of {SIGMA:g} voxels of the result, in {unit or 'the units of the scan'}.",
+        "unit": unit,
+        "typical": float(f"{typical:.4g}"),
+        "calibrated": found is not None,
+        "bound": float(f"{found.bound:.4g}") if found else None,
+        "coverage": COVERAGE if found else None,
+        "statement": _statement(found),
+        "doubtful": [place.told() for place in places],
+        "doubtful_words": [place.words(unit) for place in places],
+    }
+    return ErrorMap(told, found.bound if found else None, places, report)
+
+
+def _statement(found: Calibration | None) -> str:
+    if found is None:
+        return "The size of these errors is that of other scans; no bound is claimed for this one. Use the map to see where errors are likelier than elsewhere."
+    asked, by = found.checked
+    smaller = f" The scan is too small to be made coarser {asked} times." if asked != by else ""
+    return (
+        f"A bound of {found.bound:.2f} times the map is meant to hold for {COVERAGE:.0%} of the voxels inside the body. It comes from this scan itself, made coarser {by} times by {found.way} and upscaled again. "
+        "It is no promise: the result is one scale finer, and the scanner may have lost detail in another way. "
+        f"On test scans it held for {HELD[0]:.0%} to {HELD[1]:.0%}. It holds for many voxels together, not for a single voxel or finding.{smaller}"
+    )

@@ -1,0 +1,179 @@
+#!/usr/bin/env python
+"""Whether the error map tells where errors are, and whether its bound holds; what a calibration on the scan itself must be multiplied by.
+
+    python Testing/Benchmarks/error_map.py measure SCANS split.csv PAIRS --subset val --preset fast
+    python Testing/Benchmarks/error_map.py fit PAIRS models/error-map --kept train,val
+    python Testing/Benchmarks/error_map.py table PAIRS --subset test
+
+A part of each scan loses its detail in one of the ways of ``acquisitions.py``, drawn at random, at times with noise of 1 %; it is upscaled with an error map, and
+the map is compared with the true local error inside the body.  ``measure`` keeps pairs of both, of the run itself and of its calibration; ``fit`` needs those
+of training and validation scans alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from acquisitions import _TASKS, WAYS, coarsened
+from scipy.stats import spearmanr
+from superres3d import Volume, read_volume
+from superres3d.errors import SuperResolutionError
+from superres3d.evaluation.metrics import make_reference
+from superres3d.evaluation.protocol import Subject, read_subjects
+from superres3d.methods import DEFAULT_METHOD
+from superres3d.scan.volume import find_slice_axis
+from superres3d.trust import calibration
+from superres3d.trust.body import body_mask
+from superres3d.trust.calibration import calibrate, compared
+from superres3d.trust.expected import Transfer, expected_error, local_error, transfer_of, weights_of
+from superres3d.upscaling import plan_for, upscale
+
+_AXES = {"3-D": "all", "in-plane": "in-plane", "through-plane": "through-plane"}
+_KEPT = 6000  # pairs
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def measure(
+    data: Path, split: Path, pairs: Path,
+    subset: Annotated[str, typer.Option()] = "val",
+    preset: Annotated[str, typer.Option()] = "fast",
+    task: Annotated[str, typer.Option(help="in-plane, 3-D or through-plane; drawn if not given.")] = "",
+    way: Annotated[str, typer.Option(help="A row of acquisitions.py; drawn if not given.")] = "",
+    noise: Annotated[float, typer.Option(help="Share of the data range; below 0: 1 % in a quarter of the runs.")] = -1.0,
+    seed: Annotated[int, typer.Option()] = 0,
+    modality: Annotated[str, typer.Option()] = "",
+    method: Annotated[str, typer.Option()] = DEFAULT_METHOD,
+) -> None:  # fmt: skip
+    """Keep pairs of expected and true local errors of every subject of a subset."""
+    random, names = np.random.default_rng(seed), list(WAYS)
+    pairs.mkdir(parents=True, exist_ok=True)
+    for subject in read_subjects(data, split, subset):
+        for scale in (2, 4) if modality in subject.modality else ():
+            drawn = (str(random.choice(list(_TASKS), p=(0.25, 0.5, 0.25))), names[0] if random.random() < 0.4 else str(random.choice(names)), 0.01 * (random.random() < 0.25))
+            chosen = ("in-plane" if "openms" in subject.name else task or drawn[0], way or drawn[1], noise if noise >= 0 else drawn[2])
+            name = f"{subset}-{subject.name}-{scale}-{chosen[0]}-{chosen[1]}-{chosen[2]}-{preset}".replace(" ", "_")
+            try:
+                found = _pairs(subject, scale, *chosen, preset, method)
+            except SuperResolutionError as error:
+                print(name, error, flush=True)
+                continue
+            np.savez(pairs / f"{name}.npz", subset=subset, subject=subject.name, modality=subject.modality, scale=scale, task=chosen[0], way=chosen[1], noise=chosen[2], preset=preset, **found)
+            print(name, f"rank correlation {_rank(found['expected'], found['true']):.2f}", flush=True)
+
+
+def _pairs(subject: Subject, scale: int, task: str, way: str, noise: float, preset: str, method: str) -> dict[str, np.ndarray]:
+    volume = read_volume(subject.path)
+    axis = find_slice_axis(volume.spacing)
+    factors = _TASKS[task].factors(scale, axis)
+    truth = _middle(volume, axis, factors, (48, 128) if scale == 2 else (64, 176))
+    reference = make_reference(truth.voxels, subject.modality, axis)
+    low = replace(
+        _TASKS[task].low_resolution(truth, factors, axis), voxels=coarsened(truth.voxels, factors, WAYS[way], noise * reference.data_range, subject.modality == "MR")
+    )
+    asked: dict[str, Any] = {"method": method, "preset": preset}
+    place: dict[str, Any] = {"scale": scale, "axes": _AXES[task], "modality": subject.modality, "slice_axis": "kji"[axis]}
+    plan, _ = plan_for(low, **place, **asked)
+    kept: list[dict[str, np.ndarray]] = []
+
+    def keep(true: np.ndarray, expected: np.ndarray, where: np.ndarray, *given: Any) -> calibration.Calibration:
+        step = max(1, int(where.sum()) // _KEPT)
+        kept.append({"expected": expected[where][::step].copy(), "true": true[where][::step].copy()})
+        return compared(true, expected, where, *given)
+
+    calibration.compared = keep
+    found = calibrate(low, plan, asked)
+    done = upscale(low, spread=True, **place, **asked)
+    expected = expected_error(low.voxels, done.volume.voxels, done.spread, weights_of(subject.modality, plan.preset.ensemble != "none"))
+    keep(local_error(done.volume.voxels, truth.voxels.astype(np.float32)), expected, body_mask(truth.voxels, subject.modality))
+    told = np.array([found.growth, found.floor, found.bound, *found.checked])
+    return {**kept[-1], **{f"coarse_{name}": values for name, values in kept[-2].items()}, "found": told, "own": np.array("own" in found.way or "measured" in found.way)}
+
+
+def _middle(volume: Volume, axis: int, factors: tuple[int, int, int], sizes: tuple[int, int]) -> Volume:
+    lengths = [min(n, sizes[0] if number == axis else sizes[1]) // f * f for number, (n, f) in enumerate(zip(volume.voxels.shape, factors))]
+    starts = [(n - length) // 2 for n, length in zip(volume.voxels.shape, lengths)]
+    return replace(volume, voxels=np.ascontiguousarray(volume.voxels[tuple(slice(start, start + length) for start, length in zip(starts, lengths))]))
+
+
+def _rank(expected: np.ndarray, true: np.ndarray) -> float:
+    return float(spearmanr(expected, true)[0])
+
+
+def _read(pairs: Path, subsets: str) -> Iterator[dict[str, Any]]:
+    for path in sorted(pairs.glob("*.npz")):
+        with np.load(path) as file:
+            row = {name: file[name][()] if file[name].ndim == 0 else file[name] for name in file.files}
+        if row["subset"] in subsets.split(","):
+            yield row
+
+
+def _group(row: dict[str, Any]) -> str:
+    return f"{row['modality'].lower()}.{'single' if row['preset'] == 'fast' else 'ensemble'}.transfer.{row['scale']}"
+
+
+def _found(row: dict[str, Any]) -> calibration.Calibration:
+    growth, floor, bound, asked, by = row["found"]
+    return calibration.Calibration(float(growth), float(floor), float(bound), (int(asked), int(by)), 0)
+
+
+@app.command()
+def fit(pairs: Path, model: Path, kept: Annotated[str, typer.Option()] = "train,val") -> None:
+    """Put into the model how a calibration carries over from the scan made coarser to the scan's own result."""
+    from safetensors.numpy import load, save
+
+    tensors = dict(load((model / "weights.safetensors").read_bytes()))
+    rows = list(_read(pairs, kept))
+    for name in sorted({_group(row).rsplit(".", 2)[0] for row in rows}):  # the factor of the whole is that of the pairs' own weights
+        here = [row for row in rows if _group(row).startswith(name)]
+        growths = [compared(row["true"], row["expected"], np.ones(row["true"].shape, bool)).growth for row in here if row["noise"] == 0]
+        scale = float(np.exp(np.median(np.log(growths))))
+        tensors[name] = tensors[name] * np.array([1, 1, 1, scale], np.float32)
+        for row in here:
+            row["expected"], row["found"] = row["expected"] * scale, row["found"] / np.array([scale, 1, 1, 1, 1])
+    for group in sorted({_group(row) for row in rows}):
+        here = [row for row in rows if _group(row) == group]
+        logs = np.array([[np.log(_found(row).growth), np.log(compared(row["true"], row["expected"], np.ones(row["true"].shape, bool)).growth)] for row in here])
+        slope = float(np.clip(np.cov(logs.T)[0, 1] / max(logs[:, 0].var(ddof=1), 1e-6), 0.0, 1.0)) if len(here) > 2 else 1.0
+        start = float(np.median(logs[:, 1] - slope * logs[:, 0]))
+        needed = [_needed(row, Transfer(start, slope, 1.0)) for row in here]
+        tensors[group] = np.array([start, slope, np.exp(np.mean(np.log(needed)))], np.float32)
+        print(group, len(here), np.round(tensors[group], 3), "needed", np.round(np.quantile(needed, (0, 0.25, 0.5, 0.75, 1)), 2))
+    content, card = save(tensors), json.loads((model / "card.json").read_text())
+    card["sha256"] = hashlib.sha256(content).hexdigest()
+    card["weights"] = {name: [round(float(value), 5) for value in values] for name, values in sorted(tensors.items())}
+    (model / "weights.safetensors").write_bytes(content)
+    (model / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _needed(row: dict[str, Any], transfer: Transfer) -> float:
+    """By what the bound must be multiplied to hold for 90 % of the voxels."""
+    carried = _found(row).carried_over(transfer)
+    return float(np.quantile(row["true"] / carried.applied(row["expected"].astype(np.float64)), calibration.COVERAGE) / carried.bound)
+
+
+@app.command()
+def table(pairs: Path, subset: Annotated[str, typer.Option()] = "val") -> None:
+    """Rank correlation and coverage, a line a run."""
+    print("| subject | lost by | noise | preset | rank correlation | bound of 90 % holds for |\n| --- | --- | ---: | --- | ---: | ---: |")
+    sums: dict[str, list[tuple[float, float]]] = {}
+    for row in _read(pairs, subset):
+        carried = _found(row).carried_over(transfer_of(row["modality"], row["preset"] != "fast", int(row["scale"])))
+        held = float(np.mean(row["true"] <= carried.bound * carried.applied(row["expected"].astype(np.float64))))
+        rank = _rank(row["expected"], row["true"])
+        sums.setdefault(f"{row['modality']} {row['preset']}", []).append((rank, held))
+        print(f"| {row['subject']}, {row['task']} {row['scale']}x | {row['way']}{' (measured)' if row['own'] else ''} | {row['noise']:.0%} | {row['preset']} | {rank:.2f} | {held:.0%} |")
+    for name, values in sorted(sums.items()):
+        ranks, held_all = np.array(values).T
+        print(f"{name}: rank correlation {ranks.mean():.2f} (least {ranks.min():.2f}); held for {held_all.min():.0%} to {held_all.max():.0%}, median {np.median(held_all):.0%}; within 87 to 93 %: {np.mean((held_all >= 0.87) & (held_all <= 0.93)):.0%}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,231 @@
+"""The error map: its parts against scipy and closed forms, in slabs and whole, on files, and what cannot have one."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from superres3d import Volume, write_volume
+from superres3d.errors import InputError, ModelError
+from superres3d.resampling.interpolation import resize
+from superres3d.trust import expected as module
+from superres3d.trust.calibration import Calibration, compared
+from superres3d.trust.careful import careful, strength_of
+from superres3d.trust.doubtful import doubtful_places
+from superres3d.trust.error_map import upscale_with_doubt
+from superres3d.trust.expected import Transfer, Weights, expected_error, local_error, rough, transfer_of, weights_of, windowed
+from superres3d.upscaling import upscale
+from typer.testing import CliRunner
+
+from .conftest import smooth_noise
+
+
+def _gaussian(values):
+    return gaussian_filter(values.astype(np.float64), 1.5, mode="nearest", truncate=5 / 1.5)
+
+
+def test_the_window_is_scipys():
+    values = np.random.default_rng(0).random((9, 14, 3)).astype(np.float32)
+    np.testing.assert_allclose(windowed(values), _gaussian(values), rtol=1e-5)
+
+
+def test_local_error_of_an_even_error_is_that_error():
+    truth = smooth_noise((6, 8, 9)) * 100
+    np.testing.assert_allclose(local_error(truth - 7, truth), 7, rtol=1e-5)
+
+
+def test_roughness_by_hand():
+    scan = np.zeros((1, 3, 4), np.float32)
+    scan[0, 1, 1] = 4
+    assert rough(scan, (1, 2))[0].tolist() == [[0, -1, 0, 0], [-1, 4, -1, 0], [0, -1, 0, 0]]
+    assert rough(scan, (2,))[0, 1].tolist() == [-2, 4, -2, 0]
+    assert not rough(scan, ()).any()
+
+
+@pytest.fixture
+def parts():
+    """A scan, a finer result, and a spread."""
+    random = np.random.default_rng(3)
+    scan = (smooth_noise((7, 10, 9)) * 500).astype(np.float32)
+    result = resize(scan, (2, 2, 2), "lanczos") + random.normal(0, 20, (14, 20, 18)).astype(np.float32)
+    return scan, result, random.random(result.shape).astype(np.float32) * 10
+
+
+def test_expected_error_is_the_weighted_sum(parts):
+    scan, result, spread = parts
+    roughness = np.square(rough(scan, (0, 1, 2))).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    wanted = 3 * np.sqrt(_gaussian(0.7 * spread**2 + 0.2 * (result - resize(scan, (2, 2, 2), "lanczos")) ** 2 + 0.1 * roughness))
+    np.testing.assert_allclose(expected_error(scan, result, spread, Weights(0.7, 0.2, 0.1, 3.0)), wanted, rtol=1e-4)
+    np.testing.assert_allclose(expected_error(scan, result, None, Weights(1, 0, 0.25, 1.0)), 0.5 * np.sqrt(_gaussian(roughness)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(14, 20, 18), (7, 20, 18), (14, 10, 9), (28, 40, 36), (11, 15, 13)])
+def test_slabs_give_the_whole(monkeypatch, parts, shape):
+    scan = parts[0]
+    random = np.random.default_rng(4)
+    result, spread = (random.random(shape).astype(np.float32) * 100 for _ in range(2))
+    weights = Weights(1.0, 0.5, 0.3, 2.0)
+    whole, held = expected_error(scan, result, spread, weights), careful(scan, result, spread, weights, 1.0)
+    for count in (1, 3):
+        monkeypatch.setattr(module, "_SLAB_BYTES", 4 * shape[1] * shape[2] * count)
+        np.testing.assert_allclose(expected_error(scan, result, spread, weights), whole, rtol=2e-5)
+        np.testing.assert_allclose(careful(scan, result, spread, weights, 1.0), held, rtol=2e-5, atol=1e-3)
+
+
+def test_a_scan_in_other_units_has_its_error_in_those(parts):
+    weights = weights_of("MR", True)
+    one, other = (expected_error(*(array * np.float32(scale) for array in parts), weights) for scale in (1, 8))
+    np.testing.assert_allclose(other, 8 * one, rtol=1e-4)
+
+
+def test_the_calibration_finds_growth_and_floor():
+    random = np.random.default_rng(5)
+    told = random.gamma(2.0, 3.0, (40, 50, 20))
+    where = np.ones(told.shape, bool)
+    found = compared(np.sqrt((2.5 * told) ** 2 + 4**2), told, where)
+    assert (found.growth, found.floor, found.bound) == (pytest.approx(2.5, rel=1e-3), pytest.approx(4, rel=1e-2), pytest.approx(1, rel=1e-3))
+    np.testing.assert_allclose(found.applied(told.copy()), np.sqrt((2.5 * told) ** 2 + 16), rtol=1e-2)
+
+
+def test_the_bound_holds_for_nine_of_ten_where_it_was_made():
+    random = np.random.default_rng(6)
+    told = random.gamma(2.0, 3.0, (40, 50, 20))
+    true = told * random.lognormal(0.3, 0.4, told.shape) + random.random(told.shape)
+    found = compared(true, told, np.ones(told.shape, bool))
+    assert np.mean(true <= found.bound * found.applied(told.copy())) == pytest.approx(0.9, abs=1e-3)
+    assert found.carried_over(Transfer(0.0, 1.0, 1.0)) == Calibration(pytest.approx(found.growth), found.floor, found.bound, (2, 2), told.size)
+
+
+def test_the_calibration_looks_inside_the_body_alone():
+    told = np.full((20, 20, 20), 2.0)
+    true = told.copy()
+    where = np.zeros(told.shape, bool)
+    where[:10] = True
+    true[10:] = 1e6
+    assert compared(true, told, where).bound == pytest.approx(1.0)
+    with pytest.raises(InputError, match="too small or too empty"):
+        compared(true, told, np.zeros_like(where))
+
+
+def test_the_shipped_weights():
+    for modality in ("CT", "MR"):
+        for ensemble in (True, False):
+            assert min(weights_of(modality, ensemble).__dict__.values()) > 0
+            assert all(transfer_of(modality, ensemble, factor).bound > 0 for factor in (2, 4))
+    with pytest.raises(ModelError, match="error-map cannot be used"):
+        transfer_of("MR", True, 3)
+
+
+def test_doubtful_places_are_apart_and_lie_where_nibabel_says():
+    angle = np.radians(25)
+    direction = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    voxels = np.zeros((20, 24, 28), np.float32)
+    for value, index in ((5, (3, 4, 5)), (9, (15, 20, 22)), (8, (15, 20, 24)), (7, (4, 20, 6))):  # the third is 3 mm from the second
+        voxels[index] = value
+    volume = Volume(voxels, (1.5, 1.2, 2.0), (-30.0, 12.0, 40.0), direction)
+    places = doubtful_places(volume)
+    assert [(place.voxel_ijk, place.expected_error) for place in places] == [((22, 20, 15), 9), ((6, 20, 4), 7), ((5, 4, 3), 5)]
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag([-1, -1, 1]) @ direction @ np.diag(volume.spacing)
+    affine[:3, 3] = np.diag([-1, -1, 1]) @ volume.origin
+    for place in places:
+        np.testing.assert_allclose(place.position_ras_mm, nib.affines.apply_affine(affine, place.voxel_ijk), atol=1e-6)
+    assert len(doubtful_places(volume, apart_mm=1.0)) == 4 and len(doubtful_places(volume, count=2)) == 2
+    assert doubtful_places(volume, voxels == 5)[0].voxel_ijk == (5, 4, 3)
+    x, y, z = places[0].position_ras_mm
+    assert places[0].words("HU") == f"about 9 HU at {'RL'[x < 0]} {abs(x):.1f}, {'AP'[y < 0]} {abs(y):.1f}, {'SI'[z < 0]} {abs(z):.1f} mm (voxel 22, 20, 15)"
+
+
+def test_careful_by_hand():
+    """An even scan, an even addition and an even spread: c2 / (c2 + k e2) of the addition stays."""
+    scan, shape = np.full((5, 6, 7), 100.0, np.float32), (10, 12, 14)
+    result, spread = np.full(shape, 130.0, np.float32), np.full(shape, 5.0, np.float32)
+    kept = 30**2 / (30**2 + 2.0 * 3.0**2 * (5**2 + 0.1 * 30**2))
+    np.testing.assert_allclose(careful(scan, result, spread, Weights(1.0, 0.1, 1.0, 3.0), 2.0), 100 + 30 * kept, rtol=1e-5)
+    np.testing.assert_allclose(careful(scan, result, spread, Weights(1.0, 0.1, 1.0, 3.0), 0.0), 130, rtol=1e-5)
+    whole = result.astype(np.int16)
+    assert careful(scan.astype(np.int16), whole, spread, Weights(1.0, 0.1, 1.0, 3.0), 2.0).dtype == np.int16
+
+
+def test_careful_leaves_what_equals_lanczos(parts):
+    scan, _, spread = parts
+    lanczos = resize(scan, (2, 2, 2), "lanczos")
+    np.testing.assert_allclose(careful(scan, lanczos, spread, weights_of("MR", True), strength_of("MR", 2)), lanczos, atol=1e-3)
+
+
+@pytest.fixture
+def mr() -> Volume:
+    voxels = smooth_noise((20, 44, 48), 2) * 900
+    voxels[:, :6] = 0
+    return Volume(voxels.astype(np.float32), (1.0, 1.0, 1.5), modality="MR")
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced"])
+def test_a_run_with_its_map(models, mr, preset):
+    asked = {"axes": "in-plane", "method": "two-stage-residual", "preset": preset, "precision": "single"}
+    result, errors = upscale_with_doubt(mr, 2, **asked)
+    np.testing.assert_array_equal(result.volume.voxels, upscale(mr, 2, **asked).volume.voxels)
+    assert errors.volume.voxels.shape == result.volume.voxels.shape and errors.volume.voxels.dtype == np.float32
+    assert (errors.volume.spacing, errors.volume.origin) == (result.volume.spacing, result.volume.origin)
+    assert np.isfinite(errors.volume.voxels).all() and errors.volume.voxels.min() >= 0 and errors.bound > 0
+    told = result.report["error_map"]
+    assert told["calibrated"] and "90%" in told["statement"] and 1 <= len(told["doubtful"]) <= 10
+    assert json.loads(json.dumps(told)) == told
+    values = [place["expected_error"] for place in told["doubtful"]]
+    assert values == sorted(values, reverse=True)
+
+
+def test_careful_lies_between_lanczos_and_the_network(models, mr):
+    asked = {"scale": 2, "axes": "in-plane", "method": "two-stage-residual", "preset": "balanced", "precision": "single"}
+    held, none = upscale_with_doubt(mr, errors=False, careful=True, **asked)
+    drawn, lanczos = (upscale(mr, **{**asked, "method": method}).volume.voxels for method in ("two-stage-residual", "lanczos"))
+    assert none is None and held.report["careful"]
+    added, kept = drawn - lanczos, held.volume.voxels - lanczos
+    assert (np.abs(kept) <= np.abs(added) + 0.05).all() and (kept * added >= -0.05).all()
+    assert np.square(kept).mean() < 0.9 * np.square(added).mean()
+
+
+def test_a_scan_too_small_to_be_asked_has_a_map_without_a_bound(models):
+    scan = Volume((smooth_noise((5, 20, 22)) * 900).astype(np.float32), modality="MR")
+    result, errors = upscale_with_doubt(scan, 2, method="two-stage-residual", preset="fast")
+    assert errors.bound is None and "no bound is claimed" in errors.report["statement"]
+    assert any("not calibrated on this scan" in note for note in result.report["warnings"])
+
+
+def _run(*arguments):
+    from superres3d.cli import app
+
+    return CliRunner().invoke(app, ["upscale", *map(str, arguments), "--progress", "none"])
+
+
+def test_files_appear_together(models, mr, tmp_path):
+    write_volume(mr, tmp_path / "scan.nii.gz")
+    out, error, report = tmp_path / "out.nii.gz", tmp_path / "error.nii.gz", tmp_path / "report.json"
+    done = _run(tmp_path / "scan.nii.gz", out, "--modality", "MR", "--axes", "in-plane", "--method", "two-stage-residual", "--preset", "fast", "--careful", "--error-map", error, "--report", report)
+    assert done.exit_code == 0, done.output
+    result, told = nib.load(out), nib.load(error)
+    np.testing.assert_allclose(told.affine, result.affine)
+    assert told.shape == result.shape and told.get_data_dtype() == np.float32
+    content = json.loads(report.read_text())
+    assert content["careful"] is True and content["error_map"]["doubtful_words"]
+
+
+@pytest.mark.parametrize("asked, words", [(["--error-map", "error.nii.gz"], "error map"), (["--careful"], "[Cc]areful")])
+def test_an_interpolation_has_none(mr, tmp_path, monkeypatch, asked, words):
+    monkeypatch.chdir(tmp_path)
+    write_volume(mr, tmp_path / "scan.nii.gz")
+    done = _run("scan.nii.gz", "out.nii.gz", "--method", "lanczos", *asked)
+    assert done.exit_code != 0
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
+    with pytest.raises(InputError, match=f"{words}.*lanczos has none"):
+        upscale_with_doubt(mr, 2, method="lanczos", errors="--error-map" in asked, careful="--careful" in asked)
+
+
+def test_the_map_does_not_replace_the_scan(mr, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_volume(mr, tmp_path / "scan.nii.gz")
+    before = (tmp_path / "scan.nii.gz").read_bytes()
+    assert _run("scan.nii.gz", "out.nii.gz", "--error-map", "scan.nii.gz").exit_code != 0
+    assert _run("scan.nii.gz", "out.nii.gz", "--error-map", "folder/").exit_code != 0
+    assert (tmp_path / "scan.nii.gz").read_bytes() == before and not (tmp_path / "out.nii.gz").exists()
