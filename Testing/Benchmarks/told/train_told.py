@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Teach a told network what the estimator says, in place of the truth, on a processor.
 
-    python Testing/Benchmarks/told/train_told.py SAMPLES.npz HELD.npz mr.pack told-mr-plane-x2.safetensors --start FOLDER --steps 2000
+    python Testing/Benchmarks/told/train_told.py SAMPLES.npz HELD.npz mr.pack told-mr-plane-x2.safetensors --start models --steps 2000
 
-Begins from a network of the same name in FOLDER that was told the truth (Testing/Benchmarks/gpu/told.py), or goes on with OUT where that is there.
+Begins from the network of the same name in a folder of models, or from what Testing/Benchmarks/gpu/told.py made, or goes on with OUT where that is there.
 Part of each batch lost its detail clearly and is told so by the estimator (SAMPLES, HELD; see simulate.py and fit_detail.py); the rest, drawn from the
 scans of a pack (Testing/Benchmarks/gpu/pack.py), lost little: of that the noise alone is told, and where a zero-filled spectrum ends.
 """
@@ -266,7 +266,8 @@ def main(
     torch.manual_seed(seed)
     clear, mild = ClearLosses(samples, held, named[1].upper(), stage, scale, random), MildLosses(pack, stage, scale, random)
     training = Training(clear, mild, stage, scale, batch, overshoot, random)
-    training.begin(start / out.name, out)
+    shipped = start / f"two-stage-{out.stem}" / "weights.safetensors"
+    training.begin(shipped if shipped.is_file() else start / out.name, out)
     adam, began, sums = torch.optim.Adam(training.net.parameters(), rate), time.monotonic(), 0.0
     for step in range(steps):
         for group in adam.param_groups:
