@@ -91,7 +91,7 @@ def _rows(subject: Subject, case: tuple[str, int, str, float], methods: Sequence
             return
         true = true_gain(truth, coarse, factors, axis, choices, span)
         row = {"subject": subject.name, "modality": subject.modality, "axes": axes, "scale": scale, "way": way, "noise_share": noise, "method": method, "true_db": true}
-        row |= {"checked_at": max(foretold.factors_ijk), "expected_db": foretold.expected_db, "mean_db": foretold.gain_db}
+        row |= {"checked_at": max(foretold.factors_ijk), "expected_db": foretold.expected_db, "mean_db": foretold.gain_db, "agreed": foretold.agreed}
         row |= {f"{key}_{found.way}": getattr(found, f"{key}_db") for found in foretold.ways for key in ("gain", "clean")}
         for name in ("across", "rows", "columns"):
             part = getattr(detail, name)
@@ -139,15 +139,17 @@ def _write(out: Path | None, rows: list[dict[str, Any]]) -> None:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Shares of the rows, by modality, axes, factor and method."""
-    lines = ["| | rows | sign right | within 0.5 dB | mean of errors, dB |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = ["| | rows | sign right | where the ways agree | within 0.5 dB | mean of errors, dB | four of five within, dB |", "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     keys = ("modality", "axes", "scale", "method")
     for group in [*dict.fromkeys(tuple(row[key] for key in keys) for row in rows), ()]:
         chosen = [row for row in rows if not group or tuple(row[key] for key in keys) == group]
         known = [row for row in chosen if row["expected_db"] not in ("", "None")]
         true, expected = (np.array([float(row[key]) for row in known]) for key in ("true_db", "expected_db"))
         if len(known):
-            right, near = np.mean(same_side(true, expected)), np.mean(np.abs(true - expected) <= _NEAR)
-            lines.append(f"| {', '.join(group) or 'all'} | {len(known)} | {right:.0%} | {near:.0%} | {np.mean(np.abs(true - expected)):.2f} |")
+            right, off = same_side(true, expected), np.abs(true - expected)
+            agreed = np.array([row["agreed"] == "True" for row in known])
+            sure = f"{right[agreed].mean():.0%} of {agreed.sum()}" if agreed.any() else "-"
+            lines.append(f"| {', '.join(group) or 'all'} | {len(known)} | {right.mean():.0%} | {sure} | {np.mean(off <= _NEAR):.0%} | {off.mean():.2f} | {np.quantile(off, 0.8):.2f} |")
     return "\n".join(lines)
 
 

@@ -68,7 +68,7 @@ FOUND = Acquisition(2.0, None, 3.1, "coloured", 25.0, 200)
 
 def test_the_words():
     told = acquired.sentences(FOUND)
-    assert told[0] == "Slices: 2 mm apart and about 3.1 mm thick (estimated): they overlap."
+    assert told[0] == "Slices: 2 mm apart and about 3.1 mm thick (estimated): they seem to overlap."
     assert "coloured" in told[1] and "mean of 25 (Rician; noise of 20)" in told[2] and "200 grey levels" in told[3]
     header = acquired.sentences(replace(FOUND, told=1.5))
     assert header[0] == "Slices: 1.5 mm thick, 2 mm apart (from the file): they leave gaps."

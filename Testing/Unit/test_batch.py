@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from superres3d import read_volume, upscale
 from superres3d.batch.choices import Choices
 from superres3d.batch.naming import Names, key_of
+from superres3d.batch.outline import outline_of
 from superres3d.batch.tree import find_in_tree
 from superres3d.cli import app
 from typer.testing import CliRunner
@@ -204,6 +205,31 @@ def test_names_of_strange_scans_stay_apart(tmp_path):
     names = named(find_in_tree(source, tmp_path / "out").scans, method="cubic")
     assert len({name.casefold() for name in names}) == 8 and all(len(name.encode()) < 200 for name in names)
     assert {"Scan-mha_cubic-x2.mha", "scan-nrrd_cubic-x2.nrrd", "s-nii_cubic-x2.nii", "s-nii-gz_cubic-x2.nii.gz"} <= set(names)
+
+
+def test_names_that_no_terminal_shows(tmp_path):
+    """Line feeds, letters that are not UTF-8, shell signs, a file called like an option: results with plain names, and nothing is lost."""
+    source, out = images(tmp_path / "in", "-rf.nrrd", "new\nline.mha", "a;b $(x) `y`.nrrd", "plain.nrrd"), tmp_path / "o u t"
+    os.rename(os.fsencode(source / "plain.nrrd"), os.fsencode(source) + b"/bad\xff.nrrd")
+    os.mkdir(os.fsencode(source) + b"/dir\xfe")
+    os.rename(os.fsencode(source) + b"/bad\xff.nrrd", os.fsencode(source) + b"/dir\xfe/bad\xff.nrrd")
+    done = batch(source, out)
+    assert done.returncode == 0, done.stderr
+    assert results(out) == {"-rf_cubic-x2.nrrd", "new_line_cubic-x2.mha", "a;b $(x) `y`_cubic-x2.nrrd", "dir\ufffd/bad__cubic-x2.nrrd"}
+    assert "4 of them from before" in batch(source, out).stderr
+
+
+@pytest.mark.parametrize("dtype,kept", [("int8", "int8"), ("uint16", "int16"), ("int32", "int32"), ("float32", "float32"), ("float64", "float32")])
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd", ".nii.gz"])
+def test_outlines_are_those_of_simpleitk(suffix, dtype, kept, tmp_path):
+    """Turned axes as well; headers alone are read, by no library that is written in C."""
+    image = sitk.GetImageFromArray(np.zeros((5, 6, 7), dtype))
+    image.SetSpacing((1, 2, 3.5))
+    image.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    outline = outline_of(tmp_path / f"a{suffix}")
+    assert outline.shape == (5, 6, 7) and outline.dtype == kept
+    np.testing.assert_allclose(outline.spacing, (1, 2, 3.5))
 
 
 def test_links_and_circles(tmp_path):

@@ -14,7 +14,7 @@ from superres3d.upscaling import upscale
 
 from .conftest import smooth_noise
 
-QUICK = {"preset": "fast", "device": "cpu", "modality": "MR"}
+QUICK = {"preset": "fast", "precision": "single", "device": "cpu", "modality": "MR"}
 
 
 def scan(distance: float, dtype=np.float32, slices: int = 8) -> Volume:
@@ -63,7 +63,7 @@ def test_blocks_keep_the_depth_whole_and_give_the_whole(models, monkeypatch, met
     monkeypatch.setattr(upscaling, "blocks_of", lambda chain, shape, budget: chain_module.blocks_of(chain, shape, 80))
     parts = upscale(given, slice_spacing=1.0, method=method, **QUICK)
     assert whole.report["blocks"] == 1 and parts.report["blocks"] >= 6
-    np.testing.assert_allclose(parts.volume.voxels, whole.volume.voxels, atol=2e-3, rtol=0)
+    np.testing.assert_allclose(parts.volume.voxels, whole.volume.voxels, atol=2e-3, rtol=3e-7)  # float32 has steps of 0.002 at 25,000
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float64])

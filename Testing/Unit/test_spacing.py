@@ -20,7 +20,7 @@ from superres3d.resampling.regridding import apply_along, regrid_matrix, regrid_
 
 from .conftest import run_cli, smooth_noise
 
-QUICK = {"preset": "fast", "device": "cpu", "modality": "MR"}
+QUICK = {"preset": "fast", "precision": "single", "device": "cpu", "modality": "MR"}
 BLIND = {**QUICK, "method": "two-stage-residual"}
 TURNED = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
 

@@ -138,8 +138,8 @@ _TWO_STAGE = (
     Method(
         "two-stage-told",
         "Two-stage CNN, told of the scan",
-        "Two networks as those of two-stage-residual, told how this scan lost its detail and of its noise, both measured on the scan itself.",
-        "On scans without a clear loss of detail, or too small to measure it: there it is two-stage-residual.",
+        "A network between the slices, then one within them; told how this scan lost its detail, and of its noise, where both can be measured on it.",
+        "Where all scans must go through the same networks: what is measured on each of them decides.",
         kind="two-stage",
         assumes="A clear loss of detail is as it was measured on the scan; where none is clear, what two-stage-residual assumes.",
         paper=f"{_GEORGESCU}; the layers are those of two-stage-residual, modulated (FiLM: Perez, Strub, de Vries, Dumoulin, Courville. AAAI 2018)",
@@ -266,14 +266,14 @@ def find_method(name: str, modality: str = "", axes: str = "", scale: int = 0) -
     """
     _check_wanted(modality, axes, scale)
     fitting = [m for m in METHODS.values() if _fits(m, modality, axes, scale)]
-    names = ", ".join(method.name for method in fitting if is_installed(method, modality))
     method = METHODS.get(name)
+    if method in fitting:
+        return METHODS[name]
+    names = ", ".join(method.name for method in fitting if is_installed(method, modality))  # looks at many files
     if method is None:
         raise InputError(f"The method {name!r} does not exist; use one of {names}.")
-    if method not in fitting:
-        wanted = " ".join(filter(None, (modality, axes, f"x{scale}" if scale else "")))
-        raise InputError(f"The method {name} is not for {wanted}; use one of {names}.")
-    return method
+    wanted = " ".join(filter(None, (modality, axes, f"x{scale}" if scale else "")))
+    raise InputError(f"The method {name} is not for {wanted}; use one of {names}.")
 
 
 def needs_modality(name: str) -> bool:

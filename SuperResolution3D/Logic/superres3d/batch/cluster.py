@@ -21,7 +21,7 @@ from .task import FAILED, Outcome, Task
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-_SECONDS_TO_CONNECT = 30
+_SECONDS_TO_CONNECT = 10
 _SECONDS_TO_LOOK = 5.0  # how often the cluster's size, and whether it is still there, is looked at
 _CORES_OF_JOB = 4  # where Dask's configuration does not say it
 _MOST_LOST = 5  # workers that a scan may outlive

@@ -76,13 +76,18 @@ def _bids_name(scan: BatchScan, suffix: str, choices: Choices) -> str:
 
 def _folder(scan: BatchScan, choices: Choices) -> str:
     if scan.kind != "DICOM" or not choices.anonymize:
-        return scan.folder
+        return _plain(scan.folder)
     return "/".join(f"{what}-{digest(part)[:8]}" for what, part in zip(("patient", "study"), scan.folder.split("/")))
 
 
 def _stem(scan: BatchScan, choices: Choices) -> str:
-    stem = f"series-{digest(scan.identity)[:8]}" if scan.kind == "DICOM" and choices.anonymize else scan.stem
+    stem = f"series-{digest(scan.identity)[:8]}" if scan.kind == "DICOM" and choices.anonymize else _plain(scan.stem)
     return stem if len(stem.encode("utf-8", "surrogateescape")) <= _LONGEST_STEM else f"{stem[:_LONGEST_STEM // 4]}-{digest(stem)[:8]}"
+
+
+def _plain(name: str) -> str:
+    """What disks, libraries and terminals all take: letters that are not UTF-8, and signs that cannot be printed, become "_"."""
+    return "".join(letter if letter.isprintable() and not 0xD800 <= ord(letter) < 0xE000 else "_" for letter in name)
 
 
 def _suffix(scan: BatchScan, choices: Choices) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from math import hypot
 from pathlib import Path
 from typing import Any
 
 from .scans import Outline
 
+_MOST_HEADER = 1 << 16  # bytes that are looked at
+#: whole numbers by the names that the formats give them; signs make no difference here
+_BITS = {r"float|double|64|long.?long": 0, r"char|int8": 8, r"short|int16": 16, r"int|long": 32}
 _BY_NIBABEL = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz", ".mgz", ".mgh")
 
 
@@ -17,7 +22,7 @@ def outline_of(path: Path) -> Outline | None:
         path: NIfTI, Analyze, MGH, NRRD or MetaImage.
     """
     try:
-        return _by_nibabel(path) if path.name.lower().endswith(_BY_NIBABEL) else _by_itk(path)
+        return _by_nibabel(path) if path.name.lower().endswith(_BY_NIBABEL) else _by_text(path)
     except Exception:  # libraries raise anything on a damaged header
         return None
 
@@ -32,21 +37,26 @@ def _by_nibabel(path: Path) -> Outline | None:
     return Outline(shape[2::-1], tuple(float(size) for size in header.get_zooms()[:3]), _kept(str(header.get_data_dtype().newbyteorder("="))))
 
 
-def _by_itk(path: Path) -> Outline | None:
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    size, spacing = reader.GetSize(), reader.GetSpacing()
-    if len(size) != 3 or reader.GetNumberOfComponents() != 1:
+def _by_text(path: Path) -> Outline | None:
+    """Of NRRD and MetaImage, without a library: one that is written in C may end this process over a strange file."""
+    with open(path, "rb") as file:
+        head = file.read(_MOST_HEADER).decode("latin-1")
+    sizes = [int(number) for number in _field(head, "sizes", "DimSize").split()]
+    vectors = re.findall(r"\(([^)]*)\)", _field(head, "space directions"))
+    lengths = [hypot(*map(float, vector.split(","))) for vector in vectors]
+    spacing = lengths or [float(number) for number in _field(head, "spacings", "ElementSpacing", "ElementSize").split()]
+    if len(sizes) != 3 or len(spacing) != 3:
         return None
-    return Outline(tuple(size[::-1]), tuple(spacing), _kept(sitk.GetPixelIDValueAsString(reader.GetPixelID())))
+    return Outline(tuple(sizes[::-1]), tuple(spacing), _kept(_field(head, "type", "ElementType").lower()))
+
+
+def _field(head: str, *names: str) -> str:
+    """The text of the first of the fields that is there, else ""."""
+    found = re.search(rf"^(?:{'|'.join(names)})[ \t]*[:=][ \t]*(.*?)[ \t\r]*$", head, flags=re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _kept(told: str) -> str:
-    """The type of the result: what networks cannot keep becomes float."""
-    words = {"8": "int8", "16": "int16", "32": "int32"}
-    width = next((name for bits, name in words.items() if bits in told), "float32")
-    return "float32" if "float" in told else width
+    """The type of the result, by any name of the scan's: what networks cannot keep becomes float."""
+    bits = next((bits for words, bits in _BITS.items() if re.search(words, told)), 0)
+    return f"int{bits}" if bits else "float32"

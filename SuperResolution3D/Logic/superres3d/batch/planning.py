@@ -132,7 +132,7 @@ def _plan(scan: BatchScan, choices: Choices, memory: int) -> Plan:
     method = METHODS.get(choices.method)
     modality = next((word for word in (choices.asked.get("modality"), scan.modality) if word in MODALITIES), method.modalities[-1] if method else "MR")
     outline = scan.outline
-    return plan_upscaling(outline.shape, outline.spacing, outline.dtype, **for_plan(choices.refinement), modality=modality, device=choices.device, memory_limit=memory - _PROCESS_BYTES)
+    return plan_upscaling(outline.shape, outline.spacing, outline.dtype, **for_plan(choices.refinement), modality=modality, device=choices.device, memory_limit=max(1, memory - _PROCESS_BYTES))
 
 
 def _compare(item: Planned, entry: Entry, place: Place, plan: Plan | None, retry: bool) -> None:

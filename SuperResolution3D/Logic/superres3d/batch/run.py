@@ -24,7 +24,7 @@ from .ledger import DONE, FAILED, KILLED, RUNNING, Entry, Ledger
 from .pages import write_pages
 from .place import Place
 from .planning import KEPT, REFUSED, TODO, Filters, Planned, chosen, cores_of, planned
-from .scans import BatchScan, Found
+from .scans import BatchScan, Found, as_text
 from .task import CANCELLED, Outcome, Task
 from .teller import Summary, Teller, in_words
 from .work import finished_before
@@ -82,8 +82,11 @@ class Batch:
             InputError: a folder that cannot be used.
         """
         found, scans = self._find()
-        self._refuse_nothing(found, scans)
-        return self._plan(scans, {entry.key: entry for entry in self._read_ledger()}), found
+        if not scans and not found.left_out:
+            raise InputError(f"{self._source} holds no scan; give a folder with NIfTI, NRRD, MetaImage or MGH files, a tree of DICOM, or a BIDS data set.")
+        items = self._plan(scans, {entry.key: entry for entry in self._read_ledger()})
+        _refuse_what_none_can(items, found)
+        return items, found
 
     def run(self) -> Summary:
         """Do it.
@@ -92,10 +95,10 @@ class Batch:
             InputError: a folder that cannot be used.
             ResourceError: the ledger could not be written, or whoever computes is gone.
         """
-        found, scans = self._find()
-        self._refuse_nothing(found, scans)
+        items, found = self.plan()
         with self._claimed() as ledger:
-            return self._run(ledger, found, scans)
+            self._entries = {entry.key: entry for entry in ledger.entries()}
+            return self._run(ledger, found, items)
 
     def watch(self, seconds: float) -> Summary:
         """The same again and again, until an interrupt: a scan is taken once nothing of it has changed for so long.
@@ -123,10 +126,15 @@ class Batch:
         found, scans = self._find()
         settled = [scan for scan in scans if is_settled(scan, seconds) and (scan.identity, scan.stamp) not in tried]
         tried |= {(scan.identity, scan.stamp) for scan in settled}
-        todo = [item for item in self._plan(settled, self._entries) if item.state == TODO]
-        if not todo:
+        items = [item for item in self._plan(settled, self._entries) if item.state != KEPT]
+        if not items:
             return
-        self._summary.meant += len(todo)
+        todo, refused = ([item for item in items if item.state == state] for state in (TODO, REFUSED))
+        self._summary.meant += len(items)
+        self._summary.without += [(item.scan.name, item.reason) for item in refused]
+        for item in refused:
+            self._teller.note(f"{item.scan.name}: {item.reason}")
+        ledger.put(*(self._entry(item, FAILED, [item.reason]) for item in refused))
         self._teller.begin(len(todo), sum(item.seconds for item in todo))
         try:
             self._compute(todo, ledger)
@@ -162,26 +170,12 @@ class Batch:
         if found.is_bids:
             check_derivative(self._place.root)
         scans = chosen(found, self._filters)
-        self._refuse_what_none_can(planned(scans, self._choices, self._place, {}, self._settings.bytes, retry=True), found)
         return found, scans
-
-    def _refuse_nothing(self, found: Found, scans: list[BatchScan]) -> None:
-        if not scans and not found.left_out:
-            raise InputError(f"{self._source} holds no scan; give a folder with NIfTI, NRRD, MetaImage or MGH files, a tree of DICOM, or a BIDS data set.")
-
-    @staticmethod
-    def _refuse_what_none_can(items: list[Planned], found: Found) -> None:
-        """InputError where every scan is refused for one reason: then it lies in what was asked for."""
-        reasons = {item.reason for item in items}
-        if items and all(item.state == REFUSED for item in items) and len(reasons) == 1 and not any(left.broken for left in found.left_out):
-            raise InputError(reasons.pop())
 
     def _plan(self, scans: list[BatchScan], known: dict[str, Entry]) -> list[Planned]:
         return planned(scans, self._choices, self._place, known, self._settings.bytes, self._settings.retry)
 
-    def _run(self, ledger: Ledger, found: Found, scans: list[BatchScan]) -> Summary:
-        self._entries = {entry.key: entry for entry in ledger.entries()}
-        items = self._plan(scans, self._entries)
+    def _run(self, ledger: Ledger, found: Found, items: list[Planned]) -> Summary:
         self._take_stock(items, found, ledger)
         todo = [item for item in items if item.state == TODO]
         self._teller.begin(len(todo), sum(item.seconds for item in todo) / self._settings.workers)
@@ -215,34 +209,36 @@ class Batch:
     def _entry(self, item: Planned, state: str, messages: list[str] | None = None) -> Entry:
         """In the list as well; an earlier result's hash stays until there is another."""
         entry = self._entries.setdefault(item.key, Entry(item.key))
-        entry.name, entry.source, entry.result, entry.state = item.scan.name, item.scan.files[0], item.result, state
+        entry.name, entry.source, entry.result, entry.state = item.scan.name, as_text(item.scan.files[0]), item.result, state
         entry.choices, entry.messages = {**self._choices.refinement, "format": self._choices.format}, messages or []
         if state != DONE:
             entry.facts = {**entry.facts, "uri": item.scan.entities.get("uri", "")}
         return entry
 
     def _compute(self, todo: list[Planned], ledger: Ledger) -> None:
-        memory, ended = self._settings.bytes, 0
+        memory, count = self._settings.bytes, 0
+        ended: list[Entry] = []
         crew = self._settings.crew(memory) if self._settings.crew else LocalCrew(self._settings.workers, memory)
         waiting = iter(todo)
         running: dict[Any, tuple[Planned, Task]] = {}
         try:
             while True:
-                for item in self._next(waiting, crew.window - len(running)):
-                    ledger.put(self._begun(item))
+                given = list(self._next(waiting, crew.window - len(running)))
+                ledger.put(*ended, *map(self._begun, given))  # together: a disk needs milliseconds for each
+                ended = []
+                for item in given:
                     task = self._task(item, memory)
                     running[crew.submit(task)] = item, task
                 if not running:
                     break
                 for ticket, outcome in crew.wait(list(running)):
-                    ended += 1
-                    entry = self._ended(running.pop(ticket)[0], outcome)
-                    ledger.put(entry)
-                    self._teller.scan(entry, ended, len(todo))
+                    count += 1
+                    ended.append(self._ended(running.pop(ticket)[0], outcome))
+                    self._teller.scan(ended[-1], count, len(todo))
         except BaseException:
             crew.stop()
             with suppress(SuperResolutionError):
-                ledger.put(*self._taken_over(running.values()))
+                ledger.put(*ended, *self._taken_over(running.values()))
             raise
         crew.close()
 
@@ -318,6 +314,13 @@ class Batch:
         write_description(self._place.root, self._source)
         finished = [entry for entry in self._entries.values() if entry.state == DONE and entry.facts.get("uri")]
         write_scans_tables(self._place.root, [(entry.result, entry.facts["uri"], entry.seconds, entry.sha256) for entry in finished])
+
+
+def _refuse_what_none_can(items: list[Planned], found: Found) -> None:
+    """InputError where every scan is refused for one reason: then it lies in what was asked for."""
+    reasons = {item.reason for item in items}
+    if items and all(item.state == REFUSED and not item.attempts for item in items) and len(reasons) == 1 and not any(left.broken for left in found.left_out):
+        raise InputError(reasons.pop())
 
 
 def plan_rows(items: list[Planned], found: Found) -> list[dict[str, Any]]:

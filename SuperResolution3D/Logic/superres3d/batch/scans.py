@@ -111,9 +111,14 @@ def digest(content: Any) -> str:
     return hashlib.sha256(repr(content).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+def as_text(name: str) -> str:
+    """A name for texts and tables: letters that are not UTF-8 are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def relative_name(path: Path, root: Path) -> str:
     """With slashes on every system, and letters that are not UTF-8 replaced."""
-    return os.fsencode(os.path.relpath(path, root)).decode("utf-8", "replace").replace(os.sep, "/")
+    return as_text(os.path.relpath(path, root)).replace(os.sep, "/")
 
 
 def plural(count: int, one: str, many: str = "") -> str:

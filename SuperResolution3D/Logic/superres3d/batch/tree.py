@@ -62,7 +62,8 @@ def _folders(root: Path, without: Path, found: Found) -> Iterator[tuple[Path, li
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        # A folder itself before the links to it.
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=lambda name: (os.path.islink(os.path.join(place, name)), name))
         if any(OWN_FILE in _names_in(Path(place) / name) for name in folders) and real != os.path.realpath(root):
             found.leave_out(relative_name(Path(place), root), "results of another batch")
             folders.clear()

@@ -16,6 +16,7 @@ from ..errors import Cancelled, InputError, ResourceError, SuperResolutionError,
 from ..staging import unwritable
 from .choices import for_plan
 from .results import hash_of, is_whole, read_report, size_of
+from .scans import as_text
 from .task import CANCELLED, DONE, FAILED, MEMORY, Outcome, Task
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _write(task: Task, result: Result, work: Path) -> Path:
 
     models = " ".join(f"{stage}:{model['name']}:{model['sha256'][:12]}" for stage, model in result.report["models"].items())
     short = f"{result.report['software']} {result.report['method']}; not for diagnosis"
-    write_volume(result.volume, staged, {"ITK_FileNotes": short[:79], "SuperResolution3D": f"{short}; models {models or 'none'}; source {Path(task.files[0]).name}"})
+    write_volume(result.volume, staged, {"ITK_FileNotes": short[:79], "SuperResolution3D": f"{short}; models {models or 'none'}; source {as_text(Path(task.files[0]).name)}"})
     return staged
 
 
@@ -188,7 +189,7 @@ def _write_beside(task: Task, scan: Volume, result: Result, outcome: Outcome, wo
     from .picture import write_picture
 
     own = {"key": task.key, "stamp": task.stamp, **{name: getattr(outcome, name) for name in ("sha256", "bytes", "seconds", "models", "messages", "facts")}}
-    source = {} if task.anonymize else {"source": task.files[0]}
+    source = {} if task.anonymize else {"source": as_text(task.files[0])}
     replace_text(Path(task.report), json.dumps({**result.report, **source, "result": task.result, "batch": own}, indent=2) + "\n")
     if task.sidecar:
         from .derivative import sidecar

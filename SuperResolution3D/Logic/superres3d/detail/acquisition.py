@@ -123,7 +123,7 @@ def sentences(found: Acquisition) -> list[str]:
     if found.told:
         told.append(f"Slices: {found.told:.3g} mm thick, {found.distance:.3g} mm apart (from the file){_RELATION[found.relation]}.")
     elif found.estimated is not None:
-        told.append(f"Slices: {found.distance:.3g} mm apart and about {found.estimated:.2g} mm thick (estimated){_RELATION[found.relation]}.")
+        told.append(f"Slices: {found.distance:.3g} mm apart and about {found.estimated:.2g} mm thick (estimated){_SEEMING[found.relation]}.")
     if found.contradicts:
         told.append(f"The scan shows slices about {found.estimated:.2g} mm thick, and its header says {found.told:.3g} mm; the header was kept.")
     told += [_NOISE[found.noise]] if found.noise else []
@@ -135,6 +135,7 @@ def sentences(found: Acquisition) -> list[str]:
 
 
 _RELATION = {"overlap": ": they overlap", "gap": ": they leave gaps", "contiguous": "", "": ""}
+_SEEMING = {"overlap": ": they seem to overlap", "gap": ": they seem to leave gaps", "contiguous": "", "": ""}
 _NOISE = {
     "white": "The noise is white, as strong at fine detail as at coarse.",
     "coloured": "The noise is coloured, weaker at fine detail, as a filter or an interpolation leaves it; or it is too weak to be told from the anatomy.",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from .foretold import weights
+
 _LEVEL = 0.05  # dB: what is nearer to zero is neither ahead nor behind
+_COUNTS = 0.1  # weight of a way
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class CheckResult:
         factors_ijk: by which the scan was made coarser along its axes i, j, k.
         ways: one result for each way of making it coarser.
         sample: ``share`` of the scan that was looked at and ``words`` for it.
-        expected_db: gain that is expected at the scan's own scale; None where it cannot be told.
+        clear: how clearly the scan has lost detail, 0 to 1: so much the way in which it lost it counts before the others; see :mod:`superres3d.trust.foretold`.
+        expected_db: gain that is expected at the scan's own scale.
         expected_within_db: so far off it was at most on four of five validation scans.
         notes: what was assumed or left out, one sentence each.
         seconds: that the check took.
@@ -78,6 +82,7 @@ class CheckResult:
     factors_ijk: tuple[int, int, int]
     ways: tuple[WayResult, ...]
     sample: Mapping[str, Any]
+    clear: float = 0.0
     expected_db: float | None = None
     expected_within_db: float | None = None
     notes: tuple[str, ...] = ()
@@ -88,9 +93,19 @@ class CheckResult:
     cannot_show: tuple[str, ...] = ()
 
     @property
+    def weights(self) -> list[float]:
+        """How much each way counts in a mean; they sum to one."""
+        return weights([way.way for way in self.ways], self.clear)
+
+    @property
     def gain_db(self) -> float:
         """Mean over the ways, dB."""
-        return float(np.mean([way.gain_db for way in self.ways]))
+        return float(np.average([way.gain_db for way in self.ways], weights=self.weights))
+
+    @property
+    def agreed(self) -> bool:
+        """Whether all ways that count say the same: ahead, or not."""
+        return len({way.gain_db > 0 for way, weight in zip(self.ways, self.weights) if weight > _COUNTS}) == 1
 
     @property
     def spread_db(self) -> tuple[float, float]:
@@ -120,27 +135,28 @@ class CheckResult:
 
     def mean(self, name: str) -> float | None:
         """Of a number of the ways; None where none has it."""
-        known = [value for value in (getattr(way, name) for way in self.ways) if value is not None]
-        return float(np.mean(known)) if known else None
+        return self._mean([getattr(way, name) for way in self.ways])
 
     def region(self, name: str) -> float | None:
         """Mean gain over the ways within a region, dB."""
-        known = [value for value in (way.regions.get(name, {}).get("gain_db") for way in self.ways) if value is not None]
-        return float(np.mean(known)) if known else None
+        return self._mean([way.regions.get(name, {}).get("gain_db") for way in self.ways])
 
     def added(self, name: str) -> float | None:
         """Mean over the ways of a share of what is added; see :class:`WayResult`."""
-        known = [value for value in (way.ground.get(name) for way in self.ways) if value is not None]
-        return float(np.mean(known)) if known else None
+        return self._mean([way.ground.get(name) for way in self.ways])
 
     def along(self, axis: str) -> float | None:
         """Mean gain over the ways of the differences along an axis ("i", "j" or "k"), dB."""
-        known = [value for value in (way.along.get(axis) for way in self.ways) if value is not None]
-        return float(np.mean(known)) if known else None
+        return self._mean([way.along.get(axis) for way in self.ways])
+
+    def _mean(self, values: Sequence[float | None]) -> float | None:
+        known = [(value, weight) for value, weight in zip(values, self.weights) if value is not None]
+        total = sum(weight for _, weight in known)
+        return sum(value * weight for value, weight in known) / total if total else None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON, numbers rounded."""
-        told = {"statement": self.statement, "ahead": self.ahead, "best_method": self.best_method, "gain_db": self.gain_db, "spread_db": self.spread_db}
+        told = {"statement": self.statement, "ahead": self.ahead, "best_method": self.best_method, "gain_db": self.gain_db, "spread_db": self.spread_db, "agreed": self.agreed}
         means = {"gain_ssim": self.gain_ssim, "noise": self.noise}
         ways = [{**asdict(way), "gain_ssim": way.gain_ssim} for way in self.ways]
         return rounded(told | means | asdict(self) | {"ways": ways})

@@ -30,6 +30,7 @@ from ..upscaling import NOT_PLANNED, plan_for, upscale
 from .body import body_mask, regions_of, value_range
 from .closeness import Tally
 from .coarser import OWN, WAYS, Noise, Way, cropped_to, made_coarser, own_way
+from .foretold import CLEAR, WITHIN, clearness, expected_gain
 from .ground import threshold_of
 from .profile import profile_way, thickness_of, with_profile
 from .result import CheckResult, WayResult
@@ -105,9 +106,12 @@ def check(
     sample = sample_of(case.body, case.factors, len(ways), not plan.method.volumetric)
     found = tuple(_checked(case, way, sample, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
     factors = [case.factors[(plan.slice_axis, *(a for a in range(3) if a != plan.slice_axis)).index(axis)] for axis in (2, 1, 0)]
+    clear = clearness([case.detail[axis] for axis, factor in enumerate(case.factors) if factor > 1])
+    told = plan.modality if plan.method.blind else ""
     result = CheckResult(
         plan.method.name, plan.preset.name if plan.method.networks else None, plan.modality, (factors[0], factors[1], factors[2]), found,
-        {"share": sample.share, "words": sample.words}, notes=(*notes, *smaller), seconds=time.perf_counter() - started,
+        {"share": sample.share, "words": sample.words}, clear, expected_gain([way.way for way in found], [way.gain_db for way in found], clear, told), WITHIN[clear > CLEAR],
+        notes=(*notes, *smaller), seconds=time.perf_counter() - started,
     )  # fmt: skip
     return in_words(result)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .coarser import OWN
+from .foretold import CLEAR
 from .ground import CT_THRESHOLD_HU, MR_THRESHOLD
 from .result import CheckResult, WayResult
 
@@ -16,6 +18,7 @@ CANNOT_SHOW = (
 _TIMES = {2: "twice", 4: "four times"}
 _NOISY, _QUIET = 1.05, 0.77
 _LEVEL = 0.05
+_COUNTS = 0.1  # weight of a way
 
 
 def in_words(result: CheckResult) -> CheckResult:
@@ -46,13 +49,18 @@ def sentences(result: CheckResult) -> list[str]:
 def _ways(result: CheckResult) -> list[str]:
     if len(result.ways) < 2:
         return []
-    return [f"It depends on how the scan is made coarser: {', '.join(f'{way.gain_db:+.1f} dB by {way.words}' for way in result.ways)}."]
+    said = f"It depends on how the scan is made coarser: {', '.join(f'{way.gain_db:+.1f} dB by {way.words}' for way in result.ways)}."
+    if result.clear > CLEAR and result.ways[0].way == OWN:
+        return [said, "The scan has clearly lost detail, so the first of these counts."]
+    return [said]
 
 
 def _expected(result: CheckResult) -> list[str]:
     if result.expected_db is None or result.expected_within_db is None:
         return []
-    return [f"At the scan's own scale {result.expected_db:+.1f} dB are to be expected, within {result.expected_within_db:.1f} dB on four of five validation scans."]
+    if not result.agreed:
+        return ["Whether it is ahead at the scan's own scale cannot be told: that depends on how the scan lost its detail."]
+    return [f"At the scan's own scale {result.expected_db:+.1f} dB are to be expected; on four of five scans where the truth was known it came within {result.expected_within_db:.1f} dB."]
 
 
 def _where(result: CheckResult) -> list[str]:
@@ -84,7 +92,7 @@ def _sample(result: CheckResult) -> list[str]:
 def warnings(result: CheckResult) -> list[str]:
     """What speaks against the method on this scan, one sentence each, with what to do."""
     told = [] if result.ahead else [f"{result.method} is not ahead of Lanczos on this scan; take Lanczos, or show both."]
-    behind = [way for way in result.ways if way.gain_db < -_LEVEL]
+    behind = [way for way, weight in zip(result.ways, result.weights) if way.gain_db < -_LEVEL and weight > _COUNTS]
     if result.ahead and behind:
         told.append(f"{result.method} is behind Lanczos if the scan lost its detail as by {_listed(behind)}; compare with Lanczos before you believe fine detail.")
     rough = result.mean("noise_of_scan")
