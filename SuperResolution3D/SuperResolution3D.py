@@ -177,14 +177,14 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             qt.QTimer.singleShot(0, self.panel.comparison.resume)  # when the views of the scene are there
 
     def initializeParameterNode(self) -> None:
-        """Make sure that there is a parameter node; choose the first volume if none is chosen."""
+        """Make sure that there is a parameter node; choose the volume that is shown if none is chosen."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
-            # Label maps and colour volumes count as scalar volumes, too.
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            first = next((node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"), None)
-            if first:
-                self._parameterNode.inputVolume = first
+            from SuperResolution3DLib.nodes import proposed_input
+
+            proposed = proposed_input(slicer.mrmlScene)
+            if proposed:
+                self._parameterNode.inputVolume = proposed
 
     def setParameterNode(self, parameterNode: SuperResolution3DParameterNode | None) -> None:
         """Connect the panel to a parameter node, or to none."""

@@ -39,7 +39,7 @@ def test_choosing_a_thick_slice_scan_proposes_through_plane(panel, make_volume):
     assert not panel.ui.sampleButton.isVisible()
     panel.choose_cubic()
     assert panel.ui.applyButton.enabled and not panel.ui.reasonLabel.isVisible()
-    assert "36 \u00d7 40 \u00d7 12 voxels" in panel.ui.estimateLabel.text
+    assert "36 \u00d7 40 \u00d7 24 voxels" in panel.ui.estimateLabel.text
     panel.picture("2-volume-chosen")
 
 
@@ -62,6 +62,7 @@ def test_a_label_map_is_not_chosen_on_entering(panel, make_volume):
 def test_estimate_follows_the_choices(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
     panel.choose_cubic()
+    panel.ui.scaleComboBox.currentIndex = 0
     panel.ui.scaleComboBox.currentIndex = 1
     assert panel.parameters.scale is Scale.FOUR
     assert "36 \u00d7 40 \u00d7 24 voxels" in panel.ui.estimateLabel.text
@@ -81,9 +82,9 @@ def test_choices_as_a_command_line(panel, make_volume, tmp_path):
     storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
     storage.SetFileName(str(tmp_path / "my head.nrrd"))
     volume.SetAndObserveStorageNodeID(storage.GetID())
-    panel.parameters.scale = Scale.FOUR
+    panel.parameters.scale = Scale.TWO
     words = shlex.split(panel.ui.commandLineEdit.text)
-    assert words[2] == str(tmp_path / "my head.nrrd") and words[words.index("--scale") + 1] == "4"
+    assert words[2] == str(tmp_path / "my head.nrrd") and words[words.index("--scale") + 1] == "2"
 
 
 def test_corrected_choices_are_not_proposed_away(panel, make_volume):
@@ -105,6 +106,7 @@ def test_lanczos_is_compared_by_default_and_can_be_left_out(panel, make_volume):
 def test_apply_makes_result_and_comparison(panel, make_volume):
     volume = make_volume()
     panel.parameters.inputVolume = volume
+    panel.parameters.scale = Scale.TWO
     panel.choose_cubic()
     panel.ui.applyButton.click()
     assert not panel.ui.applyButton.enabled and panel.ui.cancelButton.enabled and panel.ui.progressBar.isVisible()
@@ -123,6 +125,7 @@ def test_apply_makes_result_and_comparison(panel, make_volume):
 
 def test_second_run_into_a_chosen_volume(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
+    panel.parameters.scale = Scale.TWO
     panel.choose_cubic()
     panel.ui.compareCheckBox.click()
     panel.ui.applyButton.click()

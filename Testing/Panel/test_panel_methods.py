@@ -37,7 +37,7 @@ def test_only_installed_methods_are_offered(panel, make_volume, install):
     install("mdcsrn-mr")
     panel.ui.inputSelector.setCurrentNode(make_volume())
     assert offered(panel.ui.methodComboBox) == INTERPOLATIONS  # through-plane was proposed
-    panel.parameters.axes = Axes.IN_PLANE
+    panel.parameters.axes, panel.parameters.scale = Axes.IN_PLANE, Scale.TWO
     assert offered(panel.ui.methodComboBox) == ["mdcsrn", *INTERPOLATIONS]
     choose(panel.ui.methodComboBox, "mdcsrn")
     panel.parameters.scale = Scale.FOUR
@@ -59,7 +59,7 @@ def test_missing_networks_are_told(panel, make_volume, install):
 def test_a_method_is_described_in_line_and_tip(panel, make_volume, install):
     install("mdcsrn-mr")
     panel.ui.inputSelector.setCurrentNode(make_volume())
-    panel.parameters.axes = Axes.IN_PLANE
+    panel.parameters.axes, panel.parameters.scale = Axes.IN_PLANE, Scale.TWO
     choose(panel.ui.methodComboBox, "mdcsrn")
     assert "for MR scans with few phase encodings" in panel.ui.methodSummaryLabel.text and "When not: " in panel.ui.methodSummaryLabel.text
     assert not panel.ui.methodCautionLabel.isVisible()
@@ -74,7 +74,7 @@ def test_a_method_is_described_in_line_and_tip(panel, make_volume, install):
 def test_what_may_invent_is_said_beside_the_method_and_the_result(panel, make_volume, install):
     install("mdcsrn-mr", "mdcsrn-gan-mr")
     panel.ui.inputSelector.setCurrentNode(make_volume())
-    panel.parameters.axes = Axes.IN_PLANE
+    panel.parameters.axes, panel.parameters.scale = Axes.IN_PLANE, Scale.TWO
     assert panel.parameters.method != "mdcsrn-gan"
     choose(panel.ui.methodComboBox, "mdcsrn-gan")
     assert panel.ui.methodCautionLabel.isVisible() and panel.ui.methodCautionLabel.text == f"Caution: {INVENTS}"
@@ -177,7 +177,7 @@ def test_another_input_resets_what_does_not_fit_it(panel, make_ct, make_volume, 
     choose_slices(panel, make_ct(5.0))
     panel.ui.inputSelector.setCurrentNode(make_volume())  # MR
     assert panel.parameters.modality is Modality.MR
-    assert panel.parameters.scale is Scale.TWO and panel.ui.scaleComboBox.currentText == "2x"
+    assert panel.parameters.scale is Scale.FOUR and panel.ui.scaleComboBox.currentText == "4x"
     assert panel.parameters.method == "lanczos" and panel.ui.axesComboBox.enabled
     choose_slices(panel, make_ct(5.0, "Abdomen"))
     choose(panel.ui.methodComboBox, "virtual-thin-slice")

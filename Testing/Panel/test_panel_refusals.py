@@ -12,7 +12,7 @@ import slicer.util
 from panel_steps import start_large_run, volumes, worker_pids
 from superres3d.errors import ResourceError
 from superres3d.networks import weights
-from SuperResolution3DLib.choices import Axes, Ensemble
+from SuperResolution3DLib.choices import Axes, Ensemble, Scale
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 MODEL = "two-stage-residual-mr-plane-x2"
@@ -255,7 +255,7 @@ def choose_network(panel, make_volume):
     """A network that needs no other to step in, as cheaply as it goes."""
     volume = make_volume()
     panel.parameters.inputVolume = volume
-    panel.parameters.axes = Axes.IN_PLANE
+    panel.parameters.axes, panel.parameters.scale = Axes.IN_PLANE, Scale.TWO
     panel.parameters.ensemble = Ensemble.NONE
     panel.parameters.method = "two-stage-residual"
     return volume

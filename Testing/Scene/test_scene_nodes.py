@@ -107,6 +107,28 @@ def test_result_lies_beside_its_input_in_the_subject_hierarchy(scene, make_volum
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(result)) == study
 
 
+def test_a_result_is_a_derived_series_of_its_sources_study(scene, make_volume):
+    """Slicer's own export takes what the item's attributes tell; without them an MR became a CT."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    volume = make_volume("4: T2 tse")
+    item = hierarchy.CreateItem(study, volume)
+    for tag, value in {"Modality": "MR", "SeriesNumber": "4", "FrameOfReferenceUID": "1.2.3"}.items():
+        hierarchy.SetItemAttribute(item, f"DICOM.{tag}", value)
+    first, second = put(scene, volume, name="4: T2 tse SR x2"), put(scene, volume, name="4: T2 tse Lanczos x2")
+    told = [{tag: hierarchy.GetItemAttribute(hierarchy.GetItemByDataNode(node), f"DICOM.{tag}") for tag in ("Modality", "SeriesNumber", "SeriesDescription", "FrameOfReferenceUID", "ImageType")} for node in (first, second)]
+    assert told[0] == {"Modality": "MR", "SeriesNumber": "401", "SeriesDescription": "T2 tse SR x2", "FrameOfReferenceUID": "1.2.3", "ImageType": "DERIVED\\SECONDARY"}
+    assert (told[1]["SeriesNumber"], told[1]["SeriesDescription"]) == ("402", "T2 tse Lanczos x2")
+    assert volume_facts(first).modality.source == "from DICOM"  # and so once more
+    again = put(scene, first, name=f"{first.GetName()} {'long ' * 30}")
+    assert again.GetAttribute("DICOM.Modality") == "MR" and int(again.GetAttribute("DICOM.SeriesNumber")) > 402
+    assert len(again.GetAttribute("DICOM.SeriesDescription")) <= 64
+
+
+def test_a_result_of_no_series_is_none(scene, make_volume):
+    assert put(scene, make_volume()).GetAttribute("DICOM.Modality") is None
+
+
 def test_existing_output_is_updated_in_place(scene, make_volume):
     volume, output = make_volume(), make_volume("Kept name", shape=(3, 3, 3), dtype="uint8")
     volume.GetDisplayNode().SetAutoWindowLevel(False)

@@ -46,7 +46,7 @@ def _unchanged(values):
 
 def test_slices_kept_apart_are_never_learnt_from():
     learnt, kept = chosen_slices((40, 8, 8), 1 << 30)
-    assert len(kept) == 8 and len(learnt) == 40 - 8 - 4
+    assert len(kept) == 6 and len(learnt) == 40 - 6 - 4
     assert min(abs(int(a) - int(b)) for a in learnt for b in kept) == 2  # nor are their neighbours
     few_learnt, few_kept = chosen_slices((6, 8, 8), 1 << 30)
     assert not set(few_learnt) & set(few_kept) and len(few_learnt) + len(few_kept) == 6
@@ -155,6 +155,21 @@ def test_the_adapted_model_is_what_its_hash_says(thick):
     damaged = replace(found.model, content=found.model.content[:-1])
     with pytest.raises(Exception, match="differs"):
         verified_weights(damaged)
+
+
+def test_a_device_that_gives_out_is_left(thick):
+    found = adapt(find_model(MODEL), thick, 0, "MR", Budget(60, steps=2), "cuda:7", lambda share: None)
+    assert found.report["device"] == "cpu" and found.report["steps"] == 2
+    assert "The network could not learn on cuda:7; it learnt on the CPU." in found.notes
+
+
+def test_memory_that_runs_out_is_told(thick, monkeypatch):
+    def empty(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(learning, "_batch", empty)
+    with pytest.raises(ResourceError, match="Memory ran out while the network learnt"):
+        upscale(thick, **CHOICES, adapt=Budget(60, steps=2))
 
 
 def test_time_is_kept_and_told(thick):

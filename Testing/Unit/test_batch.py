@@ -156,7 +156,11 @@ def test_derived_series_are_not_derived_again(tmp_path):
     assert batch(source, out).returncode == 0
     again = batch(source, tmp_path / "elsewhere", "--method", "linear")
     assert again.returncode == 0 and "1 of 1 scans" not in again.stderr
-    assert any("derived" in row["messages"] or "another batch" in row["messages"] for row in table(tmp_path / "elsewhere").values())
+    assert any("another batch" in row["messages"] for row in table(tmp_path / "elsewhere").values())
+    (derived,) = out.glob("P1/*/*")
+    os.rename(derived, tmp_path / "archive")  # as from a PACS
+    told = plan(tmp_path / "archive", tmp_path / "third", "--method", "cubic")
+    assert [(row["state"], row["reason"]) for row in told["scans"]] == [("left out", "a series that this program derived")]
 
 
 def test_modality_chooses_and_is_taken(tmp_path):

@@ -49,6 +49,7 @@ def test_scans_that_arrive_are_taken_once_they_are_whole(tmp_path, sending):
         wait_for(lambda: len(os.listdir(tmp_path / "sent")) == 2)
     finally:
         said = stopped(process)
+    assert sum('"name": "P1 / ' in line for line in said.splitlines()) <= 1  # never in part
     assert process.returncode == 1 and said.count('"broken.nrrd"') == 2  # failed once, not again and again: the scan, and the summary
     assert {row["state"] for name, row in table(out).items() if "broken" not in name} == {"done"} and not leftovers(out)
 

@@ -127,6 +127,15 @@ def test_results_are_not_below_what_the_scan_can_hold(inventing):
     assert upscale(Volume(signed), 2, modality="MR", preset="fast", device="cpu").volume.voxels.min() == signed.min()
 
 
+@pytest.mark.parametrize("modality, shift", [("CT", -1024), ("MR", 0), ("MR", -400)])
+@pytest.mark.parametrize("choices", [{"scale": 2}, {"slice_spacing": 0.7}])
+def test_a_device_does_not_go_below_it_either(inventing, on_device, modality, shift, choices):  # noqa: F811
+    scan = masked_scan() + shift
+    volume = Volume(scan, (1.0, 1.0, 1.3))
+    result = on_device(volume, choices.get("scale"), modality=modality, preset="fast", precision="single", slice_spacing=choices.get("slice_spacing"))
+    assert result.report["device"] == "cpu:0" and result.volume.voxels.min() >= (scan.min() if modality == "CT" else min(0, scan.min()))
+
+
 @pytest.fixture
 def overflowing(models):
     """Networks whose weights are finite and whose sums are not."""

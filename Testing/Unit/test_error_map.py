@@ -12,7 +12,7 @@ from superres3d.resampling.interpolation import resize
 from superres3d.trust import expected as module
 from superres3d.trust.calibration import Calibration, compared
 from superres3d.trust.careful import careful, strength_of
-from superres3d.trust.doubtful import doubtful_places
+from superres3d.trust.doubtful import doubtful_places, inner
 from superres3d.trust.error_map import upscale_with_doubt
 from superres3d.trust.expected import Transfer, Weights, expected_error, local_error, rough, transfer_of, weights_of, windowed
 from superres3d.upscaling import upscale
@@ -66,11 +66,11 @@ def test_slabs_give_the_whole(monkeypatch, parts, shape):
     random = np.random.default_rng(4)
     result, spread = (random.random(shape).astype(np.float32) * 100 for _ in range(2))
     weights = Weights(1.0, 0.5, 0.3, 2.0)
-    whole, held = expected_error(scan, result, spread, weights), careful(scan, result, spread, weights, 1.0)
+    whole, held = expected_error(scan, result, spread, weights), careful(scan, result, spread, 1.0)
     for count in (1, 3):
         monkeypatch.setattr(module, "_SLAB_BYTES", 4 * shape[1] * shape[2] * count)
         np.testing.assert_allclose(expected_error(scan, result, spread, weights), whole, rtol=2e-5)
-        np.testing.assert_allclose(careful(scan, result, spread, weights, 1.0), held, rtol=2e-5, atol=1e-3)
+        np.testing.assert_allclose(careful(scan, result, spread, 1.0), held, rtol=2e-5, atol=1e-3)
 
 
 def test_a_scan_in_other_units_has_its_error_in_those(parts):
@@ -94,7 +94,10 @@ def test_the_bound_holds_for_nine_of_ten_where_it_was_made():
     true = told * random.lognormal(0.3, 0.4, told.shape) + random.random(told.shape)
     found = compared(true, told, np.ones(told.shape, bool))
     assert np.mean(true <= found.bound * found.applied(told.copy())) == pytest.approx(0.9, abs=1e-3)
-    assert found.carried_over(Transfer(0.0, 1.0, 1.0)) == Calibration(pytest.approx(found.growth), found.floor, found.bound, (2, 2), told.size)
+    carried = found.carried_over(Transfer(np.log(2), 0.5, 0.3, 1.7), 10.0)
+    growth = 2 * np.sqrt(found.growth)
+    assert carried == Calibration(pytest.approx(growth), pytest.approx(np.hypot(found.floor, 3 * growth)), 1.7, (2, 2), told.size)
+    assert found.applied(np.zeros(3)).tolist() == [0, 0, 0]
 
 
 def test_the_calibration_looks_inside_the_body_alone():
@@ -112,9 +115,9 @@ def test_the_shipped_weights():
     for modality in ("CT", "MR"):
         for ensemble in (True, False):
             assert min(weights_of(modality, ensemble).__dict__.values()) > 0
-            assert all(transfer_of(modality, ensemble, factor).bound > 0 for factor in (2, 4))
+            assert all(transfer_of(modality, factor, across).bound > 0 for factor in (2, 4) for across in (True, False))
     with pytest.raises(ModelError, match="error-map cannot be used"):
-        transfer_of("MR", True, 3)
+        transfer_of("MR", 3, True)
 
 
 def test_doubtful_places_are_apart_and_lie_where_nibabel_says():
@@ -137,21 +140,26 @@ def test_doubtful_places_are_apart_and_lie_where_nibabel_says():
     assert places[0].words("HU") == f"about 9 HU at {'RL'[x < 0]} {abs(x):.1f}, {'AP'[y < 0]} {abs(y):.1f}, {'SI'[z < 0]} {abs(z):.1f} mm (voxel 22, 20, 15)"
 
 
+def test_the_scans_first_and_last_voxels_are_no_places():
+    where = inner((8, 12, 5), (2.0, 1.5, 1.0))
+    assert where.sum() == 4 * 8 * 5 and where[2:6, 2:10].all()
+
+
 def test_careful_by_hand():
-    """An even scan, an even addition and an even spread: c2 / (c2 + k e2) of the addition stays."""
+    """An even scan, an even addition and an even error: c2 / (c2 + k e2) of the addition stays."""
     scan, shape = np.full((5, 6, 7), 100.0, np.float32), (10, 12, 14)
     result, spread = np.full(shape, 130.0, np.float32), np.full(shape, 5.0, np.float32)
-    kept = 30**2 / (30**2 + 2.0 * 3.0**2 * (5**2 + 0.1 * 30**2))
-    np.testing.assert_allclose(careful(scan, result, spread, Weights(1.0, 0.1, 1.0, 3.0), 2.0), 100 + 30 * kept, rtol=1e-5)
-    np.testing.assert_allclose(careful(scan, result, spread, Weights(1.0, 0.1, 1.0, 3.0), 0.0), 130, rtol=1e-5)
-    whole = result.astype(np.int16)
-    assert careful(scan.astype(np.int16), whole, spread, Weights(1.0, 0.1, 1.0, 3.0), 2.0).dtype == np.int16
+    kept = 30**2 / (30**2 + 2.0 * 5**2)
+    np.testing.assert_allclose(careful(scan, result, spread, 2.0), 100 + 30 * kept, rtol=1e-5)
+    np.testing.assert_allclose(careful(scan, result, spread, 0.0), 130, rtol=1e-5)
+    whole = careful(scan.astype(np.int16), result.astype(np.int16), spread, 2.0)
+    assert whole.dtype == np.int16 and (whole == round(100 + 30 * kept)).all()
 
 
 def test_careful_leaves_what_equals_lanczos(parts):
     scan, _, spread = parts
     lanczos = resize(scan, (2, 2, 2), "lanczos")
-    np.testing.assert_allclose(careful(scan, lanczos, spread, weights_of("MR", True), strength_of("MR", 2)), lanczos, atol=1e-3)
+    np.testing.assert_allclose(careful(scan, lanczos, spread, strength_of("MR", 2)), lanczos, atol=1e-3)
 
 
 @pytest.fixture

@@ -153,6 +153,33 @@ def test_a_picture_of_the_expected_error(scan):
     assert views[0].pictures[3].title.startswith("Expected error, 0 to ")
 
 
+@pytest.mark.parametrize("slices", [2, 3, 6])
+def test_a_scan_of_few_slices_has_pictures(slices):
+    """A frame at its lower end left nothing of the scan to magnify."""
+    generator = np.random.default_rng(3)
+    scan = Volume(generator.normal(size=(slices, 20, 24)).astype(np.float32), (0.8, 0.8, 10.0))
+    finer = np.repeat(scan.voxels, 10, axis=0)
+    for height in (0, 5 * slices, 10 * slices - 1):
+        drawn = finer.copy()
+        drawn[max(0, height - 3) : height + 3] += 50
+        views = views_of(scan, scan.refined(drawn, (10, 1, 1)), "CT", "x")
+        assert [len(view.pictures) for view in views] == [3, 3, 3]
+
+
+def test_pictures_that_fail_cost_no_result(scan, tmp_path, monkeypatch):
+    from superres3d.cli import app
+    from superres3d.page import pictures
+    from typer.testing import CliRunner
+
+    monkeypatch.setattr(pictures, "views_of", lambda *_: 1 / 0)
+    write_volume(scan, tmp_path / "scan.nrrd")
+    told = CliRunner().invoke(app, ["upscale", str(tmp_path / "scan.nrrd"), str(tmp_path / "result.nrrd"), "--method", "cubic", "--report", str(tmp_path / "page.html"), "--source-name", "Head of nobody"])
+    assert told.exit_code == 0, told.output
+    assert (tmp_path / "result.nrrd").exists()
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "The report has no pictures (ZeroDivisionError" in page and "Head of nobody" in page and "scan.nrrd" not in page
+
+
 def test_the_command_writes_it(tmp_path, scan):
     write_volume(scan, tmp_path / "in.nrrd")
     command = [sys.executable, "-m", "superres3d.cli", "upscale", "in.nrrd", "out.nrrd", "--method", "cubic", "--modality", "MR", "--report", "page.HTML"]

@@ -11,6 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 from superres3d import read_volume, write_volume
 from superres3d.errors import InputError, ResourceError
+from superres3d.methods import METHODS
+from superres3d.scan.volume import find_slice_axis
 
 from .checks import check_input, check_output
 from .error_map import show_as_errors
@@ -19,6 +21,8 @@ from .request import Request
 from .sequences import current_frame
 from .worker import Workspace, command
 
+#: by which networks may refine a scan, one after the other
+MOST_TIMES = 4
 #: what a report would say of the comparison
 _LANCZOS: dict[str, Any] = {
     "method": "lanczos", "models": {}, "preset": None, "ensemble": None, "precision": "float32", "back_projections": 0, "invents": None, "detail": None, "check": None, "careful": False,
@@ -146,12 +150,38 @@ class Job:
 def check_choices(node: slicer.vtkMRMLNode | None, request: Request, outputs: Outputs) -> None:
     """Refuse a run before it starts (InputError)."""
     check_input(node)
+    _check_again(node, request)
     check_output(outputs.result, node, _("The upscaled volume"))
     if not request.makes_comparison:
         return
     check_output(outputs.comparison, node, _("The Lanczos volume"))
     if outputs.comparison is not None and outputs.comparison is outputs.result:
         raise InputError(_('The upscaled and the Lanczos volume are the same; choose another one, or "Create new volume on Apply".'))
+
+
+def _check_again(node: slicer.vtkMRMLScalarVolumeNode, request: Request) -> None:
+    """Networks on what networks made draw detail from drawn detail; nobody has measured more than 4x."""
+    made = METHODS.get(node.GetAttribute("SuperResolution3D.Method") or "")
+    if not (made and made.networks and request.catalogued.networks):
+        return
+    before = [float(text) for text in (node.GetAttribute("SuperResolution3D.Factors") or "1 1 1").split()]
+    if max(factor * asked for factor, asked in zip(before, _factors(node, request))) > MOST_TIMES:
+        raise InputError(
+            _('"{name}" was made by a network already, and with it the scan would be refined more than {most} times; upscale the scan itself, or choose an interpolation.')
+            .format(name=node.GetName(), most=MOST_TIMES)
+        )  # fmt: skip
+
+
+def _factors(node: slicer.vtkMRMLScalarVolumeNode, request: Request) -> list[float]:
+    """By which a run refines the axes i, j, k."""
+    spacing = node.GetSpacing()
+    slices = 2 - find_slice_axis(spacing)
+    factor, axes, distance = request.refined
+    if request.spacing:
+        return [length / min(spacing) for length in spacing]
+    through = spacing[slices] / distance if distance else factor if axes != "in-plane" else 1
+    within = factor if factor and axes != "through-plane" else 1
+    return [through if axis == slices else within for axis in range(3)]
 
 
 def _check_still_there(scene: slicer.vtkMRMLScene, targets: Sequence[slicer.vtkMRMLScalarVolumeNode | None]) -> None:

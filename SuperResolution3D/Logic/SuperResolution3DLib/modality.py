@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from superres3d.scan.modality import guess_modality as guess_from_intensities
 
 from .choices import Modality
+from .dicom import told_by_dicom
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ModalityGuess:
 
 def guess_modality(node: slicer.vtkMRMLScalarVolumeNode) -> ModalityGuess:
     """The best guess for a volume with image data."""
-    told = _from_subject_hierarchy(node) or node.GetAttribute("DICOM.Modality") or ""
+    told = told_by_dicom(node, "Modality")
     if told in ("CT", "MR"):
         return ModalityGuess(Modality(told), _("from DICOM"))
     if _means(node.GetVoxelValueQuantity(), "attenuation") or _means(node.GetVoxelValueUnits(), "hounsfield"):
@@ -37,7 +38,18 @@ def guess_modality(node: slicer.vtkMRMLScalarVolumeNode) -> ModalityGuess:
     if told:
         doubt = _("DICOM says {modality}, and the networks are for CT and MR; use an interpolation, or choose the modality.").format(modality=told)
         return ModalityGuess(Modality.MR, _("DICOM says {modality}").format(modality=told), doubt)
+    chosen = node.GetAttribute("SuperResolution3D.Modality")
+    if chosen in ("CT", "MR"):
+        return ModalityGuess(Modality(chosen), _("as it was upscaled"))
     return _from_intensities(node)
+
+
+def contradiction(node: slicer.vtkMRMLScalarVolumeNode, chosen: Modality) -> str:
+    """A sentence if the intensities are clearly those of the other modality, else an empty string."""
+    seen = _from_intensities(node)
+    if seen.doubt or seen.modality is chosen:
+        return ""
+    return _("The intensities look like {modality}; check the modality.").format(modality=seen.modality.value)
 
 
 _known: dict[str, tuple[tuple[str, int], ModalityGuess]] = {}
@@ -63,15 +75,3 @@ def _from_intensities(node: slicer.vtkMRMLScalarVolumeNode) -> ModalityGuess:
 def _means(entry: slicer.vtkCodedEntry | None, word: str) -> bool:
     """Whether a coded entry of the voxels is there and its meaning has the word."""
     return entry is not None and word in (entry.GetCodeMeaning() or "").lower()
-
-
-def _from_subject_hierarchy(node: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """The DICOM modality of the volume's item or of the series above it, or an empty string."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    item = hierarchy.GetItemByDataNode(node)
-    while item and item != hierarchy.GetSceneItemID():
-        told = hierarchy.GetItemAttribute(item, "DICOM.Modality")
-        if told:
-            return told
-        item = hierarchy.GetItemParent(item)
-    return ""

@@ -19,6 +19,8 @@ from superres3d import Volume
 from superres3d.errors import InputError
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
+from .dicom import derived_series, set_series
+
 SOURCE_ROLE = "SuperResolution3D.Source"
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -39,6 +41,18 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
         origin=(float(left), float(posterior), float(superior)),
         direction=_RAS_TO_LPS @ direction,
     )
+
+
+def proposed_input(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The scan that the views show, else the first of the scene; never a result, a label map or colours."""
+    shown = [view.GetBackgroundVolumeID() for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene)]
+    candidates = [scene.GetNodeByID(identity) for identity in shown if identity] + slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
+    return next((node for node in candidates if _is_scan(node)), None)
+
+
+def _is_scan(node: slicer.vtkMRMLNode | None) -> bool:
+    """Label maps and colour volumes count as scalar volumes, too."""
+    return node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetAttribute("SuperResolution3D.Method")
 
 
 def refined_ijk_to_ras(ijk_to_ras: np.ndarray, factors: Sequence[float]) -> np.ndarray:
@@ -132,6 +146,7 @@ def put_into_scene(
         _place_beside(scene, node, origin)
     else:
         _copy_display(node, origin)
+    set_series(node, derived_series(origin, product.name))
     return node
 
 

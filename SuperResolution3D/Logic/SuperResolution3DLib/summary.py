@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import slicer
 from slicer.i18n import tr as _
 from superres3d.methods import INVENTS, METHODS, Method, farthest_slices, fits_slices, is_installed
 
 from . import wording
 from .checks import VolumeFacts
-from .choices import Axes
+from .choices import Axes, Modality, Scale
 from .job import Finished
+from .modality import ModalityGuess
 from .request import fits_isotropic, fitting_isotropic_methods, fitting_slice_methods
 
 _CLEARLY = 1.5
+_CLEARLY_FINER = 1.05
+_FINE_ENOUGH = 1.0  # mm between slices
 
 
 def facts_text(facts: VolumeFacts) -> str:
@@ -36,18 +41,43 @@ def proposed_axes(facts: VolumeFacts) -> Axes:
     return Axes.IN_PLANE if facts.thickness < 1 / _CLEARLY else Axes.ALL
 
 
-def axes_hint(facts: VolumeFacts) -> str:
-    """Why these axes were proposed."""
+def proposed_scale(facts: VolumeFacts) -> Scale:
+    """The factor that comes nearest to the pixels' width (through-plane: to 1 mm, if they are narrower), or to the slices' distance."""
+    axes = proposed_axes(facts)
+    if axes is Axes.ALL:
+        return Scale.TWO
+    pixels = facts.slice_distance / facts.thickness
+    ratio = facts.slice_distance / max(pixels, _FINE_ENOUGH) if axes is Axes.THROUGH_PLANE else pixels / facts.slice_distance
+    return Scale.FOUR if ratio > math.sqrt(Scale.TWO.value * Scale.FOUR.value) else Scale.TWO
+
+
+def finer_than_pixels(facts: VolumeFacts, distance: float) -> str:
+    """A sentence if slices so many mm apart would be closer than the pixels are wide, else an empty string."""
+    pixels = facts.slice_distance / facts.thickness
+    if distance > pixels / _CLEARLY_FINER:
+        return ""
+    return _("The slices become finer ({distance} mm) than the pixels are wide ({pixels} mm); that adds voxels, and hardly detail.").format(distance=f"{distance:.2g}", pixels=f"{pixels:.2g}")
+
+
+def axes_hint(facts: VolumeFacts, scale: Scale = Scale.TWO, axes: Axes | None = None) -> str:
+    """Why factor and axes were proposed, and what to think of those that are chosen."""
+    distance = facts.slice_distance / (scale.factor or 1)
+    finer = finer_than_pixels(facts, distance) if axes is Axes.THROUGH_PLANE else ""
+    return " ".join(filter(None, (_proposal(facts), finer)))
+
+
+def _proposal(facts: VolumeFacts) -> str:
     if facts.thickness > _CLEARLY:
-        return _("Proposed: through-plane, because the slices are {ratio} times as thick as the pixels are wide.").format(ratio=f"{facts.thickness:.1f}")
+        return _("Proposed: {factor} through-plane, because the slices are {ratio} times as thick as the pixels are wide.").format(factor=proposed_scale(facts).label(), ratio=f"{facts.thickness:.1f}")
     if facts.thickness < 1 / _CLEARLY:
-        return _("Proposed: in-plane, because the pixels are {ratio} times as wide as the slices are thick.").format(ratio=f"{1 / facts.thickness:.1f}")
+        return _("Proposed: {factor} in-plane, because the pixels are {ratio} times as wide as the slices are thick.").format(factor=proposed_scale(facts).label(), ratio=f"{1 / facts.thickness:.1f}")
     return _("Proposed: all axes, because the voxels are nearly cubes.")
 
 
 def slices_hint(facts: VolumeFacts, modality: str, slice_spacing: float) -> str:
     """What a distance of the slices changes; and why a network for it is not offered where only interpolations are."""
     told = _("The slices are {distance} mm apart in the scan. The pixels stay as they are.").format(distance=f"{facts.slice_distance:.3g}")
+    told = " ".join(filter(None, (told, finer_than_pixels(facts, slice_spacing))))
     fitting = fitting_slice_methods(modality, slice_spacing, facts.slice_distance)
     if not fitting or any(method.networks for method in fitting):
         return told  # without any the reason stands below Apply
@@ -68,6 +98,19 @@ def isotropic_hint(facts: VolumeFacts, modality: str) -> str:
         return told  # without any the reason stands below Apply
     refusals = (fits_isotropic(method, facts.shape, facts.spacing) for method in fitting_isotropic_methods(modality) if method.networks)
     return _with_titles(" ".join([told, *list(filter(None, refusals))[:1]]))
+
+
+def modality_source(guess: ModalityGuess, chosen: Modality) -> str:
+    """Where the choice of the modality comes from."""
+    if chosen is guess.modality:
+        return guess.source
+    return _("your choice; {modality} {source}").format(modality=guess.modality.value, source=guess.source)
+
+
+def again_text(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """A sentence on a volume that is itself a result, else an empty string."""
+    method = METHODS.get(node.GetAttribute("SuperResolution3D.Method") or "")
+    return _('This volume is itself a result ({method}).').format(method=method.title) if method else ""
 
 
 def missing_networks(modality: str) -> str:

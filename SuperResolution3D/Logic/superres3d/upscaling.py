@@ -21,7 +21,7 @@ from . import __version__
 from .adaptation.adapt import Adapted
 from .adaptation.adapt import adapt as adapt_to_scan
 from .adaptation.budget import Budget
-from .detail.measured_grid import finer_than_measured, in_report, measured_grid, sentences
+from .detail.measured_grid import AXES, finer_than_measured, in_report, measured_grid, sentences
 from .detail.telling import tell
 from .engine.chain import Chain, blocks_of, refine_block
 from .engine.memory import kept_heap, peak_bytes, usable_cores
@@ -233,6 +233,8 @@ def _prepared(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stor
         voxels, measured = cropped(voxels, plan.shape), cropped(source, grid.shape(source.shape))
     told = tell(plan.models, blind_models(plan), measured, plan.modality, noise == "keep")
     wanted = [distance * count / finer for distance, count, finer in zip(spacing, np.moveaxis(volume.voxels, plan.slice_axis, 0).shape, plan.slices_first(plan.output_shape))]
+    knows = [axis for stage in told.report["told"] for axis in AXES[stage]]  # networks that are told how far a spectrum reaches need no certain end
+    grid = replace(grid, unsure=tuple(axis for axis in grid.unsure if axis not in knows))
     notes = (*sentences(grid, spacing, names), *told.notes, *finer_than_measured(grid, spacing, wanted, names))
     return _Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
 

@@ -13,6 +13,7 @@ from superres3d.methods import Method
 from .. import samples, summary
 from ..checks import VolumeFacts, check_input, volume_facts
 from ..choices import Axes, Scale
+from ..modality import contradiction
 from ..request import fitting_isotropic_methods, fitting_slice_methods
 from .controls import fill, show
 from .state import PanelState
@@ -39,17 +40,20 @@ class InputsSection:
         parameters = self._state.parameters
         self._ui.sampleButton.visible = parameters.inputVolume is None
         facts = _facts(parameters.inputVolume)
-        self._show_facts(facts)
         if facts and parameters.proposedFor != parameters.inputVolume.GetID():
             self._on_new_volume()
             self._propose(facts)
+        self._show_facts(facts)
         self._offer_scales(facts)
         self._show_axes(facts)
         return facts
 
     def _show_facts(self, facts: VolumeFacts | None) -> None:
-        show(self._ui.factsLabel, summary.facts_text(facts) if facts else "")
-        self._ui.modalitySourceLabel.text = f"({facts.modality.source})" if facts else ""
+        parameters = self._state.parameters
+        node = parameters.inputVolume
+        told = [summary.facts_text(facts), summary.again_text(node), contradiction(node, parameters.modality)] if facts else []
+        show(self._ui.factsLabel, " ".join(filter(None, told)))
+        self._ui.modalitySourceLabel.text = f"({summary.modality_source(facts.modality, parameters.modality)})" if facts else ""
 
     def _propose(self, facts: VolumeFacts) -> None:
         parameters = self._state.parameters
@@ -60,10 +64,10 @@ class InputsSection:
             self._keep_or_reset_scale(facts)
 
     def _keep_or_reset_scale(self, facts: VolumeFacts) -> None:
-        """What takes a factor's place stays only where the chosen method makes it of the new volume, too."""
+        """A factor was for another volume; what takes its place stays where the chosen method makes it of the new volume, too."""
         parameters = self._state.parameters
-        if not parameters.scale.factor and parameters.method not in [m.name for m in self._makers(parameters.scale, facts)]:
-            parameters.scale = Scale.TWO
+        if parameters.scale.factor or parameters.method not in [m.name for m in self._makers(parameters.scale, facts)]:
+            parameters.scale = summary.proposed_scale(facts)
 
     def _makers(self, scale: Scale, facts: VolumeFacts) -> list[Method]:
         """The methods that make of a volume what takes a factor's place."""
@@ -96,7 +100,7 @@ class InputsSection:
         parameters = self._state.parameters
         if parameters.scale.slice_spacing:
             return summary.slices_hint(facts, parameters.modality.value, parameters.scale.slice_spacing)
-        return summary.axes_hint(facts) if parameters.scale.factor else summary.isotropic_hint(facts, parameters.modality.value)
+        return summary.axes_hint(facts, parameters.scale, parameters.axes) if parameters.scale.factor else summary.isotropic_hint(facts, parameters.modality.value)
 
     def _choose_scale(self, index: int) -> None:
         """From a factor to what takes its place, or back, a method is proposed anew."""

@@ -16,7 +16,7 @@ from ..resampling.regridding import apply_along, regrid_matrix
 
 MOST_BYTES = 192 << 20  # of all pairs
 _CLEARLY_FINER = 1.05  # lines this much finer than the result's slices are brought to their distance
-_KEPT_AT, _KEPT_SHARE = (0.3, 0.7), 0.1  # two runs of slices are kept apart
+_KEPT_AT, _KEPT_SHARE, _LONGEST_RUN = (0.3, 0.7), 0.1, 3  # two runs of slices are kept apart, a tenth of all each, and no more than so many
 _MANY = 16  # slices from which the neighbours of a run are left out as well
 LEAST_COARSE = 8  # coarse pixels of a line
 
@@ -94,18 +94,17 @@ _COPIES = 4  # of a slice: fine and several times coarse, in two directions
 
 
 def chosen_slices(shape: Sequence[int], most_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the slices that are learnt from, and of those that are kept apart: two runs, a tenth of all each."""
+    """Numbers of the slices that are learnt from, and of those that are kept apart: two runs."""
     count = shape[0]
-    run = max(1, round(_KEPT_SHARE * count))
+    run = min(max(1, round(_KEPT_SHARE * count)), _LONGEST_RUN)
     starts = [int(place * count) - run // 2 for place in _KEPT_AT]
     kept = np.unique([start + n for start in starts for n in range(run) if 0 <= start + n < count])
     around = 1 if count >= _MANY else 0
     beside = {int(n) + step for n in kept for step in range(-around, around + 1)}
     learnt = np.array([n for n in range(count) if n not in beside], dtype=int)
-    most = max(2, most_bytes // (4 * _COPIES * shape[1] * shape[2]))
-    if len(learnt) + len(kept) > most:
-        thinned = (max(1, most * len(part) // (len(learnt) + len(kept))) for part in (learnt, kept))
-        learnt, kept = (part[np.linspace(0, len(part) - 1, min(n, len(part))).round().astype(int)] for part, n in zip((learnt, kept), thinned))
+    most = max(1, most_bytes // (4 * _COPIES * shape[1] * shape[2]) - len(kept))
+    if len(learnt) > most:
+        learnt = learnt[np.linspace(0, len(learnt) - 1, most).round().astype(int)]
     return learnt, kept
 
 

@@ -233,7 +233,8 @@ class Batch:
                     break
                 for ticket, outcome in crew.wait(list(running)):
                     count += 1
-                    ended.append(self._ended(running.pop(ticket)[0], outcome))
+                    ended.append(self._ended(running[ticket][0], outcome))
+                    del running[ticket]
                     self._teller.scan(ended[-1], count, len(todo))
         except BaseException:
             crew.stop()
@@ -278,10 +279,10 @@ class Batch:
             return entry
         entry.stamp, entry.seconds = item.scan.stamp, outcome.seconds
         if outcome.state == DONE:
-            self._summary.done += 1
             uri = entry.facts.get("uri", "")
             entry.sha256, entry.bytes, entry.models, entry.facts = outcome.sha256, outcome.bytes, outcome.models, {**outcome.facts, "uri": uri}
             self._hand_on(entry)
+            self._summary.done += 1
         else:
             self._summary.without.append((item.scan.name, (outcome.messages or ["unknown"])[0]))
         return entry

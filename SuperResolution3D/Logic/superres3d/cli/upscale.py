@@ -149,9 +149,14 @@ def _stage_result(
 
 
 def _views(volume: Volume, result: Result, errors: ErrorMap | None) -> list[View]:
+    """Of a page; none where they fail: the result is worth more than its pictures, and the report says so."""
     from ..page.pictures import views_of
 
-    return views_of(volume, result.volume, result.report["modality"], result.report["method"], errors.volume if errors else None)
+    try:
+        return views_of(volume, result.volume, result.report["modality"], result.report["method"], errors.volume if errors else None)
+    except Exception as error:
+        result.report["warnings"].append(f"The report has no pictures ({type(error).__name__}: {error}); please report this.")
+        return []
 
 
 def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Staging, plan: Plan, choices: dict[str, Any]) -> None:

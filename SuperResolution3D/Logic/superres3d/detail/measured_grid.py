@@ -21,7 +21,8 @@ from .measure import Detail, measure_detail, part_along
 from .telling import axes_of, is_worth_telling
 from .words import resolution
 
-_AXES = {"depth": (0,), "plane": (1, 2)}
+#: of (slices, rows, columns), those that a stage refines
+AXES = {"depth": (0,), "plane": (1, 2)}
 _NAMES = ("across", "rows", "columns")
 _LARGEST = 0.75  # share of the frequencies: with more there is too little to bring back
 _HALF = 0.56  # of CT: with less along every axis, networks that are told nothing are better on the measured grid, too
@@ -91,7 +92,7 @@ def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> M
     """
     detail, stages = measure_detail(voxels, modality), tuple(stages)
     ends, unsure = {}, []
-    for axis in sorted(axis for stage in stages for axis in _AXES[stage]):
+    for axis in sorted(axis for stage in stages for axis in AXES[stage]):
         found = getattr(detail, _NAMES[axis])
         share = end_of_spectrum(part_along(voxels, axis), axis, 1.0 if found is None else found.extent)
         if share is not None:
@@ -100,7 +101,7 @@ def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> M
             unsure.append(axis)
     used: tuple[int, ...] = ()
     for stage in stages:
-        used += _worth(voxels, modality, stage, {axis: share for axis, share in ends.items() if axis in _AXES[stage]})
+        used += _worth(voxels, modality, stage, {axis: share for axis, share in ends.items() if axis in AXES[stage]})
     return MeasuredGrid(ends, tuple(sorted(used)), tuple(unsure), detail)
 
 
@@ -109,7 +110,7 @@ def _worth(voxels: np.ndarray, modality: str, stage: str, ends: dict[int, float]
     early = tuple(axis for axis, share in ends.items() if share <= _LARGEST and ceil(share * voxels.shape[axis]) >= _FEWEST)
     if not early:
         return ()
-    if modality == "CT" and set(early) == set(_AXES[stage]) and all(ends[axis] <= _HALF for axis in early):
+    if modality == "CT" and set(early) == set(AXES[stage]) and all(ends[axis] <= _HALF for axis in early):
         return early
     grid = MeasuredGrid(ends, early, ())
     return early if is_worth_telling(axes_of(_on(grid, voxels, modality), stage), modality) else ()

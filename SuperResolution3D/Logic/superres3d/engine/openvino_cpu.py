@@ -11,7 +11,7 @@ import numpy as np
 
 from ..networks.families import Architecture
 from ..networks.weights import Model, architecture_of, load_tensors
-from .half_race import fastest
+from .half_kernels import chosen
 from .memory import usable_cores
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
@@ -42,15 +42,14 @@ class OpenVINORuntime(Runtime):
             raise RuntimeError(f"version {ov.__version__} is older than {'.'.join(map(str, MINIMUM))}")
         super().__init__(f"OpenVINO {ov.__version__.split('-')[0]}", "cpu", False, usable_cores(), _SLICE_BYTES)
         self._half = half
-        self._raced: dict[Any, str] = {}  # by kind of network
+        self._precisions: dict[Any, str] = {}  # by kind of network
         self._core = ov.Core()
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         """See :meth:`superres3d.engine.runtime.Runtime.load`; from here on ``precision`` is what the processor computes in."""
         architecture = architecture_of(model, factors)
         axes, tensors = architecture.axes, load_tensors(model, architecture)
-        # A library that cannot compile fails here, before the work begins.
-        self.precision = self._chosen(architecture, tensors)
+        self.precision = self._precision_of(architecture, tensors)
         exchanged = None if model.exchanged is model else _Graphs(self, load_tensors(model.exchanged, architecture), axes)
         return self.network(architecture, _Graphs(self, tensors, axes), exchanged=exchanged)
 
@@ -64,7 +63,7 @@ class OpenVINORuntime(Runtime):
         }
         return self._core.compile_model(graph, "CPU", settings)
 
-    def _chosen(self, architecture: Architecture, tensors: Mapping[str, np.ndarray]) -> str:
+    def _precision_of(self, architecture: Architecture, tensors: Mapping[str, np.ndarray]) -> str:
         """The precision for a network; a picture itself, which is no correction, is not rounded to bfloat16."""
         side = -(-_PROBE[architecture.axes] // architecture.survey.step) * architecture.survey.step
         shape = (1, 1, *(side,) * architecture.axes)
@@ -73,14 +72,15 @@ class OpenVINORuntime(Runtime):
         def compiled(precision: str) -> ov.CompiledModel:
             return self.compile(build_graph(architecture.blueprint, tensors, [shape]), 1, precision)
 
-        single, kind = compiled("float32"), (architecture.name, architecture.axes, wanted)
-        if kind not in self._raced:
+        single = compiled("float32")  # a library that cannot compile fails here, before the work begins
+        kind = architecture.name, architecture.axes, wanted
+        if kind not in self._precisions:
             halves: dict[str, ov.CompiledModel] = {}
             for precision in wanted:
                 with suppress(RuntimeError):  # a precision that it cannot compile
                     halves[precision] = compiled(precision)
-            self._raced[kind] = fastest(single, halves, shape)
-        return self._raced[kind]
+            self._precisions[kind] = chosen(single, halves)
+        return self._precisions[kind]
 
 
 class _Graphs:

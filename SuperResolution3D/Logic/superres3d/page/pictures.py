@@ -120,13 +120,19 @@ def _coloured(plane: Plane, largest: float) -> np.ndarray:
 def _picture(title: str, colours: np.ndarray, plane: Plane, inset: tuple[float, float, float, float]) -> Picture:
     top, left, height, width = inset
     rows, columns = colours.shape[:2]
-    part = colours[round(top * rows) : max(round((top + height) * rows), round(top * rows) + 1), round(left * columns) : max(round((left + width) * columns), round(left * columns) + 1)]
-    tall = round(_WIDTH * plane.size[0] / plane.size[1])
+    part = colours[_part(top, height, rows), _part(left, width, columns)]
+    tall = max(2, round(_WIDTH * plane.size[0] / plane.size[1]))
     whole = _resized(colours, tall, _WIDTH)
     first, last = (round(top * tall), round(left * _WIDTH)), (min(round((top + height) * tall), tall - 1), min(round((left + width) * _WIDTH), _WIDTH - 1))
     whole[[first[0], last[0]], first[1] : last[1] + 1] = _FRAME
     whole[first[0] : last[0] + 1, [first[1], last[1]]] = _FRAME
     return Picture(title, _uri(whole), _uri(_resized(part, _WIDTH, _WIDTH)))
+
+
+def _part(start: float, length: float, count: int) -> slice:
+    """Shares of an axis as at least one of its pixels; a thick-slice scan has few."""
+    first = min(round(start * count), count - 1)
+    return slice(first, max(round((start + length) * count), first + 1))
 
 
 def _resized(colours: np.ndarray, rows: int, columns: int) -> np.ndarray:

@@ -54,15 +54,18 @@ class Calibration:
     voxels: int
     way: str = ""
 
-    def carried_over(self, transfer: Transfer) -> Calibration:
-        """To the scan's own result."""
-        return replace(self, growth=float(np.exp(transfer.start + transfer.slope * np.log(self.growth))), bound=self.bound * transfer.bound)
+    def carried_over(self, transfer: Transfer, typical: float) -> Calibration:
+        """To the scan's own result; ``typical`` is the root mean square of the error expected there, inside the body, before calibration."""
+        growth = float(np.exp(transfer.start + transfer.slope * np.log(self.growth)))
+        return replace(self, growth=growth, floor=float(np.hypot(self.floor, transfer.even * growth * typical)), bound=transfer.bound)
 
     def applied(self, expected: np.ndarray) -> np.ndarray:
-        """The expected error as the scan itself tells it, float32; in place."""
+        """The expected error as the scan itself tells it; in place. Where nothing is to be expected (constant regions) nothing is."""
+        nothing = expected == 0
         np.square(expected, out=expected)
         expected *= np.float32(self.growth**2)
         expected += np.float32(self.floor**2)
+        expected[nothing] = 0
         return np.sqrt(expected, out=expected)
 
 
@@ -94,8 +97,8 @@ def calibrate(
     tell = None if progress is None else (lambda _, share: progress(share))
     made = upscale(coarse, (factors[1], factors[0]), modality=plan.modality, slice_axis="k", spread=True, progress=tell, cancelled=cancelled, **asked)
     weights = weights_of(plan.modality, plan.preset.ensemble != "none")
-    voxels = careful(coarse.voxels, made.volume.voxels, made.spread, weights, strength) if strength else made.volume.voxels
     expected = expected_error(coarse.voxels, made.volume.voxels, made.spread, weights)
+    voxels = careful(coarse.voxels, made.volume.voxels, expected, strength) if strength else made.volume.voxels
     found = compared(local_error(voxels, scan.voxels), expected, body_mask(scan.voxels, plan.modality), checked)
     return replace(found, way=words)
 
@@ -118,6 +121,11 @@ def compared(true: np.ndarray, expected: np.ndarray, where: np.ndarray, checked:
     fitted = Calibration(growth, floor, 1.0, checked, int(found.size))
     ratio = found / np.maximum(fitted.applied(told), np.finfo(np.float32).tiny)
     return replace(fitted, bound=float(np.quantile(ratio, COVERAGE)))
+
+
+def root_mean_square(values: np.ndarray) -> float:
+    """Of values of any shape; 0 of none."""
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
 
 
 def _line(given: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:

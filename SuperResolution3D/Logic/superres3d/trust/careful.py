@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..engine.chain import finished
-from .expected import Weights, slabs, variance_in, windowed
+from .expected import slabs, windowed
 
 #: (modality, largest factor) -> k
 STRENGTH = {("CT", 2): 0.25, ("CT", 4): 1.0, ("MR", 2): 0.5, ("MR", 4): 1.0}
@@ -22,14 +22,13 @@ def strength_of(modality: str, factor: float) -> float:
     return STRENGTH[modality, 4 if factor > 2 else 2]
 
 
-def careful(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | None, weights: Weights, strength: float) -> np.ndarray:
+def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, strength: float) -> np.ndarray:
     """A result with doubtful detail taken back.
 
     Args:
         scan: (k, j, i), any real dtype.
         result: finer, over the same extent; not changed.
-        spread: of the result's shape; see :class:`superres3d.upscaling.Result`.
-        weights: of the expected error.
+        expected: of the result's shape; see :func:`superres3d.trust.expected.expected_error`.
         strength: k; 0 changes nothing.
 
     Returns:
@@ -37,12 +36,9 @@ def careful(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | None, wei
     """
     shrunk = np.empty_like(result)
     for slab in slabs(scan, result.shape):
-        start, stop = slab.around
-        added = result[start:stop].astype(np.float32) - slab.lanczos
-        doubt = windowed(slab.padded(variance_in(scan, result, spread, weights, slab)), slab.borders)
-        doubt *= np.float32(strength * weights.scale**2)
-        drawn = windowed(slab.padded(np.square(added)), slab.borders)
-        kept = drawn / (drawn + doubt + _TINY)
-        inner = slice(slab.first - start, slab.last - start)
+        added = result[slice(*slab.around)].astype(np.float32) - slab.lanczos
+        kept = windowed(slab.padded(np.square(added)), slab.borders)
+        kept /= kept + np.float32(strength) * np.square(expected[slab.first : slab.last]) + _TINY
+        inner = slice(slab.first - slab.around[0], slab.last - slab.around[0])
         shrunk[slab.first : slab.last] = finished(slab.lanczos[inner] + added[inner] * kept, result.dtype)
     return shrunk

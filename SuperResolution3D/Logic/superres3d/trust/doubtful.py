@@ -12,7 +12,8 @@ from ..scan.volume import Volume
 
 COUNT = 10
 APART_MM = 10.0
-_MOST = 20_000  # local maxima that are looked at
+_CUBE = 4
+_MOST = 20_000  # cubes that are looked at
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,8 @@ def doubtful_places(volume: Volume, body: np.ndarray | None = None, count: int =
         apart_mm: the distance.
     """
     error = volume.voxels if body is None else np.where(body, volume.voxels, np.float32(0.0))
-    peaks = _peaks(error)
     found: list[tuple[tuple[int, ...], np.ndarray]] = []
-    for index in peaks:
+    for index in _peaks(error):
         position = np.asarray(volume.position(index[::-1]))
         if all(np.linalg.norm(position - other) >= apart_mm for _, other in found):
             found.append((tuple(int(n) for n in index), position))
@@ -60,18 +60,30 @@ def doubtful_places(volume: Volume, body: np.ndarray | None = None, count: int =
     return [_place(index, position, float(error[index])) for index, position in found]
 
 
+def inner(shape: Sequence[int], factors: Sequence[float]) -> np.ndarray:
+    """All but the voxels that come of the scan's first and last along each axis that is refined: errors are always large there; bool (k, j, i).
+
+    Args:
+        shape: of the result.
+        factors: of the refinement, along (k, j, i).
+    """
+    where = np.zeros(shape, bool)
+    margins = [int(np.ceil(factor)) if factor > 1 else 0 for factor in factors]
+    where[tuple(slice(margin, n - margin) for margin, n in zip(margins, shape))] = True
+    return where
+
+
 def _place(index: Sequence[int], lps: np.ndarray, error: float) -> Place:
     k, j, i = index
     return Place((i, j, k), (-float(lps[0]), -float(lps[1]), float(lps[2])), error)
 
 
 def _peaks(error: np.ndarray) -> np.ndarray:
-    """(n, 3): the voxels that no neighbour along an axis exceeds, largest first."""
-    is_peak = error > 0
-    for axis in range(3):
-        later, earlier = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
-        is_peak[later] &= error[later] >= error[earlier]
-        is_peak[earlier] &= error[earlier] >= error[later]
-    places = np.argwhere(is_peak)
-    values = error[is_peak]
-    return places[np.argsort(-values, kind="stable")[:_MOST]]
+    """(n, 3): the largest voxel of each small cube, largest first; a voxel beside a larger one comes after it, and is too near to it to be taken."""
+    cubes = [-(-n // _CUBE) for n in error.shape]
+    padded = np.pad(error, [(0, cube * _CUBE - n) for cube, n in zip(cubes, error.shape)])
+    parts = padded.reshape(cubes[0], _CUBE, cubes[1], _CUBE, cubes[2], _CUBE).transpose(0, 2, 4, 1, 3, 5).reshape(-1, _CUBE**3)
+    within = parts.argmax(axis=1)
+    values = parts[np.arange(len(parts)), within]
+    best = np.argsort(-values, kind="stable")[: min(_MOST, int(np.count_nonzero(values > 0)))]
+    return np.stack(np.unravel_index(best, cubes), axis=1) * _CUBE + np.stack(np.unravel_index(within[best], (_CUBE,) * 3), axis=1)
