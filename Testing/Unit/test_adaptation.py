@@ -157,6 +157,21 @@ def test_the_adapted_model_is_what_its_hash_says(thick):
         verified_weights(damaged)
 
 
+def test_a_device_that_gives_out_is_left(thick):
+    found = adapt(find_model(MODEL), thick, 0, "MR", Budget(60, steps=2), "cuda:7", lambda share: None)
+    assert found.report["device"] == "cpu" and found.report["steps"] == 2
+    assert "The network could not learn on cuda:7; it learnt on the CPU." in found.notes
+
+
+def test_memory_that_runs_out_is_told(thick, monkeypatch):
+    def empty(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(learning, "_batch", empty)
+    with pytest.raises(ResourceError, match="Memory ran out while the network learnt"):
+        upscale(thick, **CHOICES, adapt=Budget(60, steps=2))
+
+
 def test_time_is_kept_and_told(thick):
     shares: list[tuple[str, float]] = []
     began = time.perf_counter()

@@ -1,9 +1,11 @@
 """The precision to compute in: chosen by the kernels that were compiled."""
 
+import numpy as np
 import pytest
+from superres3d.engine import half_kernels
 from superres3d.engine.half_kernels import chosen
 from superres3d.engine.openvino_cpu import OpenVINORuntime
-from superres3d.engine.openvino_import import ov
+from superres3d.engine.openvino_import import op, ov
 from superres3d.networks.weights import find_model
 
 
@@ -49,13 +51,36 @@ SLOW_BRAIN = Compiled(("Convolution", "ref_any_bf16"))
         (SLOW_BRAIN, SLOW_BRAIN, "float32"),  # emulated
     ],
 )
-def test_the_kernels_decide(half, brain, expected):
-    assert chosen({"float16": half, "bfloat16": brain}) == expected
-    assert chosen({}) == "float32"
+def test_the_kernels_decide(monkeypatch, half, brain, expected):
+    monkeypatch.setattr(half_kernels, "is_faster", lambda *compiled: True)
+    assert chosen(SINGLE, {"float16": half, "bfloat16": brain}) == expected
+    assert chosen(SINGLE, {}) == "float32"
+
+
+def test_a_precision_that_is_only_imitated_is_not_taken(monkeypatch):
+    """Processors with AVX-512 and no bfloat16 have kernels of the same name."""
+    monkeypatch.setattr(half_kernels, "is_faster", lambda half, single: half is not BRAIN)
+    assert chosen(SINGLE, {"bfloat16": BRAIN}) == "float32"
+
+
+def test_the_race_tells_less_work_from_more():
+    core = ov.Core()
+
+    def convolutions(count):
+        image = op.parameter([1, 8, 64, 64], np.float32)
+        made = image
+        for _ in range(count):
+            made = op.convolution(made, op.constant(np.ones((8, 8, 3, 3), np.float32)), [1, 1], [1, 1], [1, 1], [1, 1])
+        return core.compile_model(ov.Model([op.result(made)], [image], "convolutions"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    little, much = convolutions(3), convolutions(60)
+    assert half_kernels.is_faster(little, much)
+    assert not half_kernels.is_faster(much, little)
+    assert not half_kernels.is_faster(much, much)
 
 
 def test_a_reordering_in_half_precision_does_not_count():
-    assert chosen({"bfloat16": Compiled(("Reorder", "jit_avx512_bf16"), ("Convolution", "brgconv_avx512_f32"))}) == "float32"
+    assert chosen(SINGLE, {"bfloat16": Compiled(("Reorder", "jit_avx512_bf16"), ("Convolution", "brgconv_avx512_f32"))}) == "float32"
 
 
 def test_it_is_the_same_each_time():

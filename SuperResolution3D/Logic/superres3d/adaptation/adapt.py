@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..detail.measure import Detail, measure_detail
+from ..errors import ResourceError
 from ..networks.weights import Model, architecture_of, has_model, in_memory
 from ..resampling.profiles import PROFILES, profile_matrix
 from ..scan.intensity import intensity_scale
@@ -54,6 +55,7 @@ def adapt(model: Model, volume: Volume, slice_axis: int, modality: str, budget: 
 
     Raises:
         ModelError: the model, or the estimator of the detail, is damaged.
+        ResourceError: memory ran out.
     """
     voxels = np.moveaxis(volume.voxels, slice_axis, 0)
     spacing = [volume.spacing[2 - axis] for axis in (slice_axis, *(axis for axis in range(3) if axis != slice_axis))]
@@ -66,10 +68,22 @@ def adapt(model: Model, volume: Volume, slice_axis: int, modality: str, budget: 
         note = f"The scan is too small to learn from: {' x '.join(str(n) for n in voxels.shape[:0:-1])} pixels and {len(voxels)} slices; the network as shipped was used."
         return Adapted(model, (*thickness.notes, note), report)
     noise = _missing_noise(measured, scale.span, factor, thickness.profiles[0]) if reduce_noise else 0.0
-    learnt, told = _learnt(model, detail, budget, noise, device, tick)
+    learnt, told = _somewhere(model, detail, budget, noise, device, tick)
     report |= told
-    note = _sentence(report)
-    return Adapted(learnt if report["used"] else model, (*thickness.notes, note), report)
+    moved = () if told["device"] == device else (f"The network could not learn on {device}; it learnt on the CPU.",)
+    return Adapted(learnt if report["used"] else model, (*thickness.notes, *moved, _sentence(report)), report)
+
+
+def _somewhere(model: Model, detail: OwnDetail, budget: Budget, noise: float, device: str, tick: Tick) -> tuple[Model, dict[str, Any]]:
+    """As :func:`_learnt`, on the CPU where the device gives out (ResourceError if memory ran out there as well)."""
+    try:
+        return _learnt(model, detail, budget, noise, device, tick)
+    except (RuntimeError, AssertionError) as error:  # what PyTorch raises, its out-of-memory errors included
+        if device == "cpu" and "alloc" in str(error):
+            raise ResourceError("Memory ran out while the network learnt on the scan; leave --adapt out, or use a part of the scan.") from None
+        if device == "cpu":
+            raise
+    return _learnt(model, detail, budget, noise, "cpu", tick)
 
 
 def _learnt(model: Model, detail: OwnDetail, budget: Budget, noise: float, device: str, tick: Tick) -> tuple[Model, dict[str, Any]]:
@@ -86,6 +100,7 @@ def _learnt(model: Model, detail: OwnDetail, budget: Budget, noise: float, devic
     adapted = in_memory(net, model, f"{model.name}-adapted")
     return adapted, {
         "used": helps(before, after),
+        "device": device,
         "seconds": round(time.perf_counter() - began, 1),
         "steps": steps,
         "slices_learnt": detail.slices[0],

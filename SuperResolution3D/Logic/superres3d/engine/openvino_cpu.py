@@ -19,6 +19,7 @@ from .runtime import Runtime
 from .tiled import PieceStopped, Stopped, TiledNetwork, memory_errors
 
 _SLICE_BYTES = 104 << 20  # for each core
+_PROBE = {2: 96, 3: 24}  # pixels along the side of a slice, voxels of a volume: a few milliseconds
 _HALVES = ("float16", "bfloat16")
 _HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
@@ -64,20 +65,21 @@ class OpenVINORuntime(Runtime):
 
     def _precision_of(self, architecture: Architecture, tensors: Mapping[str, np.ndarray]) -> str:
         """The precision for a network; a picture itself, which is no correction, is not rounded to bfloat16."""
-        shape = (1, 1, *(32 if architecture.axes == 2 else 2 * architecture.survey.step,) * architecture.axes)
+        side = -(-_PROBE[architecture.axes] // architecture.survey.step) * architecture.survey.step
+        shape = (1, 1, *(side,) * architecture.axes)
         wanted = _HALVES if self._half and architecture.residual else ("float16",) if self._half else ()
 
         def compiled(precision: str) -> ov.CompiledModel:
             return self.compile(build_graph(architecture.blueprint, tensors, [shape]), 1, precision)
 
-        compiled("float32")  # a library that cannot compile fails here, before the work begins
+        single = compiled("float32")  # a library that cannot compile fails here, before the work begins
         kind = architecture.name, architecture.axes, wanted
         if kind not in self._precisions:
             halves: dict[str, ov.CompiledModel] = {}
             for precision in wanted:
                 with suppress(RuntimeError):  # a precision that it cannot compile
                     halves[precision] = compiled(precision)
-            self._precisions[kind] = chosen(halves)
+            self._precisions[kind] = chosen(single, halves)
         return self._precisions[kind]
 
 
