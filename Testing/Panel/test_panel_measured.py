@@ -56,6 +56,21 @@ def test_the_window_does_not_wait_and_the_line_is_of_the_last_volume(panel, monk
     assert panel.ui.measuredLabel.text == "of 0.7 mm"
 
 
+def test_a_panel_that_ends_meanwhile_is_told_nothing(panel, monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(measuring, "measured", lambda *_: gate.wait(20) and Measured("too late", ""))
+    panel.ui.inputSelector.setCurrentNode(soft_scan())
+    section = panel.widget.panel.measured
+    timer, label = section._timer, panel.ui.measuredLabel
+    assert timer.isActive()
+    with monkeypatch.context() as patched:
+        patched.setattr(section, "_show", lambda *_: pytest.fail("told"))
+        section.stop()
+        gate.set()
+        panel.wait(lambda: True)
+        assert not timer.isActive() and label.text == "Measuring its resolution..."
+
+
 def test_a_changed_modality_measures_again_and_no_volume_clears(panel):
     panel.ui.inputSelector.setCurrentNode(soft_scan())
     panel.wait(lambda: panel.ui.measuredLabel.text.startswith("Measured:"))

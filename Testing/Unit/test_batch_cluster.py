@@ -31,7 +31,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.workers = folder, []
-        self.scheduler = self._start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(folder / "scheduler.json"))
+        self.scheduler = self._start("scheduler", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(folder / "scheduler.json"))
         wait_for((folder / "scheduler.json").exists)
         self.address = json.loads((folder / "scheduler.json").read_text())["address"]
 
@@ -104,7 +104,7 @@ def test_the_scheduler_killed_and_the_command_given_again(cluster, tmp_path):
     wait_for(lambda: out.exists() and results(out))
     cluster.stop()
     said, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 5 and "The scheduler is gone" in said + _
+    assert process.returncode == 5 and "The scheduler is gone" in said + _, said + _
     before = times(out)
     assert 0 < len(before) < 60
     done = batch(source, out)  # on this machine: the same batch
@@ -130,12 +130,12 @@ def test_a_machine_that_does_not_see_the_output_folder(tmp_path):
     assert outcome.state == FAILED and "does not see the folder" in outcome.messages[0] and not elsewhere.exists()
 
 
-def test_jobs_of_slurm_ask_for_what_was_said():
+def test_jobs_of_slurm_ask_for_what_was_said(tmp_path):
     pytest.importorskip("dask_jobqueue", reason="needs the PyPI package dask-jobqueue")
     from superres3d.batch.cluster import job_script
 
-    script = job_script("short", 12.0, {"GPU": 1.0})
-    assert "#SBATCH -p short" in script and "#SBATCH --mem=12G" in script and "--nthreads 1" in script and "--resources GPU=1" in script
+    script = job_script("short", 12.0, tmp_path / "jobs", {"GPU": 1.0})
+    assert f"{tmp_path}/jobs" in script and "#SBATCH -p short" in script and "#SBATCH --mem=12G" in script and "--nthreads 1" in script and "--resources GPU=1" in script
 
 
 @pytest.mark.parametrize(

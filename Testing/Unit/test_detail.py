@@ -12,10 +12,14 @@ from superres3d.detail import spectrum, words
 from superres3d.detail.estimator import FREQUENCIES, AxisDetail, estimate
 from superres3d.detail.measure import NOISE_UNIT, measure_detail
 from superres3d.detail.spectrum import COUNT, PIECE, spectrum_along
-from superres3d.detail.telling import is_worth_telling
+from superres3d.detail.telling import is_clear, is_sure
 from superres3d.scan.intensity import intensity_scale
 
 _BINS = PIECE // 2
+
+
+def _axis(transfer, extent=1.0):
+    return AxisDetail(transfer, extent, 0.1, 0.05, 0.01, 0.2)
 
 
 def anatomy(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
@@ -111,8 +115,25 @@ def test_a_turned_scan_has_the_same_detail():
 def test_what_no_training_scan_was_like_is_not_sure():
     checks = np.indices((12, 96, 96)).sum(0) % 2  # nothing but the Nyquist frequency
     detail = measure_detail(np.float32(checks), "MR")
-    assert not is_worth_telling((detail.rows, detail.columns), "MR")
-    assert not is_worth_telling((None, detail.columns), "MR")
+    assert not is_sure((detail.rows, detail.columns))
+    assert not is_sure((None, _axis((1.0, 1.0, 1.0, 1.0))))
+    assert is_sure((_axis((1.0, 1.0, 1.0, 1.0)),) * 2)
+
+
+@pytest.mark.parametrize(
+    "modality, axes, clear",
+    [
+        ("MR", (_axis((0.9, 0.7, 0.5, 0.4)), _axis((0.9, 0.71, 0.5, 0.4))), True),
+        ("MR", (_axis((0.9, 0.7, 0.5, 0.4)), _axis((0.9, 0.73, 0.5, 0.4))), False),  # along one axis alone
+        ("MR", (_axis((1.0, 1.0, 0.9, 0.0), 0.86), _axis((1.0, 1.0, 1.0, 0.9))), True),  # a spectrum that ends
+        ("CT", (_axis((1.0, 1.0, 0.9, 0.0), 0.86), _axis((1.0, 1.0, 1.0, 0.9))), False),
+        ("CT", (_axis((0.9, 0.5, 0.3, 0.1)),), True),
+        ("CT", (_axis((0.9, 0.5, 0.3, 0.1), 0.6),), False),  # slices are means: there is no such spectrum
+        ("MR", (_axis((0.9, 0.5, 0.3, 0.1), 0.6),), True),
+    ],
+)
+def test_only_a_clear_loss_is_undone(modality, axes, clear):
+    assert is_clear(axes, modality) == clear
 
 
 def test_the_estimator_needs_both_spectra():
@@ -120,10 +141,6 @@ def test_the_estimator_needs_both_spectra():
 
     with pytest.raises(ModelError, match="estimator"):
         estimate(np.zeros(COUNT), "MR", "plane")
-
-
-def _axis(transfer, extent=1.0):
-    return AxisDetail(transfer, extent, 0.1, 0.05, 0.01, 0.2)
 
 
 @pytest.mark.parametrize(

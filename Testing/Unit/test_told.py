@@ -49,6 +49,14 @@ def test_what_becomes_of_the_noise_is_told(keep, place):
     assert conditions((ROWS,), keep, coarse=True)[4:8] == pytest.approx((0.2, place, 1.0, 1.0))
 
 
+def test_of_a_mild_loss_the_noise_is_told_and_where_the_spectrum_ends():
+    given = conditions((ROWS, COLUMNS), True, clear=False)
+    assert given[:8] == (0.0,) * 8
+    assert given[8:13] == pytest.approx((0.2, 1.0, 0.0, 0.0, 0.0))
+    assert given[13:] == conditions((ROWS, COLUMNS), True)[13:] == pytest.approx((0.0, 2.0))
+    assert told.crossed(given) == pytest.approx(conditions((COLUMNS, ROWS), True, clear=False))
+
+
 def test_noise_below_what_can_be_told_is_none():
     assert conditions((_axis((1, 1, 1, 1), noise=0.01),), True)[4] == 0.0
 

@@ -6,9 +6,14 @@ of its own there as well, so one that ends its process does not end the worker.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -25,6 +30,8 @@ _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_LOOK = 5.0  # how often the cluster's size, and whether it is still there, is looked at
 _CORES_OF_JOB = 4  # where Dask's configuration does not say it
 _MOST_LOST = 5  # workers that a scan may outlive
+_SCHEDULER_GONE = "The scheduler is gone; start it, and give the same command again: finished results are kept."
+_GONE = (OSError, TimeoutError, asyncio.CancelledError, concurrent.futures.CancelledError)  # Dask's own words for that
 _hands: dict[tuple[str, int], Hand] = {}
 _budgets: list[Budget] = []
 _making = threading.Lock()
@@ -45,13 +52,15 @@ class ClusterCrew:
         self._client, self._run, self._resources, self._told, self._owned = client, run, resources, told, owned
         self._given: dict[str, tuple[Task, int, Future]] = {}
         self._looked, self._threads = 0.0, 1
+        _hush()
         self._check_versions()
 
     @property
     def window(self) -> int:
         """Twice what the workers can do at once."""
         if time.monotonic() - self._looked > _SECONDS_TO_LOOK:
-            able = self._able_workers()
+            with _talking():
+                able = self._able_workers()
             if not able and not self._looked:
                 self._told(f"No worker{f' with {_labels(self._resources)}' if self._resources else ''} is there yet; the scans wait for one.")
             self._looked, self._threads = time.monotonic(), sum(worker["nthreads"] for worker in able)
@@ -59,7 +68,8 @@ class ClusterCrew:
 
     def submit(self, task: Task) -> str:
         """See :class:`superres3d.batch.crew.Crew`; a scan keeps its ticket when it goes to another worker."""
-        self._give(task, 1)
+        with _talking():
+            self._give(task, 1)
         return task.key
 
     def wait(self, running: Collection[str]) -> list[tuple[str, Outcome]]:
@@ -72,7 +82,8 @@ class ClusterCrew:
             except Exception:  # none is back in that time; or Dask's words for one that failed, or for a scheduler that went away: looked at below
                 pass
             self._check_connection()
-            back = [(ticket, outcome) for ticket in running if self._given[ticket][2].done() and (outcome := self._outcome(ticket))]
+            with _talking():
+                back = [(ticket, outcome) for ticket in running if self._given[ticket][2].done() and (outcome := self._outcome(ticket))]
             for ticket, _ in back:
                 del self._given[ticket]
             if back:
@@ -84,9 +95,11 @@ class ClusterCrew:
 
     def close(self) -> None:
         """See :class:`superres3d.batch.crew.Crew`."""
-        if self._client.status == "running":
-            self._client.run(stop_hands, self._run, on_error="ignore")
-        self._client.close(timeout=_SECONDS_TO_LOOK)
+        with suppress(*_GONE):
+            if self._client.status == "running":
+                self._client.run(stop_hands, self._run, on_error="ignore")
+        with suppress(*_GONE):
+            self._client.close(timeout=_SECONDS_TO_LOOK)
         if self._owned is not None:
             self._owned.close()
 
@@ -121,7 +134,22 @@ class ClusterCrew:
     def _check_connection(self) -> None:
         dropped = any(future.status in ("cancelled", "lost") for _, _, future in self._given.values())
         if dropped or self._client.status not in ("running", "connecting"):
-            raise ResourceError("The scheduler is gone; start it, and give the same command again: finished results are kept.")
+            raise ResourceError(_SCHEDULER_GONE)
+
+
+def _hush() -> None:
+    """Dask's logs of a connection that went away are pages long; what a user needs is said in one sentence."""
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+@contextmanager
+def _talking() -> Iterator[None]:
+    """To the scheduler, which may go at any moment (ResourceError that says so)."""
+    try:
+        yield
+    except _GONE:
+        raise ResourceError(_SCHEDULER_GONE) from None
 
 
 def connected(address: str, run: str, resources: dict[str, float], told: Callable[[str], None]) -> ClusterCrew:
@@ -139,34 +167,35 @@ def connected(address: str, run: str, resources: dict[str, float], told: Callabl
         raise InputError(f"No scheduler answers at {address} ({type(error).__name__}); start one with 'dask scheduler', and give its address.") from None
 
 
-def on_slurm(queue: str, jobs: int, gibibytes: float, run: str, resources: dict[str, float], told: Callable[[str], None]) -> ClusterCrew:
+def on_slurm(queue: str, jobs: int, gibibytes: float, logs: Path, run: str, resources: dict[str, float], told: Callable[[str], None]) -> ClusterCrew:
     """With jobs of SLURM that are started for this run; what else a job needs stands in Dask's own configuration (jobqueue.yaml).
 
     Args:
         queue: of SLURM (partition).
         jobs: how many, each for one scan at a time.
         gibibytes: of memory for each of them.
+        logs: folder for what the jobs say.
         run, resources, told: see :class:`ClusterCrew`.
     """
     from distributed import Client
 
-    cluster = _slurm_cluster(queue, gibibytes, resources)
+    cluster = _slurm_cluster(queue, gibibytes, logs, resources)
     cluster.scale(jobs=jobs)
     return ClusterCrew(Client(cluster), run, resources, told, cluster)
 
 
-def _slurm_cluster(queue: str, gibibytes: float, resources: dict[str, float]) -> Any:
+def _slurm_cluster(queue: str, gibibytes: float, logs: Path, resources: dict[str, float]) -> Any:
     import dask
     from dask_jobqueue import SLURMCluster
 
     cores = dask.config.get("jobqueue.slurm.cores", None) or _CORES_OF_JOB
     labels = ["--resources", _labels(resources)] if resources else []
-    return SLURMCluster(queue=queue, cores=cores, processes=1, memory=f"{gibibytes:g}GiB", worker_extra_args=["--nthreads", "1", *labels])
+    return SLURMCluster(queue=queue, cores=cores, processes=1, memory=f"{gibibytes:g}GiB", log_directory=str(logs), scheduler_options={"dashboard_address": ":0"}, worker_extra_args=["--nthreads", "1", *labels])
 
 
-def job_script(queue: str, gibibytes: float, resources: dict[str, float]) -> str:
+def job_script(queue: str, gibibytes: float, logs: Path, resources: dict[str, float]) -> str:
     """What would be given to SLURM; arguments as :func:`on_slurm` takes them."""
-    cluster = _slurm_cluster(queue, gibibytes, resources)
+    cluster = _slurm_cluster(queue, gibibytes, logs, resources)
     try:
         return str(cluster.job_script())
     finally:

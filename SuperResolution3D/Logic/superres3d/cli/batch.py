@@ -88,13 +88,13 @@ def batch(
         from ..batch.teller import make_teller
 
         with make_teller("none" if dry_run else progress.value) as teller:
-            settings = replace(_settings(workers, memory_limit, retry, scheduler, slurm, resource or [], teller), after=after)
+            settings = replace(_settings(target, workers, memory_limit, retry, scheduler, slurm, resource or [], teller), after=after)
             code = _carried_out(source, target, Choices(method, asked, format.value, anonymize, device, check), filtered, settings, teller, progress.value if dry_run else "", watch)
     if code:
         raise typer.Exit(code)
 
 
-def _settings(workers: int, gibibytes: float | None, retry: bool, scheduler: str | None, slurm: str | None, labels: list[str], teller: Teller) -> Settings:
+def _settings(target: Path, workers: int, gibibytes: float | None, retry: bool, scheduler: str | None, slurm: str | None, labels: list[str], teller: Teller) -> Settings:
     """With a cluster where one is asked for (InputError: two of them, or Dask is missing)."""
     from ..batch.run import Settings
 
@@ -109,7 +109,7 @@ def _settings(workers: int, gibibytes: float | None, retry: bool, scheduler: str
     run, resources = secrets.token_hex(4), parsed_resources(labels)
     if scheduler:
         return replace(settings, crew=lambda _: connected(scheduler, run, resources, teller.note))
-    return replace(settings, crew=lambda _: on_slurm(str(slurm), workers, gibibytes or _GIB_OF_JOB, run, resources, teller.note))
+    return replace(settings, crew=lambda _: on_slurm(str(slurm), workers, gibibytes or _GIB_OF_JOB, target / "batch" / "jobs", run, resources, teller.note))
 
 
 def _without_labels(settings: Settings, labels: list[str]) -> Settings:

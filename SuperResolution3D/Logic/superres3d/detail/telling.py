@@ -20,6 +20,7 @@ _MOST_UNSURE, _MOST_APART, _FARTHEST, _FARTHEST_ACROSS = 0.2, 0.15, 1.5, 1.2
 _CLEAR_LOSS = 0.72  # share of the detail left at 0.55 of the Nyquist frequency
 _CLEARLY_EMPTY = {"MR": 0.87, "CT": 0.72}  # extent
 _WHOLE = 0.93  # extent
+_TOLD_OF_MILD = ("plane",)  # between the slices networks have not been taught it
 
 
 def axes_of(detail: Detail, stage: str) -> tuple[AxisDetail | None, ...]:
@@ -27,34 +28,44 @@ def axes_of(detail: Detail, stage: str) -> tuple[AxisDetail | None, ...]:
     return (detail.rows, detail.columns) if stage == "plane" else (detail.across,)
 
 
-def is_worth_telling(axes: Sequence[AxisDetail | None], modality: str) -> bool:
-    """Whether what was measured along the axes of a stage is sure enough, and the loss of detail clear enough, to be told.
-
-    Scans differ in how soft they are by nature.  A mild loss cannot be told from that, and to undo what was never lost would sharpen too much: there the networks
-    that are told nothing are as good.  Between the slices of CT, which are means, networks have met no spectrum that ends.
-    """
+def is_sure(axes: Sequence[AxisDetail | None]) -> bool:
+    """Whether what was measured along the axes of a stage is sure enough to be told."""
     measured = [axis for axis in axes if axis is not None]
     farthest = _FARTHEST_ACROSS if len(axes) == 1 else _FARTHEST
-    sure = all(axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < farthest for axis in measured)
-    if len(measured) < len(axes) or not sure:
-        return False
-    soft = all(axis.transfer[1] < _CLEAR_LOSS for axis in measured)
-    empty = any(axis.extent < _CLEARLY_EMPTY[modality] for axis in measured)
-    return soft and measured[0].extent > _WHOLE if len(axes) == 1 and modality == "CT" else soft or empty
+    return len(measured) == len(axes) and all(axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < farthest for axis in measured)
 
 
-def conditions(axes: Sequence[AxisDetail], keep_noise: bool, coarse: bool | None = None) -> tuple[float, ...]:
+def is_clear(axes: Sequence[AxisDetail], modality: str) -> bool:
+    """Whether the loss of detail along the axes of a stage is clear enough to be undone.
+
+    Scans differ in how soft they are by nature.  A mild loss cannot be told from that, and to undo what was never lost would sharpen too much: there
+    networks are told the noise alone.  Between the slices of CT, which are means, networks have met no spectrum that ends.
+    """
+    soft = all(axis.transfer[1] < _CLEAR_LOSS for axis in axes)
+    empty = any(axis.extent < _CLEARLY_EMPTY[modality] for axis in axes)
+    return soft and axes[0].extent > _WHOLE if len(axes) == 1 and modality == "CT" else soft or empty
+
+
+def is_worth_telling(axes: Sequence[AxisDetail | None], modality: str) -> bool:
+    """Whether the loss of detail itself is told: sure, and clear."""
+    return is_sure(axes) and is_clear([axis for axis in axes if axis is not None], modality)
+
+
+def conditions(axes: Sequence[AxisDetail], keep_noise: bool, coarse: bool | None = None, clear: bool = True, least_noise: float = 0.0) -> tuple[float, ...]:
     """The numbers that a network is told, in the order in which it learnt them.
 
     Args:
         axes: that it refines.
         keep_noise: the noise is to stay.
         coarse: for "depth": the slices are still to be refined themselves.
+        clear: the loss of detail is, see :func:`is_clear`; else it is not told.
+        least_noise: where a clear loss is undone, which would make noise that passed for detail stronger.
     """
     noise = float(np.prod([axis.noise ** (1 / len(axes)) for axis in axes]))
-    unsure = [axis.unsure / _UNSURE_UNIT for axis in axes]
+    noise = max(noise, least_noise) if clear else noise
+    unsure = [clear * axis.unsure / _UNSURE_UNIT for axis in axes]
     extents = [(1.0 - axis.extent) / _EXTENT_UNIT for axis in axes]
-    return told_of([axis.transfer for axis in axes], noise if noise >= _NO_NOISE else 0.0, keep_noise, coarse, unsure, extents)
+    return told_of([axis.transfer for axis in axes], clear, noise if noise >= _NO_NOISE else 0.0, keep_noise, coarse, unsure, extents)
 
 
 @dataclass(frozen=True)
@@ -86,20 +97,23 @@ def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.nda
         ModelError: the estimator is missing or damaged.
     """
     detail = measure_detail(voxels, modality)
-    chosen = {stage: _told_or_blind(stage, model, blind[stage], axes_of(detail, stage), modality, keep_noise, "plane" in models) for stage, model in models.items()}
+    sure = [stage for stage in models if is_sure(axes_of(detail, stage))]
+    clear = [stage for stage in sure if is_clear(measured(detail, stage), modality)]
+    told = [stage for stage in sure if stage in clear or stage in _TOLD_OF_MILD]
+    chosen = {stage: _told(model, detail, stage, stage in clear, keep_noise, "plane" in models) if stage in told else blind[stage] for stage, model in models.items()}
     unmeasured = [_WHERE[stage] for stage in models if None in axes_of(detail, stage)]
     notes = (f"The scan is too small or too empty to measure its detail {' and '.join(unmeasured)}; the networks there take it as usual.",) if unmeasured else ()
-    told = [stage for stage in models if chosen[stage] is not blind[stage]]
-    return Told(chosen, notes, {"measured": in_report(detail), "noise": "keep" if keep_noise else "reduce", "told": told})
+    return Told(chosen, notes, {"measured": in_report(detail), "noise": "keep" if keep_noise else "reduce", "told": told, "clear": clear})
 
 
-def _told_or_blind(
-    stage: str, model: Model, blind: Model, axes: Sequence[AxisDetail | None], modality: str, keep_noise: bool, coarse: bool
-) -> Model:  # fmt: skip
-    if not is_worth_telling(axes, modality):
-        return blind
-    measured = [axis for axis in axes if axis is not None]
-    return replace(model, conditions=conditions(measured, keep_noise, coarse if stage == "depth" else None))
+def measured(detail: Detail, stage: str) -> list[AxisDetail]:
+    """The axes of a stage without those that could not be measured."""
+    return [axis for axis in axes_of(detail, stage) if axis is not None]
+
+
+def _told(model: Model, detail: Detail, stage: str, clear: bool, keep_noise: bool, coarse: bool) -> Model:
+    least = detail.least_noise if stage == "plane" else 0.0
+    return replace(model, conditions=conditions(measured(detail, stage), keep_noise, coarse if stage == "depth" else None, clear, least))
 
 
 def in_report(detail: Detail) -> dict[str, Any]:

@@ -18,18 +18,19 @@ NETWORK, MODULATION = "net.", "modulation."
 _FREQUENCIES = 4  # where the transfer function is told
 
 
-def told_of(transfers: Sequence[Sequence[float]], noise: float, keep_noise: bool, coarse: bool | None, *others: Sequence[float]) -> tuple[float, ...]:
+def told_of(transfers: Sequence[Sequence[float]], known: bool, noise: float, keep_noise: bool, coarse: bool | None, *others: Sequence[float]) -> tuple[float, ...]:
     """What a network is told, in the order in which it learnt it.
 
     Args:
         transfers: along each axis that it refines, what is left of the detail at four frequencies.
+        known: they are told.
         noise: standard deviation, in the modality's unit.
         keep_noise: it is to stay.
         coarse: whether the slices are still to be refined themselves; None for a network within the slices.
         others: further numbers, each a value an axis.
     """
-    middle = (noise, float(keep_noise), 1.0, *(() if coarse is None else (float(coarse),)))
-    return (*(value - 0.5 for transfer in transfers for value in transfer), *middle, *(value for values in others for value in values))
+    middle = (noise, float(keep_noise), float(known), *(() if coarse is None else (float(coarse),)))
+    return (*(known * (value - 0.5) for transfer in transfers for value in transfer), *middle, *(value for values in others for value in values))
 
 
 def crossed(conditions: tuple[float, ...]) -> tuple[float, ...]:
