@@ -31,7 +31,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.workers = folder, []
-        self.scheduler = self._start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(folder / "scheduler.json"))
+        self.scheduler = self._start("scheduler", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(folder / "scheduler.json"))
         wait_for((folder / "scheduler.json").exists)
         self.address = json.loads((folder / "scheduler.json").read_text())["address"]
 

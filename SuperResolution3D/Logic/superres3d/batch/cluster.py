@@ -190,7 +190,7 @@ def _slurm_cluster(queue: str, gibibytes: float, logs: Path, resources: dict[str
 
     cores = dask.config.get("jobqueue.slurm.cores", None) or _CORES_OF_JOB
     labels = ["--resources", _labels(resources)] if resources else []
-    return SLURMCluster(queue=queue, cores=cores, processes=1, memory=f"{gibibytes:g}GiB", log_directory=str(logs), worker_extra_args=["--nthreads", "1", *labels])
+    return SLURMCluster(queue=queue, cores=cores, processes=1, memory=f"{gibibytes:g}GiB", log_directory=str(logs), scheduler_options={"dashboard_address": ":0"}, worker_extra_args=["--nthreads", "1", *labels])
 
 
 def job_script(queue: str, gibibytes: float, logs: Path, resources: dict[str, float]) -> str:
