@@ -139,6 +139,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._applyShortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
         self._applyShortcut.connect("activated()", self.panel.run.apply)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEnd)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEnd)
         self.initializeParameterNode()
@@ -169,6 +170,10 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         """The volumes are about to go."""
         self.panel.close_scene()
         self.setParameterNode(None)
+
+    def onNodeRemoved(self, caller: Any, event: str) -> None:
+        """Perhaps it was the input of the run under way."""
+        self.panel.run.stop_without_input()
 
     def onSceneEnd(self, caller: Any, event: str) -> None:
         """The scene was closed, or another one was loaded: its choices count now."""

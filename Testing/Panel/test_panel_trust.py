@@ -63,7 +63,7 @@ def test_the_whole_of_it(ready, monkeypatch, tmp_path):
 
 def the_map_lies_over_the_views(ready, result):
     errors = ready.parameters.lastErrorMap
-    assert errors.GetName() == "Head of nobody SR expected error x2 in-plane"
+    assert errors.GetName() == "Head of nobody SR careful expected error x2 in-plane"
     assert slicer.util.arrayFromVolume(errors).shape == slicer.util.arrayFromVolume(result).shape
     assert slicer.util.arrayFromVolume(errors).dtype == np.float32
     views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
@@ -125,10 +125,12 @@ def test_the_estimate_counts_check_and_map(ready):
     facts, request = volume_facts(ready.parameters.inputVolume), ready.request()
     bare = estimate(facts, request)
     ready.parameters.check = True
-    assert estimate(facts, ready.request()).seconds == pytest.approx(1.25 * bare.seconds)
+    checked = estimate(facts, ready.request())
+    assert checked.seconds > bare.seconds
     ready.parameters.errorMap = True
     both = estimate(facts, ready.request())
-    assert both.seconds == pytest.approx(1.375 * bare.seconds) and both.disk_bytes == bare.disk_bytes + 4 * 8 * 128 * 128
+    assert both.seconds - bare.seconds == pytest.approx(1.5 * (checked.seconds - bare.seconds))  # a quarter, and an eighth
+    assert both.disk_bytes == bare.disk_bytes + 4 * 8 * 128 * 128
 
 
 def test_a_scan_that_cannot_be_checked_is_told_first_and_its_result_stays(panel, make_volume):

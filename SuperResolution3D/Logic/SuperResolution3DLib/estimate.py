@@ -13,6 +13,7 @@ from superres3d.errors import ResourceError
 
 from . import wording
 from .checks import VolumeFacts
+from .devices import automatic_device
 from .request import Request
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 #: what the self-check may take of a run, by the larger factor, and the error map
 _CHECKING = {2: 0.25, 4: 0.05}
 _MAPPING = 0.125
+_INTERPOLATED, _FILES = 25e6, 150e6  # bytes a second
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     guessed = (_("The time is a first guess; longer runs teach this module how fast the machine is."),) if plan.models and not is_known(plan.preset.half, request.device, plan.method) else ()
     return Estimate(
         (columns, rows, slices), (i, j, k), plan.result_bytes,
-        max(plan.memory_bytes, loading), disk, plan.seconds * (1.0 + _extra_share(plan, request)), (*plan.notes, *guessed),
+        max(plan.memory_bytes, loading), disk, plan.seconds * (1.0 + _extra_share(plan, request)) + _around_seconds(plan, request, given), (*plan.notes, *guessed, *_device_notes(plan, request)),
     )  # fmt: skip
 
 
@@ -92,6 +94,17 @@ def _extra_share(plan: Plan, request: Request) -> float:
     """What self-check and error map take, as a share of the run."""
     finest = 2 if max(plan.network_factors) <= 2 else 4
     return (_CHECKING[finest] if request.is_checked else 0.0) + (_MAPPING if request.makes_error_map else 0.0)
+
+
+def _around_seconds(plan: Plan, request: Request, given: int) -> float:
+    """The comparison, the files of the worker, and bringing the results into the scene."""
+    volumes = 2 if request.makes_comparison else 1
+    interpolating = plan.result_bytes / _INTERPOLATED if request.makes_comparison else 0.0
+    return interpolating + (given + 2 * volumes * plan.result_bytes) / _FILES
+
+
+def _device_notes(plan: Plan, request: Request) -> tuple[str, ...]:
+    return (_("auto will use {device}.").format(device=automatic_device()),) if plan.models and request.device == "auto" else ()
 
 
 def _plan(facts: VolumeFacts, request: Request, dtype: np.dtype) -> Plan:

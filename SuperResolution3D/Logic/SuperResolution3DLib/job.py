@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ class Job:
         self, scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode, request: Request,
         outputs: Outputs = Outputs(), temporary_folder: str | None = None,
     ):  # fmt: skip
+        self._started = time.monotonic()
         check_choices(node, request, outputs)
         self.request = request
         self._scene = scene
@@ -90,6 +92,10 @@ class Job:
         """Program and arguments of the worker."""
         return command(self.request, self.workspace, name=self._source.name)
 
+    def check_source(self) -> slicer.vtkMRMLScalarVolumeNode:
+        """The input (InputError if it left the scene meanwhile)."""
+        return self._source.node(self._scene)
+
     def finish(self, report: dict[str, Any]) -> Finished:
         """Put the worker's files into the scene: all of them or none.
 
@@ -97,7 +103,7 @@ class Job:
             InputError: the input or a chosen output left the scene meanwhile.
         """
         report = {**report, "source": self._source.name}  # not the temporary file
-        source = self._source.node(self._scene)
+        source = self.check_source()
         # Read everything first: from here on nothing is expected to fail.
         products, page = self._products(report), self._page()
         targets = (self._outputs.result, self._outputs.comparison if self.request.makes_comparison else None, None)[: len(products)]
@@ -105,6 +111,7 @@ class Job:
         nodes = dict(zip(products, [put_into_scene(self._scene, self._source, product, target) for product, target in zip(products.values(), targets)]))
         if "error_map" in nodes:
             show_as_errors(nodes["error_map"], report["error_map"])
+        report["seconds"] = {**report["seconds"], "shown": round(time.monotonic() - self._started, 2)}
         return Finished(source, nodes["result"], nodes.get("comparison"), report, self._warnings(report), page, nodes.get("error_map"))
 
     def in_words(self, error: Exception) -> Exception:
@@ -120,7 +127,8 @@ class Job:
         """By what they are; those that are not asked for are left out."""
         factors, distance, files = tuple(report["factors_ijk"]), self.request.refined[2], self.workspace
         told = attributes(report, self._source, distance)
-        products = {"result": self._product(files.result, self._kind(), factors, told)}
+        result = self._product(files.result, self._kind(), factors, told)
+        products = {"result": replace(result, name=self._told_apart(result.name, told))}
         if self.request.makes_comparison:
             products["comparison"] = self._product(files.comparison, "Lanczos", factors, attributes({**report, **_LANCZOS}, self._source, distance))
         if self.request.makes_error_map:
@@ -134,9 +142,19 @@ class Job:
         name = result_name(self._source.name, kind, *self.request.refined)
         return Product(image_from_voxels(read_volume(path).voxels), name, factors, told)
 
+    def _told_apart(self, name: str, told: dict[str, str]) -> str:
+        """The name, with method and quality where another result that differs in them has it already."""
+        other = self._scene.GetFirstNodeByName(name)
+        keys = [f"SuperResolution3D.{key}" for key in ("Method", "Preset", "Noise", "Careful")]
+        if other is None or all(other.GetAttribute(key) == told[key] for key in keys):
+            return name
+        return f"{name} ({', '.join(told[key] for key in keys[:2] if told[key] != 'none')})"
+
     def _kind(self) -> str:
         """What the name tells of the method; who sees only the name shall know what may be invented."""
         method = self.request.catalogued
+        if self.request.is_careful:
+            return "SR careful (may invent texture)" if method.adversarial else "SR careful"
         return "SR (may invent texture)" if method.adversarial else "SR" if method.networks else method.name.capitalize()
 
     def _warnings(self, report: dict[str, Any]) -> tuple[str, ...]:

@@ -69,6 +69,10 @@ class PanelRun:
         """Start the worker; what becomes of it the callbacks tell."""
         self._runner.start(self._job.command(), self._job.workspace)
 
+    def check_source(self) -> None:
+        """InputError if the input left the scene."""
+        self._job.check_source()
+
     def cancel(self) -> None:
         """Stop within two seconds; ends with ``on_failure(Cancelled)``."""
         self._runner.cancel()

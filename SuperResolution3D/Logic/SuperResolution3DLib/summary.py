@@ -197,6 +197,6 @@ def _result_text(finished: Finished) -> str:
     report, output = finished.report, finished.report["output"]
     return _('"{name}": {shape} voxels of {spacing} mm, {method}, {time} on {device}.').format(
         name=finished.result.GetName(), shape=wording.dimensions(output["shape_ijk"]), spacing=wording.dimensions(output["spacing_mm"]),
-        method=METHODS[report["method"]].title, time=wording.duration(report["seconds"]["total"]),
+        method=METHODS[report["method"]].title, time=wording.duration(report["seconds"].get("shown", report["seconds"]["total"])),
         device=_("{device} in half precision").format(device=report["device"]) if report["precision"] != "float32" else report["device"],
     )  # fmt: skip

@@ -30,6 +30,7 @@ from .request import Request
 #: seconds that a cancelled worker has to end by itself before it is killed
 GRACE_SECONDS = 0.9
 _LOG_CHARACTERS = 20000
+_OWNER = "owner.txt"
 _KINDS = {kind.__name__: kind for kind in (Cancelled, DeviceError, InputError, ModelError, ResourceError)}
 
 
@@ -91,6 +92,28 @@ class EventParser:
         return None
 
 
+def own_folder(prefix: str, parent: str | os.PathLike | None) -> Path:
+    """A new folder that says which process it belongs to, so that :func:`sweep` finds it if that process dies (OSError)."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    (folder / _OWNER).write_text(str(os.getpid()), encoding="ascii")
+    return folder
+
+
+def sweep(parent: Path) -> None:
+    """Remove what runs left behind whose process is gone: Slicer crashed, or was killed."""
+    try:
+        import psutil
+    except ImportError:
+        return
+    for owner in parent.glob(f"SuperResolution3D-*/{_OWNER}"):
+        try:
+            alive = psutil.pid_exists(int(owner.read_text(encoding="ascii")))
+        except (OSError, ValueError):  # another user's, or just being made
+            continue
+        if not alive:
+            shutil.rmtree(owner.parent, ignore_errors=True)
+
+
 class Workspace:
     """A folder of its own for the files of one run; removed by :meth:`close`.
 
@@ -100,7 +123,8 @@ class Workspace:
 
     def __init__(self, parent: str | os.PathLike | None = None):
         try:
-            self.folder = Path(tempfile.mkdtemp(prefix="SuperResolution3D-", dir=parent))
+            sweep(Path(parent or tempfile.gettempdir()))
+            self.folder = own_folder("SuperResolution3D-", parent)
         except OSError as error:
             raise ResourceError(
                 _("No temporary folder can be made in {folder} ({reason}); choose another one in the application settings.")

@@ -32,6 +32,7 @@ _WORKER_BYTES = 120 << 20  # the activations of a tile, for each core
 _LEAST_FEATURE_BYTES = 1 << 28
 _MOST_VOLUME_BYTES = 3 << 30  # of a volumetric network's feature maps: with more, tiles are hardly larger
 _AXIS_NAMES = ("k", "j", "i")
+_FINISHED, _INTERPOLATED = 200e6, 25e6  # bytes of a result a second, after the networks, and by an interpolation alone
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def plan_upscaling(
     sizes = _Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory)
     space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement.smaller, adaptation_bytes(sizes.slices_first) if budget else 0)
     accumulates = _accumulates(models, chosen.ensemble, sizes.slices_first, sizes.factors, space.features or space.working)
-    seconds = expected_seconds(accumulates, chosen.half, device, work_of(found, max(sizes.factors))) + sizes.result / 200e6
+    seconds = expected_seconds(accumulates, chosen.half, device, work_of(found, max(sizes.factors))) + sizes.result / (_FINISHED if models else _INTERPOLATED)
     seconds += measuring_seconds(prod(sizes.shape)) if found.blind else 0.0
     seconds += budget.seconds if budget else 0.0
     return Plan(

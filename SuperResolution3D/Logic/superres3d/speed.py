@@ -31,7 +31,7 @@ _SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
 
 def work_of(method: Method, factor: float) -> str:
     """What has a rate of its own: each factor (what lies outside the networks weighs more at 4x), each volumetric network."""
-    return method.name if method.volumetric else f"{factor:g}x"
+    return method.name if method.volumetric else _FACTORS[factor > 2]
 
 
 def expected_seconds(accumulates: float, half: bool, device: str = "auto", work: str = "2x") -> float:

@@ -52,6 +52,8 @@ class MethodSection:
     def _offer(self, methods: list[Method]) -> Method:
         """Fill the list; returns the method that is chosen in it."""
         parameters, box = self._state.parameters, self._ui.methodComboBox
+        # What is only there to be compared with is for benchmarks; a scene or a script may ask for it.
+        methods = [method for method in methods if not method.compared or method.name == parameters.method]
         names = [method.name for method in methods]
         fill(box, [(method.title, method.name) for method in methods])
         for index, method in enumerate(methods):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from superres3d.files import replace_text
 
 from ..job import Finished
 from ..summary import report_text
+from ..worker import own_folder
 from .controls import show
 
 
@@ -97,7 +97,7 @@ class ReportSection:
     def _open(self) -> None:
         try:
             if self._shown is None:
-                self._shown = Path(tempfile.mkdtemp(prefix="SuperResolution3D-report-", dir=self._temporary_folder()))
+                self._shown = own_folder("SuperResolution3D-report-", self._temporary_folder())
             path = self._shown / "report.html"
             replace_text(path, self._page)
         except (SuperResolutionError, OSError) as error:

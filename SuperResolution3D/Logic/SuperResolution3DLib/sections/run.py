@@ -64,6 +64,8 @@ class RunSection:
         self._on_success = on_success
         self._refresh = refresh
         self._installing = False
+        self._choices: Any = None
+        self._failed_choices: Any = None  # for which the last run failed
         self.current: PanelRun | None = None
         ui.applyButton.connect("clicked(bool)", self.apply)
         ui.cancelButton.connect("clicked(bool)", self._cancel)
@@ -80,6 +82,10 @@ class RunSection:
         except SuperResolutionError as error:
             reason = str(error)
         self._ui.commandLineEdit.text = command
+        self._choices = (volume, command)
+        if self._failed_choices not in (None, self._choices) and self.current is None:
+            self._report.clear()  # what was said of other choices
+            self._failed_choices = None
         show(self._ui.estimateLabel, estimate)
         self._show_reason(reason)
 
@@ -111,6 +117,17 @@ class RunSection:
             run.abort()
             self._set_idle()
         return run is not None
+
+    def stop_without_input(self) -> None:
+        """A node left the scene: without its input a run has nothing to put its result beside."""
+        run = self.current
+        if not run:
+            return
+        try:
+            run.check_source()
+        except SuperResolutionError as error:
+            run.abort()
+            self._failed(error, "")
 
     def forget(self) -> None:
         """Clear the report of an earlier run; one under way goes on telling."""
@@ -155,7 +172,9 @@ class RunSection:
         else:
             self._report.tell_failure(str(error), log)
             logging.error(f"SuperResolution3D: {error}\n{log}")
+        self._failed_choices = None
         self._refresh()
+        self._failed_choices = self._choices
 
     def _show_reason(self, reason: str) -> None:
         busy = self.current is not None or self._installing
