@@ -163,6 +163,15 @@ def test_a_sample_costs_what_it_may(factors, ways):
         assert part[slab.inner].size and part.shape[0] == (160 if factors[0] > 1 else part.shape[0])
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_what_lies_at_a_cut_is_not_measured(factor):
+    """Four coarse rows at either side."""
+    body = np.ones((160, 512, 96), bool)
+    for slab in sample_of(body, (2, factor, factor), 4, whole_slices=True).slabs:
+        rows = slab.fine((2, factor, factor))[1]
+        assert (slab.inner[1].start, rows.stop - rows.start - slab.inner[1].stop) == (4 * factor, 4 * factor)
+
+
 def test_a_small_scan_is_looked_at_whole():
     assert share_of_scan((1, 2, 2), 4, 100_000) == 1.0
     sample = sample_of(np.ones((8, 32, 32), bool), (1, 2, 2), 3, whole_slices=True)

@@ -18,7 +18,7 @@ _NYQUIST = 0.5  # cycles a distance of slices
 _RANGE = (0.5, 1.6)  # distances of slices that an estimate may say
 _DIFFERS = 1.8
 _LIKELY = (0.0, 0.15, 0.3)  # what is measured is rather too small (models/EXPERIMENTS.md)
-_ASSUMED = (0.8, 1.0)  # Gaussian profiles beside the usual one
+_BESIDE = (0.8, 1.0)  # of the thickness: Gaussian profiles beside the usual one, as nothing tells the shape
 #: CT reconstructions average over the thickness; an MR pulse excites nearly all of it alike.  The spectra of real MR slices say so too (models/EXPERIMENTS.md).
 _PROFILES = {"CT": "box", "MR": "slr"}
 
@@ -28,7 +28,7 @@ class Thickness:
     """Of a scan's slices.
 
     Attributes:
-        profiles: that they may have: one where it is known, else some from sharp to soft, so that nothing rests on one of them.
+        profiles: that they may have: one where it is given, else some from sharp to soft, so that nothing rests on one of them.
         source: "given", "header", "measured" or "assumed".
         notes: for a user, one sentence each.
     """
@@ -53,16 +53,22 @@ def thickness_of(volume: Volume, slice_axis: int, modality: str, across: AxisDet
         budget: with a thickness, a profile, both or neither.
     """
     distance = volume.spacing[2 - slice_axis]
-    usual = (budget.profile if budget else "") or _PROFILES[modality]
     if budget and budget.thickness:
-        return Thickness((SliceProfile(usual, budget.thickness / distance),), "given")
+        return Thickness(_likely(budget.thickness / distance, modality, budget.profile), "given")
     told = told_thickness(volume) if slice_axis == 0 else None
     measured = _gaussian_width(across) if across and _is_sure(across) else None
     if told:
-        return Thickness((SliceProfile(usual, told / distance),), "header", _contradiction(told, measured, distance))
+        return Thickness(_likely(told / distance, modality, budget.profile if budget else ""), "header", _contradiction(told, measured, distance))
     if measured is not None:
         return Thickness(tuple(SliceProfile("gaussian", measured + more) for more in _LIKELY), "measured")
-    return Thickness((SliceProfile(usual, 1.0), *(SliceProfile("gaussian", share) for share in _ASSUMED)), "assumed")
+    return Thickness(_likely(1.0, modality, budget.profile if budget else ""), "assumed")
+
+
+def _likely(share: float, modality: str, profile: str) -> tuple[SliceProfile, ...]:
+    """Of slices so thick: the profile that is known, or those that are likely."""
+    if profile:
+        return (SliceProfile(profile, share),)
+    return (SliceProfile(_PROFILES[modality], share), *(SliceProfile("gaussian", part * share) for part in _BESIDE))
 
 
 def _contradiction(told: float, measured: float | None, distance: float) -> tuple[str, ...]:

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +34,7 @@ from .foretold import CLEAR, WITHIN, clearness, expected_gain
 from .ground import threshold_of
 from .profile import profile_way, thickness_of, with_profile
 from .result import CheckResult, WayResult
-from .sample import Sample, Slab, sample_of
+from .sample import Slab, sample_of
 from .words import in_words
 
 BASELINE = "lanczos"
@@ -104,7 +104,8 @@ def check(
     case, smaller = _case(volume, plan, choices)
     ways = _ways(case)
     sample = sample_of(case.body, case.factors, len(ways), not plan.method.volumetric)
-    found = tuple(_checked(case, way, sample, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
+    truths = [_truth(case, slab) for slab in sample.slabs]
+    found = tuple(_checked(case, way, truths, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
     factors = [case.factors[(plan.slice_axis, *(a for a in range(3) if a != plan.slice_axis)).index(axis)] for axis in (2, 1, 0)]
     clear = clearness([case.detail[axis] for axis, factor in enumerate(case.factors) if factor > 1])
     told = plan.modality if plan.method.blind else ""
@@ -207,17 +208,31 @@ def _shared(progress: Told | None, number: int, count: int) -> Told | None:
     return lambda _, share: progress("checking", (number + share) / count)
 
 
-def _checked(case: _Case, ways: dict[int, Way], sample: Sample, progress: Told | None, cancelled: Callable[[], bool] | None) -> WayResult:
+@dataclass(frozen=True)
+class _Truth:
+    """A part of the scan that is measured: its values, where the body is, and parts of that."""
+
+    slab: Slab
+    voxels: np.ndarray
+    body: np.ndarray
+    regions: Mapping[str, np.ndarray]
+
+
+def _truth(case: _Case, slab: Slab) -> _Truth:
+    voxels = _prepared(case.scan.voxels[slab.fine(case.factors)][slab.inner], case.plan.modality)
+    body = case.body[slab.fine(case.factors)][slab.inner]
+    return _Truth(slab, voxels, body, regions_of(voxels, body, case.plan.modality, case.span, case.neighbours))
+
+
+def _checked(case: _Case, ways: dict[int, Way], truths: Sequence[_Truth], progress: Told | None, cancelled: Callable[[], bool] | None) -> WayResult:
     """One way to make the scan coarser."""
     coarse = made_coarser(case.scan, case.factors, ways, case.noise)
     tally = _tally(case)
     own = next(iter(ways.values())).name == OWN
-    for number, slab in enumerate(sample.slabs):
-        images = _images(case, coarse, slab, own, _shared(progress, number, len(sample.slabs)), cancelled)
-        truth = _prepared(case.scan.voxels[slab.fine(case.factors)][slab.inner], case.plan.modality)
-        body = case.body[slab.fine(case.factors)][slab.inner]
-        if body.any():
-            tally.add(truth, dict(images), body, regions_of(truth, body, case.plan.modality, case.span, case.neighbours))
+    for number, truth in enumerate(truths):
+        if truth.body.any():
+            images = _images(case, coarse, truth.slab, own, _shared(progress, number, len(truths)), cancelled)
+            tally.add(truth.voxels, dict(images), truth.body, truth.regions)
     if not tally.of("count body"):
         raise InputError("The parts of the scan that the check looks at are empty; go without the check.")
     way = next(iter(ways.values()))
