@@ -190,7 +190,7 @@ def test_names_tell_what_was_asked(tmp_path):
         {}, {"method": "cubic"}, {"method": "cubic", "asked": {"scale": 4}}, {"method": "cubic", "asked": {"scale": (2, 4)}}, {"method": "cubic", "asked": {"axes": "in-plane"}},
         {"method": "cubic", "asked": {"slice_spacing": 1.0}}, {"method": "cubic", "asked": {"spacing": 1.0}}, {"method": "cubic", "asked": {"spacing": (0.5, 0.5, 1.0)}},
         {"method": "cubic", "asked": {"spacing": "isotropic"}}, {"asked": {"preset": "fast"}}, {"asked": {"ensemble": "4"}}, {"asked": {"precision": "single"}}, {"asked": {"noise": "reduce"}},
-        {"asked": {"slice_axis": "i"}}, {"asked": {"modality": "CT"}}, {"asked": {"consistency": 3}}, {"format": "nrrd"}, {"anonymize": True},
+        {"asked": {"slice_axis": "i"}}, {"asked": {"modality": "CT"}}, {"asked": {"consistency": 3}}, {"asked": {"careful": True}}, {"asked": {"as_stored": True}}, {"format": "nrrd"}, {"anonymize": True},
     ]  # fmt: skip
     names = [named(scans, **one)[0] for one in asked]
     assert len(set(names)) == len(names) and len({key_of(scans[0], Choices(**one)) for one in asked}) == len(names)
@@ -291,3 +291,16 @@ def test_a_check_of_every_scan_stands_in_the_reports(models, tmp_path):
     report = json.loads((out / "batch" / "scans" / f"{rows['large.nrrd']['result']}.json").read_text())
     assert float(rows["large.nrrd"]["check_gain_db"]) == report["check"]["gain_db"] and "fit" in report
     assert "dB over Lanczos" in (out / "batch" / "report.html").read_text(encoding="utf-8")
+
+
+def test_careful_is_another_result(models, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    write(source / "large.nrrd", np.tile(batch_scans.voxels(), (3, 3, 3)), batch_scans.SPACING)
+    options = ("--method", "two-stage-residual", "--axes", "in-plane", "--preset", "fast", "--modality", "MR")
+    assert batch(source, out, *options).returncode == 0
+    done = batch(source, out, *options, "--careful")
+    assert done.returncode == 0, done.stderr
+    plain, careful = sorted(results(out), key=lambda name: "careful" in name)
+    assert "careful" in careful and json.loads((out / "batch" / "scans" / f"{careful}.json").read_text())["careful"]
+    assert not np.array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(out / name))) for name in (plain, careful)))

@@ -16,9 +16,10 @@ from .scans import digest
 DEFAULTS: dict[str, Any] = {
     "scale": None, "axes": None, "slice_spacing": None, "spacing": None, "modality": "auto", "preset": DEFAULT_PRESET, "ensemble": "auto",
     "precision": "auto", "slice_axis": "auto", "consistency": 0, "noise": DEFAULT_NOISE,
+    "as_stored": False, "careful": False,
 }  # fmt: skip
 FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom")
-_SAID = ("scale", "axes", "slice_spacing", "spacing", "preset", "consistency", "noise")  # the others go into a short hash
+_SAID = ("scale", "axes", "slice_spacing", "spacing", "preset", "consistency", "noise", "as_stored", "careful")  # the others go into a short hash
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Choices:
         """Of everything else that is not the default."""
         asked = self.unusual
         words = [asked[name] for name in ("preset", "noise") if name in asked]
+        words += [word for name, word in (("as_stored", "as-stored"), ("careful", "careful")) if name in asked]
         words += [f"c{asked['consistency']}"] if "consistency" in asked else []
         hidden = {name: value for name, value in asked.items() if name not in _SAID}
         return [*words, *(["anonymous"] if self.anonymize else []), *([digest(hidden)[:6]] if hidden else [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
 from ..engine.memory import usable_cores
 from ..errors import SuperResolutionError
@@ -16,6 +17,7 @@ from .results import is_whole
 from .scans import BatchScan, Found
 
 TODO, KEPT, REFUSED = "to do", "done already", "refused"
+_CAREFUL_BYTES = 8  # of a voxel, for what the networks add and a second result
 _PROCESS_BYTES = 256 << 20  # of a process, beside what its plan counts
 
 
@@ -113,7 +115,7 @@ def _planned(scan: BatchScan, choices: Choices, place: Place, result: str, entry
         item.state, item.reason = REFUSED, reason
         return item
     if plan:
-        item.seconds, item.memory, item.size = plan.seconds, plan.memory_bytes + _PROCESS_BYTES, plan.result_bytes
+        item.seconds, item.memory, item.size = plan.seconds, plan.memory_bytes + _PROCESS_BYTES + (_CAREFUL_BYTES * prod(plan.output_shape) if choices.asked.get("careful") else 0), plan.result_bytes
     if entry:
         _compare(item, entry, place, plan, retry)
     return item

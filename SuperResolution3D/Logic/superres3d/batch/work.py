@@ -124,12 +124,18 @@ def _upscaled(task: Task, scan: Volume, cancelled: Callable[[], bool]) -> Result
 
         check_derivable(scan, task.anonymize)
     limit = _frugal_limit(task, scan) if task.frugal else task.memory
-    result = upscale(scan, **task.refinement, device=task.device, memory_limit=limit or None, cancelled=cancelled)
+    choices = {**task.refinement, "device": task.device, "memory_limit": limit or None}
+    if choices.pop("careful", False):
+        from ..trust.error_map import upscale_with_doubt
+
+        result, _ = upscale_with_doubt(scan, errors=False, careful=True, cancelled=cancelled, **choices)
+    else:
+        result = upscale(scan, **choices, cancelled=cancelled)
     _check_disk(task, result.volume.voxels.nbytes)
     if task.check:
         from ..trust.along import check_along
 
-        check_along(scan, result, lambda *_: None, cancelled, **task.refinement, device=task.device, memory_limit=limit or None)
+        check_along(scan, result, lambda *_: None, cancelled, **choices)
     return result
 
 

@@ -60,6 +60,8 @@ def batch(
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
     consistency: Annotated[int, typer.Option(help="Back-projections, 0 to 10.")] = 0,
     noise: Annotated[NoiseChoice, typer.Option(help="keep or reduce the scans' noise; for two-stage-told.")] = NoiseChoice(DEFAULT_NOISE),
+    as_stored: Annotated[bool, typer.Option("--as-stored", help="As for upscale: do not bring scans back to the grid on which they were measured.")] = False,
+    careful: Annotated[bool, typer.Option("--careful", help="As for upscale: take back what the networks add over Lanczos where they are likely to be wrong.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Also check on each scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
     anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of derived DICOM series and of names; see docs/dicom.md for what this does not cover.")] = False,
     format: Annotated[FormatChoice, typer.Option(help="Of the results; auto: that of the scan (DICOM: a derived series).")] = FormatChoice("auto"),  # noqa: A002
@@ -81,6 +83,7 @@ def batch(
     asked = {
         "scale": factors_of(scale), "axes": axes.value if axes else None, "slice_spacing": slice_spacing, "spacing": spacing_of(spacing), "modality": modality.value,
         "preset": preset.value, "ensemble": ensemble.value, "precision": precision.value, "slice_axis": slice_axis.value, "consistency": consistency, "noise": noise.value,
+        "as_stored": as_stored, "careful": careful,
     }  # fmt: skip
     filtered = {"thicker_than": thicker_than, "suffixes": tuple(suffix or ()), "participants": tuple(participant_label or ())}
     with reporting("none"):

@@ -137,7 +137,7 @@ def _statement(found: Calibration | None) -> str:
     asked, by = found.checked
     smaller = f" The scan is too small to be made coarser {asked} times." if asked != by else ""
     return (
-        f"A bound of {found.bound:.2f} times the map is meant to hold for {COVERAGE:.0%} of the voxels inside the body. It comes from this scan itself, made coarser {by} times by {found.way} and upscaled again. "
+        f"A bound of {found.bound:.2f} times the map is meant to hold for {COVERAGE:.0%} of the voxels inside the body. How large the map is was measured on this scan itself, made coarser {by} times by {found.way} and upscaled again, and carried over as on other scans whose truth is known. "
         f"It is no promise: on test scans such a bound held for {HELD[0]:.0%} to {HELD[1]:.0%}, least where the scanner had filtered the scan or made it softer than assumed. "
         f"Go by where the map is bright rather than by its numbers. They are for many voxels together, not for a single voxel or finding.{smaller}"
     )
