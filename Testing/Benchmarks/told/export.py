@@ -69,7 +69,7 @@ def page(card: dict[str, Any]) -> str:
         f"Estimates from the power spectra of a {card['modality']} scan how it lost its detail along each axis, and its noise; see `superres3d/detail`."
         if card["stage"] == "estimator"
         else f"The {card['stage']} network of the method `{METHOD}` for {card['modality']}, factor {card['scale']}: the layers of `two-stage-residual`, told of the scan by what\n"
-        f"`detail-{card['modality'].lower()}` estimates. Trained first with the truth (17,000 steps of 48 patches), then with estimates{', and with mild losses, of which the noise alone is told' if card['stage'] == 'plane' else ''} (Testing/Benchmarks/told)."
+        f"`detail-{card['modality'].lower()}` estimates. Trained first with the truth (17,000 steps of 48 patches), then with estimates{', and with mild losses, of which the noise alone is told' if card['stage'] == 'plane' or card['modality'] == 'MR' else ''} (Testing/Benchmarks/told)."
     )
     rows = "\n".join(f"| {subject['id']} | {subject.get('licence', 'unknown')} | {subject.get('source', 'unknown')} |" for subject in card["training_subjects"])
     return (
