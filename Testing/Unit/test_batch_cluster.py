@@ -32,7 +32,8 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder, self.workers = folder, []
         self.scheduler = self._start("scheduler", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(folder / "scheduler.json"))
-        wait_for((folder / "scheduler.json").exists)
+        told = folder / "scheduler.json"
+        wait_for(lambda: told.exists() and told.read_text().strip().endswith("}"))  # it is there before it is whole
         self.address = json.loads((folder / "scheduler.json").read_text())["address"]
 
     def _start(self, what: str, *arguments: str) -> subprocess.Popen:

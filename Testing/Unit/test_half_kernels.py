@@ -51,16 +51,21 @@ SLOW_BRAIN = Compiled(("Convolution", "ref_any_bf16"))
         (SLOW_BRAIN, SLOW_BRAIN, "float32"),  # emulated
     ],
 )
-def test_the_kernels_decide(monkeypatch, half, brain, expected):
-    monkeypatch.setattr(half_kernels, "is_faster", lambda *compiled: True)
-    assert chosen(SINGLE, {"float16": half, "bfloat16": brain}) == expected
-    assert chosen(SINGLE, {}) == "float32"
+def test_the_kernels_decide(half, brain, expected):
+    assert chosen({"float16": half, "bfloat16": brain}, lambda precision: True) == expected
+    assert chosen({}, lambda precision: True) == "float32"
 
 
-def test_a_precision_that_is_only_imitated_is_not_taken(monkeypatch):
+def test_a_precision_that_is_only_imitated_is_not_taken():
     """Processors with AVX-512 and no bfloat16 have kernels of the same name."""
-    monkeypatch.setattr(half_kernels, "is_faster", lambda half, single: half is not BRAIN)
-    assert chosen(SINGLE, {"bfloat16": BRAIN}) == "float32"
+    assert chosen({"bfloat16": BRAIN}, lambda precision: False) == "float32"
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_what_races_is_made_of_convolutions(axes):
+    compiled = ov.Core().compile_model(half_kernels.racer(axes), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    made = compiled([np.ones(compiled.input().shape, np.float32)])[0]
+    assert made.shape[1] == 32 and np.allclose(made[0, :, 12], made[0, :1, 12]) and made.min() > 0
 
 
 def test_the_race_tells_less_work_from_more():
@@ -80,7 +85,7 @@ def test_the_race_tells_less_work_from_more():
 
 
 def test_a_reordering_in_half_precision_does_not_count():
-    assert chosen(SINGLE, {"bfloat16": Compiled(("Reorder", "jit_avx512_bf16"), ("Convolution", "brgconv_avx512_f32"))}) == "float32"
+    assert chosen({"bfloat16": Compiled(("Reorder", "jit_avx512_bf16"), ("Convolution", "brgconv_avx512_f32"))}, lambda precision: True) == "float32"
 
 
 def test_it_is_the_same_each_time():

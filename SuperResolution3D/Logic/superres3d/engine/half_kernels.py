@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .openvino_graph import build_graph
 
 if TYPE_CHECKING:
     from .openvino_import import ov
@@ -14,23 +16,40 @@ if TYPE_CHECKING:
 #: parts of the names of kernels that are clearly faster than single precision, the fastest first: matrix units, then pairs of products
 _FASTER = (("amx", "f16", "float16"), ("amx", "bf16", "bfloat16"), ("avx512", "f16", "float16"), ("avx512", "bf16", "bfloat16"))
 
+_CHANNELS, _LAYERS = 32, ("second", "third", "fourth")
+_SIDES = {2: 96, 3: 24}  # a few milliseconds
 _ROUNDS = 5
 _WORTH = 0.8  # of the time in single precision: less is not worth the rounding
 
 
-def chosen(single: ov.CompiledModel, halves: Mapping[str, ov.CompiledModel]) -> str:
+def chosen(halves: Mapping[str, ov.CompiledModel], wins: Callable[[str], bool]) -> str:
     """The precision to compute in: "float16", "bfloat16" or "float32".
 
     Args:
-        single: a network in float32.
-        halves: the same as "float16" and "bfloat16", as far as it can be compiled; a processor replaces a precision
+        halves: a network as "float16" and "bfloat16", as far as it can be compiled; a processor replaces a precision
             that it does not have by another without a word, so only the kernels tell.
+        wins: whether a precision is faster than single; see :func:`is_faster`.
     """
     kernels = {precision: _convolutions(compiled) for precision, compiled in halves.items()}
     for unit, kind, precision in _FASTER:
         if any(unit in kernel and kernel.endswith(f"_{kind}") for kernel in kernels.get(precision, ())):
-            return precision if is_faster(halves[precision], single) else "float32"
+            return precision if wins(precision) else "float32"
     return "float32"
+
+
+def racer(axes: int) -> ov.Model:
+    """What races: always the same layers, clearly on one side, where a small network might win today and lose tomorrow; ``axes`` are 2 or 3."""
+    weights = {"first": (_CHANNELS, 1), **dict.fromkeys(_LAYERS, (_CHANNELS, _CHANNELS))}
+    tensors = {f"{name}.weight": np.full((*shape, *(3,) * axes), 0.01, np.float32) for name, shape in weights.items()}
+    tensors |= {f"{name}.bias": np.zeros(_CHANNELS, np.float32) for name in weights}
+
+    def draw(drawing: Any, image: Any) -> Any:
+        features = drawing.relu(drawing.conv("first", image, _CHANNELS))
+        for name in _LAYERS:
+            features = drawing.relu(drawing.conv(name, features, _CHANNELS))
+        return features
+
+    return build_graph(draw, tensors, [(1, 1, *(_SIDES[axes],) * axes)])
 
 
 def is_faster(half: ov.CompiledModel, single: ov.CompiledModel) -> bool:

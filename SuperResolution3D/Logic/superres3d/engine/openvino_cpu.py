@@ -11,7 +11,7 @@ import numpy as np
 
 from ..networks.families import Architecture
 from ..networks.weights import Model, architecture_of, load_tensors
-from .half_kernels import chosen
+from .half_kernels import chosen, is_faster, racer
 from .memory import usable_cores
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
@@ -19,7 +19,6 @@ from .runtime import Runtime
 from .tiled import PieceStopped, Stopped, TiledNetwork, memory_errors
 
 _SLICE_BYTES = 104 << 20  # for each core
-_PROBE = {2: 96, 3: 24}  # pixels along the side of a slice, voxels of a volume: a few milliseconds
 _HALVES = ("float16", "bfloat16")
 _HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
@@ -43,6 +42,7 @@ class OpenVINORuntime(Runtime):
         super().__init__(f"OpenVINO {ov.__version__.split('-')[0]}", "cpu", False, usable_cores(), _SLICE_BYTES)
         self._half = half
         self._precisions: dict[Any, str] = {}  # by kind of network
+        self._won: dict[Any, bool] = {}
         self._core = ov.Core()
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
@@ -65,22 +65,27 @@ class OpenVINORuntime(Runtime):
 
     def _precision_of(self, architecture: Architecture, tensors: Mapping[str, np.ndarray]) -> str:
         """The precision for a network; a picture itself, which is no correction, is not rounded to bfloat16."""
-        side = -(-_PROBE[architecture.axes] // architecture.survey.step) * architecture.survey.step
-        shape = (1, 1, *(side,) * architecture.axes)
+        shape = (1, 1, *(32 if architecture.axes == 2 else 2 * architecture.survey.step,) * architecture.axes)
         wanted = _HALVES if self._half and architecture.residual else ("float16",) if self._half else ()
 
         def compiled(precision: str) -> ov.CompiledModel:
             return self.compile(build_graph(architecture.blueprint, tensors, [shape]), 1, precision)
 
-        single = compiled("float32")  # a library that cannot compile fails here, before the work begins
+        compiled("float32")  # a library that cannot compile fails here, before the work begins
         kind = architecture.name, architecture.axes, wanted
         if kind not in self._precisions:
             halves: dict[str, ov.CompiledModel] = {}
             for precision in wanted:
                 with suppress(RuntimeError):  # a precision that it cannot compile
                     halves[precision] = compiled(precision)
-            self._precisions[kind] = chosen(single, halves)
+            self._precisions[kind] = chosen(halves, lambda precision: self._wins(precision, architecture.axes))
         return self._precisions[kind]
+
+    def _wins(self, precision: str, axes: int) -> bool:
+        """Whether it is faster than single precision here; raced once."""
+        if (precision, axes) not in self._won:
+            self._won[precision, axes] = is_faster(*(self.compile(racer(axes), 1, name) for name in (precision, "float32")))
+        return self._won[precision, axes]
 
 
 class _Graphs:
