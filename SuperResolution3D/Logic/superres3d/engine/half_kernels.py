@@ -18,8 +18,8 @@ _FASTER = (("amx", "f16", "float16"), ("amx", "bf16", "bfloat16"), ("avx512", "f
 
 _CHANNELS, _LAYERS = 32, ("second", "third", "fourth")
 _SIDES = {2: 96, 3: 24}  # a few milliseconds
-_ROUNDS = 5
-_WORTH = 0.8  # of the time in single precision: less is not worth the rounding
+_ROUNDS = 12
+_WORTH = 0.9  # of the time in single precision: less is not worth the rounding
 
 
 def chosen(halves: Mapping[str, ov.CompiledModel], wins: Callable[[str], bool]) -> str:

@@ -21,6 +21,7 @@ from .tiled import PieceStopped, Stopped, TiledNetwork, memory_errors
 _SLICE_BYTES = 104 << 20  # for each core
 _HALVES = ("float16", "bfloat16")
 _HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+_WON: dict[tuple[str, int], bool] = {}  # by precision and axes: one process computes everything in the same
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
 
 
@@ -42,7 +43,6 @@ class OpenVINORuntime(Runtime):
         super().__init__(f"OpenVINO {ov.__version__.split('-')[0]}", "cpu", False, usable_cores(), _SLICE_BYTES)
         self._half = half
         self._precisions: dict[Any, str] = {}  # by kind of network
-        self._won: dict[Any, bool] = {}
         self._core = ov.Core()
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
@@ -83,9 +83,9 @@ class OpenVINORuntime(Runtime):
 
     def _wins(self, precision: str, axes: int) -> bool:
         """Whether it is faster than single precision here; raced once."""
-        if (precision, axes) not in self._won:
-            self._won[precision, axes] = is_faster(*(self.compile(racer(axes), 1, name) for name in (precision, "float32")))
-        return self._won[precision, axes]
+        if (precision, axes) not in _WON:
+            _WON[precision, axes] = is_faster(*(self.compile(racer(axes), 1, name) for name in (precision, "float32")))
+        return _WON[precision, axes]
 
 
 class _Graphs:
