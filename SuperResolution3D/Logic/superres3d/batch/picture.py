@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,24 +20,13 @@ def write_picture(path: Path, scan: Volume, result: Volume) -> None:
         path: of the PNG.
         scan, result: of one field of view.
     """
+    from PIL import Image
+
     axis = 0 if scan.voxels.shape[0] == result.voxels.shape[0] else 1
     window = _window(scan.voxels)
     panels = [_panel(volume, axis, window) for volume in (scan, result)]
     gap = np.full((_HEIGHT, _GAP), 255, np.uint8)
-    path.write_bytes(png(np.hstack([panels[0], gap, panels[1]])))
-
-
-def png(grey: np.ndarray) -> bytes:
-    """A picture (rows, columns) of uint8 as PNG (RFC 2083: 8 bits, grey, no filter)."""
-    height, width = grey.shape
-    rows = np.zeros((height, width + 1), np.uint8)
-    rows[:, 1:] = grey
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)) + _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    Image.fromarray(np.hstack([panels[0], gap, panels[1]])).save(path, "PNG", optimize=True)
 
 
 def _window(voxels: np.ndarray) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .interpolation import cubic_kernel
+from .interpolation import cubic_kernel, matrix_of_taps
 
 
 @lru_cache(maxsize=64)
@@ -41,11 +41,7 @@ def _cubic_rows(length: int, count: int, step: float) -> np.ndarray:
     taps = np.floor(centres).astype(int)[:, None] + np.arange(-reach, reach + 1)[None, :]
     weights = cubic_kernel((centres[:, None] - taps) / step)
     weights /= weights.sum(axis=1, keepdims=True)
-    folded = np.mod(taps, 2 * length)
-    folded = np.where(folded < length, folded, 2 * length - 1 - folded)
-    matrix = np.zeros((count, length))
-    np.add.at(matrix, (np.arange(count)[:, None], folded), weights)
-    return matrix
+    return matrix_of_taps(taps, weights, length)
 
 
 def antialiased_bicubic(array: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:

@@ -136,6 +136,19 @@ def sampling_matrix(length: int, count: int, kernel: str) -> np.ndarray:
     return matrix
 
 
+def mirrored(taps: np.ndarray, length: int) -> np.ndarray:
+    """Places beyond a line of ``length`` voxels, of any shape, folded back into it (half-sample symmetric)."""
+    folded = np.mod(taps, 2 * length)
+    return np.where(folded < length, folded, 2 * length - 1 - folded)
+
+
+def matrix_of_taps(taps: np.ndarray, weights: np.ndarray, length: int) -> np.ndarray:
+    """Matrix (count, length) of which each row holds its weights at its taps, both (count, taps); edges mirrored."""
+    matrix = np.zeros((len(taps), length))
+    np.add.at(matrix, (np.arange(len(taps))[:, None], mirrored(taps, length)), weights)
+    return matrix
+
+
 @lru_cache(maxsize=64)
 def spline_matrix(length: int, count: int) -> np.ndarray:
     """Interpolating cubic B-spline as a matrix (count, length), edges mirrored (half-sample symmetric)."""
@@ -146,10 +159,7 @@ def spline_matrix(length: int, count: int) -> np.ndarray:
     taps = np.floor(places).astype(int)[:, None] + np.arange(-1, 3)[None, :]
     x = np.abs(places[:, None] - taps)
     weights = np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, np.maximum(0.0, 2 - x) ** 3 / 6)
-    folded = np.mod(taps, 2 * length)
-    folded = np.where(folded < length, folded, 2 * length - 1 - folded)
-    basis = np.zeros((count, length))
-    np.add.at(basis, (np.arange(count)[:, None], folded), weights)
+    basis = matrix_of_taps(taps, weights, length)
     matrix = np.linalg.solve(collocation.T, basis.T).T
     matrix.setflags(write=False)
     return matrix

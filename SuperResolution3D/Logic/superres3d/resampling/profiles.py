@@ -18,6 +18,8 @@ from math import ceil, log, log10
 
 import numpy as np
 
+from .interpolation import matrix_of_taps
+
 #: relative weight at distances from the middle of a slice, in thicknesses
 Profile = Callable[[np.ndarray], np.ndarray]
 _PARTS = 16  # of a fine voxel, over which a profile is averaged
@@ -71,11 +73,7 @@ def profile_matrix(length: int, count: int, profile: Profile, thickness: float) 
     parts = (np.arange(_PARTS) + 0.5) / _PARTS - 0.5
     weights = profile((taps[..., None] + parts - centres[:, None, None]) / thickness).mean(axis=2)
     weights /= weights.sum(axis=1, keepdims=True)
-    folded = np.mod(taps, 2 * length)
-    folded = np.where(folded < length, folded, 2 * length - 1 - folded)
-    matrix = np.zeros((count, length))
-    np.add.at(matrix, (np.arange(count)[:, None], folded), weights)
-    return matrix
+    return matrix_of_taps(taps, weights, length)
 
 
 def _transition(ripple: float) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..resampling.degradation import antialiased_bicubic_matrix, gaussian_kernel_3, reduction_matrix, slice_profile_matrix
+from ..resampling.interpolation import mirrored
 from ..scan.images import find_volume, read_volume
 from ..scan.intensity import intensity_scale
 from ..scan.volume import find_slice_axis
@@ -91,8 +92,7 @@ class TaskBatches(Dataset):
             margin = _MARGIN * factor if factor > 1 else 0
             start = int(random.integers(max(0, length - low * factor) + 1))
             wanted = np.arange(start - margin, start + low * factor + margin)
-            folded = np.mod(wanted, 2 * length)
-            places.append(np.where(folded < length, folded, 2 * length - 1 - folded))
+            places.append(mirrored(wanted, length))
         return voxels[np.ix_(*places)]
 
     @property
