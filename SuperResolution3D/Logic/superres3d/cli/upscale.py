@@ -54,7 +54,7 @@ def upscale(
     modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = ModalityChoice("auto"),
     preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
-    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine is faster in it; single.")] = PrecisionChoice("auto"),
+    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half or 8 bits where the machine is faster in them; half; single.")] = PrecisionChoice("auto"),
     device: Device = "auto",
     series: Series = None,
     volume: VolumeNumber = None,

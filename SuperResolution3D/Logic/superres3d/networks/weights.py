@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import InputError, ModelError
 from ..staging import Staging
+from .eight_bits import CARD_KEY
 from .families import FAMILIES, Architecture
 from .told import crossed, folded
 
@@ -228,7 +229,7 @@ def in_memory(net: BlueprintNet, model: Model, name: str) -> Model:
     from safetensors.torch import save
 
     content = save({key: tensor.cpu().contiguous() for key, tensor in net.stored_tensors().items()})
-    card = {**model.card, "name": name, "sha256": hashlib.sha256(content).hexdigest(), "start": model.sha256}
+    card = {**model.card, CARD_KEY: None, "name": name, "sha256": hashlib.sha256(content).hexdigest(), "start": model.sha256}
     return Model(name, model.folder, card, content=content)
 
 
