@@ -134,14 +134,13 @@ def upscale(
     """
     started = time.perf_counter()
     volume = accepted(volume, "The scan")
-    notes = list(volume.notes)
     plan, assumed = plan_for(
         volume, scale, axes=axes, slice_spacing=slice_spacing, spacing=spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
         precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit, region=region,
     )  # fmt: skip
     whole = volume.voxels if part_of is None else part_of
     prepared = _prepared(plan, volume, whole, noise, as_stored, memory_limit)
-    notes += (*assumed, *prepared.notes)
+    notes = [*volume.notes, *assumed, *prepared.notes]
     watch = Watch(progress, cancelled)
     engine = _engine(prepared.plan, device) if plan.method.networks else None
     try:
