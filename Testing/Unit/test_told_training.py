@@ -18,6 +18,8 @@ import pack  # noqa: E402
 import train_told  # noqa: E402
 from mixture import Mixture  # noqa: E402
 
+from .test_detail import anatomy  # noqa: E402
+
 
 def _mixture(variants: int) -> Mixture:
     torch.manual_seed(3)
@@ -68,8 +70,7 @@ def test_variants_begin_without_an_effect_and_are_kept():
 
 @pytest.fixture
 def packed(tmp_path) -> Path:
-    random = np.random.default_rng(0)
-    values = np.repeat(np.repeat(random.integers(0, 200, (40, 40, 40)), 4, axis=1), 4, axis=2).astype(np.uint8)
+    values = np.clip(150 * anatomy((40, 96, 96), 0) + 20, 0, 255).astype(np.uint8)
     pack.write_pack(tmp_path / "mr.pack", "MR", [(pack.Scan("a", "train", values.shape, True, False), values)])
     return tmp_path / "mr.pack"
 
@@ -105,3 +106,15 @@ def test_a_step_learns(packed):
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.97 * losses[0]
     assert any(float(tensor.abs().max()) > 0 for name, tensor in training.net.stored_tensors().items() if name.startswith("variants."))
+
+
+def test_softened_is_a_gaussian_in_the_spectrum():
+    wave = torch.cos(torch.pi * 0.5 * torch.arange(32.0)).expand(1, 1, 32, 32)
+    torch.testing.assert_close(mild.softened(wave, 0.8), wave * float(np.exp(-0.8 * 0.25)))
+    torch.testing.assert_close(mild.softened(wave, -0.8), wave * float(np.exp(0.8 * 0.25)))
+
+
+def test_a_softer_scan_seems_softer():
+    values = torch.from_numpy(150 * anatomy((20, 96, 96), 0)).float()[None]
+    own, softer = (np.mean(mild.sharpness(scan[0].numpy(), "MR")) for scan in (values, mild.softened(values, 1.2)))
+    assert own - softer == pytest.approx(1.2 / 4, abs=0.15)  # the finer Nyquist frequency is twice the coarser
