@@ -363,7 +363,7 @@ def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine: 
             "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
             "dtype": dtype,
         },
-        "region": region_in_report(volume, plan.region) if plan.region else None,
+        "region": region_in_report(volume, plan.region, plan.window) if plan.region else None,
         "device": engine.runtime.device if engine else "cpu",
         "engine": engine.runtime.name if engine else None,
         "precision": engine.runtime.precision if engine else "float32",

@@ -197,5 +197,5 @@ class RunSection:
         self._ui.progressBar.visible = False
 
     def _set_choices_enabled(self, enabled: bool) -> None:
-        for section in (self._ui.inputsCollapsibleButton, self._ui.outputsCollapsibleButton, self._ui.advancedCollapsibleButton):
+        for section in (self._ui.inputsCollapsibleButton, self._ui.partCollapsibleButton, self._ui.outputsCollapsibleButton, self._ui.advancedCollapsibleButton):
             section.enabled = enabled
