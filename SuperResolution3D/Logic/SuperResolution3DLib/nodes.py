@@ -152,6 +152,25 @@ def put_into_scene(
     return node
 
 
+def put_preview(scene: slicer.vtkMRMLScene, source: Source, product: Product, existing: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add or update a volume that is only there to be looked at: in no list, in no saved scene, in no DICOM export (InputError: the source left the scene)."""
+    origin = source.node(scene)
+    node = existing
+    if node is None:
+        node = slicer.vtkSlicerVolumesLogic.CloneVolumeWithoutImageData(scene, origin, product.name)
+        node.SetHideFromEditors(True)
+        node.SetSaveWithScene(False)
+        if node.GetDisplayNode():
+            node.GetDisplayNode().SetSaveWithScene(False)
+    wasModifying = node.StartModify()
+    try:
+        _fill(node, origin, source, product)
+    finally:
+        node.EndModify(wasModifying)
+    _copy_display(node, origin)
+    return node
+
+
 def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float = 0.0) -> dict[str, str]:
     """What a result node tells of how it was made; ``slice_spacing`` is the distance in mm that was asked for, 0: a factor was."""
     check = report.get("check")

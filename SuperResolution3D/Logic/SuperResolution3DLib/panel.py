@@ -16,6 +16,7 @@ from .sections.measured import MeasuredSection
 from .sections.method import MethodSection
 from .sections.outputs import OutputsSection
 from .sections.part import PartSection
+from .sections.preview import PreviewSection
 from .sections.report import ReportSection
 from .sections.run import RunLogic, RunSection
 from .sections.state import PanelState
@@ -47,6 +48,7 @@ class Panel:
         self.measured = MeasuredSection(ui, self.state)
         self.method = MethodSection(ui, self.state)
         self.part = PartSection(ui, self.state, self.refresh)
+        self.preview = PreviewSection(ui, self.state, lambda: slicer.app.temporaryPath, self.run.ensure_packages)
         self.outputs = OutputsSection(ui, self.state)
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
@@ -65,6 +67,7 @@ class Panel:
         self.measured.refresh(facts)
         self.method.refresh(facts)
         self.part.refresh()
+        self.preview.refresh()
         self.outputs.refresh()
         self.comparison.refresh()
         self.errors.refresh()
@@ -76,6 +79,7 @@ class Panel:
         self.report.clear(_("The run was stopped because the scene was closed.") if stopped else "")
         self.errors.clear()
         self.part.stop()
+        self.preview.close()
         self.comparison.view.leave()
 
     def close(self) -> None:
@@ -83,6 +87,7 @@ class Panel:
         self.run.abort()
         self.measured.stop()
         self.part.stop()
+        self.preview.close()
         self.report.clear()
 
     def _take(self, finished: Finished) -> None:

@@ -43,15 +43,15 @@ class PanelState:
             return None
         return spans_of(p.inputVolume, p.part, p.roi, p.boxSize)
 
-    def request(self) -> Request:
-        """What is asked for (InputError if the choices do not fit each other)."""
+    def request(self, whole: bool = False) -> Request:
+        """What is asked for, or for the whole volume (InputError if the choices do not fit each other)."""
         p = self.parameters
         return Request(
             scale=p.scale.factor, axes=p.axes.value if p.scale.factor else None, slice_spacing=p.scale.slice_spacing,
             spacing=p.scale.value if p.scale is Scale.ISOTROPIC else None, noise=p.noise.value,
             method=p.method, modality=p.modality.value, preset=p.preset.value, ensemble=p.ensemble.value,
             device=p.device, memory_limit_gib=p.memoryLimit or None, compare=p.compare, consistency=CONSISTENCY if p.consistency and self.can_be_consistent else 0,
-            check=p.check, careful=p.careful, error_map=p.errorMap, region=self.region(),
+            check=p.check, careful=p.careful, error_map=p.errorMap, region=None if whole else self.region(),
         )  # fmt: skip
 
     def outputs(self) -> Outputs:
