@@ -15,7 +15,6 @@ import numpy as np
 
 from ..engine.tiling import cut, on_grid
 from ..files import replace_text
-from ..refinement import factors_between
 from ..scan.volume import Volume
 from ..staging import unwritable
 from ..upscaling import Result
@@ -64,7 +63,7 @@ def joined(parts: Path, scan: Volume, begun: float) -> Result:
     for number, report in enumerate(reports):
         region = tuple((start, stop) for start, stop in report["region"]["voxels_ijk"][::-1])
         cut(voxels, on_grid(region, given, shape))[...] = np.load(slab_file(parts, number), mmap_mode="r", allow_pickle=False)
-    return Result(scan.refined(voxels, factors_between(given, shape)), _report(reports, shape, time.time() - begun))
+    return Result(scan.refined(voxels, [count / n for n, count in zip(given, shape)]), _report(reports, shape, time.time() - begun))
 
 
 def _report(reports: list[dict[str, Any]], shape: tuple[int, ...], seconds: float) -> dict[str, Any]:
