@@ -26,7 +26,8 @@ MAY_USE: dict[str, str] = {
     "methods": "errors resampling networks",  # the catalogue
     "speed": "errors files networks engine methods",  # what this machine does
     "refinement": "errors methods",  # from any way of asking to the grid of the result
-    "plan": "errors resampling scan networks adaptation engine methods speed refinement",  # what a run will be
+    "sizes": "networks engine methods",  # how large a run is
+    "plan": "errors resampling scan networks adaptation engine methods speed refinement sizes",  # what a run will be
     "catalogue": "methods plan",  # the catalogue in words
     "upscaling": "errors resampling scan networks detail adaptation engine methods speed refinement plan",  # the run
     "trust": "errors resampling scan networks detail engine methods plan upscaling",  # whether a result can be believed
