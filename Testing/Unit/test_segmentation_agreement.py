@@ -157,7 +157,7 @@ def test_the_network_sees_the_patients_left_feet_and_front(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("broken", "words"),
+    "broken, words",
     [
         (lambda folder: (folder / "model.json").unlink(), "has no model.json"),
         (lambda folder: (folder / "model.json").write_text("[1]"), "lists no layers"),
