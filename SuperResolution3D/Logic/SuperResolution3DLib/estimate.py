@@ -75,14 +75,14 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     loading = plan.result_bytes * (volumes + 2)
     given = int(np.prod(facts.shape, dtype=np.int64)) * dtype.itemsize
     if request.makes_error_map:  # float32, one value for each voxel of the result
-        added = int(np.prod(plan.output_shape, dtype=np.int64)) * 4
+        added = int(np.prod(plan.made_shape, dtype=np.int64)) * 4
         loading += added
     else:
         added = 0
     disk = plan.result_bytes * volumes + given + added
     _check_memory(loading)
     _check_disk(disk, temporary_folder or tempfile.gettempdir())
-    slices, rows, columns = plan.output_shape
+    slices, rows, columns = plan.made_shape
     i, j, k = (distance / factor for distance, factor in zip(facts.spacing, plan.factors[::-1]))
     guessed = (_("The time is a first guess; longer runs teach this module how fast the machine is."),) if plan.models and not is_known(plan.preset.half, request.device, plan.method) else ()
     return Estimate(
@@ -116,7 +116,7 @@ def _plan(facts: VolumeFacts, request: Request, dtype: np.dtype) -> Plan:
     return plan_upscaling(
         facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, slice_spacing=request.slice_spacing, result_spacing=request.spacing,
         method=request.method,
-        modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, consistency=request.consistency, memory_limit=limit,
+        modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, consistency=request.consistency, memory_limit=limit, region=request.region,
     )  # fmt: skip
 
 

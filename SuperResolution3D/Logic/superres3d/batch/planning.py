@@ -18,7 +18,7 @@ from .scans import BatchScan, Found
 
 TODO, KEPT, REFUSED = "to do", "done already", "refused"
 _CAREFUL_BYTES = 8  # of a voxel, for what the networks add and a second result
-_PROCESS_BYTES = 256 << 20  # of a process, beside what its plan counts
+PROCESS_BYTES = 256 << 20  #: of a process, beside what its plan counts
 
 
 @dataclass
@@ -108,14 +108,14 @@ def _planned(scan: BatchScan, choices: Choices, place: Place, result: str, entry
     item = Planned(scan, key_of(scan, choices), result, attempts=entry.attempts if entry else 0)
     reason, plan = _format_refusal(scan, choices), None
     try:
-        plan = _plan(scan, choices, memory) if scan.outline else None
+        plan = plan_of(scan, choices, memory) if scan.outline else None
     except SuperResolutionError as error:
         reason = reason or str(error)
     if reason:
         item.state, item.reason = REFUSED, reason
         return item
     if plan:
-        item.seconds, item.memory, item.size = plan.seconds, plan.memory_bytes + _PROCESS_BYTES + (_CAREFUL_BYTES * prod(plan.output_shape) if choices.asked.get("careful") else 0), plan.result_bytes
+        item.seconds, item.memory, item.size = plan.seconds, plan.memory_bytes + PROCESS_BYTES + (_CAREFUL_BYTES * prod(plan.output_shape) if choices.asked.get("careful") else 0), plan.result_bytes
     if entry:
         _compare(item, entry, place, plan, retry)
     return item
@@ -129,12 +129,14 @@ def _format_refusal(scan: BatchScan, choices: Choices) -> str:
     return ""
 
 
-def _plan(scan: BatchScan, choices: Choices, memory: int) -> Plan:
+def plan_of(scan: BatchScan, choices: Choices, memory: int, region: tuple[tuple[int, int], ...] | None = None) -> Plan:
+    """For one scan whose header could be read, or for a region (k, j, i) of it; raises as :func:`superres3d.plan.plan_upscaling`."""
     assert scan.outline
     method = METHODS.get(choices.method)
     modality = next((word for word in (choices.asked.get("modality"), scan.modality) if word in MODALITIES), method.modalities[-1] if method else "MR")
     outline = scan.outline
-    return plan_upscaling(outline.shape, outline.spacing, outline.dtype, **for_plan(choices.refinement), modality=modality, device=choices.device, memory_limit=max(1, memory - _PROCESS_BYTES))
+    limit = max(1, memory - PROCESS_BYTES)
+    return plan_upscaling(outline.shape, outline.spacing, outline.dtype, **for_plan(choices.refinement), modality=modality, device=choices.device, memory_limit=limit, region=region)
 
 
 def _compare(item: Planned, entry: Entry, place: Place, plan: Plan | None, retry: bool) -> None:

@@ -25,6 +25,7 @@ from .pages import write_pages
 from .place import Place
 from .planning import KEPT, REFUSED, TODO, Filters, Planned, chosen, cores_of, planned
 from .scans import BatchScan, Found, as_text
+from .slabs import CuttingCrew, cuts_of
 from .task import CANCELLED, Outcome, Task
 from .teller import Summary, Teller, in_words
 from .work import finished_before
@@ -218,7 +219,7 @@ class Batch:
     def _compute(self, todo: list[Planned], ledger: Ledger) -> None:
         memory, count = self._settings.bytes, 0
         ended: list[Entry] = []
-        crew = self._settings.crew(memory) if self._settings.crew else LocalCrew(self._settings.workers, memory)
+        crew = self._crew(todo, memory)
         waiting = iter(todo)
         running: dict[Any, tuple[Planned, Task]] = {}
         try:
@@ -242,6 +243,15 @@ class Batch:
                 ledger.put(*ended, *self._taken_over(running.values()))
             raise
         crew.close()
+
+    def _crew(self, todo: list[Planned], memory: int) -> Crew:
+        """Who computes, and large scans cut for them."""
+        crew = self._settings.crew(memory) if self._settings.crew else LocalCrew(self._settings.workers, memory)
+        workers = max(self._settings.workers, crew.window // 2)  # jobs of a cluster may still be waiting
+        cuts = cuts_of(todo, self._choices, workers, memory if self._settings.crew else memory // workers)
+        for item in (item for item in todo if item.key in cuts):
+            self._teller.note(f"{item.scan.name}: computed in {len(cuts[item.key].slabs)} slabs by several workers.")
+        return CuttingCrew(crew, cuts)
 
     def _taken_over(self, running: Iterable[tuple[Planned, Task]]) -> Iterator[Entry]:
         """Of scans that were given out when the run was stopped: those whose results are there, and the rest as not begun."""

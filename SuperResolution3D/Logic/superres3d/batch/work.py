@@ -40,7 +40,7 @@ def perform(task: Task, cancelled: Callable[[], bool] = lambda: False) -> Outcom
             return finished
         _check_place(task)
         _check_result(task)
-        return _publish(task, cancelled, started)
+        return _publish(task, cancelled, started) if task.slab is None else _slab(task, cancelled)
     except (Cancelled, KeyboardInterrupt):
         return Outcome(CANCELLED)
     except MemoryError as error:
@@ -89,10 +89,21 @@ def _publish(task: Task, cancelled: Callable[[], bool], started: float) -> Outco
     staged = _write(task, result, work)
     if cancelled():
         raise Cancelled
-    outcome = _outcome(result, staged, time.perf_counter() - started)
+    outcome = _outcome(result, staged, time.time() - task.begun if task.parts else time.perf_counter() - started)
     _write_beside(task, scan, result, outcome, work)
     _move(staged, Path(task.result), work)
     return outcome
+
+
+def _slab(task: Task, cancelled: Callable[[], bool]) -> Outcome:
+    """One slab of a scan, left for the process that puts them together."""
+    from .joining import keep_slab, slab_file
+
+    assert task.slab is not None
+    if not slab_file(Path(task.parts), task.slab).exists():  # left by one whose worker was lost afterwards
+        _make(Path(task.work), Path(task.result).parent)
+        keep_slab(_upscaled(task, _read(task), cancelled), Path(task.parts), task.slab, Path(task.work))
+    return Outcome(DONE)
 
 
 def _make(*folders: Path) -> None:
@@ -125,7 +136,12 @@ def _upscaled(task: Task, scan: Volume, cancelled: Callable[[], bool]) -> Result
         check_derivable(scan, task.anonymize)
     limit = _frugal_limit(task, scan) if task.frugal else task.memory
     choices = {**task.refinement, "device": task.device, "memory_limit": limit or None}
-    if choices.pop("careful", False):
+    careful = choices.pop("careful", False)
+    if task.parts and task.slab is None:
+        from .joining import joined
+
+        result = joined(Path(task.parts), scan, task.begun)
+    elif careful:
         from ..trust.error_map import upscale_with_doubt
 
         result, _ = upscale_with_doubt(scan, errors=False, careful=True, cancelled=cancelled, **choices)
@@ -158,7 +174,7 @@ def _frugal_limit(task: Task, scan: Volume) -> int:
 
 def _check_disk(task: Task, count: int) -> None:
     """ResourceError before a file is half written."""
-    needed = count // 4 if task.result.lower().endswith(".gz") else count
+    needed = count // 4 if task.result.lower().endswith(".gz") and task.slab is None else count
     free = shutil.disk_usage(Path(task.result).parent).free
     if needed > free:
         raise ResourceError(f"The result needs about {needed / 2**20:.0f} MiB in {Path(task.result).parent} and {free / 2**20:.0f} MiB are free; free some space, and give the same command again.")

@@ -60,6 +60,7 @@ def upscale(
     volume: VolumeNumber = None,
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
     consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,
+    region: Annotated[str | None, typer.Option(metavar="BOX", help="Only a part of the scan: lps= or ras= and three ranges in millimetres, such as ras=-40:20,10:70,-300:-250, or ijk= and voxels from 0, the last not included.")] = None,
     noise: Annotated[NoiseChoice, typer.Option(help="What becomes of the scan's noise: keep leaves it as an interpolation does, reduce takes away what the networks can; for two-stage-told.")] = NoiseChoice(DEFAULT_NOISE),
     as_stored: Annotated[bool, typer.Option("--as-stored", help="Do not bring a scan that is stored finer than it was measured back to its measured grid before the networks; for two-stage-told.")] = False,
     adapt: Annotated[float | None, typer.Option(metavar="SECONDS", help="Let the network between the slices go on learning on this scan for so long, such as 60; needs PyTorch.")] = None,
@@ -87,7 +88,7 @@ def upscale(
         _upscale_file(
             source, replace(Outputs.named(target, compare, report, anonymize, labels_out, error_map), called=source_name), segmentation, reporter, series, volume, check, careful,
             scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
+            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, region=region, noise=noise.value, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
 
@@ -99,6 +100,7 @@ def _upscale_file(
     from ..staging import Staging
     from ..upscaling import NOT_PLANNED, plan_for
 
+    _check_region(choices["region"], careful or outputs.error_map is not None)
     outputs.check(source, *([segmentation.source] if segmentation else []))
     volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
@@ -110,9 +112,11 @@ def _upscale_file(
     labels = segmentation.read(volume, plan, choices["memory_limit"]) if segmentation else None
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report, grid, slices, views = _stage_result(volume, source, outputs, staging, reporter, checked, careful, choices)
+        report, slices, views = _stage_result(volume, source, outputs, staging, reporter, checked, careful, choices)
         if segmentation and labels:
-            told = segmentation.stage(labels, grid, slices, staging, reporter)
+            from .labels import grid_of
+
+            told = segmentation.stage(labels, grid_of(volume, plan), plan, slices, staging, reporter)
             report["labels"] = {name: value for name, value in told.items() if name != "source" or not outputs.anonymize}
         if outputs.comparison:
             _stage_lanczos(volume, source, outputs, staging, plan, choices)
@@ -122,12 +126,24 @@ def _upscale_file(
     reporter.done(str(outputs.result), report)
 
 
+def _check_region(region: str | None, doubted: bool) -> None:
+    """InputError, before anything is read, for a region that cannot be understood or does not go with what else was asked for."""
+    from ..errors import InputError
+    from ..scan.region import asked_region
+
+    if region is None:
+        return
+    asked_region(region)
+    if doubted:
+        raise InputError("What --careful and --error-map tell needs the whole scan; leave them out, or leave --region out.")
+
+
 def _stage_result(
     volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, checked: bool, careful: bool, choices: dict[str, Any]
-) -> tuple[dict[str, Any], Volume, list[Path], list[View]]:
-    """Returns report, grid, slices of a DICOM series, and pictures of a page; the voxels are let go of before another volume is made."""
+) -> tuple[dict[str, Any], list[Path], list[View]]:
+    """Returns report, slices of a DICOM series, and pictures of a page; the voxels are let go of before another volume is made."""
+    from ..upscaling import refined_part
     from ..upscaling import upscale as upscale_volume
-    from .labels import grid_of
 
     if careful or outputs.error_map:
         from ..trust.error_map import upscale_with_doubt
@@ -140,12 +156,12 @@ def _stage_result(
 
         check_result(volume, result, reporter, choices)
     reporter.progress("writing", 1.0)
-    views = _views(volume, result, errors) if outputs.page else []
+    views = _views(refined_part(volume, result.report), result, errors) if outputs.page else []
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
     if errors and outputs.error_map:
         outputs.stage_map(errors.volume, staging)
     report = result.report if outputs.anonymize else {**result.report, "source": outputs.called or str(source)}
-    return report, grid_of(result.volume), slices, views
+    return report, slices, views
 
 
 def _views(volume: Volume, result: Result, errors: ErrorMap | None) -> list[View]:
@@ -163,7 +179,7 @@ def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Stag
     from ..upscaling import upscale as upscale_volume
 
     assert outputs.comparison
-    kept = {key: choices[key] for key in ("modality", "slice_axis", "memory_limit")}
+    kept = {key: choices[key] for key in ("modality", "slice_axis", "memory_limit", "region")}
     result = upscale_volume(volume, method="lanczos", **plan.refinement, **kept)
     outputs.stage(result, outputs.comparison, staging, _provenance(source, result.report))
 
