@@ -91,7 +91,7 @@ class LiveScan:
         return self._intensities[plan.modality]
 
     def _engine(self, plan: Plan, device: str) -> Engine:
-        key = device, plan.preset.half
+        key = device, plan.preset.precision
         if key not in self._engines:
             self._engines[key] = engine_of(plan, device)
         return self._engines[key]
