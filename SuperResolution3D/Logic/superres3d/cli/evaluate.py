@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..methods import DEFAULT_PRESET, METHODS, Method, is_installed
-from .common import Device, EnsembleChoice, PresetChoice, needs, reporting
+from .common import EnsembleChoice, PresetChoice, needs, reporting
+from .options import Device
 
 
 def evaluate(
