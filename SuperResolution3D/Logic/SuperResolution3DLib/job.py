@@ -77,6 +77,7 @@ class Job:
         self.request = request
         self._scene = scene
         self._outputs = outputs
+        self._first = (0, 0, 0)  # of the results, on the grid of the whole one
         self._source = Source.of(node, current_frame(node))
         self.workspace = Workspace(temporary_folder)
         try:
@@ -126,6 +127,7 @@ class Job:
     def _products(self, report: dict[str, Any]) -> dict[str, Product]:
         """By what they are; those that are not asked for are left out."""
         factors, distance, files = tuple(report["factors_ijk"]), self.request.refined[2], self.workspace
+        self._first = tuple(start for start, _stop in report["region"]["result_ijk"]) if report.get("region") else (0, 0, 0)
         told = attributes(report, self._source, distance)
         result = self._product(files.result, self._kind(), factors, told)
         products = {"result": replace(result, name=self._told_apart(result.name, told))}
@@ -139,13 +141,13 @@ class Job:
         return self.workspace.page.read_text(encoding="utf-8") if self.request.makes_page and self.workspace.page.exists() else ""
 
     def _product(self, path: Path, kind: str, factors: tuple[float, float, float], told: dict[str, str]) -> Product:
-        name = result_name(self._source.name, kind, *self.request.refined)
-        return Product(image_from_voxels(read_volume(path).voxels), name, factors, told)
+        name = result_name(self._source.name, kind, *self.request.refined) + (" " + _("part") if self.request.region else "")
+        return Product(image_from_voxels(read_volume(path).voxels), name, factors, told, self._first)
 
     def _told_apart(self, name: str, told: dict[str, str]) -> str:
         """The name, with method and quality where another result that differs in them has it already."""
         other = self._scene.GetFirstNodeByName(name)
-        keys = [f"SuperResolution3D.{key}" for key in ("Method", "Preset", "Noise", "Careful")]
+        keys = [f"SuperResolution3D.{key}" for key in ("Method", "Preset", "Noise", "Careful", "Region")]
         if other is None or all(other.GetAttribute(key) == told[key] for key in keys):
             return name
         return f"{name} ({', '.join(told[key] for key in keys[:2] if told[key] != 'none')})"

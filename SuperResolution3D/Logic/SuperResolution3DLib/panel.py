@@ -15,6 +15,8 @@ from .sections.inputs import InputsSection
 from .sections.measured import MeasuredSection
 from .sections.method import MethodSection
 from .sections.outputs import OutputsSection
+from .sections.part import PartSection
+from .sections.preview import PreviewSection
 from .sections.report import ReportSection
 from .sections.run import RunLogic, RunSection
 from .sections.state import PanelState
@@ -45,6 +47,8 @@ class Panel:
         self.inputs = InputsSection(ui, self.state, on_new_volume=self._forget)
         self.measured = MeasuredSection(ui, self.state)
         self.method = MethodSection(ui, self.state)
+        self.part = PartSection(ui, self.state, self.refresh)
+        self.preview = PreviewSection(ui, self.state, lambda: slicer.app.temporaryPath, self.run.ensure_packages)
         self.outputs = OutputsSection(ui, self.state)
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
@@ -62,6 +66,8 @@ class Panel:
         facts = self.inputs.refresh()
         self.measured.refresh(facts)
         self.method.refresh(facts)
+        self.part.refresh()
+        self.preview.refresh()
         self.outputs.refresh()
         self.comparison.refresh()
         self.errors.refresh()
@@ -72,12 +78,16 @@ class Panel:
         stopped = self.run.abort()
         self.report.clear(_("The run was stopped because the scene was closed.") if stopped else "")
         self.errors.clear()
+        self.part.stop()
+        self.preview.close()
         self.comparison.view.leave()
 
     def close(self) -> None:
         """The module is closed: a run and its files end here, and the page of an earlier one goes."""
         self.run.abort()
         self.measured.stop()
+        self.part.stop()
+        self.preview.close()
         self.report.clear()
 
     def _take(self, finished: Finished) -> None:

@@ -31,7 +31,7 @@ from .request import Request
 GRACE_SECONDS = 0.9
 _LOG_CHARACTERS = 20000
 _OWNER = "owner.txt"
-_KINDS = {kind.__name__: kind for kind in (Cancelled, DeviceError, InputError, ModelError, ResourceError)}
+KINDS = {kind.__name__: kind for kind in (Cancelled, DeviceError, InputError, ModelError, ResourceError)}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class EventParser:
             if kind == "done":
                 return Done(content["report"])
             if kind == "error":
-                return Failed(_KINDS.get(content["kind"], SuperResolutionError)(content["message"]))
+                return Failed(KINDS.get(content["kind"], SuperResolutionError)(content["message"]))
         except (ValueError, KeyError, TypeError):
             pass
         if line:

@@ -95,7 +95,7 @@ class RunSection:
             return  # the shortcut
         self._report.clear()
         try:
-            self._ensure_packages()
+            self.ensure_packages(self._state.request())
             self.current = self._logic.start(
                 self._state.parameters.inputVolume, self._state.request(), self._state.outputs(),
                 onProgress=self._show_progress, onSuccess=self._succeeded, onFailure=self._failed,
@@ -134,14 +134,16 @@ class RunSection:
         if self.current is None:
             self._report.clear()
 
-    def _ensure_packages(self) -> None:
-        self._installing = True
+    def ensure_packages(self, request: Request) -> None:
+        """Install what a request needs; asks the user (SuperResolutionError: not to be had)."""
+        before, self._installing = self._ui.applyButton.enabled, True
         self._ui.applyButton.enabled = False
         try:
             installer = SlicerInstaller(slicer.util.confirmOkCancelDisplay, self._report.add_install_line)
-            self._logic.ensureDependencies(self._state.request(), installer)
+            self._logic.ensureDependencies(request, installer)
         finally:
             self._installing = False
+            self._ui.applyButton.enabled = before
 
     def _cancel(self) -> None:
         if self.current:
@@ -197,5 +199,5 @@ class RunSection:
         self._ui.progressBar.visible = False
 
     def _set_choices_enabled(self, enabled: bool) -> None:
-        for section in (self._ui.inputsCollapsibleButton, self._ui.outputsCollapsibleButton, self._ui.advancedCollapsibleButton):
+        for section in (self._ui.inputsCollapsibleButton, self._ui.partCollapsibleButton, self._ui.outputsCollapsibleButton, self._ui.advancedCollapsibleButton):
             section.enabled = enabled
