@@ -13,8 +13,8 @@ from superres3d.engine.half_kernels import is_exact, racer
 from superres3d.engine.openvino_cpu import OpenVINORuntime
 from superres3d.engine.openvino_graph import build_graph
 from superres3d.errors import ModelError
-from superres3d.networks.eight_bits import CARD_KEY, RANGES, Ranges, load_ranges, stored
-from superres3d.networks.weights import CARD, find_model, in_memory, load_network, model_folders
+from superres3d.networks.eight_bits import CARD_KEY, RANGES, Ranges, stored
+from superres3d.networks.weights import CARD, find_model, in_memory, load_network, load_ranges, model_folders
 from torch.nn import functional
 
 from .conftest import random_network, slice_network, smooth_noise

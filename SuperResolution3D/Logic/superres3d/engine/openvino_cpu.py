@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..networks.eight_bits import Ranges, load_ranges
+from ..networks.eight_bits import Ranges
 from ..networks.families import Architecture
-from ..networks.weights import Model, architecture_of, load_tensors
+from ..networks.weights import Model, architecture_of, load_ranges, load_tensors
 from .half_kernels import chosen, is_exact, is_faster, racer
 from .memory import usable_cores
 from .openvino_graph import build_graph

@@ -14,21 +14,14 @@ first ones, whose maps are as bright as the scan, is not rounded so.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ModelError
-
-if TYPE_CHECKING:
-    from .weights import Model
-
 #: what networks may be computed in, the finest first
 PRECISIONS = ("single", "half", "eight")
-RANGES, CARD_KEY = "eight_bits.safetensors", "eight_bits_sha256"
+RANGES, CARD_KEY = "eight_bits.safetensors", "eight_bits_sha256"  # beside the weights; in their card
 SIGNED, UNSIGNED = 127, 255  # steps to the end of a range
 _KINDS = {".signed": True, ".unsigned": False}
 
@@ -62,28 +55,8 @@ class Ranges:
         return scaled, np.where(ends > 0, ends, 1.0).astype(np.float32)
 
 
-def load_ranges(model: Model) -> dict[str, Ranges]:
-    """By convolution; none of a model that is not made for 8 bits.
-
-    Raises:
-        ModelError: unreadable, or not those that the card names.
-    """
-    wanted = model.card.get(CARD_KEY)
-    if not wanted:
-        return {}
-    from safetensors.numpy import load
-
-    path = model.folder / RANGES
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"The 8-bit ranges {path} cannot be read ({error.strerror}); install the model again.") from None
-    if hashlib.sha256(content).hexdigest() != wanted:
-        raise ModelError(f"The 8-bit ranges {path} are not those of their card (SHA-256 differs): damaged or swapped; install the model again.")
-    return _parsed(load(content))
-
-
-def _parsed(tensors: Mapping[str, np.ndarray]) -> dict[str, Ranges]:
+def ranges_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Ranges]:
+    """By convolution, from the content of ``eight_bits.safetensors``."""
     return {name.removesuffix(kind): Ranges(tensor, signed) for name, tensor in tensors.items() for kind, signed in _KINDS.items() if name.endswith(kind)}
 
 
