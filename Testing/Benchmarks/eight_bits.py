@@ -38,7 +38,7 @@ from torch.nn import functional
 app = typer.Typer(add_completion=False)
 _SIDE = 160  # pixels of what is kept of a slice
 _MOST = 28  # windows a network
-_PERCENTILES, _SHIFTS = (0.999, 0.9999, 1.0), (0.25, 0.5, 0.75, 1.0)
+_PERCENTILES, _SHIFTS = (0.9999, 1.0), (0.25, 0.5, 0.75, 1.0)
 _BRIGHT = ("head", "blocks.0.0")  # their maps follow the brightness of the scan, of which 8 bits are too few
 _SLICES = 32
 

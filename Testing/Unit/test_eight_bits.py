@@ -151,7 +151,7 @@ def test_ranges_that_are_not_those_of_the_card(small, tmp_path, damage, told):
 
 @pytest.mark.parametrize("name", TOLD)
 def test_shipped_networks_lose_little(name, forced):
-    images = smooth_noise((1, 64, 56))
+    images = 0.3 + 0.3 * (smooth_noise((1, 64, 56)) - 0.5)  # no scan changes over its whole range from pixel to pixel
     eight, single = OpenVINORuntime("eight"), OpenVINORuntime()
     model = find_model(name)
     made, exact = (runtime.load(model).ensemble(images, (IDENTITY,), *NEVER) for runtime in (eight, single))
