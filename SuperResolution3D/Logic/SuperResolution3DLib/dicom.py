@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import slicer
 
+#: attributes of a result: what its scan was loaded from, so that a derived series can be made even when the scan has left the scene; and the run's report
+INSTANCES, REPORT = "SuperResolution3D.SourceInstances", "SuperResolution3D.Report"
 _KEPT = ("Modality", "FrameOfReferenceUID", "Manufacturer", "Model", "BodyPartExamined", "PatientPosition")
 _LONGEST = 64  # characters of a series description (VR LO)
 

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from .comparison import ComparisonView
 from .job import Finished
 from .sections.comparison import ComparisonSection
+from .sections.dicom import DicomSection
 from .sections.errors import ErrorsSection
 from .sections.inputs import InputsSection
 from .sections.measured import MeasuredSection
@@ -47,6 +48,7 @@ class Panel:
         self.inputs = InputsSection(ui, self.state, on_new_volume=self._forget)
         self.measured = MeasuredSection(ui, self.state)
         self.method = MethodSection(ui, self.state)
+        self.dicom = DicomSection(ui, self.state, self.report, lambda: slicer.app.temporaryPath)
         self.part = PartSection(ui, self.state, self.refresh)
         self.preview = PreviewSection(ui, self.state, lambda: slicer.app.temporaryPath, self.run.ensure_packages)
         self.outputs = OutputsSection(ui, self.state)
@@ -71,6 +73,7 @@ class Panel:
         self.outputs.refresh()
         self.comparison.refresh()
         self.errors.refresh()
+        self.dicom.refresh()
         self.run.refresh()
 
     def close_scene(self) -> None:
@@ -80,6 +83,7 @@ class Panel:
         self.errors.clear()
         self.part.stop()
         self.preview.close()
+        self.dicom.stop()
         self.comparison.view.leave()
 
     def close(self) -> None:
@@ -88,6 +92,7 @@ class Panel:
         self.measured.stop()
         self.part.stop()
         self.preview.close()
+        self.dicom.stop()
         self.report.clear()
 
     def _take(self, finished: Finished) -> None:
