@@ -178,6 +178,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def onNodeRemoved(self, caller: Any, event: str) -> None:
         """Perhaps it was the input of the run under way."""
         self.panel.run.stop_without_input()
+        self.panel.queue.queue.stop_without_input()
 
     def onSceneEnd(self, caller: Any, event: str) -> None:
         """The scene was closed, or another one was loaded: its choices count now."""

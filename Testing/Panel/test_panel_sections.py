@@ -98,7 +98,7 @@ def test_a_section_gets_the_others_through_its_constructor(path: Path):
 
 
 def test_there_are_sections():
-    assert len(SECTIONS) == 13
+    assert len(SECTIONS) == 14
 
 
 def test_refusal_and_estimate_take_turns(parts):

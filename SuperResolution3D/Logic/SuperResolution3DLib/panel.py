@@ -18,6 +18,7 @@ from .sections.method import MethodSection
 from .sections.outputs import OutputsSection
 from .sections.part import PartSection
 from .sections.preview import PreviewSection
+from .sections.queue import QueueSection
 from .sections.report import ReportSection
 from .sections.run import RunLogic, RunSection
 from .sections.state import PanelState
@@ -51,6 +52,7 @@ class Panel:
         self.dicom = DicomSection(ui, self.state, self.report, lambda: slicer.app.temporaryPath)
         self.part = PartSection(ui, self.state, self.refresh)
         self.preview = PreviewSection(ui, self.state, lambda: slicer.app.temporaryPath, self.run.ensure_packages)
+        self.queue = QueueSection(ui, self.state, logic, self.run.ensure_packages, self.run.lend)
         self.outputs = OutputsSection(ui, self.state)
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
@@ -74,6 +76,7 @@ class Panel:
         self.comparison.refresh()
         self.errors.refresh()
         self.dicom.refresh()
+        self.queue.refresh()
         self.run.refresh()
 
     def close_scene(self) -> None:
@@ -84,6 +87,7 @@ class Panel:
         self.part.stop()
         self.preview.close()
         self.dicom.stop()
+        self.queue.abort()
         self.comparison.view.leave()
 
     def close(self) -> None:
@@ -93,6 +97,7 @@ class Panel:
         self.part.stop()
         self.preview.close()
         self.dicom.stop()
+        self.queue.abort()
         self.report.clear()
 
     def _take(self, finished: Finished) -> None:
