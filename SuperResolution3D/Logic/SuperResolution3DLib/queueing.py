@@ -68,13 +68,13 @@ class Queue:
     Args:
         scene: of the volumes.
         start_run: as ``SuperResolution3DLogic.start``, with (node, request, onProgress, onSuccess, onFailure).
-        make_request: of a node: what is asked for (InputError: it cannot be).
+        make_request: of a node, and whether it is a frame: what is asked for (InputError: it cannot be).
         later: calls a function when the event loop is free.
         on_change: called when an entry or the queue has changed.
     """
 
     def __init__(
-        self, scene: slicer.vtkMRMLScene, start_run: Callable[..., Any], make_request: Callable[[Any], Any], later: Callable[[Callable[[], None]], None], on_change: Callable[[], None],
+        self, scene: slicer.vtkMRMLScene, start_run: Callable[..., Any], make_request: Callable[[Any, bool], Any], later: Callable[[Callable[[], None]], None], on_change: Callable[[], None],
     ):  # fmt: skip
         self.entries: list[Entry] = []
         self.notice = ""
@@ -164,7 +164,7 @@ class Queue:
         self._on_change()
         try:
             node = self._node_of(entry)
-            self._run = self._start_run(node, self._make_request(node), onProgress=self._progressed, onSuccess=self._succeeded, onFailure=self._failed)
+            self._run = self._start_run(node, self._make_request(node, entry.frame is not None), onProgress=self._progressed, onSuccess=self._succeeded, onFailure=self._failed)
         except SuperResolutionError as error:
             self._failed(error, "")
         except Exception as error:  # a defect must not leave the list running for ever

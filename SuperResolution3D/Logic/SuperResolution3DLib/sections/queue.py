@@ -83,14 +83,15 @@ class QueueSection:
                 entry.state, entry.told = State.WAITING, ""
         self.queue.start()
 
-    def _request_for(self, node: Any) -> Request:
-        """The choices at the start, with what is each volume's own: its modality, and where the part lies in it."""
+    def _request_for(self, node: Any, frame: bool) -> Request:
+        """The choices at the start, with what is each volume's own: its modality, and where the part lies in it.  Of a frame there is the result alone."""
         assert self._choices
         parameters, guess = self._state.parameters, guess_modality(node)
         if guess.doubt and needs_modality(self._choices.method):
             raise InputError(guess.doubt)
         region = spans_of(node, parameters.part, parameters.roi, parameters.boxSize) if parameters else None
-        return replace(self._choices, modality=guess.modality.value, region=region)
+        alone = {"compare": False, "error_map": False} if frame else {}
+        return replace(self._choices, modality=guess.modality.value, region=region, **alone)
 
     def _start_run(self, node: Any, request: Request, **callbacks: Any) -> Any:
         return self._logic.start(node, request, Outputs(), **callbacks)
