@@ -90,8 +90,8 @@ class QueueSection:
         if guess.doubt and needs_modality(self._choices.method):
             raise InputError(guess.doubt)
         region = spans_of(node, parameters.part, parameters.roi, parameters.boxSize) if parameters else None
-        alone = {"compare": False, "error_map": False} if frame else {}
-        return replace(self._choices, modality=guess.modality.value, region=region, **alone)
+        choices = replace(self._choices, compare=False, error_map=False) if frame else self._choices
+        return replace(choices, modality=guess.modality.value, region=region)
 
     def _start_run(self, node: Any, request: Request, **callbacks: Any) -> Any:
         return self._logic.start(node, request, Outputs(), **callbacks)
