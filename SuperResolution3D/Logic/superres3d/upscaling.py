@@ -259,7 +259,7 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
     if grid.used:
         plan = on_measured_grid(plan, plan.stored_order(grid.shape(plan.slices_first(plan.shape))), memory_limit)
         voxels, measured = cropped(voxels, plan.shape), cropped(source, grid.shape(source.shape))
-    told = tell(plan.models, blind_models(plan), measured, plan.modality, noise == "keep")
+    told = tell(plan.models, blind_models(plan), measured, plan.modality, noise == "keep", None if grid.used else grid.detail)
     wanted = [distance * count / finer for distance, count, finer in zip(spacing, np.moveaxis(volume.voxels, plan.slice_axis, 0).shape, plan.slices_first(plan.output_shape))]
     knows = [axis for stage in told.report["told"] for axis in AXES[stage]]  # networks that are told how far a spectrum reaches need no certain end
     grid = replace(grid, unsure=tuple(axis for axis in grid.unsure if axis not in knows))
