@@ -21,6 +21,7 @@ from .sections.preview import PreviewSection
 from .sections.queue import QueueSection
 from .sections.report import ReportSection
 from .sections.run import RunLogic, RunSection
+from .sections.segmentation import SegmentationSection, show_in_scene
 from .sections.state import PanelState
 
 
@@ -53,6 +54,7 @@ class Panel:
         self.part = PartSection(ui, self.state, self.refresh)
         self.preview = PreviewSection(ui, self.state, lambda: slicer.app.temporaryPath, self.run.ensure_packages)
         self.queue = QueueSection(ui, self.state, logic, self.run.ensure_packages, self.run.lend)
+        self.segmentation = SegmentationSection(ui, self.state, logic.getParameterNode, show_in_scene)
         self.outputs = OutputsSection(ui, self.state)
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
@@ -73,6 +75,7 @@ class Panel:
         self.part.refresh()
         self.preview.refresh()
         self.outputs.refresh()
+        self.segmentation.refresh()
         self.comparison.refresh()
         self.errors.refresh()
         self.dicom.refresh()
@@ -103,6 +106,7 @@ class Panel:
     def _take(self, finished: Finished) -> None:
         self.comparison.take(finished)
         self.errors.take(finished)
+        self.segmentation.take(finished)
 
     def _forget(self) -> None:
         """Another volume was chosen; a run under way goes on telling."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import qt
 import slicer
@@ -18,8 +18,14 @@ from ..queueing import Entry, Queue, State
 from ..regions import spans_of
 from ..request import Request
 from .controls import show
-from .run import RunLogic
 from .state import PanelState
+
+
+class Starter(Protocol):
+    """What the section needs of the module's logic."""
+
+    def start(self, inputVolume: Any, request: Request, outputs: Outputs, onProgress: Callable, onSuccess: Callable, onFailure: Callable) -> Any:
+        """Start a run under the event loop."""
 
 
 class QueueSection:
@@ -33,7 +39,7 @@ class QueueSection:
         on_busy: told whether it works, so that no other run begins.
     """
 
-    def __init__(self, ui: Any, state: PanelState, logic: RunLogic, ensure_packages: Callable[[Request], None], on_busy: Callable[[bool], None]):
+    def __init__(self, ui: Any, state: PanelState, logic: Starter, ensure_packages: Callable[[Request], None], on_busy: Callable[[bool], None]):
         self._ui = ui
         self._state = state
         self._logic = logic
