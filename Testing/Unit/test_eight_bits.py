@@ -159,7 +159,7 @@ def test_shipped_networks_lose_little(name, forced):
     from superres3d.engine.tiled import interpolated, whole
 
     correction = rms(exact - interpolated(images, single.load(model).architecture.factors, whole(images.shape[1:])))
-    assert 1e-5 < rms(made - exact) < 0.3 * correction
+    assert 1e-5 < rms(made - exact) < 0.3 * correction + 1e-3
 
 
 def test_the_methods_that_are_offered_have_them():
