@@ -9,7 +9,8 @@ import typer
 
 from ..errors import InputError
 from ..methods import DEFAULT_PRESET, METHODS, Method, is_installed
-from .common import Device, EnsembleChoice, PresetChoice, needs, reporting
+from .common import EnsembleChoice, PresetChoice, needs, reporting
+from .options import Device
 
 
 def evaluate(
