@@ -1,10 +1,14 @@
 """How ``superres3d batch`` scales: many small scans with flat memory, processes killed at random, and what a hundred thousand scans would cost.
 
     python Testing/Benchmarks/batch_scale.py scans --count 500 --kills 30
+    python Testing/Benchmarks/batch_scale.py networks --count 40 --rounds 3
     python Testing/Benchmarks/batch_scale.py ledger --count 100000
     python Testing/Benchmarks/batch_scale.py scheduler --count 5000
 
 Prints JSON.  ``scans`` makes them in a temporary folder, times single runs in one process, then a batch, then a batch whose processes are killed.
+``networks`` times scans that take a network about a second each: in one process, by a command each, and by a batch with one worker and with two, in turns,
+since other work on the machine slows them down; shares are of the same round, and the middle one counts.  Two processes that know nothing of each other,
+each with half of the scans, tell what two cores of this machine can do at most.
 """
 
 from __future__ import annotations
@@ -15,12 +19,14 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +34,25 @@ import numpy as np
 import psutil
 import SimpleITK as sitk
 
-SHAPE = (12, 64, 64)
+SHAPE, SHAPE_FOR_NETWORKS = (12, 64, 64), (20, 128, 128)
+NETWORKS = ("--method", "two-stage-residual", "--preset", "fast", "--progress", "none")
+IN_ONE_PROCESS = """
+import sys
+from pathlib import Path
+from superres3d import read_volume, upscale, write_volume
+source, out = Path(sys.argv[1]), Path(sys.argv[2])
+out.mkdir(exist_ok=True)
+for path in sorted(source.iterdir())[int(sys.argv[3])::int(sys.argv[4])]:
+    write_volume(upscale(read_volume(path), 2, method="two-stage-residual", preset="fast").volume, out / path.name)
+"""
 
 
-def make_scans(folder: Path, count: int) -> None:
+def make_scans(folder: Path, count: int, shape: tuple[int, ...] = SHAPE) -> None:
     """Small ones, all different."""
     folder.mkdir()
     draw = np.random.default_rng(0)
     for number in range(count):
-        image = sitk.GetImageFromArray(draw.integers(0, 900, SHAPE, dtype=np.int16))
+        image = sitk.GetImageFromArray(draw.integers(0, 900, shape, dtype=np.int16))
         image.SetSpacing((1.0, 1.0, 4.0))
         sitk.WriteImage(image, str(folder / f"{number:04}.nrrd"))
 
@@ -138,6 +154,59 @@ def scans(count: int, kills: int, workers: int) -> dict[str, Any]:
         shutil.rmtree(folder)
 
 
+def timed(command: list[str], cores: set[int]) -> float:
+    """Seconds of a process with so many cores, its start and end included."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    return time.perf_counter() - started
+
+
+def one_process(source: Path, out: Path, part: int = 0, parts: int = 1) -> list[str]:
+    """The command that does every scan, or one of so many parts of them."""
+    return [sys.executable, "-c", IN_ONE_PROCESS, str(source), str(out), str(part), str(parts)]
+
+
+def network_round(source: Path, folder: Path) -> dict[str, float]:
+    """Seconds of each way of doing the same scans."""
+    cores = os.sched_getaffinity(0)
+    one = {min(cores)}
+    first = sorted(source.iterdir())[:10]
+    this = [sys.executable, "-m", "superres3d.cli"]
+    seconds = {}
+    for name, allowed in (("1_core", one), ("2_cores", cores)):
+        seconds[f"one_process_{name}"] = timed(one_process(source, folder / f"process_{name}"), allowed)
+        seconds[f"batch_1_worker_{name}"] = timed([*this, "batch", str(source), str(folder / f"batch_{name}"), *NETWORKS], allowed)
+    seconds["batch_2_workers_2_cores"] = timed([*this, "batch", str(source), str(folder / "two"), *NETWORKS, "--workers", "2"], cores)
+    with ThreadPoolExecutor(2) as both:
+        halves = [both.submit(timed, one_process(source, folder / "halves", part, 2), {core}) for part, core in enumerate(sorted(cores)[:2])]
+        seconds["two_processes_2_cores"] = max(half.result() for half in halves)
+    commands = sum(timed([*this, "upscale", str(path), str(folder / path.name), *NETWORKS], cores) for path in first)
+    seconds["commands_2_cores"] = commands / len(first) * len(list(source.iterdir()))
+    return seconds
+
+
+def networks(count: int, rounds: int) -> dict[str, Any]:
+    """See the module."""
+    told = []
+    for _ in range(rounds):
+        folder = Path(tempfile.mkdtemp(prefix="superres3d-scale-"))
+        try:
+            make_scans(folder / "in", count, SHAPE_FOR_NETWORKS)
+            told.append(network_round(folder / "in", folder))
+        finally:
+            shutil.rmtree(folder)
+    shares = {
+        "batch_over_one_process_1_core": ("batch_1_worker_1_core", "one_process_1_core"),
+        "batch_over_one_process_2_cores": ("batch_1_worker_2_cores", "one_process_2_cores"),
+        "batch_over_commands_2_cores": ("batch_1_worker_2_cores", "commands_2_cores"),
+        "one_process_on_one_core_over_two_on_two": ("one_process_1_core", "two_processes_2_cores"),
+        "one_worker_on_one_core_over_two_on_two": ("batch_1_worker_1_core", "batch_2_workers_2_cores"),
+        "one_worker_on_two_cores_over_two_on_two": ("batch_1_worker_2_cores", "batch_2_workers_2_cores"),
+    }
+    middle = {name: round(statistics.median(seconds[over] / seconds[under] for seconds in told), 3) for name, (over, under) in shares.items()}
+    return {"count": count, "shape": SHAPE_FOR_NETWORKS, **middle, "seconds": [{name: round(value, 2) for name, value in seconds.items()} for seconds in told]}
+
+
 def ledger(count: int) -> dict[str, Any]:
     """Rows as a run writes them: all at once when it begins, then two a scan."""
     from superres3d.batch.ledger import Entry, Ledger
@@ -180,12 +249,19 @@ def scheduler(count: int) -> dict[str, Any]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=["scans", "ledger", "scheduler"])
+    parser.add_argument("what", choices=["scans", "networks", "ledger", "scheduler"])
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
-    told = scans(chosen.count, chosen.kills, chosen.workers) if chosen.what == "scans" else {"ledger": ledger, "scheduler": scheduler}[chosen.what](chosen.count)
+    ways: dict[str, Callable[[], dict[str, Any]]] = {
+        "scans": lambda: scans(chosen.count, chosen.kills, chosen.workers),
+        "networks": lambda: networks(chosen.count, chosen.rounds),
+        "ledger": lambda: ledger(chosen.count),
+        "scheduler": lambda: scheduler(chosen.count),
+    }
+    told = ways[chosen.what]()
     print(json.dumps(told, indent=2))
 
 

@@ -15,13 +15,16 @@ import psutil
 
 from .adaptation.budget import Budget, adaptation_bytes
 from .engine.memory import usable_cores
-from .engine.parted import computed_accumulates, kept_bytes, working_bytes
+from .engine.parted import kept_bytes, working_bytes
+from .engine.tiling import Region, around, extent, whole
 from .errors import InputError, ResourceError
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, Method, Preset, find_method, find_preset, needs_modality
 from .networks.weights import Model, architecture_of, check_kind, find_model, tasks_of
 from .refinement import Asked, Refinement, Triple, factors_between, network_factor
 from .resampling.consistency import MOST
+from .scan.region import checked_spans
 from .scan.volume import find_slice_axis
+from .sizes import Sizes, T, accumulates_of, slices_first, task_of
 from .speed import expected_seconds, measuring_seconds, work_of
 
 MINIMUM_SLICES = 4
@@ -60,6 +63,8 @@ class Plan:
         network_slices: what the networks make of one slice where an interpolation to the wanted grid follows them; 0: none does.
         spacing: millimetres along (i, j, k) that were asked for; None: a factor or a distance of slices was.
         adaptation: how long the depth network goes on learning on the scan; None: not at all.
+        region: of the scan, (start, stop) in voxels of ``shape``; None: all of it.
+        kept: that region in voxels of ``output_shape``.
     """
 
     method: Method
@@ -83,6 +88,18 @@ class Plan:
     network_slices: int = 0
     spacing: Triple | None = None
     adaptation: Budget | None = None
+    region: Region | None = None
+    kept: Region | None = None
+
+    @property
+    def window(self) -> Region:
+        """What is made of the whole grid of the result."""
+        return self.kept or whole(self.output_shape)
+
+    @property
+    def made_shape(self) -> tuple[int, ...]:
+        """Voxels of what is made."""
+        return extent(self.window)
 
     @property
     def refinement(self) -> dict[str, Any]:
@@ -101,9 +118,9 @@ class Plan:
         """What the networks refine by along (slices, rows, columns); of an interpolation to a spacing not all that is done."""
         return self.network_slices or self.through_plane, self.in_plane, self.in_plane
 
-    def slices_first(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """A shape (k, j, i) with the slice axis first."""
-        return (shape[self.slice_axis], *(n for axis, n in enumerate(shape) if axis != self.slice_axis))
+    def slices_first(self, shape: Sequence[T]) -> tuple[T, ...]:
+        """A shape, or a region, (k, j, i) with the slice axis first."""
+        return slices_first(shape, self.slice_axis)
 
     def stored_order(self, shape: Sequence[int]) -> tuple[int, ...]:
         """A shape with the slice axis first, as (k, j, i)."""
@@ -132,6 +149,7 @@ def plan_upscaling(
     adapt: float | Budget | None = None,
     memory_limit: int | None = None,
     inputs_in_memory: int = 1,
+    region: Sequence[Sequence[int]] | None = None,
 ) -> Plan:
     """Check the choices against the scan and the machine.
 
@@ -148,13 +166,14 @@ def plan_upscaling(
         modality: "CT" or "MR"; for an interpolation any word.
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
-        precision: "auto" (half where the machine is faster in it) or "single".
+        precision: "auto" (the coarsest of its preset that the machine is faster in), "half" or "single".
         device: for the estimate of the time only.
         slice_axis: "auto" (the clearly coarsest axis, else k), "i", "j" or "k".
         consistency: back-projections, 0 to 10; only where the method refines by a factor and assumes the loss of detail that they undo.
         adapt: seconds, or a budget, for which the depth network goes on learning on the scan; None: not at all.
         memory_limit: bytes that the process may use; None: what the machine has free.
         inputs_in_memory: 1 if the scan is still to be read into memory, 0 if it is there already.
+        region: of the scan, (start, stop) along (k, j, i) in voxels; None: all of it.
 
     Raises:
         InputError: a choice that does not exist or does not fit the scan.
@@ -176,15 +195,16 @@ def plan_upscaling(
         _models(find_method(found.blind), modality, in_plane, made, int(shape[axis]))
     notes += _notes(found, refinement)
     budget = _adaptation(adapt, found, models)
-    sizes = _Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory)
+    part = None if region is None else checked_spans(region, shape)
+    sizes = Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory, part)
     space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement.smaller, adaptation_bytes(sizes.slices_first) if budget else 0)
-    accumulates = _accumulates(models, chosen.ensemble, sizes.slices_first, sizes.factors, space.features or space.working)
-    seconds = expected_seconds(accumulates, chosen.half, device, work_of(found, max(sizes.factors))) + sizes.result / (_FINISHED if models else _INTERPOLATED)
+    accumulates = accumulates_of(models, chosen.ensemble, sizes, space.features or space.working)
+    seconds = expected_seconds(accumulates, chosen.precision, device, work_of(found, max(sizes.factors))) + sizes.result / (_FINISHED if models else _INTERPOLATED)
     seconds += measuring_seconds(prod(sizes.shape)) if found.blind else 0.0
     seconds += budget.seconds if budget else 0.0
     return Plan(
         found, modality, in_plane, refinement.through_plane, axis, chosen, sizes.shape, sizes.output_shape, sizes.result, space.total, space.working,
-        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing, budget,
+        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing, budget, part, sizes.kept,
     )  # fmt: skip
 
 
@@ -199,33 +219,6 @@ def _adaptation(asked: float | Budget | None, method: Method, models: dict[str, 
 
 
 @dataclass(frozen=True)
-class _Sizes:
-    """Of a request: shapes (k, j, i), the slice axis, what the networks refine by along (slices, rows, columns), bytes of a voxel, inputs still to be read."""
-
-    shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    axis: int
-    factors: tuple[int | float, int, int]
-    itemsize: int
-    inputs: int
-
-    @property
-    def slices_first(self) -> tuple[int, ...]:
-        """The scan's shape as the networks take it."""
-        return (self.shape[self.axis], *(n for axis, n in enumerate(self.shape) if axis != self.axis))
-
-    @property
-    def refined(self) -> tuple[int, ...]:
-        """The shape that the networks give, slices first."""
-        return tuple(round(n * f) for n, f in zip(self.slices_first, self.factors))
-
-    @property
-    def result(self) -> int:
-        """Bytes."""
-        return prod(self.output_shape) * self.itemsize
-
-
-@dataclass(frozen=True)
 class _Space:
     """Bytes: of the whole run, of the blocks in work, and of a "sub-pixel" network's feature maps."""
 
@@ -234,7 +227,7 @@ class _Space:
     features: int
 
 
-def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensemble: str, limit: int | None, smaller: str, learning: int) -> _Space:
+def _share_memory(method: Method, models: dict[str, Model], sizes: Sizes, ensemble: str, limit: int | None, smaller: str, learning: int) -> _Space:
     """ResourceError if it is not enough; ``learning`` are the bytes of an adaptation, of which PyTorch stays in memory during the run."""
     fixed = learning + sizes.result + prod(sizes.shape) * sizes.itemsize * sizes.inputs + (_ENGINE_BYTES + usable_cores() * _WORKER_BYTES if models else 0)
     least, most, features = DEFAULT_WORKING_BYTES // 8, DEFAULT_WORKING_BYTES, 0
@@ -242,16 +235,16 @@ def _share_memory(method: Method, models: dict[str, Model], sizes: _Sizes, ensem
     if method.kind == "volume":
         # The whole interpolated scan, its padded copy and the whole result lie in memory as float32, and the interpolation needs a copy.
         architecture = architecture_of(models["volume"])
-        fixed += int((17 + kept_bytes(architecture, ENSEMBLES[ensemble]["volume"])) * prod(sizes.output_shape))
+        fixed += int((17 + kept_bytes(architecture, ENSEMBLES[ensemble]["volume"])) * prod(sizes.made))
         least, most = (min(count, _MOST_VOLUME_BYTES) for count in working_bytes(architecture, sizes.refined))
     if method.kind == "sub-pixel":
         # Its feature maps, beside the blocks in work: as much as they can use, but the blocks first.
-        wanted = min(_MOST_VOLUME_BYTES, working_bytes(architecture_of(models["volume"], _task(sizes.factors)), sizes.slices_first)[1])
+        wanted = min(_MOST_VOLUME_BYTES, working_bytes(architecture_of(models["volume"], task_of(sizes.factors)), sizes.slices_first)[1])
         features = max(min(wanted, _LEAST_FEATURE_BYTES), min(wanted, available - fixed - most))
         fixed += features
     working = min(most, max(available - fixed, 0))
     if working < least:
-        size = " x ".join(str(n) for n in sizes.output_shape[::-1])
+        size = " x ".join(str(n) for n in sizes.made[::-1])
         raise ResourceError(
             f"The result ({size} voxels) needs {_in_words(fixed + least)} of memory and "
             f"{f'the limit is {_in_words(available)}' if limit else f'{_in_words(available)} are free'}; "
@@ -310,12 +303,14 @@ def on_measured_grid(plan: Plan, shape: Sequence[int], memory_limit: int | None 
     axis, ratios = plan.slice_axis, factors_between(shape, plan.output_shape)
     in_plane, between = network_factor(max(ratio for number, ratio in enumerate(ratios) if number != axis)), network_factor(ratios[axis])
     models = _models(plan.method, plan.modality, in_plane, between, int(shape[axis]))
-    sizes = _Sizes(tuple(shape), plan.output_shape, axis, (between, in_plane, in_plane), plan.result_bytes // prod(plan.output_shape), 2)
+    part = plan.region and around(plan.region, plan.shape, shape)
+    sizes = Sizes(tuple(shape), plan.output_shape, axis, (between, in_plane, in_plane), plan.result_bytes // prod(plan.made_shape), 2, part)
     space = _share_memory(plan.method, models, sizes, plan.preset.ensemble, memory_limit, "a smaller factor, ", 0)
     made = tuple(n * (between if number == axis else in_plane) for number, n in enumerate(shape))
     return replace(
         plan, shape=sizes.shape, in_plane=in_plane, through_plane=ratios[axis], models=models, network_slices=0 if made == plan.output_shape else between,
-        memory_bytes=space.total, working_bytes=space.working, accumulates=_accumulates(models, plan.preset.ensemble, sizes.slices_first, sizes.factors, space.working),
+        memory_bytes=space.total, working_bytes=space.working, region=part,
+        accumulates=accumulates_of(models, plan.preset.ensemble, sizes, space.working),
     )  # fmt: skip
 
 
@@ -341,32 +336,6 @@ def _slice_axis(spacing: Sequence[float], wanted: str) -> tuple[int, tuple[str, 
         raise InputError(f"The slice axis {wanted!r} does not exist; use auto, i, j or k.")
     axis = find_slice_axis(spacing)
     return axis, (f"The axis {_AXIS_NAMES[axis]} has by far the coarsest spacing and was taken as the slice axis.",) if axis else ()
-
-
-def _accumulates(models: dict[str, Model], ensemble: str, shape: Sequence[int], factors: Sequence[int | float], working: int) -> float:
-    """The later stage works on what the earlier one refined, a volumetric network on the scan or on its interpolation, and on its tiles' margins.
-
-    Args:
-        models: by stage.
-        ensemble: a key of :data:`superres3d.methods.ENSEMBLES`.
-        shape, factors: along (slices, rows, columns).
-        working: bytes that a volumetric network's feature maps may take.
-    """
-    if "volume" in models:
-        model = models["volume"]
-        task = _task(factors) if "tasks" in model.network else None
-        architecture, given = architecture_of(model, task), shape if task else tuple(round(n * f) for n, f in zip(shape, factors))
-        return computed_accumulates(architecture, given, working) * ENSEMBLES[ensemble]["volume"]
-    pixels, total = float(prod(shape)), 0.0
-    for stage, model in models.items():
-        total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble][stage]
-        pixels *= factors[1] * factors[2] if stage == "plane" else factors[0]
-    return total
-
-
-def _task(factors: Sequence[int | float]) -> tuple[int, ...]:
-    """Of a network that refines by whole factors along (slices, rows, columns)."""
-    return tuple(int(factor) for factor in factors)
 
 
 def _largest_working_set(output_shape: Sequence[int]) -> int:

@@ -17,26 +17,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import __version__
 from .adaptation.adapt import Adapted
 from .adaptation.adapt import adapt as adapt_to_scan
 from .adaptation.budget import Budget
 from .detail.measured_grid import AXES, finer_than_measured, in_report, measured_grid, sentences
 from .detail.telling import tell
-from .engine.chain import Chain, blocks_of, refine_block
-from .engine.memory import kept_heap, peak_bytes, usable_cores
+from .engine.chain import Chain, Window, blocks_of, refine_block
+from .engine.memory import kept_heap
+from .engine.part_cost import can_be_cut
 from .engine.progress import Progress, Watch
 from .engine.stages import NetworkStage, Regridding, Resampling
-from .engine.tiling import Stage
+from .engine.tiling import Stage, around
 from .errors import InputError
-from .methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, ENSEMBLES, INVENTS, MODALITIES, NOISES, needs_modality
+from .methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, INVENTS, MODALITIES, NOISES, needs_modality
 from .networks.weights import verified_weights
 from .plan import Plan, blind_models, on_measured_grid, plan_upscaling
 from .refinement import factors_between
 from .resampling.spectral_crop import cropped
-from .scan.intensity import intensity_scale
+from .run_report import NOT_FOR_DIAGNOSIS as NOT_FOR_DIAGNOSIS
+from .run_report import report_of
+from .scan.intensity import IntensityScale, intensity_scale
 from .scan.modality import guess_modality
-from .scan.volume import Volume, accepted, check_steps
+from .scan.region import Spans, asked_region, checked_spans, cut_out
+from .scan.volume import Volume, accepted, check_steps, triple
 from .speed import remember_speed, work_of
 
 if TYPE_CHECKING:
@@ -46,7 +49,6 @@ _INTERPOLATION_BYTES = 64 << 20  # of a block: larger ones are no faster
 _ADAPTATION = "adaptation"  # a stage before the networks'
 #: arguments of :func:`upscale` that :func:`plan_for` does not take
 NOT_PLANNED = ("device", "noise", "as_stored")
-NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def upscale(
     adapt: float | Budget | None = None,
     memory_limit: int | None = None,
     part_of: np.ndarray | None = None,
+    region: str | Sequence[Sequence[int]] | None = None,
     spread: bool = False,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -103,8 +106,8 @@ def upscale(
         modality: "CT", "MR", or "auto": what the file says, else what the intensities tell; an interpolation needs neither.
         preset: "best", "balanced" or "fast": how much work a network may spend.
         ensemble: copies whose median is the result: "none", "4", "8", or "auto", as the preset says.
-        precision: "auto", half where the machine is faster in it (a correction in half precision on a base
-            in single: less than 0.2 of 255, or 1.5 HU, RMSE away), or "single".
+        precision: "auto", half where the machine is faster in it, 8 bits with "balanced" and "fast" (only the correction of a base in single is
+            rounded: see docs/safety.md), "half" or "single".
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
@@ -113,6 +116,8 @@ def upscale(
         adapt: seconds for which the network between the slices goes on learning on the scan's own detail within them, or a
             :class:`superres3d.adaptation.budget.Budget`; it is used only where it then does better on slices that were kept apart; None: not at all.
         memory_limit: bytes for the whole process; None: what is free.
+        region: of the scan: as :func:`superres3d.scan.region.asked_region` takes it, or (start, stop) along (k, j, i) in voxels; the result is that
+            part of the whole scan's result. Everything that is measured is measured on the whole scan; None: all of it.
         part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there.
         spread: tell, too, how the networks' turned copies differ; see :class:`Result`.
         progress: called with (stage, share of the whole that is done).
@@ -128,30 +133,29 @@ def upscale(
     """
     started = time.perf_counter()
     volume = accepted(volume, "The scan")
-    notes = list(volume.notes)
     plan, assumed = plan_for(
         volume, scale, axes=axes, slice_spacing=slice_spacing, spacing=spacing, method=method, modality=modality, preset=preset, ensemble=ensemble,
-        precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit,
+        precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit, region=region,
     )  # fmt: skip
     whole = volume.voxels if part_of is None else part_of
-    prepared = _prepared(plan, volume, whole, noise, as_stored, memory_limit)
-    notes += (*assumed, *prepared.notes)
+    prepared = prepared_for(plan, volume, whole, noise, as_stored, memory_limit)
+    notes = [*volume.notes, *assumed, *prepared.notes]
     watch = Watch(progress, cancelled)
-    engine = _engine(prepared.plan, device) if plan.method.networks else None
+    engine = engine_of(prepared.plan, device) if plan.method.networks else None
     try:
         with kept_heap():
             prepared, adapted = _adapted(prepared, volume, engine, watch, noise)
-            differing = np.empty(plan.output_shape, np.float32) if spread and engine else None
-            voxels, block_count = _computed(prepared, volume.voxels.dtype, engine, watch, whole, differing)
+            differing = np.empty(plan.made_shape, np.float32) if spread and engine else None
+            voxels, block_count = computed(prepared, volume.voxels.dtype, engine, watch, whole, differing)
     finally:
         if engine:
             engine.close()
-    _remember(prepared.plan, engine if part_of is None else None, watch)
+    _remember(prepared.plan, engine if part_of is None and region is None else None, watch)
     notes += [*(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
     told = replace(plan, models=prepared.plan.models)
-    report = _report(told, volume, watch, block_count, engine, notes, time.perf_counter() - started)
+    report = report_of(told, volume, watch, block_count, engine, notes, time.perf_counter() - started)
     report |= {"detail": prepared.detail, "adaptation": adapted.report if adapted else None}
-    return Result(volume.refined(voxels, plan.factors), report, differing)
+    return Result(placed_result(volume, voxels, plan), report, differing)
 
 
 def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, modality: str = "auto", **choices: Any) -> tuple[Plan, list[str]]:
@@ -163,12 +167,31 @@ def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, moda
     modality, notes = taken_as(volume, modality, choices.get("method", DEFAULT_METHOD))
     try:
         choices["result_spacing"] = choices.pop("spacing", None)
+        choices["region"] = spans_of(volume, choices.get("region"))
         plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0, **choices)
     except InputError as error:
         if notes and not volume.modality and f"is not for {modality}" in str(error):
             raise InputError(f"{str(error).rstrip('.')} (taken as {modality} from its intensities; if it is not, give the modality).") from None
         raise
     return plan, notes
+
+
+def spans_of(volume: Volume, region: str | Sequence[Sequence[int]] | None) -> Spans | None:
+    """A region in voxels along (k, j, i), from any of the forms of :func:`upscale` (InputError: it cannot be understood, or lies outside)."""
+    if region is None:
+        return None
+    return asked_region(region).voxels(volume) if isinstance(region, str) else checked_spans(region, volume.voxels.shape)
+
+
+def refined_part(volume: Volume, report: dict[str, Any]) -> Volume:
+    """The part of a scan that a run refined, by its report."""
+    return cut_out(volume, tuple((start, stop) for start, stop in report["region"]["voxels_ijk"][::-1])) if report["region"] else volume
+
+
+def placed_result(volume: Volume, voxels: np.ndarray, plan: Plan) -> Volume:
+    """The result's voxels, of a region where one was asked for, in their place."""
+    finer = volume.refined(voxels, plan.factors)
+    return replace(finer, origin=triple(finer.position([start for start, _ in plan.window[::-1]])))
 
 
 def taken_as(volume: Volume, asked: str, method: str = DEFAULT_METHOD) -> tuple[str, list[str]]:
@@ -199,7 +222,7 @@ def taken_as(volume: Volume, asked: str, method: str = DEFAULT_METHOD) -> tuple[
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """A run when the scan has been measured.
 
     Attributes:
@@ -214,15 +237,20 @@ class _Prepared:
     notes: tuple[str, ...] = ()
     detail: dict[str, Any] | None = None
 
+    def moved(self, plan: Plan) -> Prepared:
+        """The same for the region of another plan of the same scan and choices."""
+        region = plan.region and around(plan.region, plan.shape, self.plan.shape)
+        return replace(self, plan=replace(self.plan, region=region, kept=plan.kept, working_bytes=plan.working_bytes))
 
-def _prepared(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stored: bool, memory_limit: int | None) -> _Prepared:
+
+def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stored: bool, memory_limit: int | None) -> Prepared:
     """Arguments as :func:`upscale`; ``whole`` is what is measured."""
     if noise not in NOISES:
         raise InputError(f"The noise cannot be {noise!r}; use {' or '.join(NOISES)}.")
     if plan.method.networks:
         check_steps(volume.voxels, "The scan")
     if not plan.method.blind:
-        return _Prepared(plan, volume.voxels)
+        return Prepared(plan, volume.voxels)
     axes = (plan.slice_axis, *(axis for axis in range(3) if axis != plan.slice_axis))
     names, spacing = ["kji"[axis] for axis in axes], [volume.spacing[2 - axis] for axis in axes]
     source = np.moveaxis(whole, plan.slice_axis, 0)
@@ -231,15 +259,15 @@ def _prepared(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stor
     if grid.used:
         plan = on_measured_grid(plan, plan.stored_order(grid.shape(plan.slices_first(plan.shape))), memory_limit)
         voxels, measured = cropped(voxels, plan.shape), cropped(source, grid.shape(source.shape))
-    told = tell(plan.models, blind_models(plan), measured, plan.modality, noise == "keep")
+    told = tell(plan.models, blind_models(plan), measured, plan.modality, noise == "keep", None if grid.used else grid.detail)
     wanted = [distance * count / finer for distance, count, finer in zip(spacing, np.moveaxis(volume.voxels, plan.slice_axis, 0).shape, plan.slices_first(plan.output_shape))]
     knows = [axis for stage in told.report["told"] for axis in AXES[stage]]  # networks that are told how far a spectrum reaches need no certain end
     grid = replace(grid, unsure=tuple(axis for axis in grid.unsure if axis not in knows))
     notes = (*sentences(grid, spacing, names), *told.notes, *finer_than_measured(grid, spacing, wanted, names))
-    return _Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
+    return Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
 
 
-def _adapted(prepared: _Prepared, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[_Prepared, Adapted | None]:
+def _adapted(prepared: Prepared, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[Prepared, Adapted | None]:
     """With the depth network that learnt on the scan, where that was asked for and helped."""
     plan = prepared.plan
     if not plan.adaptation or not engine:
@@ -252,17 +280,18 @@ def _adapted(prepared: _Prepared, volume: Volume, engine: Engine | None, watch: 
     return replace(prepared, plan=replace(plan, models={**plan.models, "depth": adapted.model})), adapted
 
 
-def _computed(
-    prepared: _Prepared, dtype: np.dtype, engine: Engine | None, watch: Watch, whole: np.ndarray, spread: np.ndarray | None = None
+def computed(
+    prepared: Prepared, dtype: np.dtype, engine: Engine | None, watch: Watch, whole: np.ndarray, spread: np.ndarray | None = None,
+    intensities: IntensityScale | None = None,
 ) -> tuple[np.ndarray, int]:  # fmt: skip
     """The result's voxels, and in how many blocks they were computed."""
     plan, voxels = prepared.plan, prepared.voxels
-    result = np.empty(plan.output_shape, dtype)
+    result = np.empty(plan.made_shape, dtype)
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
     differing = None if spread is None else np.moveaxis(spread, plan.slice_axis, 0)
-    chain = chain_of(plan, source, engine, spread is not None, whole)
-    if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency and spread is None:
+    chain = chain_of(plan, source, engine, spread is not None, whole, intensities)
+    if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency and spread is None and not plan.region:
         from .engine.device_block import chain_on_device, made_bytes
         from .engine.turned_network import fits_device
 
@@ -270,14 +299,16 @@ def _computed(
         count = chain_on_device(chain, plan.models, plan.preset.ensemble, source, target, engine, watch) if fits else 0
         if count:
             return result, count
-    pieces = blocks_of(chain, source.shape, plan.working_bytes if engine else min(plan.working_bytes, _INTERPOLATION_BYTES))
+    region = plan.slices_first(plan.region) if plan.region else None
+    window = Window(plan.slices_first(plan.output_shape), plan.slices_first(plan.window)) if region else None
+    pieces = blocks_of(chain, source.shape, plan.working_bytes if engine else min(plan.working_bytes, _INTERPOLATION_BYTES), *([region] if region else []))
     for number, block in enumerate(pieces):
         watch.begin_block(number, len(pieces), chain.all_steps, block.regions)
-        refine_block(chain, source, block, target, watch.tick, differing)
+        refine_block(chain, source, block, target, watch.tick, differing, window)
     return result, len(pieces)
 
 
-def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool = False, whole: np.ndarray | None = None) -> Chain:
+def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool = False, whole: np.ndarray | None = None, known: IntensityScale | None = None) -> Chain:
     """What a plan does to a scan.
 
     Args:
@@ -286,6 +317,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
         engine: None for an interpolation.
         spread: the networks tell how their members differ.
         whole: the scan that gives the scale of intensities, where the source is a part of it.
+        known: that scale, where it is known already.
     """
     wanted = plan.slices_first(plan.output_shape)
     if engine is None:
@@ -294,9 +326,9 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
             return Chain([], regridding=Regridding(plan.method.name, source.shape, wanted))
         return Chain([Resampling(plan.method.name, factors)], back_projections=plan.consistency)
     factors = plan.network_factors
-    intensities, ensemble = intensity_scale(source if whole is None else whole, plan.modality), plan.preset.ensemble
+    intensities, ensemble = known or intensity_scale(source if whole is None else whole, plan.modality), plan.preset.ensemble
     if plan.method.kind == "volume":
-        network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=True, spread=spread)
+        network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=plan.region is None or not can_be_cut(plan.models["volume"]), spread=spread)
         return Chain([Resampling(plan.method.base, factors), network], intensities, keeps_means=plan.method.keeps_means)
     regridding = None
     if plan.network_slices:
@@ -309,10 +341,10 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
     return Chain(stages, intensities, regridding, plan.consistency)
 
 
-def _engine(plan: Plan, device: str) -> Engine:
+def engine_of(plan: Plan, device: str) -> Engine:
     from .engine.engine import Engine
 
-    engine = Engine(device, plan.preset.half)
+    engine = Engine(device, plan.preset.precision)
     for model in plan.models.values():  # before the first stage has taken its time
         verified_weights(model)
     return engine
@@ -322,46 +354,4 @@ def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
     """How fast this machine was; a run that changed engines tells of neither, and one of a small part (None) of little."""
     if engine and not engine.notes:
         seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
-        remember_speed(engine.runtime.device, plan.preset.half, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)
-
-
-def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine: Engine | None, notes: list[str], seconds: float) -> dict[str, Any]:
-    dtype = str(volume.voxels.dtype)
-    return {
-        "software": f"SuperResolution3D {__version__}",
-        "statement": NOT_FOR_DIAGNOSIS,
-        **_choices_told(plan),
-        "input": {"shape_ijk": list(plan.shape[::-1]), "spacing_mm": list(volume.spacing), "dtype": dtype},
-        "output": {
-            "shape_ijk": list(plan.output_shape[::-1]),
-            "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
-            "dtype": dtype,
-        },
-        "device": engine.runtime.device if engine else "cpu",
-        "engine": engine.runtime.name if engine else None,
-        "precision": engine.runtime.precision if engine else "float32",
-        "blocks": block_count,
-        "seconds": {**{name: round(value, 3) for name, value in watch.seconds.items()}, "total": round(seconds, 3)},
-        "peak_memory_bytes": peak_bytes(),
-        "cpu_threads": usable_cores(),
-        "warnings": notes,
-    }
-
-
-def _choices_told(plan: Plan) -> dict[str, Any]:
-    """What was chosen, for the report."""
-    return {
-        "method": plan.method.name,
-        "paper": plan.method.paper,
-        "invents": INVENTS if plan.method.adversarial else None,
-        "models": {stage: {"name": model.name, "sha256": model.sha256} for stage, model in plan.models.items()},
-        "modality": plan.modality,
-        "factors_ijk": list(plan.factors[::-1]),
-        "slice_spacing_mm": plan.slice_spacing or None,
-        "spacing_mm": list(plan.spacing) if plan.spacing else None,
-        "slice_axis": "kji"[plan.slice_axis],
-        "preset": plan.preset.name if plan.method.networks else None,
-        "ensemble": plan.preset.ensemble if plan.method.networks else None,
-        "back_projections": plan.consistency,
-        "turned_copies": {stage: ENSEMBLES[plan.preset.ensemble][stage] for stage in plan.models} or None,
-    }
+        remember_speed(engine.runtime.device, plan.preset.precision, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,19 +62,20 @@ class Segmentation:
         labels = on_grid_of(read_labels(self.source, scan), scan, str(self.source))
         if is_segmentation_name(self.target):
             check_segmentation(labels, str(self.source))
-        needed, free = prod(plan.output_shape) * labels.voxels.itemsize + _WORKING_BYTES, limit or psutil.virtual_memory().available
+        needed, free = prod(plan.made_shape) * labels.voxels.itemsize + _WORKING_BYTES, limit or psutil.virtual_memory().available
         if needed > free:
             raise ResourceError(
-                f"The label map on the grid of the result needs {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free or allowed; use a smaller factor or labels of fewer bits."
+                f"The label map on the grid of the result needs {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free or allowed; use a smaller factor, labels of fewer bits or a region."
             )
         return labels
 
-    def stage(self, labels: Volume, grid: Volume, slices: Sequence[Path], staging: Staging, reporter: Reporter) -> dict[str, Any]:
+    def stage(self, labels: Volume, grid: Volume, plan: Plan, slices: Sequence[Path], staging: Staging, reporter: Reporter) -> dict[str, Any]:
         """Bring it to the grid of the result and write it beside its place; returns what the report tells of it.
 
         Args:
             labels: from :meth:`read`.
-            grid: the result; its voxels are not looked at.
+            grid: from :func:`grid_of`.
+            plan: of the scan.
             slices: the result's, where it is a DICOM series.
             staging: brings all outputs to their places together.
             reporter: of the run.
@@ -83,7 +84,7 @@ class Segmentation:
         from ..scan.labels import upscale_labels
         from ..scan.writing import stage_volume
 
-        fine = upscale_labels(labels, grid, progress=lambda *_: reporter.progress("labels", 1.0))  # a small part of the whole
+        fine = upscale_labels(labels, grid, progress=lambda *_: reporter.progress("labels", 1.0), window=plan.kept)  # a small part of the whole
         if is_segmentation_name(self.target):
             stage_segmentation(fine, slices, self.target, staging)
         else:
@@ -91,6 +92,6 @@ class Segmentation:
         return {"source": str(self.source), "output": str(self.target), "dtype": str(fine.voxels.dtype), "notes": list(labels.notes)}
 
 
-def grid_of(volume: Volume) -> Volume:
-    """The volume without the memory of its voxels."""
-    return replace(volume, voxels=np.broadcast_to(np.zeros((), volume.voxels.dtype), volume.voxels.shape))
+def grid_of(scan: Volume, plan: Plan) -> Volume:
+    """The whole result without the memory of its voxels."""
+    return scan.refined(np.broadcast_to(np.zeros((), scan.voxels.dtype), plan.output_shape), plan.factors)

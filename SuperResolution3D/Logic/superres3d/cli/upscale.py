@@ -11,25 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ResourceError
-from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
 from ..reporter import Reporter
-from .common import (
-    AxesChoice,
-    Device,
-    EnsembleChoice,
-    ModalityChoice,
-    NoiseChoice,
-    PrecisionChoice,
-    PresetChoice,
-    Series,
-    SliceAxisChoice,
-    StyleChoice,
-    VolumeNumber,
-    bytes_of,
-    factors_of,
-    reporting,
-    spacing_of,
-)
+from .common import StyleChoice, bytes_of, reporting
+from .options import Adapt, Anonymize, AsStored, Careful, Check, Made, MemoryLimit, Progress, Series, VolumeNumber, with_options
 from .worker import stop_at_end_of_input
 
 if TYPE_CHECKING:
@@ -43,37 +27,27 @@ if TYPE_CHECKING:
     from .outputs import Outputs
 
 
+@with_options
 def upscale(
     source: Annotated[Path, typer.Argument(metavar="IN", help="NIfTI, MGH, NRRD, MetaImage or DICOM file, or a folder with DICOM files.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="NIfTI, NRRD or MetaImage file to write; from DICOM also a folder, for a derived series.")],
-    scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.", show_default="2, or what the method is made for")] = None,
-    axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor).", show_default="all, or what the method is made for")] = None,
-    slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the result, in place of a factor; for interpolations and virtual-thin-slice.")] = None,
-    spacing: Annotated[str | None, typer.Option(metavar="MM", help="Millimetres of the result's voxels, in place of a factor: 1; or along i,j,k, such as 0.5,0.5,1; or isotropic, the scan's smallest.")] = None,
-    method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
-    modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = ModalityChoice("auto"),
-    preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
-    ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
-    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine is faster in it; single.")] = PrecisionChoice("auto"),
-    device: Device = "auto",
+    made: Made,
     series: Series = None,
     volume: VolumeNumber = None,
-    slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
-    consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,
-    noise: Annotated[NoiseChoice, typer.Option(help="What becomes of the scan's noise: keep leaves it as an interpolation does, reduce takes away what the networks can; for two-stage-told.")] = NoiseChoice(DEFAULT_NOISE),
-    as_stored: Annotated[bool, typer.Option("--as-stored", help="Do not bring a scan that is stored finer than it was measured back to its measured grid before the networks; for two-stage-told.")] = False,
-    adapt: Annotated[float | None, typer.Option(metavar="SECONDS", help="Let the network between the slices go on learning on this scan for so long, such as 60; needs PyTorch.")] = None,
-    memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
+    region: Annotated[str | None, typer.Option(metavar="BOX", help="Only a part of the scan: lps= or ras= and three ranges in millimetres, such as ras=-40:20,10:70,-300:-250, or ijk= and voxels from 0, the last not included.")] = None,
+    as_stored: AsStored = False,
+    adapt: Adapt = None,
+    memory_limit: MemoryLimit = None,
     compare: Annotated[str | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
-    anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of a DICOM series; see docs/dicom.md for what this does not cover.")] = False,
+    anonymize: Anonymize = False,
     labels: Annotated[Path | None, typer.Option(metavar="SEGMENTATION", help="A label map of the scan, to be brought to the grid of the result as well.")] = None,
     labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
-    careful: Annotated[bool, typer.Option("--careful", help="Take back what the networks add over Lanczos where they are likely to be wrong; see docs/trust.md for the detail that it costs.")] = False,
+    careful: Careful = False,
     error_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write how large the errors around each voxel are to be expected, in the scan's units; the report tells where to look twice.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Also check on this scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
+    check: Check = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report: a page with pictures (.html), or JSON.")] = None,
     source_name: Annotated[str | None, typer.Option(hidden=True, help="What reports call the scan, in place of its file.")] = None,
-    progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
+    progress: Progress = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
     """Upscale a scan 2x or 4x, or to a spacing or a distance of slices; the field of view, dtype and intensity scale stay."""
@@ -86,8 +60,7 @@ def upscale(
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
             source, replace(Outputs.named(target, compare, report, anonymize, labels_out, error_map), called=source_name), segmentation, reporter, series, volume, check, careful,
-            scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
+            **made.arguments(), region=region, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
 
@@ -99,6 +72,7 @@ def _upscale_file(
     from ..staging import Staging
     from ..upscaling import NOT_PLANNED, plan_for
 
+    _check_region(choices["region"], careful or outputs.error_map is not None)
     outputs.check(source, *([segmentation.source] if segmentation else []))
     volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
@@ -110,9 +84,11 @@ def _upscale_file(
     labels = segmentation.read(volume, plan, choices["memory_limit"]) if segmentation else None
     outputs.check_disk(plan.result_bytes)
     with Staging() as staging:
-        report, grid, slices, views = _stage_result(volume, source, outputs, staging, reporter, checked, careful, choices)
+        report, slices, views = _stage_result(volume, source, outputs, staging, reporter, checked, careful, choices)
         if segmentation and labels:
-            told = segmentation.stage(labels, grid, slices, staging, reporter)
+            from .labels import grid_of
+
+            told = segmentation.stage(labels, grid_of(volume, plan), plan, slices, staging, reporter)
             report["labels"] = {name: value for name, value in told.items() if name != "source" or not outputs.anonymize}
         if outputs.comparison:
             _stage_lanczos(volume, source, outputs, staging, plan, choices)
@@ -122,12 +98,24 @@ def _upscale_file(
     reporter.done(str(outputs.result), report)
 
 
+def _check_region(region: str | None, doubted: bool) -> None:
+    """InputError, before anything is read, for a region that cannot be understood or does not go with what else was asked for."""
+    from ..errors import InputError
+    from ..scan.region import asked_region
+
+    if region is None:
+        return
+    asked_region(region)
+    if doubted:
+        raise InputError("What --careful and --error-map tell needs the whole scan; leave them out, or leave --region out.")
+
+
 def _stage_result(
     volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, checked: bool, careful: bool, choices: dict[str, Any]
-) -> tuple[dict[str, Any], Volume, list[Path], list[View]]:
-    """Returns report, grid, slices of a DICOM series, and pictures of a page; the voxels are let go of before another volume is made."""
+) -> tuple[dict[str, Any], list[Path], list[View]]:
+    """Returns report, slices of a DICOM series, and pictures of a page; the voxels are let go of before another volume is made."""
+    from ..upscaling import refined_part
     from ..upscaling import upscale as upscale_volume
-    from .labels import grid_of
 
     if careful or outputs.error_map:
         from ..trust.error_map import upscale_with_doubt
@@ -140,12 +128,12 @@ def _stage_result(
 
         check_result(volume, result, reporter, choices)
     reporter.progress("writing", 1.0)
-    views = _views(volume, result, errors) if outputs.page else []
+    views = _views(refined_part(volume, result.report), result, errors) if outputs.page else []
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
     if errors and outputs.error_map:
         outputs.stage_map(errors.volume, staging)
     report = result.report if outputs.anonymize else {**result.report, "source": outputs.called or str(source)}
-    return report, grid_of(result.volume), slices, views
+    return report, slices, views
 
 
 def _views(volume: Volume, result: Result, errors: ErrorMap | None) -> list[View]:
@@ -163,7 +151,7 @@ def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Stag
     from ..upscaling import upscale as upscale_volume
 
     assert outputs.comparison
-    kept = {key: choices[key] for key in ("modality", "slice_axis", "memory_limit")}
+    kept = {key: choices[key] for key in ("modality", "slice_axis", "memory_limit", "region")}
     result = upscale_volume(volume, method="lanczos", **plan.refinement, **kept)
     outputs.stage(result, outputs.comparison, staging, _provenance(source, result.report))
 

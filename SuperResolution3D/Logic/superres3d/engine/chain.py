@@ -19,7 +19,7 @@ from ..resampling.consistency import back_projected, grown, with_means_of
 from ..resampling.interpolation import resize
 from ..scan.intensity import IntensityScale
 from .stages import Regridding
-from .tiling import Region, Stage, StageRegion, Step, blocks, choose_block, cut, on_grid, scaled, stage_regions, within
+from .tiling import WHOLE, Region, Stage, StageRegion, Step, blocks, choose_block, cut, extent, on_grid, scaled, stage_regions, whole, within
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,42 @@ class Block:
     regions: list[StageRegion]
 
 
-def blocks_of(chain: Chain, shape: Sequence[int], budget: int) -> list[Block]:
-    """The blocks of a scan of this shape (k, j, i), each with a working set of about ``budget`` bytes."""
+@dataclass(frozen=True)
+class Window:
+    """The part of a result that is kept.
+
+    Attributes:
+        shape: of the whole result, (k, j, i).
+        region: of it.
+    """
+
+    shape: tuple[int, ...]
+    region: Region
+
+    def written(self, place: Region) -> Region:
+        """What of a place is kept; an axis along which nothing is has no length."""
+        return tuple((max(a, start), max(a, start, min(b, stop))) for (a, b), (start, stop) in zip(place, self.region))
+
+
+def blocks_of(chain: Chain, shape: Sequence[int], budget: int, region: Region | None = None) -> list[Block]:
+    """The blocks of a scan of this shape (k, j, i), or of a region of it, each with a working set of about ``budget`` bytes."""
     steps = chain.all_steps
     factors = _factors(steps)
-    regions = list(blocks(shape, choose_block(steps, shape, budget)))
+    covered = whole(shape) if region is None else _in_one_piece(steps, shape, region)
+    pieces = blocks(extent(covered), choose_block(steps, shape, budget))
+    regions = [tuple((first + a, first + b) for (a, b), (first, _) in zip(piece, covered)) for piece in pieces]
     wanted = [grown(inner, shape, factors, chain.back_projections) for inner in regions]
     return [Block(inner, around, stage_regions(steps, shape, around)) for inner, around in zip(regions, wanted)]
 
 
+def _in_one_piece(steps: Sequence[Step], shape: Sequence[int], region: Region) -> Region:
+    """A region with all of those axes that a step takes in one piece."""
+    return tuple((0, n) if any(step.halo[axis] >= WHOLE for step in steps) else span for axis, (n, span) in enumerate(zip(shape, region)))
+
+
 def refine_block(
-    chain: Chain, source: np.ndarray, block: Block, target: np.ndarray, tick: Callable[[int, float], None], spread: np.ndarray | None = None
+    chain: Chain, source: np.ndarray, block: Block, target: np.ndarray, tick: Callable[[int, float], None], spread: np.ndarray | None = None,
+    window: Window | None = None,
 ) -> None:  # fmt: skip
     """Compute one block of the result.
 
@@ -82,19 +107,22 @@ def refine_block(
         target: the whole result in the same dtype; only the block's ``inner`` is written.
         tick: called with (stage number, finished share).
         spread: float32, of the target's shape; the block's ``inner`` is filled with the standard deviation of the networks' members, in the scan's units.
+        window: the part of the result that ``target`` and ``spread`` are; None: the whole.
     """
-    place = on_grid(block.inner, source.shape, target.shape)
+    window = window or Window(target.shape, whole(target.shape))
+    place = on_grid(block.inner, source.shape, window.shape)
+    kept = window.written(place)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked for
         variances = _Variances() if spread is not None else None
         values = _through_stages(chain, source, block, tick, variances)
         if spread is not None and variances:
-            _write_spread(chain, variances, block, source.shape, spread, place)
+            _write_spread(chain, variances, block, source.shape, spread, kept, window)
         if chain.regridding:
             values = chain.regridding(values, block.regions[-1].needed, place, partial(tick, len(chain.stages)))
         else:
             values = cut(values, scaled(within(block.inner, block.wanted), _factors(chain.stages)))
     floor = chain.intensities.floor if chain.intensities else None
-    for written, plane in zip(cut(target, place), values):  # one at a time: a rounded copy of all would be another block
+    for written, plane in zip(cut(target, within(kept, window.region)), cut(values, within(kept, place))):  # one at a time: a rounded copy of all would be another block
         written[...] = finished(plane, target.dtype, floor)
 
 
@@ -114,9 +142,9 @@ class _Variances:
         self.total = handed_on if made is None else made if handed_on is None else made + handed_on
 
 
-def _write_spread(chain: Chain, variances: _Variances, block: Block, shape: Sequence[int], spread: np.ndarray, place: Region) -> None:
+def _write_spread(chain: Chain, variances: _Variances, block: Block, shape: Sequence[int], spread: np.ndarray, place: Region, window: Window) -> None:
     """The nearest of the networks' grid on the wanted one."""
-    target = cut(spread, place)
+    target = cut(spread, within(place, window.region))
     if variances.total is None:
         target[...] = 0.0
         return
@@ -124,7 +152,7 @@ def _write_spread(chain: Chain, variances: _Variances, block: Block, shape: Sequ
     first = [kept[0] * factor for kept, factor in zip(block.wanted, factors)]
     if chain.regridding:
         first = [int(a // factor) * factor for (a, _), factor in zip(block.regions[-1].needed, factors)]
-    scales = [n * factor / wanted for n, factor, wanted in zip(shape, factors, spread.shape)]
+    scales = [n * factor / wanted for n, factor, wanted in zip(shape, factors, window.shape)]
     axes = [
         np.clip(((np.arange(*along) + 0.5) * scale).astype(int) - int(start), 0, n - 1)
         for along, scale, start, n in zip(place, scales, first, variances.total.shape)
@@ -156,7 +184,7 @@ def _through_stages(
         neighbours, _ = chain.intensities.split(chain.intensities.normalise(cut(source, around)))
         refined = bounded(refined, neighbours, within(covered, around), factors)
     if chain.keeps_means:
-        refined = with_means_of(inside, refined)
+        refined = with_means_of(cut(inside, keep), refined)
     refined = back_projected(refined, cut(inside, keep), factors, chain.back_projections)
     if outside is not None:
         refined += cut(resize(outside, factors, "linear"), scaled(keep, factors))

@@ -17,14 +17,14 @@ from .ensemble import MEMBERS, variance_of
 from .tiling import WHOLE, Region, Tick, cut, extent, on_grid, scaled, stage_regions
 
 #: how a block (k, j, i) meets a network: the axis along which its slices follow each other, then the axes of a slice; a volume has three
-_SLICINGS = {"plane": ((0, 1, 2),), "depth": ((1, 0, 2), (2, 0, 1)), "volume": ((0, 1, 2),)}
+SLICINGS = {"plane": ((0, 1, 2),), "depth": ((1, 0, 2), (2, 0, 1)), "volume": ((0, 1, 2),)}
 
 
 class NetworkStage:
     """A network on a block, in each of its slicings; the result is their mean.
 
     Args:
-        engine: runs it.
+        engine: runs it; None where only its reach and its cost are asked for.
         model: found.
         name: "plane", "depth" or "volume".
         ensemble: a key of :data:`superres3d.engine.ensemble.MEMBERS`.
@@ -39,7 +39,7 @@ class NetworkStage:
     """
 
     def __init__(
-        self, engine: Engine, model: Model, name: str, ensemble: str, *,
+        self, engine: Engine | None, model: Model, name: str, ensemble: str, *,
         factors: tuple[int, ...] | None = None, working_bytes: int = 0, whole: bool = False, spread: bool = False,
     ):  # fmt: skip
         self.name = name
@@ -48,9 +48,9 @@ class NetworkStage:
         self._task, self._working_bytes, self._spread = factors, working_bytes, spread
         self.variance: np.ndarray | None = None
         architecture = architecture_of(model, factors)
-        self._accumulates = architecture.multiply_accumulates * len(self._turns) * len(_SLICINGS[name])
+        self._accumulates = architecture.multiply_accumulates * len(self._turns) * len(SLICINGS[name])
         finer, halo = [1, 1, 1], [0, 0, 0]  # along an axis of the block, the most of any slicing
-        for order in _SLICINGS[name]:
+        for order in SLICINGS[name]:
             for axis, factor, reach in zip(order[3 - architecture.axes :], architecture.factors, architecture.halo):
                 # The turned members look as far along the columns as along the rows.
                 finer[axis], halo[axis] = max(finer[axis], factor), max(halo[axis], reach)
@@ -61,7 +61,7 @@ class NetworkStage:
         return float(np.prod(shape)) * self._accumulates
 
     def __call__(self, array: np.ndarray, keep: Region, tick: Tick) -> np.ndarray:
-        orders = _SLICINGS[self.name]
+        orders = SLICINGS[self.name]
         variances: list[np.ndarray] = []
         made = [self._slicing(array, order, keep, _share_of(tick, number, len(orders)), variances) for number, order in enumerate(orders)]
         if self._spread:  # within the slicings, and between them
@@ -70,6 +70,7 @@ class NetworkStage:
 
     def _slicing(self, array: np.ndarray, order: tuple[int, ...], keep: Region, tick: Tick, variances: list[np.ndarray]) -> np.ndarray:
         """The refined ``keep``; each slicing needs a halo only within its own slices."""
+        assert self._engine
         shape = extent(scaled(keep, self.factors))
         spread = np.empty([shape[axis] for axis in order], np.float32) if self._spread else None
         if spread is not None:

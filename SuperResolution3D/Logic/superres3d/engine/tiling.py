@@ -136,6 +136,11 @@ def on_grid(region: Region, shape: Sequence[int], other: Sequence[int]) -> Regio
     return tuple(tuple((2 * edge * count + length) // (2 * length) for edge in edges) for edges, length, count in zip(region, shape, other))  # type: ignore[misc]  # of two numbers each
 
 
+def around(region: Region, shape: Sequence[int], other: Sequence[int]) -> Region:
+    """The smallest region of another grid over the same extent that covers a region; arguments as :func:`on_grid`."""
+    return tuple((start * count // length, -(-stop * count // length)) for (start, stop), length, count in zip(region, shape, other))
+
+
 def choose_block(stages: Sequence[Step], shape: Sequence[int], budget: int) -> tuple[int, ...]:
     """The largest block whose working set stays within ``budget`` bytes, as far as the stages let an axis be cut.
 

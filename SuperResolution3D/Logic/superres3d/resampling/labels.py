@@ -28,12 +28,15 @@ _KERNEL = "lanczos"
 _DEPTH = 1.0  # distances are cut off here, in voxels of the smallest edge
 _REACH = 1  # voxels along an axis that such a distance and half an edge look at
 _HALO = KERNELS[_KERNEL][1] + _REACH
+_MARGIN = 2 * _HALO  # voxels around a part: what lies farther away does not reach it but by a chain of ties
 _TIE = 1e-5  # depths that differ by less are equal: the label of the voxel stays
 _BLOCK = 1 << 22  # voxels of a block of the result: about 150 MB
 _Span = tuple[int, int]
 
 
-def refine_labels(labels: np.ndarray, shape: Sequence[int], spacing: Sequence[float], tick: Callable[[float], None] | None = None) -> np.ndarray:
+def refine_labels(
+    labels: np.ndarray, shape: Sequence[int], spacing: Sequence[float], tick: Callable[[float], None] | None = None, window: Sequence[_Span] | None = None
+) -> np.ndarray:  # fmt: skip
     """A label map at ``shape`` places over the same extent.
 
     Args:
@@ -41,13 +44,28 @@ def refine_labels(labels: np.ndarray, shape: Sequence[int], spacing: Sequence[fl
         shape: of the result, (k, j, i); along no axis smaller than that of ``labels``, not necessarily a multiple.
         spacing: of ``labels``, (k, j, i), any unit.
         tick: called with the share that is done; what it raises ends the work.
+        window: (start, stop) along (k, j, i) of the part of the result that is wanted; None: all of it. Near its border a voxel in a tie may come out another way
+            than in the whole.
 
     Returns:
-        Array of ``shape``, dtype of ``labels``; memory beside it is that of a block.
+        Array of ``shape`` or of the window, dtype of ``labels``; memory beside it is that of a block.
     """
     nearest = [_nearest(length, count) for length, count in zip(labels.shape, shape)]
-    result = labels[np.ix_(*nearest)]
     matrices = [sampling_matrix(length, count, _KERNEL).astype(np.float32) for length, count in zip(labels.shape, shape)]
+    if window is not None:
+        given = [(max(0, places[start] - _MARGIN), min(n, places[stop - 1] + 1 + _MARGIN)) for places, (start, stop), n in zip(nearest, window, labels.shape)]
+        made = [tuple(int(edge) for edge in np.searchsorted(places, span)) for places, span in zip(nearest, given)]
+        labels = labels[_cut(given)]
+        matrices = [matrix[slice(*rows), slice(*columns)] for matrix, rows, columns in zip(matrices, made, given)]
+        nearest = [places[slice(*rows)] - start for places, rows, (start, _) in zip(nearest, made, given)]
+        return _refined(labels, nearest, matrices, spacing, tick)[_cut([(a - first, b - first) for (a, b), (first, _) in zip(window, made)])]
+    return _refined(labels, nearest, matrices, spacing, tick)
+
+
+def _refined(labels: np.ndarray, nearest: list[np.ndarray], matrices: list[np.ndarray], spacing: Sequence[float], tick: Callable[[float], None] | None) -> np.ndarray:
+    """Arguments as :func:`_refine_block` takes them."""
+    shape = tuple(len(places) for places in nearest)
+    result = labels[np.ix_(*nearest)]
     background = labels.dtype.type(0)
     blocks = list(_blocks(labels.shape, shape))
     for number, block in enumerate(blocks):

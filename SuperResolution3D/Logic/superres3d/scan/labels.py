@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,8 +94,9 @@ def on_grid_of(labels: Volume, scan: Volume, name: str) -> Volume:
 
 
 def upscale_labels(
-    labels: Volume, result: Volume, *, progress: Callable[[str, float], None] | None = None, cancelled: Callable[[], bool] | None = None
-) -> Volume:
+    labels: Volume, result: Volume, *, progress: Callable[[str, float], None] | None = None, cancelled: Callable[[], bool] | None = None,
+    window: Sequence[tuple[int, int]] | None = None,
+) -> Volume:  # fmt: skip
     """A segmentation of a scan on the grid of the scan's result: smooth borders, no new labels, pieces and holes as they were.
 
     Along an axis that has become coarser a voxel takes the label that fills most of it; what is smaller may vanish there.
@@ -105,9 +106,10 @@ def upscale_labels(
         result: the upscaled scan, for its grid; see :func:`superres3d.upscale`.
         progress: called with ("labels", share that is done).
         cancelled: asked between blocks; a true answer stops the work.
+        window: (start, stop) along (k, j, i) of the part of that grid that is wanted; None: all of it.
 
     Returns:
-        The labels with their dtype on exactly the grid of ``result``.
+        The labels with their dtype on exactly the grid of ``result``, or on the wanted part of it.
 
     Raises:
         InputError: the labels do not fill the same field of view.
@@ -128,8 +130,9 @@ def upscale_labels(
 
     coarse = coarser_labels(turned.voxels, fine)
     sizes = [size * n / m for size, n, m in zip(turned.spacing[::-1], turned.voxels.shape, coarse.shape)]
-    voxels = refine_labels(coarse, fine, sizes, tick)
-    return replace(turned, voxels=voxels, spacing=result.spacing, origin=result.origin, direction=result.direction)
+    voxels = refine_labels(coarse, fine, sizes, tick, window)
+    first = [start for start, _ in window[::-1]] if window else [0, 0, 0]
+    return replace(turned, voxels=voxels, spacing=result.spacing, origin=triple(result.position(first)), direction=result.direction)
 
 
 def _turned(labels: Volume, scan: Volume) -> Volume:

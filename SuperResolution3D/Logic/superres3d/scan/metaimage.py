@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .deflate import ZLIB
 from .geometry import grid_of
 from .several import chosen
-from .stored import RAW, ZLIB, stored_voxels
+from .stored import RAW, stored_voxels
 from .text_header import NO_PLACE, TextHeader, begin_of, unit_of
 from .volume import Volume
 

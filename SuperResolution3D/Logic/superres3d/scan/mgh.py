@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .deflate import GZIP
 from .geometry import FLIP, grid_of
 from .nifti import nibabel
 from .several import chosen
-from .stored import GZIP, RAW, head, is_gzipped, stored_voxels
+from .stored import RAW, head, is_gzipped, stored_voxels
 from .volume import Volume
 
 _DATA = 284  # bytes before the voxels

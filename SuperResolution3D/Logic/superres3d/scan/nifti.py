@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from .deflate import GZIP
 from .geometry import FLIP, grid_of
 from .nifti_forms import NiftiForms, centred, forms_of
 from .scaling import scaled
 from .several import chosen
-from .stored import GZIP, RAW, head, is_gzipped, stored_voxels
+from .stored import RAW, head, is_gzipped, stored_voxels
 from .volume import Volume
 
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .deflate import gzip_writer
 from .geometry import FLIP, matrix_of
 from .nifti import nibabel
 from .nifti_forms import NiftiForms
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .volume import Volume
 
 _LONGEST_SIDE = 2**15 - 1  # of NIfTI-1; NIfTI-2 takes what is longer
-_LEVEL = 2  # of gzip: higher ones gain little on scans and take long
 _SCANNER = 1  # the code of a place that comes from another format
 _NO_EXTENSIONS = bytes(4)
 
@@ -39,7 +38,7 @@ def write_nifti(volume: Volume, path: Path, description: str = "") -> None:
     header = _header(volume, path, description)
     begin = header.binaryblock + _NO_EXTENSIONS
     with open(path, "wb") as plain:
-        packed = gzip.GzipFile("", "wb", _LEVEL, plain, mtime=0) if path.name.lower().endswith(".gz") else None
+        packed = gzip_writer(plain) if path.name.lower().endswith(".gz") else None
         with packed or plain as file:
             file.write(begin)
             for piece in volume.voxels:

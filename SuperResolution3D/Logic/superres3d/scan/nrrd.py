@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .deflate import GZIP
 from .geometry import grid_of
 from .several import chosen
-from .stored import BZIP2, GZIP, RAW, stored_voxels
+from .stored import BZIP2, RAW, stored_voxels
 from .text_header import NO_PLACE, TextHeader, begin_of, unit_of
 from .volume import Volume
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import bz2
 import math
 import os
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,12 +15,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import InputError
+from .deflate import GZIP, ZLIB, Damaged, unpacker
 
-RAW, GZIP, ZLIB, BZIP2 = "raw", "gzip", "zlib", "bzip2"
+RAW, BZIP2 = "raw", "bzip2"
 _GZIPPED = b"\x1f\x8b"  # the first bytes of each member
 _CHUNK = 1 << 20
 _DENSEST = 1040  # deflate cannot make more than 1032 bytes of one
-_WINDOWS = {GZIP: 31, ZLIB: 47}  # zlib's word for the two containers; 47 is either, as MetaImage may have it
+_DEFLATED = (GZIP, ZLIB)
 
 
 def is_gzipped(path: Path) -> bool:
@@ -41,12 +41,12 @@ def _gunzipped_head(content: bytes, count: int) -> bytes:
     """Perhaps out of several members."""
     begin = b""
     while content[:2] == _GZIPPED and len(begin) < count:
-        unpacker = zlib.decompressobj(_WINDOWS[GZIP])
+        member = unpacker(plain=True)
         try:
-            begin += unpacker.decompress(content, count - len(begin))
-        except zlib.error:
+            begin += member.decompress(content, count - len(begin))
+        except Damaged:
             return b""
-        content = unpacker.unused_data
+        content = member.unused_data
     return begin
 
 
@@ -93,7 +93,7 @@ def _check_possible(path: Path, needed: int, size: int, packing: str) -> None:
     """Before any memory is taken: could a file of this size hold that many bytes?"""
     if packing == RAW and size < needed:
         raise _incomplete(path, needed, f"{max(size, 0):,}")
-    if packing in _WINDOWS and size * _DENSEST < needed:
+    if packing in _DEFLATED and size * _DENSEST < needed:
         raise _incomplete(path, needed, "fewer")
 
 
@@ -102,27 +102,27 @@ def _incomplete(path: Path, needed: int, found: str) -> InputError:
 
 
 def _unpacked(file: BinaryIO, packing: str, path: Path) -> Iterator[bytes]:
-    if packing in _WINDOWS:
+    if packing in _DEFLATED:
         return _inflated(file, packing, path)
     return _bunzipped(file, path) if packing == BZIP2 else iter(lambda: file.read(_CHUNK), b"")
 
 
 def _inflated(file: BinaryIO, packing: str, path: Path) -> Iterator[bytes]:
-    """Deflated content, whose checksums zlib compares.  Gzip may come in several members; what follows and is no gzip is left."""
-    unpacker, pending = zlib.decompressobj(_WINDOWS[packing]), b""
+    """Deflated content, whose checksums are compared.  Gzip may come in several members; what follows and is no gzip is left."""
+    member, pending = unpacker(packing), b""
     while True:
         pending = pending or file.read(_CHUNK)
-        if unpacker.eof:
+        if member.eof:
             if packing != GZIP or pending[:2] != _GZIPPED:
                 return
-            unpacker = zlib.decompressobj(_WINDOWS[packing])
+            member = unpacker(packing)
         try:
-            chunk = unpacker.decompress(pending, _CHUNK)
-        except zlib.error:
+            chunk = member.decompress(pending, _CHUNK)
+        except Damaged:
             raise _damaged(path) from None
-        if not (pending or chunk or unpacker.eof):
+        if not (pending or chunk or member.eof):
             raise _ends_early(path)
-        pending = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+        pending = member.unused_data if member.eof else member.unconsumed_tail
         yield chunk
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, ResourceError
+from ..upscaling import refined_part
 from .fit import fit_of, sentences_of_fit
 from .selfcheck import Told, check
 
@@ -27,7 +28,7 @@ def check_along(volume: Volume, result: Result, progress: Told, cancelled: Calla
         Cancelled: ``cancelled`` answered true.
     """
     report = result.report
-    fit = fit_of(volume, result.volume, report["modality"])
+    fit = fit_of(refined_part(volume, report), result.volume, report["modality"])
     report["fit"] = {**fit, "sentences": sentences_of_fit(fit, "HU" if report["modality"] == "CT" else "")}
     try:
         found = check(volume, progress=progress, cancelled=cancelled, **choices)
