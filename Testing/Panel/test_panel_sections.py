@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from standin.application import MODULE_PATH
 from superres3d.errors import Cancelled, InputError
-from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Noise, Preset, Scale
+from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Noise, Part, Preset, Scale
 from SuperResolution3DLib.sections.outputs import OutputsSection
 from SuperResolution3DLib.sections.report import ReportSection
 from SuperResolution3DLib.sections.run import RunSection
@@ -51,6 +51,7 @@ def state():
     made.parameters = SimpleNamespace(
         inputVolume=volume("Head"), outputVolume=None, comparisonVolume=None, modality=Modality.MR, method="cubic", scale=Scale.TWO, axes=Axes.ALL,
         preset=Preset.BEST, ensemble=Ensemble.AUTO, noise=Noise.KEEP, device="auto", memoryLimit=0.0, compare=True, consistency=False, check=False, careful=False, errorMap=False,
+        part=Part.WHOLE, roi=None, boxSize=50.0, bringSegmentation=False, segmentation=None,
     )  # fmt: skip
     return made
 
@@ -97,7 +98,7 @@ def test_a_section_gets_the_others_through_its_constructor(path: Path):
 
 
 def test_there_are_sections():
-    assert len(SECTIONS) == 10
+    assert len(SECTIONS) == 15
 
 
 def test_refusal_and_estimate_take_turns(parts):

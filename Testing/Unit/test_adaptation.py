@@ -18,7 +18,7 @@ from superres3d.adaptation.budget import Budget
 from superres3d.adaptation.judging import helps
 from superres3d.adaptation.pairs import SliceProfile, chosen_slices, own_detail
 from superres3d.adaptation.thickness import thickness_of
-from superres3d.detail.estimator import AxisDetail
+from superres3d.detail.estimator import FREQUENCIES, AxisDetail
 from superres3d.errors import Cancelled, InputError, ResourceError
 from superres3d.networks.weights import WEIGHTS, architecture_of, find_model, load_tensors, verified_weights
 from superres3d.plan import plan_upscaling
@@ -79,23 +79,23 @@ def test_a_scan_without_room_has_no_pairs():
     assert own_detail(np.ones((9, 18, 22), np.float32), _unchanged, (3.0, 1.0, 1.0), 4, (SliceProfile("box", 1.0),)) is None
 
 
-def _across(transfer, unsure=0.05):
-    return AxisDetail((0.95, transfer, 0.5, 0.4), 1.0, 0.2, unsure, 0.01, 0.2)
+def _across(width, unsure=0.05):
+    """What a Gaussian profile of that full width at half maximum, in distances of slices, leaves (closed formula)."""
+    sigma = width / np.sqrt(8 * np.log(2))
+    return AxisDetail(tuple(np.exp(-2 * (np.pi * sigma * np.array(FREQUENCIES) / 2) ** 2)), 1.0, 0.2, unsure, 0.01, 0.2)
 
 
 @pytest.mark.parametrize("width", [0.7, 1.0, 1.3])
 def test_measured_thickness_is_that_of_the_gaussian_that_leaves_as_much(thick, width):
-    frequency = 0.55 * 0.5
-    sigma = width / np.sqrt(8 * np.log(2))
-    found = thickness_of(thick, 0, "MR", _across(np.exp(-2 * (np.pi * sigma * frequency) ** 2)))
+    found = thickness_of(thick, 0, "MR", _across(width))
     assert found.source == "measured" and {profile.name for profile in found.profiles} == {"gaussian"}
-    assert [profile.share for profile in found.profiles] == pytest.approx([width, width + 0.15, width + 0.3])
+    assert [profile.share for profile in found.profiles] == pytest.approx([width, width + 0.15, width + 0.3], abs=0.02)
 
 
 def test_what_is_unsure_is_assumed_to_touch(thick):
-    given = thickness_of(thick, 0, "MR", _across(0.5), Budget(1, thickness=3.0, profile="box"))
+    given = thickness_of(thick, 0, "MR", _across(1.2), Budget(1, thickness=3.0, profile="box"))
     assert given.source == "given" and given.profiles == (SliceProfile("box", 1.5),)
-    for across in (None, _across(0.5, unsure=0.3)):
+    for across in (None, _across(1.2, unsure=0.3)):
         told = thickness_of(thick, 0, "CT", across).report(5.0)
         assert told["thickness_from"] == "assumed" and told["profiles"][0] == {"profile": "box", "thickness_mm": 5.0} and len(told["profiles"]) == 3
 
@@ -105,7 +105,7 @@ def test_the_header_is_believed_before_what_is_measured(scan):
     volume = scan()
     header = volume.source.headers[0]
     told = header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness if "SharedFunctionalGroupsSequence" in header else header.SliceThickness
-    found = thickness_of(volume, 0, "MR", _across(0.02))
+    found = thickness_of(volume, 0, "MR", _across(2.5))
     assert found.source == "header" and [(profile.name, round(profile.share * volume.spacing[2] / float(told), 6)) for profile in found.profiles] == [("slr", 1), ("gaussian", 0.8), ("gaussian", 1)]
     assert len(found.notes) == 1 and "the header was believed" in found.notes[0]
     assert thickness_of(volume, 1, "MR", None).source == "assumed"  # across other slices than the header's

@@ -29,14 +29,16 @@ MAY_USE: dict[str, str] = {
     "sizes": "networks engine methods",  # how large a run is
     "plan": "errors resampling scan networks adaptation engine methods speed refinement sizes",  # what a run will be
     "catalogue": "methods plan",  # the catalogue in words
-    "upscaling": "errors resampling scan networks detail adaptation engine methods speed refinement plan",  # the run
+    "run_report": "scan engine methods plan",  # what a run tells of itself
+    "upscaling": "errors resampling scan networks detail adaptation engine methods speed refinement plan run_report",  # the run
+    "live": "scan engine methods plan run_report upscaling",  # parts of one scan, while a user still chooses
     "trust": "errors resampling scan networks detail engine methods plan upscaling",  # whether a result can be believed
     "page": "files resampling scan networks detail methods trust",  # the one-page report
     "batch": "errors staging files reporter scan engine methods plan upscaling trust",  # many scans, here or on a cluster
     "demo": "errors staging files reporter resampling scan upscaling",  # a brain that comes with a package
     "training": "errors staging files reporter resampling scan networks engine methods",  # not needed to upscale
     "evaluation": "errors staging files reporter resampling scan networks engine methods plan upscaling trust",  # not needed to upscale
-    "cli": "errors staging files reporter scan networks detail engine methods speed refinement plan catalogue upscaling trust page batch demo training evaluation",  # a door
+    "cli": "errors staging files reporter scan networks detail engine methods speed refinement plan catalogue upscaling live trust page batch demo training evaluation",  # a door
 }
 
 #: the way of one scan: (from, to, what goes along); a scan's file and that of the result are no files of the package

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 from superres3d import Volume, upscale
+from superres3d.detail import telling
 from superres3d.detail.estimator import AxisDetail
 from superres3d.detail.telling import conditions
 from superres3d.engine.openvino_cpu import OpenVINORuntime
@@ -57,6 +58,21 @@ def test_of_a_mild_loss_the_noise_is_told_and_where_the_spectrum_ends():
     assert told.crossed(given) == pytest.approx(conditions((COLUMNS, ROWS), True, clear=False))
 
 
+def test_a_network_that_learnt_to_distrust_it_is_told_a_mild_loss_as_well():
+    given, clear = conditions((ROWS, COLUMNS), True, clear=False, of_mild=True), conditions((ROWS, COLUMNS), True)
+    assert given[10] == 0.0 and clear[10] == 1.0
+    assert given[:10] + given[11:] == pytest.approx(clear[:10] + clear[11:])
+
+
+@pytest.mark.parametrize("of_mild", [True, False])
+def test_the_card_says_whether_mild_losses_are_told(brain, of_mild, monkeypatch):
+    seen = []
+    monkeypatch.setattr(telling, "conditions", lambda *given: seen.append(given) or conditions(*given))
+    model = replace(find_model(NAME), card={**find_model(NAME).card, telling.OF_MILD: of_mild})
+    telling.tell({"plane": model}, {"plane": model}, brain.voxels, "MR", True)
+    assert [given[5] for given in seen] == [of_mild]
+
+
 def test_noise_below_what_can_be_told_is_none():
     assert conditions((_axis((1, 1, 1, 1), noise=0.01),), True)[4] == 0.0
 
@@ -76,7 +92,7 @@ def test_a_network_that_cannot_be_told_refuses():
 
 @pytest.mark.parametrize("stage", ["plane", "depth"])
 def test_folding_is_modulation(stage):
-    """The layers written out: conv, shift, ReLU, scale, conv, skip."""
+    """The layers written out: conv and its variants, shift, ReLU, scale, conv, skip."""
     axes = (ROWS, COLUMNS) if stage == "plane" else (ROWS,)
     model = replace(find_model(f"two-stage-told-mr-{stage}-x2"), conditions=conditions(axes, True, None if stage == "plane" else False))
     from safetensors.torch import load_file
@@ -86,8 +102,15 @@ def test_folding_is_modulation(stage):
     blocks = model.card["network"]["blocks"]
     shifts, scales = (raw["modulation.2.weight"] @ hidden + raw["modulation.2.bias"]).reshape(2, blocks, -1, 1, 1)
 
+    names = ["head", *(f"blocks.{number}.{half}" for number in range(blocks) for half in (0, 1)), "tail"]
+    shares = (raw["mixing.weight"] @ hidden + raw["mixing.bias"]).reshape(-1, len(names)) if "mixing.weight" in raw else ()
+
     def conv(name: str, features: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.conv2d(features, raw[f"net.{name}.weight"], raw[f"net.{name}.bias"], padding=1)
+        made = torch.nn.functional.conv2d(features, raw[f"net.{name}.weight"], raw[f"net.{name}.bias"], padding=1)
+        for number, share in enumerate(shares):
+            variant, bias = (raw[f"variants.{name}.{part}"][number].float() for part in ("weight", "bias"))
+            made = made + share[names.index(name)] * torch.nn.functional.conv2d(features, variant, bias, padding=1)
+        return made
 
     features = conv("head", image)
     for number in range(blocks):

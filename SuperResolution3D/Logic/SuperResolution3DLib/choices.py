@@ -108,6 +108,24 @@ class Noise(Enum):
         return {Noise.KEEP: _("Keep (as an interpolation does)"), Noise.REDUCE: _("Reduce")}[self]
 
 
+class Part(Enum):
+    """Which part of the volume is upscaled."""
+
+    WHOLE = "whole"
+    ROI = "roi"
+    VIEWS = "views"
+    CROSSHAIR = "crosshair"
+
+    def label(self) -> str:
+        """What the panel shows."""
+        return {
+            Part.WHOLE: _("The whole volume"),
+            Part.ROI: _("An ROI"),
+            Part.VIEWS: _("What the slice views show"),
+            Part.CROSSHAIR: _("A box around the crosshair"),
+        }[self]
+
+
 class Orientation(Enum):
     """The slices that the comparison shows; ``value`` is Slicer's name of the orientation."""
 

@@ -6,6 +6,7 @@ them; factors are (i, j, k).  Everything that can fail happens before the scene 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,13 @@ from superres3d import Volume
 from superres3d.errors import InputError
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
-from .dicom import derived_series, set_series
+from .dicom import INSTANCES, REPORT, derived_series, set_series
 
 SOURCE_ROLE = "SuperResolution3D.Source"
+#: what a derived DICOM series tells of a run
+_DERIVATION = (
+    "software", "method", "models", "modality", "factors_ijk", "slice_spacing_mm", "spacing_mm", "slice_axis", "preset", "ensemble", "precision", "back_projections", "invents", "region",
+)  # fmt: skip
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -55,11 +60,11 @@ def _is_scan(node: slicer.vtkMRMLNode | None) -> bool:
     return node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetAttribute("SuperResolution3D.Method")
 
 
-def refined_ijk_to_ras(ijk_to_ras: np.ndarray, factors: Sequence[float]) -> np.ndarray:
-    """The (4, 4) matrix of the grid that is finer by ``factors`` over the same RAS bounds."""
+def refined_ijk_to_ras(ijk_to_ras: np.ndarray, factors: Sequence[float], first: Sequence[int] = (0, 0, 0)) -> np.ndarray:
+    """The (4, 4) matrix of the grid that is finer by ``factors`` over the same RAS bounds, or of its part from the voxel ``first`` (i, j, k) on."""
     shrunk = 1.0 / np.asarray(factors, dtype=float)
     finer = np.diag([*shrunk, 1.0])
-    finer[:3, 3] = (shrunk - 1.0) / 2.0
+    finer[:3, 3] = (shrunk - 1.0) / 2.0 + shrunk * np.asarray(first)
     return ijk_to_ras @ finer
 
 
@@ -114,12 +119,14 @@ class Product:
         name: for a new node; an existing one keeps its own.
         factors: (i, j, k) refinement over the source.
         attributes: text on method, models and version.
+        first: (i, j, k) of its first voxel on the whole result's grid.
     """
 
     image: vtk.vtkImageData
     name: str
     factors: tuple[float, float, float]
     attributes: Mapping[str, str]
+    first: tuple[int, int, int] = (0, 0, 0)
 
 
 def put_into_scene(
@@ -150,6 +157,25 @@ def put_into_scene(
     return node
 
 
+def put_preview(scene: slicer.vtkMRMLScene, source: Source, product: Product, existing: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add or update a volume that is only there to be looked at: in no list, in no saved scene, in no DICOM export (InputError: the source left the scene)."""
+    origin = source.node(scene)
+    node = existing
+    if node is None:
+        node = slicer.vtkSlicerVolumesLogic.CloneVolumeWithoutImageData(scene, origin, product.name)
+        node.SetHideFromEditors(True)
+        node.SetSaveWithScene(False)
+        if node.GetDisplayNode():
+            node.GetDisplayNode().SetSaveWithScene(False)
+    wasModifying = node.StartModify()
+    try:
+        _fill(node, origin, source, product)
+    finally:
+        node.EndModify(wasModifying)
+    _copy_display(node, origin)
+    return node
+
+
 def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float = 0.0) -> dict[str, str]:
     """What a result node tells of how it was made; ``slice_spacing`` is the distance in mm that was asked for, 0: a factor was."""
     check = report.get("check")
@@ -161,6 +187,7 @@ def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float =
         "SuperResolution3D.Factors": " ".join(str(f) for f in report["factors_ijk"]),
         "SuperResolution3D.SliceSpacing": f"{slice_spacing:g}" if slice_spacing else "none",
         "SuperResolution3D.Spacing": " ".join(f"{value:.4g}" for value in report["spacing_mm"]) if report["spacing_mm"] else "none",
+        "SuperResolution3D.Region": " ".join(f"{start}:{stop}" for start, stop in report["region"]["voxels_ijk"]) if report.get("region") else "none",
         "SuperResolution3D.Noise": report["detail"]["noise"] if report["detail"] else "none",
         "SuperResolution3D.Preset": report["preset"] or "none",
         "SuperResolution3D.Ensemble": report["ensemble"] or "none",
@@ -172,6 +199,7 @@ def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float =
         "SuperResolution3D.Careful": "yes" if report.get("careful") else "no",
         "SuperResolution3D.Check": " ".join([*check["warnings"], check["statement"]]) if check else "none",
         "SuperResolution3D.Statement": report["statement"],
+        REPORT: json.dumps({key: report.get(key) for key in _DERIVATION}),
     }
 
 
@@ -185,9 +213,11 @@ def result_name(source: str, kind: str, scale: int, axes: str, slice_spacing: fl
 
 
 def _fill(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolumeNode, source: Source, product: Product) -> None:
+    instances = origin.GetAttribute("DICOM.instanceUIDs") or origin.GetAttribute(INSTANCES)
     node.RemoveAttribute("DICOM.instanceUIDs")
+    node.SetAttribute(INSTANCES, instances or None)
     node.SetAndObserveImageData(product.image)
-    matrix = slicer.util.vtkMatrixFromArray(refined_ijk_to_ras(source.ijk_to_ras, product.factors))
+    matrix = slicer.util.vtkMatrixFromArray(refined_ijk_to_ras(source.ijk_to_ras, product.factors, product.first))
     node.SetIJKToRASMatrix(matrix)
     node.SetAndObserveTransformNodeID(source.transform_id)
     node.SetVoxelValueQuantity(origin.GetVoxelValueQuantity())

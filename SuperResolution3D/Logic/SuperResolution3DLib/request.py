@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from superres3d.errors import InputError
 from superres3d.methods import AXES, DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, METHODS, NOISES, Method, find_method, find_preset, fits_slices, is_installed
 from superres3d.refinement import ISOTROPIC, Asked, Refinement
+from superres3d.scan.region import Spans, in_words
 from superres3d.scan.volume import find_slice_axis
 
 CONSISTENCY = 3  # back-projections of the panel's check box: more change nothing that can be seen
@@ -35,6 +36,7 @@ class Request:
         check: also see on this scan, made coarser once more, whether the method is ahead of Lanczos.
         careful: take back what networks add where they are likely to be wrong.
         error_map: also tell how large the error around each voxel is to be expected; for networks.
+        region: (start, stop) along (k, j, i) in voxels of the scan; None: all of it.
 
     Raises:
         InputError: a choice that does not exist or does not fit the others.
@@ -57,12 +59,15 @@ class Request:
     check: bool = False
     careful: bool = False
     error_map: bool = False
+    region: Spans | None = None
 
     def __post_init__(self) -> None:
         find_method(self.method, self.modality, self.axes or "", self.scale or 0)
         find_preset(self.preset, self.ensemble, self.precision)
         if self.spacing not in (None, ISOTROPIC):
             raise InputError(f"The spacing {self.spacing!r} cannot be used here; use {ISOTROPIC!r}.")
+        if self.region and (self.is_careful or self.makes_error_map):
+            raise InputError("Careful and the error map need the whole scan; leave them out, or choose the whole scan.")
         if self.noise not in NOISES:
             raise InputError(f"The noise cannot be {self.noise!r}; use {' or '.join(NOISES)}.")
 
@@ -121,6 +126,7 @@ class Request:
         ]  # fmt: skip
         options += ["--consistency", str(self.consistency)] if self.consistency else []
         options += ["--noise", self.noise] if self.catalogued.blind else []
+        options += ["--region", in_words(self.region)] if self.region else []
         options += [option for option, asked in (("--check", self.is_checked), ("--careful", self.is_careful)) if asked]
         return options + (["--memory-limit", str(self.memory_limit_gib)] if self.memory_limit_gib else [])
 

@@ -17,28 +17,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import __version__
 from .adaptation.adapt import Adapted
 from .adaptation.adapt import adapt as adapt_to_scan
 from .adaptation.budget import Budget
 from .detail.measured_grid import AXES, finer_than_measured, in_report, measured_grid, sentences
 from .detail.telling import tell
 from .engine.chain import Chain, Window, blocks_of, refine_block
-from .engine.memory import kept_heap, peak_bytes, usable_cores
+from .engine.memory import kept_heap
 from .engine.part_cost import can_be_cut
 from .engine.progress import Progress, Watch
 from .engine.stages import NetworkStage, Regridding, Resampling
-from .engine.tiling import Stage
+from .engine.tiling import Stage, around
 from .errors import InputError
-from .methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, ENSEMBLES, INVENTS, MODALITIES, NOISES, needs_modality
+from .methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, INVENTS, MODALITIES, NOISES, needs_modality
 from .networks.weights import verified_weights
 from .plan import Plan, blind_models, on_measured_grid, plan_upscaling
 from .refinement import factors_between
 from .resampling.spectral_crop import cropped
-from .scan.intensity import intensity_scale
+from .run_report import NOT_FOR_DIAGNOSIS as NOT_FOR_DIAGNOSIS
+from .run_report import report_of
+from .scan.intensity import IntensityScale, intensity_scale
 from .scan.modality import guess_modality
 from .scan.region import Spans, asked_region, checked_spans, cut_out
-from .scan.region import in_report as region_in_report
 from .scan.volume import Volume, accepted, check_steps, triple
 from .speed import remember_speed, work_of
 
@@ -49,7 +49,6 @@ _INTERPOLATION_BYTES = 64 << 20  # of a block: larger ones are no faster
 _ADAPTATION = "adaptation"  # a stage before the networks'
 #: arguments of :func:`upscale` that :func:`plan_for` does not take
 NOT_PLANNED = ("device", "noise", "as_stored")
-NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis."
 
 
 @dataclass(frozen=True)
@@ -139,22 +138,22 @@ def upscale(
         precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit, region=region,
     )  # fmt: skip
     whole = volume.voxels if part_of is None else part_of
-    prepared = _prepared(plan, volume, whole, noise, as_stored, memory_limit)
+    prepared = prepared_for(plan, volume, whole, noise, as_stored, memory_limit)
     notes = [*volume.notes, *assumed, *prepared.notes]
     watch = Watch(progress, cancelled)
-    engine = _engine(prepared.plan, device) if plan.method.networks else None
+    engine = engine_of(prepared.plan, device) if plan.method.networks else None
     try:
         with kept_heap():
             prepared, adapted = _adapted(prepared, volume, engine, watch, noise)
             differing = np.empty(plan.made_shape, np.float32) if spread and engine else None
-            voxels, block_count = _computed(prepared, volume.voxels.dtype, engine, watch, whole, differing)
+            voxels, block_count = computed(prepared, volume.voxels.dtype, engine, watch, whole, differing)
     finally:
         if engine:
             engine.close()
     _remember(prepared.plan, engine if part_of is None and region is None else None, watch)
     notes += [*(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
     told = replace(plan, models=prepared.plan.models)
-    report = _report(told, volume, watch, block_count, engine, notes, time.perf_counter() - started)
+    report = report_of(told, volume, watch, block_count, engine, notes, time.perf_counter() - started)
     report |= {"detail": prepared.detail, "adaptation": adapted.report if adapted else None}
     return Result(placed_result(volume, voxels, plan), report, differing)
 
@@ -223,7 +222,7 @@ def taken_as(volume: Volume, asked: str, method: str = DEFAULT_METHOD) -> tuple[
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class Prepared:
     """A run when the scan has been measured.
 
     Attributes:
@@ -238,15 +237,20 @@ class _Prepared:
     notes: tuple[str, ...] = ()
     detail: dict[str, Any] | None = None
 
+    def moved(self, plan: Plan) -> Prepared:
+        """The same for the region of another plan of the same scan and choices."""
+        region = plan.region and around(plan.region, plan.shape, self.plan.shape)
+        return replace(self, plan=replace(self.plan, region=region, kept=plan.kept, working_bytes=plan.working_bytes))
 
-def _prepared(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stored: bool, memory_limit: int | None) -> _Prepared:
+
+def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stored: bool, memory_limit: int | None) -> Prepared:
     """Arguments as :func:`upscale`; ``whole`` is what is measured."""
     if noise not in NOISES:
         raise InputError(f"The noise cannot be {noise!r}; use {' or '.join(NOISES)}.")
     if plan.method.networks:
         check_steps(volume.voxels, "The scan")
     if not plan.method.blind:
-        return _Prepared(plan, volume.voxels)
+        return Prepared(plan, volume.voxels)
     axes = (plan.slice_axis, *(axis for axis in range(3) if axis != plan.slice_axis))
     names, spacing = ["kji"[axis] for axis in axes], [volume.spacing[2 - axis] for axis in axes]
     source = np.moveaxis(whole, plan.slice_axis, 0)
@@ -255,15 +259,15 @@ def _prepared(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stor
     if grid.used:
         plan = on_measured_grid(plan, plan.stored_order(grid.shape(plan.slices_first(plan.shape))), memory_limit)
         voxels, measured = cropped(voxels, plan.shape), cropped(source, grid.shape(source.shape))
-    told = tell(plan.models, blind_models(plan), measured, plan.modality, noise == "keep")
+    told = tell(plan.models, blind_models(plan), measured, plan.modality, noise == "keep", None if grid.used else grid.detail)
     wanted = [distance * count / finer for distance, count, finer in zip(spacing, np.moveaxis(volume.voxels, plan.slice_axis, 0).shape, plan.slices_first(plan.output_shape))]
     knows = [axis for stage in told.report["told"] for axis in AXES[stage]]  # networks that are told how far a spectrum reaches need no certain end
     grid = replace(grid, unsure=tuple(axis for axis in grid.unsure if axis not in knows))
     notes = (*sentences(grid, spacing, names), *told.notes, *finer_than_measured(grid, spacing, wanted, names))
-    return _Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
+    return Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
 
 
-def _adapted(prepared: _Prepared, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[_Prepared, Adapted | None]:
+def _adapted(prepared: Prepared, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[Prepared, Adapted | None]:
     """With the depth network that learnt on the scan, where that was asked for and helped."""
     plan = prepared.plan
     if not plan.adaptation or not engine:
@@ -276,8 +280,9 @@ def _adapted(prepared: _Prepared, volume: Volume, engine: Engine | None, watch: 
     return replace(prepared, plan=replace(plan, models={**plan.models, "depth": adapted.model})), adapted
 
 
-def _computed(
-    prepared: _Prepared, dtype: np.dtype, engine: Engine | None, watch: Watch, whole: np.ndarray, spread: np.ndarray | None = None
+def computed(
+    prepared: Prepared, dtype: np.dtype, engine: Engine | None, watch: Watch, whole: np.ndarray, spread: np.ndarray | None = None,
+    intensities: IntensityScale | None = None,
 ) -> tuple[np.ndarray, int]:  # fmt: skip
     """The result's voxels, and in how many blocks they were computed."""
     plan, voxels = prepared.plan, prepared.voxels
@@ -285,7 +290,7 @@ def _computed(
     # The chain takes the slice axis first; both are views.
     source, target = np.moveaxis(voxels, plan.slice_axis, 0), np.moveaxis(result, plan.slice_axis, 0)
     differing = None if spread is None else np.moveaxis(spread, plan.slice_axis, 0)
-    chain = chain_of(plan, source, engine, spread is not None, whole)
+    chain = chain_of(plan, source, engine, spread is not None, whole, intensities)
     if engine and engine.runtime.block_share and plan.method.kind == "two-stage" and not plan.consistency and spread is None and not plan.region:
         from .engine.device_block import chain_on_device, made_bytes
         from .engine.turned_network import fits_device
@@ -303,7 +308,7 @@ def _computed(
     return result, len(pieces)
 
 
-def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool = False, whole: np.ndarray | None = None) -> Chain:
+def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool = False, whole: np.ndarray | None = None, known: IntensityScale | None = None) -> Chain:
     """What a plan does to a scan.
 
     Args:
@@ -312,6 +317,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
         engine: None for an interpolation.
         spread: the networks tell how their members differ.
         whole: the scan that gives the scale of intensities, where the source is a part of it.
+        known: that scale, where it is known already.
     """
     wanted = plan.slices_first(plan.output_shape)
     if engine is None:
@@ -320,7 +326,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
             return Chain([], regridding=Regridding(plan.method.name, source.shape, wanted))
         return Chain([Resampling(plan.method.name, factors)], back_projections=plan.consistency)
     factors = plan.network_factors
-    intensities, ensemble = intensity_scale(source if whole is None else whole, plan.modality), plan.preset.ensemble
+    intensities, ensemble = known or intensity_scale(source if whole is None else whole, plan.modality), plan.preset.ensemble
     if plan.method.kind == "volume":
         network = NetworkStage(engine, plan.models["volume"], "volume", ensemble, working_bytes=plan.working_bytes, whole=plan.region is None or not can_be_cut(plan.models["volume"]), spread=spread)
         return Chain([Resampling(plan.method.base, factors), network], intensities, keeps_means=plan.method.keeps_means)
@@ -335,7 +341,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
     return Chain(stages, intensities, regridding, plan.consistency)
 
 
-def _engine(plan: Plan, device: str) -> Engine:
+def engine_of(plan: Plan, device: str) -> Engine:
     from .engine.engine import Engine
 
     engine = Engine(device, plan.preset.half)
@@ -349,46 +355,3 @@ def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
     if engine and not engine.notes:
         seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
         remember_speed(engine.runtime.device, plan.preset.half, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)
-
-
-def _report(plan: Plan, volume: Volume, watch: Watch, block_count: int, engine: Engine | None, notes: list[str], seconds: float) -> dict[str, Any]:
-    dtype = str(volume.voxels.dtype)
-    return {
-        "software": f"SuperResolution3D {__version__}",
-        "statement": NOT_FOR_DIAGNOSIS,
-        **_choices_told(plan),
-        "input": {"shape_ijk": list(plan.shape[::-1]), "spacing_mm": list(volume.spacing), "dtype": dtype},
-        "output": {
-            "shape_ijk": list(plan.made_shape[::-1]),
-            "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
-            "dtype": dtype,
-        },
-        "region": region_in_report(volume, plan.region) if plan.region else None,
-        "device": engine.runtime.device if engine else "cpu",
-        "engine": engine.runtime.name if engine else None,
-        "precision": engine.runtime.precision if engine else "float32",
-        "blocks": block_count,
-        "seconds": {**{name: round(value, 3) for name, value in watch.seconds.items()}, "total": round(seconds, 3)},
-        "peak_memory_bytes": peak_bytes(),
-        "cpu_threads": usable_cores(),
-        "warnings": notes,
-    }
-
-
-def _choices_told(plan: Plan) -> dict[str, Any]:
-    """What was chosen, for the report."""
-    return {
-        "method": plan.method.name,
-        "paper": plan.method.paper,
-        "invents": INVENTS if plan.method.adversarial else None,
-        "models": {stage: {"name": model.name, "sha256": model.sha256} for stage, model in plan.models.items()},
-        "modality": plan.modality,
-        "factors_ijk": list(plan.factors[::-1]),
-        "slice_spacing_mm": plan.slice_spacing or None,
-        "spacing_mm": list(plan.spacing) if plan.spacing else None,
-        "slice_axis": "kji"[plan.slice_axis],
-        "preset": plan.preset.name if plan.method.networks else None,
-        "ensemble": plan.preset.ensemble if plan.method.networks else None,
-        "back_projections": plan.consistency,
-        "turned_copies": {stage: ENSEMBLES[plan.preset.ensemble][stage] for stage in plan.models} or None,
-    }

@@ -213,6 +213,7 @@ def _wrap_callable(function: Callable) -> Callable:
 def _connect(qt_object: QtCore.QObject, signal: str, receiver: Callable) -> bool:
     normalized = QtCore.QMetaObject.normalizedSignature(signal)
     normalized = normalized if isinstance(normalized, str) else bytes(normalized.data()).decode()
+    normalized = normalized.replace("vtkMRMLNode*", "PyObject")  # as PySide6 calls it
     if qt_object.metaObject().indexOfSignal(normalized) < 0:
         return False
     return _attach(qt_object, normalized.split("(")[0], receiver)

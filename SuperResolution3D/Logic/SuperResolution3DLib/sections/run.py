@@ -63,7 +63,7 @@ class RunSection:
         self._report = report
         self._on_success = on_success
         self._refresh = refresh
-        self._installing = False
+        self._installing = self._lent = False
         self._choices: Any = None
         self._failed_choices: Any = None  # for which the last run failed
         self.current: PanelRun | None = None
@@ -95,7 +95,7 @@ class RunSection:
             return  # the shortcut
         self._report.clear()
         try:
-            self._ensure_packages()
+            self.ensure_packages(self._state.request())
             self.current = self._logic.start(
                 self._state.parameters.inputVolume, self._state.request(), self._state.outputs(),
                 onProgress=self._show_progress, onSuccess=self._succeeded, onFailure=self._failed,
@@ -129,19 +129,27 @@ class RunSection:
             run.abort()
             self._failed(error, "")
 
+    def lend(self, lent: bool) -> None:
+        """Whether another section runs something; meanwhile the choices stay as they are."""
+        self._lent = lent
+        self._set_choices_enabled(not lent)
+        self._refresh()
+
     def forget(self) -> None:
         """Clear the report of an earlier run; one under way goes on telling."""
         if self.current is None:
             self._report.clear()
 
-    def _ensure_packages(self) -> None:
-        self._installing = True
+    def ensure_packages(self, request: Request) -> None:
+        """Install what a request needs; asks the user (SuperResolutionError: not to be had)."""
+        before, self._installing = self._ui.applyButton.enabled, True
         self._ui.applyButton.enabled = False
         try:
             installer = SlicerInstaller(slicer.util.confirmOkCancelDisplay, self._report.add_install_line)
-            self._logic.ensureDependencies(self._state.request(), installer)
+            self._logic.ensureDependencies(request, installer)
         finally:
             self._installing = False
+            self._ui.applyButton.enabled = before
 
     def _cancel(self) -> None:
         if self.current:
@@ -177,7 +185,7 @@ class RunSection:
         self._failed_choices = self._choices
 
     def _show_reason(self, reason: str) -> None:
-        busy = self.current is not None or self._installing
+        busy = self.current is not None or self._installing or self._lent
         self._ui.applyButton.enabled = not reason and not busy
         self._ui.applyButton.toolTip = reason or _("Upscale the volume (Ctrl+Return).")
         show(self._ui.reasonLabel, "" if busy else reason)
@@ -197,5 +205,5 @@ class RunSection:
         self._ui.progressBar.visible = False
 
     def _set_choices_enabled(self, enabled: bool) -> None:
-        for section in (self._ui.inputsCollapsibleButton, self._ui.outputsCollapsibleButton, self._ui.advancedCollapsibleButton):
+        for section in (self._ui.inputsCollapsibleButton, self._ui.partCollapsibleButton, self._ui.outputsCollapsibleButton, self._ui.advancedCollapsibleButton):
             section.enabled = enabled

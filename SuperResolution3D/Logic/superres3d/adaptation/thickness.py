@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log, pi, sqrt
 from typing import Any
 
-from ..detail.estimator import FREQUENCIES, AxisDetail
+from ..detail.acquisition import profile_width
+from ..detail.estimator import AxisDetail
 from ..scan.dicom.thickness import told_thickness
 from ..scan.volume import Volume
 from .budget import Budget
 from .pairs import SliceProfile
 
-_PLACE = 1  # of the frequencies: low enough to be seen in noise, high enough to tell thick from thin
-_MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.2  # as where networks are told
-_NYQUIST = 0.5  # cycles a distance of slices
 _RANGE = (0.5, 1.6)  # distances of slices that an estimate may say
 _DIFFERS = 1.8
 _LIKELY = (0.0, 0.15, 0.3)  # what is measured is rather too small (models/EXPERIMENTS.md)
@@ -56,7 +53,8 @@ def thickness_of(volume: Volume, slice_axis: int, modality: str, across: AxisDet
     if budget and budget.thickness:
         return Thickness(_likely(budget.thickness / distance, modality, budget.profile), "given")
     told = told_thickness(volume) if slice_axis == 0 else None
-    measured = _gaussian_width(across) if across and _is_sure(across) else None
+    width = profile_width(across)
+    measured = None if width is None else min(max(width, _RANGE[0]), _RANGE[1])
     if told:
         return Thickness(_likely(told / distance, modality, budget.profile if budget else ""), "header", _contradiction(told, measured, distance))
     if measured is not None:
@@ -76,13 +74,3 @@ def _contradiction(told: float, measured: float | None, distance: float) -> tupl
         return ()
     return (f"The header says slices of {told:.3g} mm, and they look {measured * distance:.2g} mm thick; the header was believed.",)
 
-
-def _is_sure(axis: AxisDetail) -> bool:
-    return axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < _FARTHEST
-
-
-def _gaussian_width(axis: AxisDetail) -> float:
-    """Full width at half maximum, in distances of slices, of the Gaussian whose transform exp(-(pi w f)^2 / (4 ln 2)) is what was measured."""
-    left = min(max(axis.transfer[_PLACE], 1e-3), 1.0)
-    width = sqrt(-4.0 * log(2.0) * log(left)) / (pi * FREQUENCIES[_PLACE] * _NYQUIST)
-    return min(max(width, _RANGE[0]), _RANGE[1])

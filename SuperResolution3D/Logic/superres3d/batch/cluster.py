@@ -70,7 +70,7 @@ class ClusterCrew:
         """See :class:`superres3d.batch.crew.Crew`; a scan keeps its ticket when it goes to another worker."""
         with _talking():
             self._give(task, 1)
-        return task.key
+        return task.ticket
 
     def wait(self, running: Collection[str]) -> list[tuple[str, Outcome]]:
         """See :class:`superres3d.batch.crew.Crew`."""
@@ -104,9 +104,9 @@ class ClusterCrew:
             self._owned.close()
 
     def _give(self, task: Task, attempt: int) -> None:
-        key = f"superres3d-{task.key}-{self._run}-{attempt}"
+        key = f"superres3d-{task.ticket}-{self._run}-{attempt}"
         future = self._client.submit(do_on_worker, task.as_dict(), self._run, key=key, pure=False, resources=self._resources or None)
-        self._given[task.key] = task, attempt, future
+        self._given[task.ticket] = task, attempt, future
 
     def _outcome(self, ticket: str) -> Outcome | None:
         """What came back; None where a worker was lost and the scan goes to another."""

@@ -10,6 +10,7 @@ from ..errors import SuperResolutionError
 from ..methods import METHODS, MODALITIES
 from ..plan import Plan, plan_upscaling
 from .choices import Choices, for_plan
+from .labels import NO_LABELS, is_there
 from .ledger import DONE, KILLED, Entry
 from .naming import Names, key_of
 from .place import Place
@@ -18,7 +19,8 @@ from .scans import BatchScan, Found
 
 TODO, KEPT, REFUSED = "to do", "done already", "refused"
 _CAREFUL_BYTES = 8  # of a voxel, for what the networks add and a second result
-_PROCESS_BYTES = 256 << 20  # of a process, beside what its plan counts
+_LABEL_BYTES = 8  # of a voxel, for a label map and what brings it to the grid
+PROCESS_BYTES = 256 << 20  #: of a process, beside what its plan counts
 
 
 @dataclass
@@ -108,17 +110,23 @@ def _planned(scan: BatchScan, choices: Choices, place: Place, result: str, entry
     item = Planned(scan, key_of(scan, choices), result, attempts=entry.attempts if entry else 0)
     reason, plan = _format_refusal(scan, choices), None
     try:
-        plan = _plan(scan, choices, memory) if scan.outline else None
+        plan = plan_of(scan, choices, memory) if scan.outline else None
     except SuperResolutionError as error:
         reason = reason or str(error)
     if reason:
         item.state, item.reason = REFUSED, reason
         return item
     if plan:
-        item.seconds, item.memory, item.size = plan.seconds, plan.memory_bytes + _PROCESS_BYTES + (_CAREFUL_BYTES * prod(plan.output_shape) if choices.asked.get("careful") else 0), plan.result_bytes
+        item.seconds, item.memory, item.size = plan.seconds, plan.memory_bytes + PROCESS_BYTES + _beside(scan, choices) * prod(plan.output_shape), plan.result_bytes
+    item.reason = NO_LABELS if choices.labels and not scan.labels else ""
     if entry:
         _compare(item, entry, place, plan, retry)
     return item
+
+
+def _beside(scan: BatchScan, choices: Choices) -> int:
+    """Bytes of a voxel of the result, beside its plan."""
+    return (_CAREFUL_BYTES if choices.asked.get("careful") else 0) + (_LABEL_BYTES if scan.labels else 0)
 
 
 def _format_refusal(scan: BatchScan, choices: Choices) -> str:
@@ -129,12 +137,14 @@ def _format_refusal(scan: BatchScan, choices: Choices) -> str:
     return ""
 
 
-def _plan(scan: BatchScan, choices: Choices, memory: int) -> Plan:
+def plan_of(scan: BatchScan, choices: Choices, memory: int, region: tuple[tuple[int, int], ...] | None = None) -> Plan:
+    """For one scan whose header could be read, or for a region (k, j, i) of it; raises as :func:`superres3d.plan.plan_upscaling`."""
     assert scan.outline
     method = METHODS.get(choices.method)
     modality = next((word for word in (choices.asked.get("modality"), scan.modality) if word in MODALITIES), method.modalities[-1] if method else "MR")
     outline = scan.outline
-    return plan_upscaling(outline.shape, outline.spacing, outline.dtype, **for_plan(choices.refinement), modality=modality, device=choices.device, memory_limit=max(1, memory - _PROCESS_BYTES))
+    limit = max(1, memory - PROCESS_BYTES)
+    return plan_upscaling(outline.shape, outline.spacing, outline.dtype, **for_plan(choices.refinement), modality=modality, device=choices.device, memory_limit=limit, region=region)
 
 
 def _compare(item: Planned, entry: Entry, place: Place, plan: Plan | None, retry: bool) -> None:
@@ -146,7 +156,7 @@ def _compare(item: Planned, entry: Entry, place: Place, plan: Plan | None, retry
         return
     others = [name for name, sha256 in entry.models.items() if plan and any(model.name == name and model.sha256 != sha256 for model in plan.models.values())]
     item.anew = bool(others) and retry
-    if entry.stamp == item.scan.stamp and is_whole(place.root / entry.result, entry.sha256) and not item.anew:
+    if entry.stamp == item.scan.stamp and is_whole(place.root / entry.result, entry.sha256) and is_there(place.root / entry.result, entry.facts) and not item.anew:
         item.state, item.reason = KEPT, f"made by other weights of {', '.join(others)}; --retry makes it anew" if others else ""
 
 

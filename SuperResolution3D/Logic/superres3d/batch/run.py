@@ -20,11 +20,13 @@ from .choices import Choices
 from .crew import Crew, LocalCrew
 from .derivative import check_derivative, write_description, write_scans_tables
 from .finding import find_scans, is_settled
+from .labels import NO_LABELS, place_of, with_labels
 from .ledger import DONE, FAILED, KILLED, RUNNING, Entry, Ledger
 from .pages import write_pages
 from .place import Place
 from .planning import KEPT, REFUSED, TODO, Filters, Planned, chosen, cores_of, planned
 from .scans import BatchScan, Found, as_text
+from .slabs import CuttingCrew, cuts_of
 from .task import CANCELLED, Outcome, Task
 from .teller import Summary, Teller, in_words
 from .work import finished_before
@@ -169,6 +171,8 @@ class Batch:
         found = find_scans(self._source, self._place.root, self._filters, self._teller.looking)
         if found.is_bids:
             check_derivative(self._place.root)
+        if self._choices.labels:
+            with_labels(found, self._choices.labels, self._source)
         scans = chosen(found, self._filters)
         return found, scans
 
@@ -218,7 +222,7 @@ class Batch:
     def _compute(self, todo: list[Planned], ledger: Ledger) -> None:
         memory, count = self._settings.bytes, 0
         ended: list[Entry] = []
-        crew = self._settings.crew(memory) if self._settings.crew else LocalCrew(self._settings.workers, memory)
+        crew = self._crew(todo, memory)
         waiting = iter(todo)
         running: dict[Any, tuple[Planned, Task]] = {}
         try:
@@ -242,6 +246,15 @@ class Batch:
                 ledger.put(*ended, *self._taken_over(running.values()))
             raise
         crew.close()
+
+    def _crew(self, todo: list[Planned], memory: int) -> Crew:
+        """Who computes, and large scans cut for them."""
+        crew = self._settings.crew(memory) if self._settings.crew else LocalCrew(self._settings.workers, memory)
+        workers = max(self._settings.workers, crew.window // 2)  # jobs of a cluster may still be waiting
+        cuts = cuts_of(todo, self._choices, workers, memory if self._settings.crew else memory // workers)
+        for item in (item for item in todo if item.key in cuts):
+            self._teller.note(f"{item.scan.name}: computed in {len(cuts[item.key].slabs)} slabs by several workers.")
+        return CuttingCrew(crew, cuts)
 
     def _taken_over(self, running: Iterable[tuple[Planned, Task]]) -> Iterator[Entry]:
         """Of scans that were given out when the run was stopped: those whose results are there, and the rest as not begun."""
@@ -269,7 +282,7 @@ class Batch:
         return Task(
             item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or (0 if self._settings.crew else memory), choices.anonymize,
             str(result), series, str(place.report_of(item.result)), str(place.thumbnail_of(item.result)), sidecar, str(place.work / secrets.token_hex(8)),
-            scan.entities, item.replaces, item.anew, check=choices.check, cores=cores_of(self._settings.workers),
+            scan.entities, item.replaces, item.anew, check=choices.check, cores=cores_of(self._settings.workers), labels=scan.labels, labels_out=str(place.root / place_of(item.result, scan.kind == "BIDS")) if scan.labels else "",
         )  # fmt: skip
 
     def _ended(self, item: Planned, outcome: Outcome) -> Entry:
@@ -279,6 +292,7 @@ class Batch:
             return entry
         entry.stamp, entry.seconds = item.scan.stamp, outcome.seconds
         if outcome.state == DONE:
+            entry.messages += [NO_LABELS] if self._choices.labels and not item.scan.labels else []
             uri = entry.facts.get("uri", "")
             entry.sha256, entry.bytes, entry.models, entry.facts = outcome.sha256, outcome.bytes, outcome.models, {**outcome.facts, "uri": uri}
             self._hand_on(entry)

@@ -35,6 +35,10 @@ class Task:
         replaces: SHA-256 of an earlier result there, which may be replaced; "" where there must be none.
         check: also check the method on the scan itself.
         cores: that the process may use; 0: all.
+        parts: of a scan in slabs: absolute path of the folder for them; "": it is computed in one piece.
+        slab: the number of the slab to be computed; None: the slabs are there, and are put together.
+        begun: when the first slab was given out, seconds since 1970.
+        labels, labels_out: absolute paths of its label map, and of that on the grid of the result; "" without one.
     """
 
     key: str
@@ -59,6 +63,16 @@ class Task:
     frugal: bool = False
     check: bool = False
     cores: int = 0
+    parts: str = ""
+    slab: int | None = None
+    begun: float = 0.0
+    labels: str = ""
+    labels_out: str = ""
+
+    @property
+    def ticket(self) -> str:
+        """The key; of a slab one of its own."""
+        return self.key if self.slab is None else f"{self.key}-slab{self.slab}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, InputError, ResourceError, SuperResolutionError, in_words
 from ..staging import unwritable
+from . import labels as label_maps
 from .choices import for_plan
 from .results import hash_of, is_whole, read_report, size_of
 from .scans import as_text
@@ -40,7 +41,7 @@ def perform(task: Task, cancelled: Callable[[], bool] = lambda: False) -> Outcom
             return finished
         _check_place(task)
         _check_result(task)
-        return _publish(task, cancelled, started)
+        return _publish(task, cancelled, started) if task.slab is None else _slab(task, cancelled)
     except (Cancelled, KeyboardInterrupt):
         return Outcome(CANCELLED)
     except MemoryError as error:
@@ -57,6 +58,8 @@ def finished_before(task: Task) -> Outcome | None:
     """What an earlier attempt told, if its result is whole and of this very scan: its process may have ended before it could tell."""
     told = read_report(Path(task.report)).get("batch", {})
     if (told.get("key"), told.get("stamp")) != (task.key, task.stamp) or not is_whole(Path(task.result), told.get("sha256", "")):
+        return None
+    if not label_maps.is_there(Path(task.result), told.get("facts") or {}):
         return None
     return Outcome(DONE, told["messages"], told["sha256"], told["bytes"], told["seconds"], told["models"], told["facts"], kept=True)
 
@@ -85,14 +88,31 @@ def _publish(task: Task, cancelled: Callable[[], bool], started: float) -> Outco
     work = Path(task.work)
     _make(work, Path(task.result).parent, Path(task.report).parent)
     scan = _read(task)
+    labels = label_maps.read(task, scan)
     result = _upscaled(task, scan, cancelled)
+    map_file, map_facts = label_maps.write(task, labels, result, work) if labels else (None, None)
     staged = _write(task, result, work)
     if cancelled():
         raise Cancelled
-    outcome = _outcome(result, staged, time.perf_counter() - started)
+    outcome = _outcome(result, staged, time.time() - task.begun if task.parts else time.perf_counter() - started)
+    if map_facts:
+        outcome.facts["labels"] = map_facts
     _write_beside(task, scan, result, outcome, work)
+    if map_file:
+        _move(map_file, Path(task.labels_out), work)
     _move(staged, Path(task.result), work)
     return outcome
+
+
+def _slab(task: Task, cancelled: Callable[[], bool]) -> Outcome:
+    """One slab of a scan, left for the process that puts them together."""
+    from .joining import keep_slab, slab_file
+
+    assert task.slab is not None
+    if not slab_file(Path(task.parts), task.slab).exists():  # left by one whose worker was lost afterwards
+        _make(Path(task.work), Path(task.result).parent)
+        keep_slab(_upscaled(task, _read(task), cancelled), Path(task.parts), task.slab, Path(task.work))
+    return Outcome(DONE)
 
 
 def _make(*folders: Path) -> None:
@@ -125,7 +145,12 @@ def _upscaled(task: Task, scan: Volume, cancelled: Callable[[], bool]) -> Result
         check_derivable(scan, task.anonymize)
     limit = _frugal_limit(task, scan) if task.frugal else task.memory
     choices = {**task.refinement, "device": task.device, "memory_limit": limit or None}
-    if choices.pop("careful", False):
+    careful = choices.pop("careful", False)
+    if task.parts and task.slab is None:
+        from .joining import joined
+
+        result = joined(Path(task.parts), scan, task.begun)
+    elif careful:
         from ..trust.error_map import upscale_with_doubt
 
         result, _ = upscale_with_doubt(scan, errors=False, careful=True, cancelled=cancelled, **choices)
@@ -158,7 +183,7 @@ def _frugal_limit(task: Task, scan: Volume) -> int:
 
 def _check_disk(task: Task, count: int) -> None:
     """ResourceError before a file is half written."""
-    needed = count // 4 if task.result.lower().endswith(".gz") else count
+    needed = count // 4 if task.result.lower().endswith(".gz") and task.slab is None else count
     free = shutil.disk_usage(Path(task.result).parent).free
     if needed > free:
         raise ResourceError(f"The result needs about {needed / 2**20:.0f} MiB in {Path(task.result).parent} and {free / 2**20:.0f} MiB are free; free some space, and give the same command again.")
@@ -198,9 +223,12 @@ def _write_beside(task: Task, scan: Volume, result: Result, outcome: Outcome, wo
     source = {} if task.anonymize else {"source": as_text(task.files[0])}
     replace_text(Path(task.report), json.dumps({**result.report, **source, "result": task.result, "batch": own}, indent=2) + "\n")
     if task.sidecar:
-        from .derivative import sidecar
+        from .derivative import sidecar, sidecar_of_labels
 
         replace_text(Path(task.sidecar), json.dumps(sidecar(task, result.report), indent=2) + "\n")
+        if task.labels:
+            beside = task.labels_out.removesuffix(".gz").removesuffix(".nii") + ".json"
+            replace_text(Path(beside), json.dumps(sidecar_of_labels(task, result.report), indent=2) + "\n")
     picture = work / "picture.png"
     write_picture(picture, scan, result.volume)
     os.replace(picture, task.thumbnail)

@@ -12,11 +12,11 @@ from ..scan.intensity import intensity_scale
 from .estimator import FREQUENCIES, AxisDetail
 from .measure import Detail, part_along
 from .spectrum import spectrum_along
+from .telling import is_sure
 
 _WIDTHS = np.linspace(0.0, 3.0, 121)  # of a slice profile, in distances of the slices
 _OVERLAP, _GAP = 1.3, 0.6  # widths from which, and up to which, slices overlap or leave gaps: between, an estimate does not tell
 _CONTRADICTS = 1.5  # times as thick, or as thin, as the header says
-_MOST_UNSURE, _FARTHEST = 0.2, 1.2
 _MIDDLE, _FINEST = slice(5, 9), slice(12, 16)  # of the 16 frequencies in the quietest pieces of lines
 _WHITE, _COLOURED = 1.5, 2.2  # dB, by which the noise falls from the one to the other
 _RAYLEIGH = (1.6, 2.1)  # mean over standard deviation of a magnitude image where there is nothing; 1.91 in theory
@@ -82,7 +82,7 @@ def profile_width(across: AxisDetail | None) -> float | None:
 
     Its transfer function exp(-(pi f w)^2 / (4 ln 2)) is fitted to what is left of the detail.
     """
-    if across is None or across.unsure >= _MOST_UNSURE or across.far >= _FARTHEST:
+    if across is None or not is_sure((across,)):
         return None
     frequency = np.asarray(FREQUENCIES) / 2  # cycles a slice
     curves = np.exp(-((np.pi * frequency * _WIDTHS[:, None]) ** 2) / (4 * np.log(2)))

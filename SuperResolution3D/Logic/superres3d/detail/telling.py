@@ -13,6 +13,8 @@ from ..networks.weights import Model
 from .estimator import FREQUENCIES, AxisDetail
 from .measure import Detail, measure_detail
 
+#: in the card of a network that is told what was measured where a loss is mild, too: it has learnt how little that tells of a scan's own softness
+OF_MILD = "told_of_mild_losses"
 _WHERE = {"depth": "between the slices", "plane": "within the slices"}
 _NO_NOISE = 0.06  # below, in units of noise, there is none
 _UNSURE_UNIT, _EXTENT_UNIT = 0.1, 0.2
@@ -40,7 +42,7 @@ def is_clear(axes: Sequence[AxisDetail], modality: str) -> bool:
     """Whether the loss of detail along the axes of a stage is clear enough to be undone.
 
     Scans differ in how soft they are by nature.  A mild loss cannot be told from that, and to undo what was never lost would sharpen too much: there
-    networks are told the noise alone.  Between the slices of CT, which are means, networks have met no spectrum that ends.
+    networks are told the noise alone, or learn how far what was measured is to be believed.  Between the slices of CT, which are means, networks have met no spectrum that ends.
     """
     soft = all(axis.transfer[1] < _CLEAR_LOSS for axis in axes)
     empty = any(axis.extent < _CLEARLY_EMPTY[modality] for axis in axes)
@@ -52,21 +54,25 @@ def is_worth_telling(axes: Sequence[AxisDetail | None], modality: str) -> bool:
     return is_sure(axes) and is_clear([axis for axis in axes if axis is not None], modality)
 
 
-def conditions(axes: Sequence[AxisDetail], keep_noise: bool, coarse: bool | None = None, clear: bool = True, least_noise: float = 0.0) -> tuple[float, ...]:
+def conditions(
+    axes: Sequence[AxisDetail], keep_noise: bool, coarse: bool | None = None, clear: bool = True, least_noise: float = 0.0, of_mild: bool = False
+) -> tuple[float, ...]:
     """The numbers that a network is told, in the order in which it learnt them.
 
     Args:
         axes: that it refines.
         keep_noise: the noise is to stay.
         coarse: for "depth": the slices are still to be refined themselves.
-        clear: the loss of detail is, see :func:`is_clear`; else it is not told.
+        clear: the loss of detail is, see :func:`is_clear`.
         least_noise: where a clear loss is undone, which would make noise that passed for detail stronger.
+        of_mild: a loss that is not clear is told as well.
     """
     noise = float(np.prod([axis.noise ** (1 / len(axes)) for axis in axes]))
     noise = max(noise, least_noise) if clear else noise
-    unsure = [clear * axis.unsure / _UNSURE_UNIT for axis in axes]
+    known = clear or of_mild
+    unsure = [known * axis.unsure / _UNSURE_UNIT for axis in axes]
     extents = [(1.0 - axis.extent) / _EXTENT_UNIT for axis in axes]
-    return told_of([axis.transfer for axis in axes], clear, noise if noise >= _NO_NOISE else 0.0, keep_noise, coarse, unsure, extents)
+    return told_of([axis.transfer for axis in axes], known, clear, noise if noise >= _NO_NOISE else 0.0, keep_noise, coarse, unsure, extents)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Told:
     report: dict[str, Any]
 
 
-def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.ndarray, modality: str, keep_noise: bool) -> Told:
+def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.ndarray, modality: str, keep_noise: bool, detail: Detail | None = None) -> Told:
     """Measure a scan, and tell its networks.
 
     Args:
@@ -93,11 +99,12 @@ def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.nda
         voxels: (slices, rows, columns), any real dtype.
         modality: "CT" or "MR".
         keep_noise: the scan's noise is to stay.
+        detail: of these voxels, where it has been measured.
 
     Raises:
         ModelError: the estimator is missing or damaged.
     """
-    detail = measure_detail(voxels, modality)
+    detail = detail or measure_detail(voxels, modality)
     sure = [stage for stage in models if is_sure(axes_of(detail, stage))]
     clear = [stage for stage in sure if is_clear(measured(detail, stage), modality)]
     told = [stage for stage in sure if stage in clear or stage in _TOLD_OF_MILD[modality]]
@@ -114,7 +121,8 @@ def measured(detail: Detail, stage: str) -> list[AxisDetail]:
 
 def _told(model: Model, detail: Detail, stage: str, clear: bool, keep_noise: bool, coarse: bool) -> Model:
     least = detail.least_noise if stage == "plane" else 0.0
-    return replace(model, conditions=conditions(measured(detail, stage), keep_noise, coarse if stage == "depth" else None, clear, least))
+    of_mild = bool(model.card.get(OF_MILD))
+    return replace(model, conditions=conditions(measured(detail, stage), keep_noise, coarse if stage == "depth" else None, clear, least, of_mild))
 
 
 def in_report(detail: Detail) -> dict[str, Any]:

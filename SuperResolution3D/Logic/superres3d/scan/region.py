@@ -48,13 +48,10 @@ class AskedRegion:
         Raises:
             InputError: it lies outside the scan, or holds less than two voxels along an axis.
         """
-        edges = self._edges(volume)  # of voxel n: n and n + 1
-        shape = np.array(volume.voxels.shape[::-1])
-        first = np.clip(np.floor(edges[0] + _TOUCHING), 0, shape).astype(int)
-        last = np.clip(np.ceil(edges[1] - _TOUCHING), 0, shape).astype(int)
-        if (last <= first).any():
+        spans = touched(self._edges(volume), volume.voxels.shape)
+        if spans is None:
             raise InputError(f"The region lies outside the scan, which fills {_filled(volume, self.frame)}; give a region inside it.")
-        return checked_spans(tuple((int(a), int(b)) for a, b in zip(first[::-1], last[::-1])), volume.voxels.shape)
+        return checked_spans(spans, volume.voxels.shape)
 
     def _edges(self, volume: Volume) -> np.ndarray:
         """(2, 3): the least and the largest edge along (i, j, k), in voxels."""
@@ -64,6 +61,18 @@ class AskedRegion:
         corners = np.array(list(product(*zip(self.low, self.high)))) * signs
         places = (corners - np.asarray(volume.origin)) @ volume.direction / np.asarray(volume.spacing) + 0.5
         return np.array([places.min(axis=0), places.max(axis=0)])
+
+
+def touched(edges: np.ndarray, shape: Sequence[int]) -> Spans | None:
+    """The voxels between two edges, rounded outwards; None: they lie outside.
+
+    Args:
+        edges: (2, 3), the least and the largest along (i, j, k); voxel n lies between n and n + 1.
+        shape: of the scan, (k, j, i).
+    """
+    first = np.clip(np.floor(edges[0] + _TOUCHING), 0, shape[::-1]).astype(int)
+    last = np.clip(np.ceil(edges[1] - _TOUCHING), 0, shape[::-1]).astype(int)
+    return None if (last <= first).any() else tuple((int(a), int(b)) for a, b in zip(first[::-1], last[::-1]))
 
 
 def asked_region(text: str) -> AskedRegion:
@@ -94,6 +103,11 @@ def checked_spans(spans: Sequence[Sequence[int]], shape: Sequence[int]) -> Spans
     return region
 
 
+def in_words(spans: Spans) -> str:
+    """Voxels (k, j, i) as :func:`asked_region` takes them."""
+    return "ijk=" + ",".join(f"{start}:{stop}" for start, stop in spans[::-1])
+
+
 def cut_out(volume: Volume, region: Spans) -> Volume:
     """A part of a volume, where it lies; a view, nothing is copied.
 
@@ -106,11 +120,12 @@ def cut_out(volume: Volume, region: Spans) -> Volume:
     return replace(volume, voxels=voxels, origin=triple(volume.position(first)))
 
 
-def in_report(volume: Volume, region: Spans) -> dict[str, object]:
-    """Ready for JSON: the voxels along (i, j, k), the last one not included, and between which millimetres (LPS) their edges lie."""
+def in_report(volume: Volume, region: Spans, kept: Spans) -> dict[str, object]:
+    """Ready for JSON: the voxels along (i, j, k), the last one not included, of the scan and of the whole result; and between which millimetres (LPS) their edges lie."""
     corners = np.array([volume.position(np.array(corner) - 0.5) for corner in product(*region[::-1])])
     return {
         "voxels_ijk": [list(span) for span in region[::-1]],
+        "result_ijk": [list(span) for span in kept[::-1]],
         "lps_mm": [[round(float(low), 3), round(float(high), 3)] for low, high in zip(corners.min(axis=0), corners.max(axis=0))],
     }
 
@@ -119,7 +134,7 @@ def _filled(volume: Volume, frame: str) -> str:
     """A scan's own box, in a frame."""
     shape = volume.voxels.shape[::-1]
     if frame == "ijk":
-        return "ijk=" + ",".join(f"0:{n}" for n in shape)
+        return in_words(tuple((0, n) for n in shape[::-1]))
     corners = np.array([volume.position(np.array(corner) - 0.5) for corner in product(*((0, n) for n in shape))]) * _FRAMES[frame]
     ends = zip(corners.min(axis=0), corners.max(axis=0))
     return f"{frame}=" + ",".join(f"{low:.1f}:{high:.1f}" for low, high in ends)

@@ -1,0 +1,194 @@
+#!/usr/bin/env python
+"""The networks of Chen 2020 (tables 1 and 2) and Kudo 2019 (table 1) under one schedule, so that the tables compare architectures.
+
+    python Testing/Benchmarks/architectures.py SCANS split.csv --out architectures
+
+Every network of a table meets the same samples in the same order (the seed's), for the same number of steps, with the same learning rates.
+The weights after the last step are taken: no checkpoint is chosen.  A training that was interrupted goes on where it stopped.
+Each is then measured on the subset by ``superres3d evaluate``, in the task of its paper.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+RECIPES = Path(__file__).resolve().parents[2] / "models" / "recipes"
+_BRAINS = [*(f"mr_t1_ds000011_sub{n:02d}" for n in (1, 5)), *(f"mr_t1_ds002748_sub{n}" for n in (10, 23))]
+
+
+class Network(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        name: in words.
+        method: of the catalogue, by which it is measured.
+        family, change: as the recipe takes them.
+    """
+
+    name: str
+    method: str
+    family: str
+    change: Mapping[str, Any] = MappingProxyType({})
+
+
+class Table(NamedTuple):
+    """Networks that are compared, and what they have in common.
+
+    Attributes:
+        recipe: a file of models/recipes, whose samples all of them meet.
+        schedule: fields of the recipe, the same for all.
+        task, scales: of ``superres3d evaluate``.
+        subjects: how the ids of the measured subjects begin.
+    """
+
+    recipe: str
+    schedule: dict[str, Any]
+    task: str
+    scales: tuple[int, ...]
+    subjects: tuple[str, ...]
+    networks: tuple[Network, ...]
+
+
+def _mdcsrn(name: str, **options: object) -> Network:
+    return Network(f"mDCSRN {name}", "mdcsrn", "mdcsrn", {"options": options})
+
+
+_VTS = {"options": {"filters": 16}}
+_PIX2PIX = {"options": {"filters": 16, "levels": 5}}
+_JUDGED: dict[str, Any] = {"adversarial": "conditional", "voxel_weight": 100.0, "adversarial_weight": 1.0, "discriminator_filters": 16}
+TABLES = {
+    "chen2020": Table(
+        "baselines-mr.toml",
+        {"volumes": _BRAINS, "all_axes": [], "validation": [], "patch": 20, "patch_depth": 20, "batch": 2, "steps": 250},
+        "k-space", (2,), ("mr_t1_ds",),
+        (
+            Network("FSRCNN", "fsrcnn-3d", "fsrcnn"),
+            Network("SRCNN 9-1-5", "fsrcnn-3d", "srcnn"),
+            _mdcsrn("b4u4"),
+            _mdcsrn("b4u4-r", reconstruction=True),
+            _mdcsrn("b6u4", blocks=6),
+            Network("SRDenseNet", "srdensenet-3d", "srdensenet"),
+            _mdcsrn("b8u4", blocks=8),
+            _mdcsrn("b1u12-r (DCSRN)", blocks=1, units=12, reconstruction=True),
+            _mdcsrn("b1u16-r (DCSRN)", blocks=1, units=16, reconstruction=True),
+            Network("SRResNet", "srresnet-3d", "srresnet"),
+        ),
+    ),
+    "kudo2019": Table(
+        "virtual-thin-slice.toml", {"validation": [], "patch": 32, "patch_depth": 32, "batch": 4, "steps": 250, "learning_rate": 5e-4}, "thick-slice", (4, 8), ("ct_",),
+        (
+            Network("SRCNN 9-1-5", "srcnn-3d", "srcnn", {"residual": False, "options": {}}),
+            Network("SRCNN 9-1-5, with HF prediction", "srcnn-3d", "srcnn", {"options": {}}),
+            Network("Pix2Pix, without discriminator", "pix2pix-3d", "pix2pix", {**_PIX2PIX, "residual": False}),
+            Network("Pix2Pix", "pix2pix-3d", "pix2pix", {**_PIX2PIX, "residual": False, **_JUDGED, "adversarial": "patch"}),
+            Network("VTS", "virtual-thin-slice-gan", "virtual-thin-slice", {**_VTS, **_JUDGED}),
+            Network("VTS without condition", "virtual-thin-slice-gan", "virtual-thin-slice", {**_VTS, **_JUDGED, "condition": False}),
+            Network("VTS without HF prediction", "virtual-thin-slice-gan", "virtual-thin-slice", {**_VTS, **_JUDGED, "residual": False}),
+            Network("VTS without discriminator", "virtual-thin-slice", "virtual-thin-slice", _VTS),
+            Network("VTS without discriminator, without HF prediction", "virtual-thin-slice", "virtual-thin-slice", {**_VTS, "residual": False}),
+            Network("VTS without discriminator, with layers on the full grid", "virtual-thin-slice", "virtual-thin-slice", {"options": {"filters": 16, "detail": 16}}),
+        ),
+    ),
+}  # fmt: skip
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder of the scans.")],
+    split: Annotated[Path, typer.Argument(help="CSV with id, split, modality.")],
+    out: Annotated[Path, typer.Option(help="Folder for trainings and results.")] = Path("architectures"),
+    table: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TABLES)}; may be repeated; default: all.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Networks by name; may be repeated; default: all.")] = None,
+    subset: Annotated[str, typer.Option(help="On which they are measured; empty: they are trained alone.")] = "",
+    slices: Annotated[int, typer.Option(help="Central slices of a scan that are measured.")] = 48,
+    setting: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Of every recipe: another schedule.")] = None,
+) -> None:
+    """Train, measure, print the tables."""
+    for name in table or TABLES:
+        chosen = [network for network in TABLES[name].networks if not only or network.name in only]
+        for network in chosen:
+            _train(_folder(out, name, network), data, TABLES[name], network, setting or [])
+        if subset:
+            print(f"{name}\n\n{_table(name, out, data, split, subset, slices, chosen)}\n")
+
+
+def _folder(out: Path, table: str, network: Network) -> Path:
+    return out / table / "".join(letter if letter.isalnum() else "-" for letter in network.name)
+
+
+def _train(folder: Path, data: Path, table: Table, network: Network, more: list[str]) -> None:
+    if (folder / "models").is_dir():
+        return
+    from superres3d.training.export import export_model
+    from superres3d.training.fit import fit
+    from superres3d.training.recipe import load_recipe
+
+    settings = {**table.schedule, "method": network.method, "family": network.family, **network.change}
+    recipe = load_recipe(RECIPES / table.recipe, {**{name: _toml(value) for name, value in settings.items()}, **dict(pair.split("=", 1) for pair in more)})
+    began = time.process_time()
+    net = fit(recipe, data, folder / "run")
+    export_model(net, recipe, data, folder / "models")
+    (folder / "seconds.txt").write_text(f"{time.process_time() - began:.0f}\n")
+    print(f"{network.name}: {time.process_time() - began:.0f} s of the processor", file=sys.stderr)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {json.dumps(item)}" for name, item in value.items()) + "}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _table(name: str, out: Path, data: Path, split: Path, subset: str, slices: int, networks: list[Network]) -> str:
+    table = TABLES[name]
+    subjects = _subjects(split, subset, table.subjects)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for network in networks:
+        folder = _folder(out, name, network)
+        found = _measure(folder, data, split, subset, slices, table, network.method, subjects)
+        rows.setdefault("Lanczos", [row for row in found if row["method"] == "lanczos"])
+        rows[network.name] = [row for row in found if row["method"] == network.method]
+    heading = ["network", "parameters", *(f"{text} {scale}x" for scale in table.scales for text in ("PSNR, dB", "SSIM", "NRMSE", "gain over Lanczos, dB [each subject]"))]
+    lines = [[label, f"{mine[0]['parameters']:,}" if mine else "", *(text for scale in table.scales for text in _texts(mine, rows["Lanczos"], scale))] for label, mine in rows.items()]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heading, ["---"] + ["---:"] * (len(heading) - 1), *lines))
+
+
+def _texts(mine: list[dict[str, Any]], lanczos: list[dict[str, Any]], scale: int) -> list[str]:
+    """PSNR, SSIM, NRMSE and the gain at one factor."""
+    here, base = ({row["subject"]: row for row in rows if row["scale"] == scale} for rows in (mine, lanczos))
+    psnr, ssim, nrmse = (statistics.mean(row[metric] for row in here.values()) for metric in ("psnr", "ssim", "nrmse"))
+    gains = [row["psnr"] - base[subject]["psnr"] for subject, row in here.items()]
+    return [f"{psnr:.2f}", f"{ssim:.4f}", f"{nrmse:.4f}", f"{statistics.mean(gains):+.2f} [{', '.join(f'{gain:+.2f}' for gain in gains)}]"]
+
+
+def _measure(folder: Path, data: Path, split: Path, subset: str, slices: int, table: Table, method: str, subjects: list[str]) -> list[dict[str, Any]]:
+    results = folder / f"results-{subset}"
+    scales = [text for scale in table.scales for text in ("--scale", scale)]
+    chosen = [text for subject in subjects for text in ("--subject", subject)]
+    options = ["--method", method, "--task", table.task, *scales, "--subset", subset, "--preset", "fast", "--slices", slices, *chosen]
+    _run("evaluate", data, split, "--out", results, *options, models=folder / "models")
+    return json.loads((results / "results.json").read_text(encoding="utf-8"))["results"]
+
+
+def _subjects(split: Path, subset: str, beginnings: tuple[str, ...]) -> list[str]:
+    with open(split, newline="", encoding="utf-8") as file:
+        return [row["id"] for row in csv.DictReader(file) if row["split"] == subset and row["id"].startswith(beginnings)]
+
+
+def _run(command: str, *arguments: object, models: Path | None = None) -> None:
+    environment = {**os.environ, **({"SUPERRES3D_MODELS": str(models.resolve())} if models else {})}
+    subprocess.run([sys.executable, "-m", "superres3d.cli", command, *map(str, arguments)], check=True, env=environment)
+
+
+if __name__ == "__main__":
+    typer.run(main)
