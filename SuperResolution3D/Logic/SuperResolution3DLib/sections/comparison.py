@@ -92,7 +92,7 @@ class ComparisonSection:
         if parameters.comparisonMode is CompareMode.SIDE_BY_SIDE or len(pair) < 2:
             self.view.show(panes(parameters.lastSource, parameters.lastComparison, parameters.lastResult), parameters.orientation)
         else:
-            self.view.show_in_one(*pair, parameters.orientation, parameters.comparisonMode)
+            self.view.show_in_one(pair[0], pair[1], parameters.orientation, parameters.comparisonMode)
             self._slide(self._ui.comparisonSlider.value)
 
     def _follow(self) -> None:
