@@ -35,7 +35,7 @@ _PURE = 0.25  # share of the crops without a blur before the kernel
 _COARSE_ACROSS = {2: 0.5, 4: 0.35}
 LOSSES = {
     "MR": Losses(gaussian=0.15, spectral=0.3, zero_filled=0.4, filtered=0.0, noise=0.025, noise_share=0.45),
-    "CT": Losses(gaussian=0.1, spectral=0.15, zero_filled=0.4, filtered=0.0, noise=0.02, noise_share=0.45, spectral_slices=False, magnitude=False, gamma=1.0),
+    "CT": Losses(gaussian=0.1, spectral=0.2, zero_filled=0.4, filtered=0.0, noise=0.02, noise_share=0.45, spectral_slices=False, magnitude=False, gamma=1.0),
 }
 
 
