@@ -90,7 +90,7 @@ class MildLosses:
         volumes = [volume for scan, values in packed if scan.subset == "train" for volume in with_reduced(scan, values, "cpu") if stage == "plane" or scan.sharp_slices]
         self._scans = [DeviceScans([volume], span(self.modality), "cpu") for volume in volumes]
         self._shares = np.array([share for *_, share in volumes]) / sum(share for *_, share in volumes)
-        self._sharpness = [sharpness(values, self.modality) for values, *_ in volumes]
+        self._sharpness = [sharpness(values, self.modality, scale) for values, *_ in volumes]
         self._stage, self._scale, self._crops, self._random = stage, scale, crops, random
         rows, columns = SIDES[stage, scale]
         rows, columns = (side or rows, side or columns) if stage == "plane" else (rows, side or columns)
@@ -151,13 +151,16 @@ class MildLosses:
         return said
 
 
-def sharpness(values: np.ndarray, modality: str) -> list[float]:
-    """How much sharper than it is a scan (slices, rows, columns, as packed) seems along rows and columns: s in exp(s f^2), by which the estimate of a cubic kernel is off."""
+def sharpness(values: np.ndarray, modality: str, scale: int) -> list[float]:
+    """How much sharper than it is a scan (slices, rows, columns, as packed) seems along rows and columns: s in exp(s f^2), by which the estimate of a cubic kernel is off.
+
+    f is over the Nyquist frequency of what is ``scale`` times as coarse.
+    """
     first = max(0, (len(values) - _SLICES) // 2)
-    rows, columns = (antialiased_bicubic_matrix(length // 2 * 2, 2) for length in values.shape[1:])
+    rows, columns = (antialiased_bicubic_matrix(length // scale * scale, scale) for length in values.shape[1:])
     fine = values[first : first + _SLICES, : rows.shape[1], : columns.shape[1]].astype(np.float32)
     detail = measure_detail(rows @ fine @ columns.T - (1024 if modality == "CT" else 0), modality)
-    squares, waves = np.square(FREQUENCIES), np.exp(1j * np.array(FREQUENCIES)[:, None] * np.pi / 2 * np.arange(rows.shape[1]))
+    squares, waves = np.square(FREQUENCIES), np.exp(1j * np.array(FREQUENCIES)[:, None] * np.pi / scale * np.arange(rows.shape[1]))
     true = np.abs(waves @ rows[len(rows) // 2])
     found = [None if axis is None else np.log(np.maximum(axis.transfer, 0.02) / true) @ squares / (squares @ squares) for axis in (detail.rows, detail.columns)]
     return [0.0 if off is None else float(np.clip(off, _SOFTEST, _SHARPEST)) for off in found]
