@@ -106,8 +106,8 @@ def upscale(
         modality: "CT", "MR", or "auto": what the file says, else what the intensities tell; an interpolation needs neither.
         preset: "best", "balanced" or "fast": how much work a network may spend.
         ensemble: copies whose median is the result: "none", "4", "8", or "auto", as the preset says.
-        precision: "auto", half where the machine is faster in it (a correction in half precision on a base
-            in single: less than 0.2 of 255, or 1.5 HU, RMSE away), or "single".
+        precision: "auto", half where the machine is faster in it, 8 bits with "balanced" and "fast" (only the correction of a base in single is
+            rounded: see docs/safety.md), "half" or "single".
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
@@ -346,7 +346,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
 def engine_of(plan: Plan, device: str) -> Engine:
     from .engine.engine import Engine
 
-    engine = Engine(device, plan.preset.half)
+    engine = Engine(device, plan.preset.precision)
     for model in plan.models.values():  # before the first stage has taken its time
         verified_weights(model)
     return engine
@@ -356,4 +356,4 @@ def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
     """How fast this machine was; a run that changed engines tells of neither, and one of a small part (None) of little."""
     if engine and not engine.notes:
         seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
-        remember_speed(engine.runtime.device, plan.preset.half, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)
+        remember_speed(engine.runtime.device, plan.preset.precision, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)
