@@ -1,19 +1,21 @@
 #!/usr/bin/env python
 """Table II of Georgescu 2020 on other data: the plane network 2x without one of its parts at a time.
 
-    python Testing/Benchmarks/ablation.py SCANS split.csv --out ablation --steps 3000
+    python Testing/Benchmarks/ablation.py SCANS split.csv --out ablation --steps 3000 --seeds 3
 
 Every variant is trained with the same samples and steps (a run that was interrupted goes on where it stopped), then measured on the
-subset by ``superres3d evaluate``, in-plane 2x.  Differences are to the whole network; beside them stand the paper's (CT, 2-D, 2x).
+subset by ``superres3d evaluate``, in-plane 2x.  A seed decides the first weights and the samples; differences are to the whole network of
+the same seed, with the standard error of their mean over the seeds.  Beside them stand the paper's (CT, 2-D, 2x).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import statistics
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -40,8 +42,11 @@ VARIANTS = (
     Variant("without the long skip", {"long_skip": False}, -0.11),
     Variant("without the intermediate loss", {"intermediate_weight": 0.0}, -0.07),
     Variant("without the short skips", {"short_skips": False}, -0.05),
+    Variant("none of these", {"second_block": False, "short_skips": False, "long_skip": False, "blur_variable": False}, -0.64),
     Variant("64 filters", {"filters": 64}, 0.06),
 )
+FIRST_SEED = 2020
+Found = dict[str, tuple[float, float]]  # subject -> (PSNR, SSIM)
 
 
 def main(
@@ -51,29 +56,41 @@ def main(
     modality: Annotated[str, typer.Option()] = "CT",
     subset: Annotated[str, typer.Option()] = "test",
     steps: Annotated[int, typer.Option()] = 3000,
-    jobs: Annotated[int, typer.Option(help="Trainings at a time.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Trainings of each variant.", min=1)] = 1,
+    slices: Annotated[int, typer.Option(help="Central slices of a scan that are measured.")] = 48,
+    without: Annotated[list[str] | None, typer.Option(help="Variants to leave out; may be repeated.")] = None,
+    train_only: Annotated[bool, typer.Option("--train-only")] = False,
 ) -> None:
     """Train, measure, print the table."""
-    folders = {variant.name: out / "-".join([modality.lower(), *(f"{name}-{value}" for name, value in variant.change.items())]) for variant in VARIANTS}
-    changes = {folders[variant.name]: variant.change for variant in VARIANTS}  # two variants may share a training
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda folder: _train(folder, data, modality, steps, changes[folder]), changes))
-    found = {variant.name: _measure(folders[variant.name], data, split, modality, subset, variant.ensemble) for variant in VARIANTS}
-    print(_table(found))
+    variants = [variant for variant in VARIANTS if variant.name not in (without or ())]
+    runs = {(variant.name, seed): _folder(out, modality, variant, FIRST_SEED + seed) for seed in range(seeds) for variant in variants}
+    trainings = {runs[variant.name, seed]: {**variant.change, "seed": FIRST_SEED + seed} for seed in range(seeds) for variant in variants}  # two variants may share one
+    for folder, change in trainings.items():
+        _train(folder, data, modality, steps, change)
+    if not train_only:
+        found = {variant.name: [_measure(runs[variant.name, seed], data, split, modality, subset, variant.ensemble, slices) for seed in range(seeds)] for variant in variants}
+        print(_table(variants, found))
+
+
+def _folder(out: Path, modality: str, variant: Variant, seed: int) -> Path:
+    return out / "-".join([modality.lower(), *(f"{name}-{value}" for name, value in variant.change.items()), *([f"seed-{seed}"] if seed != FIRST_SEED else [])])
 
 
 def _train(folder: Path, data: Path, modality: str, steps: int, change: dict[str, object]) -> None:
     if (folder / "models").is_dir():
         return
+    from superres3d.training.export import export_model
+    from superres3d.training.fit import fit
+    from superres3d.training.recipe import load_recipe
+
     settings = {**SAMPLES, "modality": modality, "stage": "plane", "scale": 2, "steps": steps, **change}
-    pairs = [text for name, value in settings.items() for text in ("--set", f"{name}={json.dumps(value) if not isinstance(value, str) else value}")]
-    _run("train", RECIPE, "--data", data, "--out", folder / "run", "--export", folder / "models", *pairs)
+    recipe = load_recipe(RECIPE, {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()})
+    export_model(fit(recipe, data, folder / "run"), recipe, data, folder / "models")
 
 
-def _measure(folder: Path, data: Path, split: Path, modality: str, subset: str, ensemble: str) -> dict[str, tuple[float, float]]:
-    """Subject -> (PSNR, SSIM)."""
+def _measure(folder: Path, data: Path, split: Path, modality: str, subset: str, ensemble: str, slices: int) -> Found:
     results = folder / f"results-{ensemble}"
-    options = ["--method", "georgescu2020", "--task", "in-plane", "--scale", "2", "--subset", subset, "--ensemble", ensemble]
+    options = ["--method", "georgescu2020", "--task", "in-plane", "--scale", "2", "--subset", subset, "--ensemble", ensemble, "--slices", slices]
     _run("evaluate", data, split, "--out", results, *options, models=folder / "models", subjects=_subjects(split, subset, modality))
     rows = json.loads((results / "results.json").read_text(encoding="utf-8"))["results"]
     return {row["subject"]: (row["psnr"], row["ssim"]) for row in rows if row["method"] == "georgescu2020"}
@@ -92,16 +109,23 @@ def _run(command: str, *arguments: object, models: Path | None = None, subjects:
     subprocess.run([sys.executable, "-m", "superres3d.cli", command, *map(str, arguments), *chosen], check=True, env=environment)
 
 
-def _table(found: dict[str, dict[str, tuple[float, float]]]) -> str:
+def _table(variants: list[Variant], found: dict[str, list[Found]]) -> str:
     whole = found[VARIANTS[0].name]
     lines = ["| variant | PSNR, dB | SSIM | difference, dB | of each subject | published difference, dB |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
-    for variant in VARIANTS:
+    for variant in variants:
         here = found[variant.name]
-        psnr, ssim = (sum(values[index] for values in here.values()) / len(here) for index in (0, 1))
-        differences = [here[subject][0] - whole[subject][0] for subject in here]
-        each = ", ".join(f"{value:+.2f}" for value in differences)
-        lines.append(f"| {variant.name} | {psnr:.2f} | {ssim:.4f} | {sum(differences) / len(differences):+.2f} | {each} | {variant.published:+.2f} |")
+        psnr, ssim = (statistics.mean(values[index] for run in here for values in run.values()) for index in (0, 1))
+        differences = {subject: [run[subject][0] - base[subject][0] for run, base in zip(here, whole)] for subject in whole[0]}
+        of_seeds = [statistics.mean(values) for values in zip(*differences.values())]
+        each = ", ".join(_with_error(values) for values in differences.values())
+        lines.append(f"| {variant.name} | {psnr:.2f} | {ssim:.4f} | {_with_error(of_seeds)} | {each} | {variant.published:+.2f} |")
     return "\n".join(lines)
+
+
+def _with_error(values: list[float]) -> str:
+    """Mean over the seeds, with its standard error where there are several."""
+    mean = f"{statistics.mean(values):+.2f}"
+    return f"{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.2f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from .scans import digest
 DEFAULTS: dict[str, Any] = {
     "scale": None, "axes": None, "slice_spacing": None, "spacing": None, "modality": "auto", "preset": DEFAULT_PRESET, "ensemble": "auto",
     "precision": "auto", "slice_axis": "auto", "consistency": 0, "noise": DEFAULT_NOISE,
-    "as_stored": False, "careful": False,
+    "as_stored": False, "careful": False, "adapt": None,
 }  # fmt: skip
 FORMATS = ("auto", "nii.gz", "nii", "nrrd", "mha", "dicom")
-_SAID = ("scale", "axes", "slice_spacing", "spacing", "preset", "consistency", "noise", "as_stored", "careful")  # the others go into a short hash
+_SAID = ("scale", "axes", "slice_spacing", "spacing", "preset", "consistency", "noise", "as_stored", "careful", "adapt")  # the others go into a short hash
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Choices:
         anonymize: leave the patient out of derived DICOM series, and out of the names of folders.
         device: where to compute.
         check: also check each scan on itself; the result is the same with and without.
+        labels: pattern of the label maps that come along, see :mod:`superres3d.batch.labels`; "": none do.
     """
 
     method: str = DEFAULT_METHOD
@@ -41,6 +42,7 @@ class Choices:
     anonymize: bool = False
     device: str = "auto"
     check: bool = False
+    labels: str = ""
 
     @property
     def refinement(self) -> dict[str, Any]:
@@ -57,7 +59,7 @@ class Choices:
     @property
     def identity(self) -> str:
         """The same for the same results."""
-        return digest((self.method, self.unusual, self.format, self.anonymize))
+        return digest((self.method, self.unusual, self.format, self.anonymize, *([self.labels] if self.labels else [])))
 
     @property
     def grid_words(self) -> list[str]:
@@ -79,8 +81,9 @@ class Choices:
         words = [asked[name] for name in ("preset", "noise") if name in asked]
         words += [word for name, word in (("as_stored", "as-stored"), ("careful", "careful")) if name in asked]
         words += [f"c{asked['consistency']}"] if "consistency" in asked else []
+        words += [f"adapt{asked['adapt']:g}s"] if "adapt" in asked else []
         hidden = {name: value for name, value in asked.items() if name not in _SAID}
-        return [*words, *(["anonymous"] if self.anonymize else []), *([digest(hidden)[:6]] if hidden else [])]
+        return [*words, *(["anonymous"] if self.anonymize else []), *(["labelled"] if self.labels else []), *([digest(hidden)[:6]] if hidden else [])]
 
     @property
     def tag(self) -> str:

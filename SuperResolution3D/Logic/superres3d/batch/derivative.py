@@ -74,14 +74,27 @@ def sidecar(task: Task, report: dict[str, Any]) -> dict[str, Any]:
         task: of the scan.
         report: of :func:`superres3d.upscaling.upscale`.
     """
-    spacing = " x ".join(f"{size:.4g}" for size in report["output"]["spacing_mm"])
     return {
         "Description": f"Upscaled by {report['method']}; {report['statement']}",
         "Sources": [task.entities["uri"]],
-        "Resolution": f"{spacing} mm, made of {' x '.join(f'{size:.4g}' for size in report['input']['spacing_mm'])} mm by {report['method']}",
+        "Resolution": _resolution(report),
         "SkullStripped": _is_stripped(Path(task.files[0])),
         "SuperResolution": report,
     }
+
+
+def sidecar_of_labels(task: Task, report: dict[str, Any]) -> dict[str, Any]:
+    """What stands beside its label map; arguments as :func:`sidecar`."""
+    return {
+        "Description": f"Label map on the grid of a result of {report['method']}; {report['statement']}",
+        "Sources": [task.entities["uri"], Path(task.labels).as_uri()],
+        "Resolution": _resolution(report),
+    }
+
+
+def _resolution(report: dict[str, Any]) -> str:
+    made, given = (" x ".join(f"{size:.4g}" for size in report[name]["spacing_mm"]) for name in ("output", "input"))
+    return f"{made} mm, made of {given} mm by {report['method']}"
 
 
 def _is_stripped(source: Path) -> bool:

@@ -10,6 +10,7 @@ from ..errors import SuperResolutionError
 from ..methods import METHODS, MODALITIES
 from ..plan import Plan, plan_upscaling
 from .choices import Choices, for_plan
+from .labels import NO_LABELS, is_there
 from .ledger import DONE, KILLED, Entry
 from .naming import Names, key_of
 from .place import Place
@@ -18,6 +19,7 @@ from .scans import BatchScan, Found
 
 TODO, KEPT, REFUSED = "to do", "done already", "refused"
 _CAREFUL_BYTES = 8  # of a voxel, for what the networks add and a second result
+_LABEL_BYTES = 8  # of a voxel, for a label map and what brings it to the grid
 PROCESS_BYTES = 256 << 20  #: of a process, beside what its plan counts
 
 
@@ -115,10 +117,16 @@ def _planned(scan: BatchScan, choices: Choices, place: Place, result: str, entry
         item.state, item.reason = REFUSED, reason
         return item
     if plan:
-        item.seconds, item.memory, item.size = plan.seconds, plan.memory_bytes + PROCESS_BYTES + (_CAREFUL_BYTES * prod(plan.output_shape) if choices.asked.get("careful") else 0), plan.result_bytes
+        item.seconds, item.memory, item.size = plan.seconds, plan.memory_bytes + PROCESS_BYTES + _beside(scan, choices) * prod(plan.output_shape), plan.result_bytes
+    item.reason = NO_LABELS if choices.labels and not scan.labels else ""
     if entry:
         _compare(item, entry, place, plan, retry)
     return item
+
+
+def _beside(scan: BatchScan, choices: Choices) -> int:
+    """Bytes of a voxel of the result, beside its plan."""
+    return (_CAREFUL_BYTES if choices.asked.get("careful") else 0) + (_LABEL_BYTES if scan.labels else 0)
 
 
 def _format_refusal(scan: BatchScan, choices: Choices) -> str:
@@ -148,7 +156,7 @@ def _compare(item: Planned, entry: Entry, place: Place, plan: Plan | None, retry
         return
     others = [name for name, sha256 in entry.models.items() if plan and any(model.name == name and model.sha256 != sha256 for model in plan.models.values())]
     item.anew = bool(others) and retry
-    if entry.stamp == item.scan.stamp and is_whole(place.root / entry.result, entry.sha256) and not item.anew:
+    if entry.stamp == item.scan.stamp and is_whole(place.root / entry.result, entry.sha256) and is_there(place.root / entry.result, entry.facts) and not item.anew:
         item.state, item.reason = KEPT, f"made by other weights of {', '.join(others)}; --retry makes it anew" if others else ""
 
 

@@ -20,6 +20,7 @@ from .choices import Choices
 from .crew import Crew, LocalCrew
 from .derivative import check_derivative, write_description, write_scans_tables
 from .finding import find_scans, is_settled
+from .labels import NO_LABELS, place_of, with_labels
 from .ledger import DONE, FAILED, KILLED, RUNNING, Entry, Ledger
 from .pages import write_pages
 from .place import Place
@@ -170,6 +171,8 @@ class Batch:
         found = find_scans(self._source, self._place.root, self._filters, self._teller.looking)
         if found.is_bids:
             check_derivative(self._place.root)
+        if self._choices.labels:
+            with_labels(found, self._choices.labels, self._source)
         scans = chosen(found, self._filters)
         return found, scans
 
@@ -279,7 +282,7 @@ class Batch:
         return Task(
             item.key, scan.name, scan.kind, list(scan.files), scan.stamp, scan.modality, choices.refinement, choices.device, item.memory or (0 if self._settings.crew else memory), choices.anonymize,
             str(result), series, str(place.report_of(item.result)), str(place.thumbnail_of(item.result)), sidecar, str(place.work / secrets.token_hex(8)),
-            scan.entities, item.replaces, item.anew, check=choices.check, cores=cores_of(self._settings.workers),
+            scan.entities, item.replaces, item.anew, check=choices.check, cores=cores_of(self._settings.workers), labels=scan.labels, labels_out=str(place.root / place_of(item.result, scan.kind == "BIDS")) if scan.labels else "",
         )  # fmt: skip
 
     def _ended(self, item: Planned, outcome: Outcome) -> Entry:
@@ -289,6 +292,7 @@ class Batch:
             return entry
         entry.stamp, entry.seconds = item.scan.stamp, outcome.seconds
         if outcome.state == DONE:
+            entry.messages += [NO_LABELS] if self._choices.labels and not item.scan.labels else []
             uri = entry.facts.get("uri", "")
             entry.sha256, entry.bytes, entry.models, entry.facts = outcome.sha256, outcome.bytes, outcome.models, {**outcome.facts, "uri": uri}
             self._hand_on(entry)

@@ -48,6 +48,7 @@ class BatchScan:
         stamp: changes when the scan changes.
         entities: of BIDS, in the order of its name; empty for others.
         kind: "file", "DICOM" or "BIDS".
+        labels: its label map, "" without one.
     """
 
     name: str
@@ -61,6 +62,7 @@ class BatchScan:
     stamp: str = ""
     entities: dict[str, str] = field(default_factory=dict)
     kind: str = "file"
+    labels: str = ""
 
     @property
     def path(self) -> Path:

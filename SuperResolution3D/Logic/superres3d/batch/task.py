@@ -38,6 +38,7 @@ class Task:
         parts: of a scan in slabs: absolute path of the folder for them; "": it is computed in one piece.
         slab: the number of the slab to be computed; None: the slabs are there, and are put together.
         begun: when the first slab was given out, seconds since 1970.
+        labels, labels_out: absolute paths of its label map, and of that on the grid of the result; "" without one.
     """
 
     key: str
@@ -65,6 +66,8 @@ class Task:
     parts: str = ""
     slab: int | None = None
     begun: float = 0.0
+    labels: str = ""
+    labels_out: str = ""
 
     @property
     def ticket(self) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, InputError, ResourceError, SuperResolutionError, in_words
 from ..staging import unwritable
+from . import labels as label_maps
 from .choices import for_plan
 from .results import hash_of, is_whole, read_report, size_of
 from .scans import as_text
@@ -58,6 +59,8 @@ def finished_before(task: Task) -> Outcome | None:
     told = read_report(Path(task.report)).get("batch", {})
     if (told.get("key"), told.get("stamp")) != (task.key, task.stamp) or not is_whole(Path(task.result), told.get("sha256", "")):
         return None
+    if not label_maps.is_there(Path(task.result), told.get("facts") or {}):
+        return None
     return Outcome(DONE, told["messages"], told["sha256"], told["bytes"], told["seconds"], told["models"], told["facts"], kept=True)
 
 
@@ -85,12 +88,18 @@ def _publish(task: Task, cancelled: Callable[[], bool], started: float) -> Outco
     work = Path(task.work)
     _make(work, Path(task.result).parent, Path(task.report).parent)
     scan = _read(task)
+    labels = label_maps.read(task, scan)
     result = _upscaled(task, scan, cancelled)
+    map_file, map_facts = label_maps.write(task, labels, result, work) if labels else (None, None)
     staged = _write(task, result, work)
     if cancelled():
         raise Cancelled
     outcome = _outcome(result, staged, time.time() - task.begun if task.parts else time.perf_counter() - started)
+    if map_facts:
+        outcome.facts["labels"] = map_facts
     _write_beside(task, scan, result, outcome, work)
+    if map_file:
+        _move(map_file, Path(task.labels_out), work)
     _move(staged, Path(task.result), work)
     return outcome
 
@@ -214,9 +223,12 @@ def _write_beside(task: Task, scan: Volume, result: Result, outcome: Outcome, wo
     source = {} if task.anonymize else {"source": as_text(task.files[0])}
     replace_text(Path(task.report), json.dumps({**result.report, **source, "result": task.result, "batch": own}, indent=2) + "\n")
     if task.sidecar:
-        from .derivative import sidecar
+        from .derivative import sidecar, sidecar_of_labels
 
         replace_text(Path(task.sidecar), json.dumps(sidecar(task, result.report), indent=2) + "\n")
+        if task.labels:
+            beside = task.labels_out.removesuffix(".gz").removesuffix(".nii") + ".json"
+            replace_text(Path(beside), json.dumps(sidecar_of_labels(task, result.report), indent=2) + "\n")
     picture = work / "picture.png"
     write_picture(picture, scan, result.volume)
     os.replace(picture, task.thumbnail)

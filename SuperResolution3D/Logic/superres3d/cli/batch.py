@@ -12,24 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
-from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
-from .common import (
-    AxesChoice,
-    Choice,
-    Device,
-    EnsembleChoice,
-    ModalityChoice,
-    NoiseChoice,
-    PrecisionChoice,
-    PresetChoice,
-    SliceAxisChoice,
-    StyleChoice,
-    bytes_of,
-    factors_of,
-    needs,
-    reporting,
-    spacing_of,
-)
+from .common import Choice, StyleChoice, bytes_of, needs, reporting
+from .options import Adapt, Anonymize, AsStored, Careful, Check, Made, Progress, with_options
 
 if TYPE_CHECKING:
     FormatChoice = Choice
@@ -44,26 +28,17 @@ else:
 _GIB_OF_JOB = 8.0  # where nothing was said
 
 
+@with_options
 def batch(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder with scans, tree of DICOM, or BIDS data set.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results; an earlier run in it goes on.")],
-    scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.", show_default="2, or what the method is made for")] = None,
-    axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor).", show_default="all, or what the method is made for")] = None,
-    slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the results, in place of a factor.")] = None,
-    spacing: Annotated[str | None, typer.Option(metavar="MM", help="Millimetres of the results' voxels, in place of a factor: 1; or along i,j,k, such as 0.5,0.5,1; or isotropic.")] = None,
-    method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
-    modality: Annotated[ModalityChoice, typer.Option(help="Only scans that are CT (or MR); those that do not tell are taken as it. auto: any.")] = ModalityChoice("auto"),
-    preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
-    ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
-    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine has units for it; single.")] = PrecisionChoice("auto"),
-    device: Device = "auto",
-    slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
-    consistency: Annotated[int, typer.Option(help="Back-projections, 0 to 10.")] = 0,
-    noise: Annotated[NoiseChoice, typer.Option(help="keep or reduce the scans' noise; for two-stage-told.")] = NoiseChoice(DEFAULT_NOISE),
-    as_stored: Annotated[bool, typer.Option("--as-stored", help="As for upscale: do not bring scans back to the grid on which they were measured.")] = False,
-    careful: Annotated[bool, typer.Option("--careful", help="As for upscale: take back what the networks add over Lanczos where they are likely to be wrong.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Also check on each scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
-    anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of derived DICOM series and of names; see docs/dicom.md for what this does not cover.")] = False,
+    made: Made,
+    as_stored: AsStored = False,
+    adapt: Adapt = None,
+    careful: Careful = False,
+    check: Check = False,
+    anonymize: Anonymize = False,
+    labels: Annotated[str, typer.Option(metavar="PATTERN", help="Label maps of the scans come along: such as {name}_seg.nii.gz, beside each scan; or /maps/{folder}/{name}.nrrd.")] = "",
     format: Annotated[FormatChoice, typer.Option(help="Of the results; auto: that of the scan (DICOM: a derived series).")] = FormatChoice("auto"),  # noqa: A002
     suffix: Annotated[list[str] | None, typer.Option("--suffix", metavar="TEXT", help="Only images with this BIDS suffix, such as T2w, or whose names end so; may be repeated.")] = None,
     thicker_than: Annotated[float, typer.Option(metavar="MM", help="Only scans with voxels longer than this.")] = 0.0,
@@ -77,14 +52,9 @@ def batch(
     resource: Annotated[list[str] | None, typer.Option("--resource", metavar="LABEL", help="Of a cluster, only workers with this label, such as GPU; may be repeated.")] = None,
     watch: Annotated[float | None, typer.Option(metavar="SECONDS", help="Go on until Ctrl+C: take what is new in IN once it has not changed for so long.", min=0.1)] = None,
     after: Annotated[str, typer.Option(metavar="COMMAND", help="Run this for every result, with its path as last word; such as storescu, to a PACS.")] = "",
-    progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
+    progress: Progress = StyleChoice("bar"),
 ) -> None:
-    """Upscale every scan of a folder; the same command goes on where it stopped, and never computes a finished result again."""
-    asked = {
-        "scale": factors_of(scale), "axes": axes.value if axes else None, "slice_spacing": slice_spacing, "spacing": spacing_of(spacing), "modality": modality.value,
-        "preset": preset.value, "ensemble": ensemble.value, "precision": precision.value, "slice_axis": slice_axis.value, "consistency": consistency, "noise": noise.value,
-        "as_stored": as_stored, "careful": careful,
-    }  # fmt: skip
+    """Upscale every scan of a folder; the same command goes on where it stopped, and never computes a finished result again.  With --modality, scans that say another are left out."""
     filtered = {"thicker_than": thicker_than, "suffixes": tuple(suffix or ()), "participants": tuple(participant_label or ())}
     with reporting("none"):
         from ..batch.choices import Choices
@@ -92,7 +62,9 @@ def batch(
 
         with make_teller("none" if dry_run else progress.value) as teller:
             settings = replace(_settings(target, workers, memory_limit, retry, scheduler, slurm, resource or [], teller), after=after)
-            code = _carried_out(source, target, Choices(method, asked, format.value, anonymize, device, check), filtered, settings, teller, progress.value if dry_run else "", watch)
+            asked = {**made.arguments(), "as_stored": as_stored, "adapt": adapt, "careful": careful}
+            choices = Choices(asked.pop("method"), asked, format.value, anonymize, asked.pop("device"), check, labels)
+            code = _carried_out(source, target, choices, filtered, settings, teller, progress.value if dry_run else "", watch)
     if code:
         raise typer.Exit(code)
 
@@ -139,9 +111,12 @@ def _carried_out(source: Path, target: Path, choices: Choices, filtered: dict[st
 
 def _check(choices: Choices) -> None:
     """Refuse at once what no scan could be asked for (InputError)."""
+    from ..batch.labels import check_pattern
     from ..methods import find_method, find_preset
 
     find_method(choices.method)
+    if choices.labels:
+        check_pattern(choices.labels)
     find_preset(choices.asked["preset"], choices.asked["ensemble"], choices.asked["precision"])
     if choices.anonymize and choices.format not in ("auto", "dicom"):
         raise InputError("--anonymize leaves the patient out of DICOM series, and the results will be none; leave out --format.")

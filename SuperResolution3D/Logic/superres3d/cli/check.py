@@ -9,25 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError, NotAhead
-from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
 from ..reporter import printable
-from .common import (
-    AsJson,
-    AxesChoice,
-    Device,
-    EnsembleChoice,
-    ModalityChoice,
-    NoiseChoice,
-    PrecisionChoice,
-    PresetChoice,
-    Series,
-    SliceAxisChoice,
-    VolumeNumber,
-    bytes_of,
-    factors_of,
-    reporting,
-    spacing_of,
-)
+from .common import bytes_of, reporting
+from .options import AsJson, Made, MemoryLimit, Series, VolumeNumber, with_options
 
 if TYPE_CHECKING:
     from ..reporter import Reporter
@@ -36,24 +20,13 @@ if TYPE_CHECKING:
     from ..upscaling import Result
 
 
+@with_options
 def check(
     source: Annotated[Path, typer.Argument(metavar="SCAN", help="As upscale takes it.")],
-    scale: Annotated[str | None, typer.Option(help="As for upscale.")] = None,
-    axes: Annotated[AxesChoice | None, typer.Option(help="As for upscale.")] = None,
-    slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="As for upscale.")] = None,
-    spacing: Annotated[str | None, typer.Option(metavar="MM", help="As for upscale.")] = None,
-    method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
-    modality: Annotated[ModalityChoice, typer.Option(help="As for upscale.")] = ModalityChoice("auto"),
-    preset: Annotated[PresetChoice, typer.Option(help="As for upscale.")] = PresetChoice(DEFAULT_PRESET),
-    ensemble: Annotated[EnsembleChoice, typer.Option(help="As for upscale.")] = EnsembleChoice("auto"),
-    precision: Annotated[PrecisionChoice, typer.Option(help="As for upscale.")] = PrecisionChoice("auto"),
-    device: Device = "auto",
+    made: Made,
     series: Series = None,
     volume: VolumeNumber = None,
-    slice_axis: Annotated[SliceAxisChoice, typer.Option(help="As for upscale.")] = SliceAxisChoice("auto"),
-    consistency: Annotated[int, typer.Option(help="As for upscale.")] = 0,
-    noise: Annotated[NoiseChoice, typer.Option(help="As for upscale.")] = NoiseChoice(DEFAULT_NOISE),
-    memory_limit: Annotated[float | None, typer.Option(help="As for upscale.", min=0.1)] = None,
+    memory_limit: MemoryLimit = None,
     against: Annotated[Path | None, typer.Option(metavar="STACK", help="SCAN is a result: compare it with another stack of the same session, in another orientation.")] = None,
     scan: Annotated[Path | None, typer.Option("--scan", metavar="FILE", help="With --against: what the result was made from; Lanczos is compared as well.")] = None,
     as_json: AsJson = False,
@@ -61,14 +34,10 @@ def check(
     """Make a scan coarser once more, upscale it again, and tell whether that came closer to the scan than Lanczos.  Ends with 6 where it did not."""
     if against or scan:
         with reporting("none"):
-            _compare(source, against, scan, modality.value, as_json)
+            _compare(source, against, scan, made.arguments()["modality"], as_json)
         return
     with reporting("none" if as_json else "bar") as reporter:
-        found = _checked(
-            source, reporter, series, volume,
-            scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, noise=noise.value, memory_limit=bytes_of(memory_limit),
-        )  # fmt: skip
+        found = _checked(source, reporter, series, volume, **made.arguments(), memory_limit=bytes_of(memory_limit))
     with reporting("none"):
         _tell(source, found, as_json)
 

@@ -1,4 +1,4 @@
-"""What the commands share: words that an option takes, options, and how errors are told."""
+"""What the commands share: words that an option takes, how they are read, and how errors are told; the options themselves are in :mod:`.options`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -42,11 +42,6 @@ else:
     PresetChoice = _choice("PresetChoice", PRESETS)
     SliceAxisChoice = _choice("SliceAxisChoice", ("auto", "i", "j", "k"))
     StyleChoice = _choice("StyleChoice", STYLES)
-
-Device = Annotated[str, typer.Option(help="auto, cuda, cuda:<n>, mps or cpu.")]
-Series = Annotated[str | None, typer.Option("--series", metavar="N", help="Of a DICOM folder with several series: the number or UID of one.", show_default="the only one")]
-VolumeNumber = Annotated[int | None, typer.Option("--volume", metavar="N", help="Of a file or DICOM series with several volumes: the number of one.", show_default="the only one")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @contextmanager

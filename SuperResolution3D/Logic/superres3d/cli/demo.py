@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..methods import DEFAULT_PRESET
-from .common import Device, PresetChoice, StyleChoice, needs, reporting
+from .common import PresetChoice, StyleChoice, needs, reporting
+from .options import Device
 
 
 def demo(

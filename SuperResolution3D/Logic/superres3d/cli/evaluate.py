@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ..errors import InputError
 from ..methods import DEFAULT_PRESET, METHODS, Method, is_installed
-from .common import Device, EnsembleChoice, PresetChoice, needs, reporting
+from .common import EnsembleChoice, PresetChoice, needs, reporting
+from .options import Device
 
 
 def evaluate(
@@ -18,7 +20,8 @@ def evaluate(
     subset: Annotated[str, typer.Option(help="Which rows of the split.")] = "test",
     method: Annotated[list[str] | None, typer.Option("--method", help="May be repeated; default: all that are installed and for the tasks.")] = None,
     scale: Annotated[list[int] | None, typer.Option("--scale", help="May be repeated; default: those of the tasks.")] = None,
-    task: Annotated[list[str] | None, typer.Option("--task", help="in-plane, 3-D, k-space (MR) or thick-slice (CT); may be repeated; default: in-plane and 3-D.")] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="in-plane, through-plane, 3-D, k-space (MR), thick-slice (CT), or segmentation; may be repeated; default: in-plane and 3-D.")] = None,
+    segmenter: Annotated[str, typer.Option(metavar="tissue|FOLDER", help="Of the task segmentation, for MR: k-means of tissue, or a folder with a MeshNet.")] = "tissue",
     subject: Annotated[list[str] | None, typer.Option("--subject", help="Only these; may be repeated.")] = None,
     slices: Annotated[int, typer.Option(help="At most this many central slices of a scan.", min=8)] = 48,
     preset: Annotated[PresetChoice, typer.Option(help="How much work the networks may spend.")] = PresetChoice(DEFAULT_PRESET),
@@ -33,18 +36,29 @@ def evaluate(
         from ..evaluation.cards import check_cards, update_cards
         from ..evaluation.protocol import Protocol
         from ..evaluation.run import evaluate_folder
+        from ..evaluation.segmentation import DEGRADATIONS, SEGMENTATION, evaluate_segmentation
         from ..evaluation.tasks import PUBLISHED_TASKS
 
-        tasks = tuple(task or PUBLISHED_TASKS)
+        segmented = SEGMENTATION in (task or ())
+        tasks = tuple(name for name in task or () if name != SEGMENTATION) or (DEGRADATIONS if segmented else PUBLISHED_TASKS)
         protocol = Protocol(
             methods=tuple(method or _installed_for(tasks)), scales=tuple(scale or ()), tasks=tasks,
             slices=slices, preset=preset.value, ensemble=ensemble.value, device=device,
         )  # fmt: skip
+        if segmented:
+            _refuse_with_segmentation(cards)
+            print(evaluate_segmentation(data, split, subset, out, protocol, segmenter, subjects=tuple(subject or ())))
+            return
         if cards:
             check_cards(cards, protocol.methods, overwrite)
         print(evaluate_folder(data, split, subset, out, protocol, subjects=tuple(subject or ())))
         if cards:
             update_cards(out / "results.json", cards)
+
+
+def _refuse_with_segmentation(cards: Path | None) -> None:
+    if cards:
+        raise InputError("The task segmentation puts nothing into cards; leave --cards out.")
 
 
 def _installed_for(tasks: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,8 @@ import typer
 from ..errors import InputError, SuperResolutionError
 from ..methods import AXES, DEFAULT_PRESET, METHODS, PRESETS, SCALES, Method, is_installed
 from ..reporter import printable
-from .common import AsJson, Series, VolumeNumber, reporting
+from .common import reporting
+from .options import AsJson, Series, VolumeNumber
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..methods import DEFAULT_METHOD, DEFAULT_PRESET, METHODS, PRESETS
-from .common import AsJson, reporting
+from .common import reporting
+from .options import AsJson
 
 if TYPE_CHECKING:
     from rich.console import Console

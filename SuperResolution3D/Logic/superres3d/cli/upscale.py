@@ -11,25 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ResourceError
-from ..methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET
 from ..reporter import Reporter
-from .common import (
-    AxesChoice,
-    Device,
-    EnsembleChoice,
-    ModalityChoice,
-    NoiseChoice,
-    PrecisionChoice,
-    PresetChoice,
-    Series,
-    SliceAxisChoice,
-    StyleChoice,
-    VolumeNumber,
-    bytes_of,
-    factors_of,
-    reporting,
-    spacing_of,
-)
+from .common import StyleChoice, bytes_of, reporting
+from .options import Adapt, Anonymize, AsStored, Careful, Check, Made, MemoryLimit, Progress, Series, VolumeNumber, with_options
 from .worker import stop_at_end_of_input
 
 if TYPE_CHECKING:
@@ -43,38 +27,27 @@ if TYPE_CHECKING:
     from .outputs import Outputs
 
 
+@with_options
 def upscale(
     source: Annotated[Path, typer.Argument(metavar="IN", help="NIfTI, MGH, NRRD, MetaImage or DICOM file, or a folder with DICOM files.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="NIfTI, NRRD or MetaImage file to write; from DICOM also a folder, for a derived series.")],
-    scale: Annotated[str | None, typer.Option(help="2 or 4; or two factors, in-plane,through-plane, such as 2,4.", show_default="2, or what the method is made for")] = None,
-    axes: Annotated[AxesChoice | None, typer.Option(help="Axes to refine (with a single factor).", show_default="all, or what the method is made for")] = None,
-    slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the result, in place of a factor; for interpolations and virtual-thin-slice.")] = None,
-    spacing: Annotated[str | None, typer.Option(metavar="MM", help="Millimetres of the result's voxels, in place of a factor: 1; or along i,j,k, such as 0.5,0.5,1; or isotropic, the scan's smallest.")] = None,
-    method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
-    modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = ModalityChoice("auto"),
-    preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
-    ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
-    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine is faster in it; single.")] = PrecisionChoice("auto"),
-    device: Device = "auto",
+    made: Made,
     series: Series = None,
     volume: VolumeNumber = None,
-    slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
-    consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,
     region: Annotated[str | None, typer.Option(metavar="BOX", help="Only a part of the scan: lps= or ras= and three ranges in millimetres, such as ras=-40:20,10:70,-300:-250, or ijk= and voxels from 0, the last not included.")] = None,
-    noise: Annotated[NoiseChoice, typer.Option(help="What becomes of the scan's noise: keep leaves it as an interpolation does, reduce takes away what the networks can; for two-stage-told.")] = NoiseChoice(DEFAULT_NOISE),
-    as_stored: Annotated[bool, typer.Option("--as-stored", help="Do not bring a scan that is stored finer than it was measured back to its measured grid before the networks; for two-stage-told.")] = False,
-    adapt: Annotated[float | None, typer.Option(metavar="SECONDS", help="Let the network between the slices go on learning on this scan for so long, such as 60; needs PyTorch.")] = None,
-    memory_limit: Annotated[float | None, typer.Option(help="GiB that may be used; default: what is free.", min=0.1)] = None,
+    as_stored: AsStored = False,
+    adapt: Adapt = None,
+    memory_limit: MemoryLimit = None,
     compare: Annotated[str | None, typer.Option(metavar="LANCZOS_OUT", help="Also write a Lanczos interpolation on the same grid.")] = None,
-    anonymize: Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of a DICOM series; see docs/dicom.md for what this does not cover.")] = False,
+    anonymize: Anonymize = False,
     labels: Annotated[Path | None, typer.Option(metavar="SEGMENTATION", help="A label map of the scan, to be brought to the grid of the result as well.")] = None,
     labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
-    careful: Annotated[bool, typer.Option("--careful", help="Take back what the networks add over Lanczos where they are likely to be wrong; see docs/trust.md for the detail that it costs.")] = False,
+    careful: Careful = False,
     error_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write how large the errors around each voxel are to be expected, in the scan's units; the report tells where to look twice.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Also check on this scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")] = False,
+    check: Check = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report: a page with pictures (.html), or JSON.")] = None,
     source_name: Annotated[str | None, typer.Option(hidden=True, help="What reports call the scan, in place of its file.")] = None,
-    progress: Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")] = StyleChoice("bar"),
+    progress: Progress = StyleChoice("bar"),
     stop_with_parent: Annotated[bool, typer.Option(hidden=True, help="Stop when standard input ends.")] = False,
 ) -> None:
     """Upscale a scan 2x or 4x, or to a spacing or a distance of slices; the field of view, dtype and intensity scale stay."""
@@ -87,8 +60,7 @@ def upscale(
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
             source, replace(Outputs.named(target, compare, report, anonymize, labels_out, error_map), called=source_name), segmentation, reporter, series, volume, check, careful,
-            scale=factors_of(scale), axes=axes.value if axes else None, slice_spacing=slice_spacing, spacing=spacing_of(spacing), method=method, modality=modality.value, preset=preset.value,
-            ensemble=ensemble.value, precision=precision.value, device=device, slice_axis=slice_axis.value, consistency=consistency, region=region, noise=noise.value, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
+            **made.arguments(), region=region, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
 

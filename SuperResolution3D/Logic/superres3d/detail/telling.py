@@ -90,7 +90,7 @@ class Told:
     report: dict[str, Any]
 
 
-def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.ndarray, modality: str, keep_noise: bool) -> Told:
+def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.ndarray, modality: str, keep_noise: bool, detail: Detail | None = None) -> Told:
     """Measure a scan, and tell its networks.
 
     Args:
@@ -99,11 +99,12 @@ def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.nda
         voxels: (slices, rows, columns), any real dtype.
         modality: "CT" or "MR".
         keep_noise: the scan's noise is to stay.
+        detail: of these voxels, where it has been measured.
 
     Raises:
         ModelError: the estimator is missing or damaged.
     """
-    detail = measure_detail(voxels, modality)
+    detail = detail or measure_detail(voxels, modality)
     sure = [stage for stage in models if is_sure(axes_of(detail, stage))]
     clear = [stage for stage in sure if is_clear(measured(detail, stage), modality)]
     told = [stage for stage in sure if stage in clear or stage in _TOLD_OF_MILD[modality]]

@@ -218,11 +218,11 @@ def _evaluate(cell: Cell, methods: list[str], volume: Volume, protocol: Protocol
     task = bar.add_task("", total=1.0)
     for method in methods:
         bar.update(task, completed=0, description=f"  {method}")
-        voxels, report = _refined(cell, low, method, protocol, lambda share: bar.update(task, completed=share))
+        voxels, report = refined(cell, low, method, protocol, lambda share: bar.update(task, completed=share))
         values = _measured(cell, reference, voxels)
         if method != BASELINE:
             values |= measure_ground(reference, resize(low.voxels, cell.factors, BASELINE), voxels)
-        rows.append(_row(cell, method, values, reference, report))
+        rows.append(row_of(cell, method, values, reference, report))
         if figure and method in shown:
             images[method] = voxels
     bar.remove_task(task)
@@ -241,8 +241,8 @@ def _measured(cell: Cell, reference: Reference, voxels: np.ndarray) -> dict[str,
     return values
 
 
-def _refined(cell: Cell, low: Volume, method: str, protocol: Protocol, progress: Callable[[float], None]) -> tuple[np.ndarray, dict[str, Any]]:
-    """Voxels (k, j, i) of the truth's shape, and the report."""
+def refined(cell: Cell, low: Volume, method: str, protocol: Protocol, progress: Callable[[float], None]) -> tuple[np.ndarray, dict[str, Any]]:
+    """A cell's coarse scan refined by a method: voxels (k, j, i) of the truth's shape, and the report."""
     if method in cell.kind.references:
         started = time.perf_counter()
         voxels = resize(low.voxels, cell.factors, SPLINE)
@@ -269,7 +269,8 @@ def _draw(figure: Path, cell: Cell, truth: Volume, low: Volume, results: dict[st
     draw_comparison(figure, cell.name, truth, reference, middle, small[middle * len(small) // len(reference.slices)], shown)
 
 
-def _row(cell: Cell, method: str, values: dict[str, float], reference: Reference, report: dict[str, Any]) -> Row:
+def row_of(cell: Cell, method: str, values: dict[str, float], reference: Reference, report: dict[str, Any]) -> Row:
+    """A result as it is kept and tabulated."""
     models = cell.conditions[method]["models"]
     return {
         "subject": cell.subject.name,

@@ -118,7 +118,7 @@ def _of_truth(rows: list[Row], scales: list[int], metric: str) -> str:
 
 def _means(rows: list[Row], scales: list[int], metrics: tuple[str, ...], parameters: bool = False) -> str:
     """Rows methods, columns a metric at a factor (and perhaps the number of parameters); the best of each column is bold."""
-    methods = _ordered({row["method"] for row in rows})
+    methods = ordered({row["method"] for row in rows})
     columns = []
     for scale in scales:
         for metric in metrics:
@@ -128,7 +128,7 @@ def _means(rows: list[Row], scales: list[int], metrics: tuple[str, ...], paramet
     if parameters:
         heading.insert(1, "parameters")
         columns.insert(0, [f"{_where(rows, method=method)[0]['parameters']:,}" for method in methods])
-    return _table(heading, [[name, *cells] for name, *cells in zip(methods, *columns)])
+    return markdown(heading, [[name, *cells] for name, *cells in zip(methods, *columns)])
 
 
 def _bold_best(values: list[float | None], metric: str) -> list[str]:
@@ -150,12 +150,12 @@ def _gains(protocol: Protocol, groups: dict[str, set[str]], rows: list[Row]) -> 
         for task, scale in cells:
             lines += [[group, task, f"{scale}x", *texts] for texts in _gains_of_cell(_where(own, task=task, scale=scale))]
     heading = ["Group", "Task", "Factor", "Method", "Subjects", "PSNR", "p", "SSIM", "p", "PSNR, foreground", "p"]
-    return _table(heading, lines, words=4)
+    return markdown(heading, lines, words=4)
 
 
 def _gains_of_cell(rows: list[Row]) -> Iterator[list[str]]:
     """Of each method but the baseline: its name, the number of subjects, and a gain and p a metric."""
-    for method in _ordered({row["method"] for row in rows} - {BASELINE}):
+    for method in ordered({row["method"] for row in rows} - {BASELINE}):
         gains = [gain_of(rows, method, metric) for metric in ("psnr", "ssim", "psnr_foreground")]
         texts = [text for gain, digits in zip(gains, (2, 4, 2)) for text in _gain(gain, digits)]
         yield [method, str(gains[0].subjects if gains[0] else 0), *texts]
@@ -181,7 +181,7 @@ def _by_subject(method: str, cells: list[tuple[str, int]], rows: list[Row]) -> s
         here = [_where(rows, subject=subject, task=task, scale=scale) for task, scale in cells]
         lines.append([subject, *(text for cell in here for text in _mean_gains(cell, method))])
     heading = ["Subject", *(f"{task} {scale}x {name}" for task, scale in cells for name in ("PSNR", "SSIM"))]
-    return _table(heading, lines)
+    return markdown(heading, lines)
 
 
 def _mean_gains(rows: list[Row], method: str) -> Iterator[str]:
@@ -191,10 +191,11 @@ def _mean_gains(rows: list[Row], method: str) -> Iterator[str]:
         yield f"{gain.mean:+.{digits}f}" if gain else _NONE
 
 
-def _ordered(methods: Iterable[str]) -> list[str]:
-    """As in the paper's tables: the simplest first, the networks last."""
+def ordered(methods: Iterable[str]) -> list[str]:
+    """As in the paper's tables: the simplest first, the networks last, and after them what is no method."""
     order = [SPLINE_MEANS, SPLINE, *METHODS]
-    return sorted(methods, key=lambda name: (METHODS[name].networks if name in METHODS else False, -order.index(name)))
+    place = {name: (METHODS[name].networks if name in METHODS else False, -number) for number, name in enumerate(order)}
+    return sorted(methods, key=lambda name: place.get(name, (2, 0)))
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -202,7 +203,7 @@ def _mean(values: Iterable[float]) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def _table(heading: list[str], lines: list[list[str]], words: int = 1) -> str:
+def markdown(heading: list[str], lines: list[list[str]], words: int = 1) -> str:
     """Markdown; the first ``words`` columns to the left, numbers to the right."""
     rule = ["---"] * words + ["---:"] * (len(heading) - words)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heading, rule, *lines))

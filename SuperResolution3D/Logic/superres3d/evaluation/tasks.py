@@ -1,6 +1,6 @@
 """The tasks of an evaluation: how a truth is made coarser, and which methods are asked to refine it again.
 
-- in-plane, 3-D: Georgescu 2020, section IV-B.
+- in-plane, through-plane, 3-D: Georgescu 2020, section IV-B.
 - k-space: Chen 2020, section 3.4.
 - thick-slice: Kudo 2019, section 3.3.
 """
@@ -114,6 +114,7 @@ TASKS: dict[str, Task] = {
     for task in (
         Task("in-plane", "in-plane", SCALES, _BICUBIC[0].format(name="In-plane", axes="rows and columns")),
         Task("3-D", "all", SCALES, _BICUBIC[0].format(name="3-D", axes="rows, columns and slices")),
+        Task("through-plane", "through-plane", SCALES, _BICUBIC[0].format(name="Through-plane", axes="slices")),
         Task(
             "k-space", "in-plane", (2,),
             "K-space: the central half of k-space along rows and columns, without a filter, on voxels twice as large (2 x 2 x 1), as in Chen 2020; MR only.",

@@ -16,9 +16,10 @@ EDGES, FLAT = 0.15, 0.4
 BRIGHT, BRIGHTEST = {"CT": 100.0, "MR": 0.05}, 0.05
 _BODY = {"CT": -300.0, "MR": 0.1}  # HU, or share of the range
 _MOST_VOXELS = 2_000_000  # that are looked at: the body is large
+_LEAST_VOXELS, _TENTH, _ENOUGH_SLICES = 600_000, 10, 96  # a tenth of a smaller scan will do
 _LEAST_SHARE = 0.002
 _MR_PERCENTILE = 99.9
-_SAMPLE, _QUANTILE_SAMPLE = 4_000_000, 500_000
+_SAMPLE, _QUANTILE_SAMPLE = 1_000_000, 500_000
 
 
 def value_range(voxels: np.ndarray, modality: str) -> tuple[float, float]:
@@ -59,8 +60,11 @@ def body_mask(voxels: np.ndarray, modality: str) -> np.ndarray:
 
 def _steps(shape: Sequence[int]) -> tuple[int, ...]:
     """Of the voxels that are looked at: every second, third ... within the slices first, which are finer."""
-    within = max(1, round((shape[0] * shape[1] * shape[2] / _MOST_VOXELS) ** 0.5))
-    return 1, within, within
+    voxels = shape[0] * shape[1] * shape[2]
+    most = min(_MOST_VOXELS, max(_LEAST_VOXELS, voxels // _TENTH))
+    through = max(1, shape[0] // _ENOUGH_SLICES) if voxels > most else 1
+    within = max(1, round((voxels / through / most) ** 0.5))
+    return through, within, within
 
 
 def _largest(bright: np.ndarray) -> np.ndarray:

@@ -13,10 +13,17 @@ import numpy as np
 Box: TypeAlias = "tuple[slice | np.ndarray, slice, slice]"
 Solid: TypeAlias = tuple[slice, slice, slice]
 
-#: of the run's own work, by the larger factor; what is left to a quarter (a twentieth) goes into interpolating and comparing
-SHARE_OF_RUN = {2: 0.14, 4: 0.03}
-_MOST_VOXELS = 6_000_000  # of the scan: more tell no more
-_LEAST_VOXELS = 200_000  # fewer tell too little, and cost little
+#: of the run's time, by the larger factor
+SHARE_OF_RUN = {2: 0.22, 4: 0.045}
+# Time is told in multiply-accumulates, so that a scan is looked at in the same places on every machine: 200e9 in a second, as on a fast core; on a slower one networks
+# take longer, and the rest a smaller share.
+_SECOND = 200e9
+_START = 0.9 * _SECOND  # measuring, compiling
+_MADE = 25e-9 * _SECOND  # of a voxel of a result, outside the networks
+_COMPARED = 250e-9 * _SECOND  # of a voxel that is looked at, in each way
+_COARSENED = 30e-9 * _SECOND  # of a voxel of the scan, in each way, where all of it is made coarser
+_MOST_VOXELS = 4_000_000  # of the scan: more tell no more
+_LEAST_VOXELS = 250_000  # fewer tell too little: with 120,000 the gain was up to 0.4 dB off
 _WHOLE = 0.9
 _STRIPS = 3
 _STRIP_ROWS = 24  # coarse rows that a strip should have at least, before there is another one
@@ -59,19 +66,23 @@ class Sample:
     words: str
 
 
-def share_of_scan(factors: Sequence[int], ways: int, voxels: int) -> float:
-    """How much of a scan may be looked at.
+def share_of_scan(factors: Sequence[int], ways: int, voxels: int, work: float) -> float:
+    """How much of a scan may be looked at, so that the check takes a share of the run's time; but never less than tells something.
 
     Args:
-        factors: of the refinement.
+        factors: of the refinement, slices first.
         ways: in how many ways it is made coarser.
         voxels: of the scan.
+        work: multiply-accumulates of the run's networks for a voxel of the scan.
     """
-    allowed = SHARE_OF_RUN[2 if max(factors) <= 2 else 4] * prod(factors) / ways
+    run = voxels * (work + _MADE * prod(factors))
+    whole = ways * voxels * _COARSENED if factors[0] > 1 else 0.0
+    left = SHARE_OF_RUN[2 if max(factors) <= 2 else 4] * run - _START - whole
+    allowed = left / (ways * voxels * (work / prod(factors) + _COMPARED))
     return min(1.0, max(allowed, _LEAST_VOXELS / voxels), _MOST_VOXELS / voxels)
 
 
-def sample_of(body: np.ndarray, factors: Sequence[int], ways: int, whole_slices: bool) -> Sample:
+def sample_of(body: np.ndarray, factors: Sequence[int], ways: int, whole_slices: bool, work: float = 0.0) -> Sample:
     """Choose the slabs, spread evenly over the body.
 
     Args:
@@ -79,9 +90,10 @@ def sample_of(body: np.ndarray, factors: Sequence[int], ways: int, whole_slices:
         factors: of the refinement, slices first.
         ways: in how many ways the scan is made coarser.
         whole_slices: slices are refined one by one, so any of them will do.
+        work: see :func:`share_of_scan`.
     """
     box = _coarse_box(body, factors)
-    share = share_of_scan(factors, ways, body.size) / (prod(part.stop - part.start for part in box) * prod(factors) / body.size)
+    share = share_of_scan(factors, ways, body.size, work) / (prod(part.stop - part.start for part in box) * prod(factors) / body.size)
     if share >= _WHOLE:
         return _sample([Slab(box, _all(box, factors))], body, factors, "the whole scan")
     if factors[0] == 1:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,8 @@ class _Case:
     """What is checked; the scan has its slices first, and each size is a multiple of its factor.
 
     Attributes:
-        scan: the scan.
+        scan: what of it is made coarser: all, or the slices that are looked at where they are refined one by one.
+        whole: the scan's voxels.
         plan: of the run that is checked.
         factors: along (slices, rows, columns).
         body: bool.
@@ -61,6 +63,7 @@ class _Case:
     """
 
     scan: Volume
+    whole: np.ndarray
     plan: Plan
     factors: tuple[int, int, int]
     body: np.ndarray
@@ -103,8 +106,9 @@ def check(
         raise InputError("The check compares a method with Lanczos, and Lanczos itself was asked for; name another method.")
     case, smaller = _case(volume, plan, choices)
     ways = _ways(case)
-    sample = sample_of(case.body, case.factors, len(ways), not plan.method.volumetric)
-    truths = [_truth(case, slab) for slab in sample.slabs]
+    sample = sample_of(case.body, case.factors, len(ways), not plan.method.volumetric, plan.accumulates / prod(plan.shape))
+    case, slabs = _alone(case, sample.slabs)
+    truths = [_truth(case, slab) for slab in slabs]
     found = tuple(_checked(case, way, truths, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
     factors = [case.factors[(plan.slice_axis, *(a for a in range(3) if a != plan.slice_axis)).index(axis)] for axis in (2, 1, 0)]
     clear = clearness([case.detail[axis] for axis, factor in enumerate(case.factors) if factor > 1])
@@ -132,7 +136,16 @@ def _case(volume: Volume, plan: Plan, choices: Mapping[str, Any]) -> tuple[_Case
     else:  # a network for one distance of slices: as if the scan's slices were that far apart
         scan = replace(scan, spacing=triple(spacing * plan.method.slice_spacing / scan.spacing[2] for spacing in scan.spacing))
         asked["slice_spacing"] = plan.method.slice_spacing
-    return _Case(scan, plan, factors, body_mask(scan.voxels, plan.modality), span, asked, *_measured(scan.voxels, plan.modality)), notes
+    return _Case(scan, scan.voxels, plan, factors, body_mask(scan.voxels, plan.modality), span, asked, *_measured(scan.voxels, plan.modality)), notes
+
+
+def _alone(case: _Case, slabs: tuple[Slab, ...]) -> tuple[_Case, tuple[Slab, ...]]:
+    """Slices that are named by number are taken out, so that no others are made coarser."""
+    chosen, *within = slabs[0].coarse
+    if not isinstance(chosen, np.ndarray):
+        return case, slabs
+    alone = replace(case, scan=replace(case.scan, voxels=np.ascontiguousarray(case.scan.voxels[chosen])), body=case.body[chosen])
+    return alone, (replace(slabs[0], coarse=(slice(0, len(chosen)), within[0], within[1])),)
 
 
 def _measured(voxels: np.ndarray, modality: str) -> tuple[tuple[AxisDetail | None, ...], Noise | None]:
@@ -253,7 +266,7 @@ def _images(case: _Case, coarse: Volume, slab: Slab, own: bool, progress: Told |
     if part.voxels.min() == part.voxels.max():
         raise InputError("A part of the scan that the check looks at has the same value everywhere; go without the check.")
     # what lost its detail as the scan did is told what the scan is told
-    result = upscale(part, **case.asked, part_of=case.scan.voxels if own else coarse.voxels, progress=progress, cancelled=cancelled).volume.voxels
+    result = upscale(part, **case.asked, part_of=case.whole if own else coarse.voxels, progress=progress, cancelled=cancelled).volume.voxels
     yield "result", _prepared(result[slab.inner], case.plan.modality)
     yield "baseline", _prepared(resize(part.voxels, case.factors, BASELINE)[slab.inner], case.plan.modality)
 

@@ -1,0 +1,217 @@
+#!/usr/bin/env python
+"""The networks of Chen 2020 (tables 1 and 2) and Kudo 2019 (table 1) under one schedule, so that the tables compare architectures.
+
+    python Testing/Benchmarks/architectures.py SCANS split.csv --out architectures
+
+Every network of a table meets the same samples in the same order (the seed's), for the same number of steps, with the same learning rates.
+The weights after the last step are taken: no checkpoint is chosen.  A training that was interrupted goes on where it stopped.
+Each is then measured on the subset, in the task of its paper, as ``superres3d evaluate`` does it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import typer
+from superres3d.evaluation.metrics import Reference, make_reference, measure, measure_detail
+from superres3d.evaluation.protocol import Protocol, central_crop, read_subjects
+from superres3d.evaluation.run import Cell, plan_cells, refined
+from superres3d.networks.weights import find_model
+from superres3d.scan.images import read_volume
+
+RECIPES = Path(__file__).resolve().parents[2] / "models" / "recipes"
+_BRAINS = [*(f"mr_t1_ds000011_sub{n:02d}" for n in (1, 5)), *(f"mr_t1_ds002748_sub{n}" for n in (10, 23))]
+
+
+class Network(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        name: in words.
+        method: of the catalogue, by which it is measured.
+        family, change: as the recipe takes them.
+    """
+
+    name: str
+    method: str
+    family: str
+    change: Mapping[str, Any] = MappingProxyType({})
+
+
+class Table(NamedTuple):
+    """Networks that are compared, and what they have in common.
+
+    Attributes:
+        recipe: a file of models/recipes, whose samples all of them meet.
+        schedule: fields of the recipe, the same for all.
+        task, scales: of ``superres3d evaluate``.
+        subjects: how the ids of the measured subjects begin.
+    """
+
+    recipe: str
+    schedule: dict[str, Any]
+    task: str
+    scales: tuple[int, ...]
+    subjects: tuple[str, ...]
+    networks: tuple[Network, ...]
+
+
+def _mdcsrn(name: str, **options: object) -> Network:
+    return Network(f"mDCSRN {name}", "mdcsrn", "mdcsrn", {"options": options})
+
+
+_VTS = {"options": {"filters": 16}}
+_PIX2PIX = {"options": {"filters": 16, "levels": 5}}
+_JUDGED: dict[str, Any] = {"adversarial": "conditional", "voxel_weight": 100.0, "adversarial_weight": 1.0, "discriminator_filters": 16}
+TABLES = {
+    "chen2020": Table(
+        "baselines-mr.toml",
+        {"volumes": _BRAINS, "all_axes": [], "validation": [], "patch": 20, "patch_depth": 20, "batch": 2, "steps": 250},
+        "k-space", (2,), ("mr_t1_ds",),
+        (
+            Network("FSRCNN", "fsrcnn-3d", "fsrcnn"),
+            Network("SRCNN 9-1-5", "fsrcnn-3d", "srcnn"),
+            _mdcsrn("b4u4"),
+            _mdcsrn("b4u4-r", reconstruction=True),
+            _mdcsrn("b6u4", blocks=6),
+            Network("SRDenseNet", "srdensenet-3d", "srdensenet"),
+            _mdcsrn("b8u4", blocks=8),
+            _mdcsrn("b1u12-r (DCSRN)", blocks=1, units=12, reconstruction=True),
+            _mdcsrn("b1u16-r (DCSRN)", blocks=1, units=16, reconstruction=True),
+            Network("SRResNet", "srresnet-3d", "srresnet"),
+        ),
+    ),
+    "kudo2019": Table(
+        "virtual-thin-slice.toml", {"validation": [], "patch": 32, "patch_depth": 32, "batch": 4, "steps": 250, "learning_rate": 5e-4}, "thick-slice", (4, 8), ("ct_",),
+        (
+            Network("SRCNN 9-1-5", "srcnn-3d", "srcnn", {"residual": False, "options": {}}),
+            Network("SRCNN 9-1-5, with HF prediction", "srcnn-3d", "srcnn", {"options": {}}),
+            Network("Pix2Pix, without discriminator", "pix2pix-3d", "pix2pix", {**_PIX2PIX, "residual": False}),
+            Network("Pix2Pix", "pix2pix-3d", "pix2pix", {**_PIX2PIX, "residual": False, **_JUDGED, "adversarial": "patch"}),
+            Network("VTS", "virtual-thin-slice-gan", "virtual-thin-slice", {**_VTS, **_JUDGED}),
+            Network("VTS without condition", "virtual-thin-slice-gan", "virtual-thin-slice", {**_VTS, **_JUDGED, "condition": False}),
+            Network("VTS without HF prediction", "virtual-thin-slice-gan", "virtual-thin-slice", {**_VTS, **_JUDGED, "residual": False}),
+            Network("VTS without discriminator", "virtual-thin-slice", "virtual-thin-slice", _VTS),
+            Network("VTS without discriminator, without HF prediction", "virtual-thin-slice", "virtual-thin-slice", {**_VTS, "residual": False}),
+            Network("VTS without discriminator, with layers on the full grid", "virtual-thin-slice", "virtual-thin-slice", {"options": {"filters": 16, "detail": 16}}),
+        ),
+    ),
+}  # fmt: skip
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder of the scans.")],
+    split: Annotated[Path, typer.Argument(help="CSV with id, split, modality.")],
+    out: Annotated[Path, typer.Option(help="Folder for trainings and results.")] = Path("architectures"),
+    table: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TABLES)}; may be repeated; default: all.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Networks by name; may be repeated; default: all.")] = None,
+    subset: Annotated[str, typer.Option(help="On which they are measured; empty: they are trained alone.")] = "",
+    slices: Annotated[int, typer.Option(help="Central slices of a scan that are measured.")] = 48,
+    setting: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Of every recipe: another schedule.")] = None,
+) -> None:
+    """Train, measure, print the tables."""
+    for name in table or TABLES:
+        chosen = [network for network in TABLES[name].networks if not only or network.name in only]
+        for network in chosen:
+            _train(_folder(out, name, network), data, TABLES[name], network, setting or [])
+        if subset:
+            print(f"{name}\n\n{_table(name, out, data, split, subset, slices, chosen)}\n")
+
+
+def _folder(out: Path, table: str, network: Network) -> Path:
+    return out / table / "".join(letter if letter.isalnum() else "-" for letter in network.name)
+
+
+def _train(folder: Path, data: Path, table: Table, network: Network, more: list[str]) -> None:
+    if (folder / "models").is_dir():
+        return
+    from superres3d.training.export import export_model
+    from superres3d.training.fit import fit
+    from superres3d.training.recipe import load_recipe
+
+    settings = {**table.schedule, "method": network.method, "family": network.family, **network.change}
+    recipe = load_recipe(RECIPES / table.recipe, {**{name: _toml(value) for name, value in settings.items()}, **dict(pair.split("=", 1) for pair in more)})
+    began = time.process_time()
+    net = fit(recipe, data, folder / "run")
+    export_model(net, recipe, data, folder / "models")
+    (folder / "seconds.txt").write_text(f"{time.process_time() - began:.0f}\n")
+    print(f"{network.name}: {time.process_time() - began:.0f} s of the processor", file=sys.stderr)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {json.dumps(item)}" for name, item in value.items()) + "}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _table(name: str, out: Path, data: Path, split: Path, subset: str, slices: int, networks: list[Network]) -> str:
+    table = TABLES[name]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for network in networks:
+        folder = _folder(out, name, network)
+        if (folder / "models").is_dir():
+            found = _measured(folder, data, split, subset, slices, table, network.method)
+            rows.setdefault("Lanczos", [row for row in found if row["method"] == "lanczos"])
+            rows[network.name] = [row for row in found if row["method"] == network.method]
+    heading = ["network", "parameters", *(f"{text} {scale}x" for scale in table.scales for text in ("PSNR, dB", "SSIM", "NRMSE", "gain over Lanczos, dB [each subject]"))]
+    lines = [[label, f"{mine[0]['parameters']:,}", *(text for scale in table.scales for text in _texts(mine, rows["Lanczos"], scale))] for label, mine in rows.items()]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heading, ["---"] + ["---:"] * (len(heading) - 1), *lines))
+
+
+def _texts(mine: list[dict[str, Any]], lanczos: list[dict[str, Any]], scale: int) -> list[str]:
+    """PSNR, SSIM, NRMSE and the gain at one factor."""
+    here, base = ({row["subject"]: row for row in rows if row["scale"] == scale} for rows in (mine, lanczos))
+    psnr, ssim, nrmse = (statistics.mean(row[metric] for row in here.values()) for metric in ("psnr", "ssim", "nrmse"))
+    gains = [row["psnr"] - base[subject]["psnr"] for subject, row in here.items()]
+    return [f"{psnr:.2f}", f"{ssim:.4f}", f"{nrmse:.4f}", f"{statistics.mean(gains):+.2f} [{', '.join(f'{gain:+.2f}' for gain in gains)}]"]
+
+
+def _measured(folder: Path, data: Path, split: Path, subset: str, slices: int, table: Table, method: str) -> list[dict[str, Any]]:
+    """A row a subject, factor and method; kept beside the network."""
+    kept = folder / f"results-{subset}.json"
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    os.environ["SUPERRES3D_MODELS"] = str((folder / "models").resolve())
+    protocol = Protocol(methods=(method,), scales=table.scales, tasks=(table.task,), slices=slices, preset="fast")
+    rows = []
+    for subject in read_subjects(data, split, subset, tuple(_subjects(split, subset, table.subjects))):
+        volume = read_volume(subject.path)
+        for cell in plan_cells(subject, protocol):
+            truth = central_crop(cell.kind.thin(volume, cell.slice_axis), cell.slice_axis, slices, cell.factors)
+            low = cell.kind.low_resolution(truth, cell.factors, cell.slice_axis)
+            reference = make_reference(truth.voxels, subject.modality, cell.slice_axis)
+            for name in protocol.methods if not cell.skip else ():
+                voxels, _ = refined(cell, low, name, protocol, lambda _: None)
+                rows.append({"subject": subject.name, "scale": cell.scale, "method": name, "parameters": _parameters(cell, name), **measure(reference, voxels), **measure_detail(reference, voxels, cell.factors)})
+                np.save(folder / f"{subject.name}-{cell.scale}-{name}.npy", _picture(reference, voxels, table))
+    kept.write_text(json.dumps(rows), encoding="utf-8")
+    return rows
+
+
+def _picture(reference: Reference, voxels: np.ndarray, table: Table) -> np.ndarray:
+    """To be looked at: the middle slice, or a cut across the slices where these are refined."""
+    result = reference.prepare(voxels) / np.float32(reference.data_range)
+    return result[len(result) // 2] if table.task == "k-space" else result[:, result.shape[1] // 2]
+
+
+def _parameters(cell: Cell, method: str) -> int:
+    return sum(find_model(model["name"]).card["parameters"] for model in cell.conditions[method]["models"].values())
+
+
+def _subjects(split: Path, subset: str, beginnings: tuple[str, ...]) -> list[str]:
+    with open(split, newline="", encoding="utf-8") as file:
+        return [row["id"] for row in csv.DictReader(file) if row["split"] == subset and row["id"].startswith(beginnings)]
+
+
+if __name__ == "__main__":
+    typer.run(main)
