@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CHECKING = {2: 0.25, 4: 0.05}
 _LEAST_CHECKING = 1.5  # seconds: of a short run it takes more than its share
 _MAPPING = 0.125
-_INTERPOLATED, _FILES = 25e6, 150e6  # bytes a second
+_INTERPOLATED, _FILES = 60e6, 150e6  # bytes a second
 
 
 @dataclass(frozen=True)

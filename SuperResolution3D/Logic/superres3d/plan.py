@@ -35,7 +35,7 @@ _WORKER_BYTES = 120 << 20  # the activations of a tile, for each core
 _LEAST_FEATURE_BYTES = 1 << 28
 _MOST_VOLUME_BYTES = 3 << 30  # of a volumetric network's feature maps: with more, tiles are hardly larger
 _AXIS_NAMES = ("k", "j", "i")
-_FINISHED, _INTERPOLATED = 200e6, 25e6  # bytes of a result a second, after the networks, and by an interpolation alone
+_FINISHED, _INTERPOLATED = 200e6, 60e6  # bytes of a result a second, after the networks, and by an interpolation alone
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from .resampling.spectral_crop import cropped
 from .run_report import NOT_FOR_DIAGNOSIS as NOT_FOR_DIAGNOSIS
 from .run_report import report_of
 from .scan.intensity import IntensityScale, intensity_scale
-from .scan.modality import guess_modality
+from .scan.modality import contradiction, guess_modality
 from .scan.region import Spans, asked_region, checked_spans, cut_out
 from .scan.volume import Volume, accepted, check_steps, triple
 from .speed import remember_speed, work_of
@@ -247,10 +247,12 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
     """Arguments as :func:`upscale`; ``whole`` is what is measured."""
     if noise not in NOISES:
         raise InputError(f"The noise cannot be {noise!r}; use {' or '.join(NOISES)}.")
+    doubt: tuple[str, ...] = ()
     if plan.method.networks:
         check_steps(volume.voxels, "The scan")
+        doubt = tuple(filter(None, (contradiction(whole, plan.modality),)))
     if not plan.method.blind:
-        return Prepared(plan, volume.voxels)
+        return Prepared(plan, volume.voxels, doubt)
     axes = (plan.slice_axis, *(axis for axis in range(3) if axis != plan.slice_axis))
     names, spacing = ["kji"[axis] for axis in axes], [volume.spacing[2 - axis] for axis in axes]
     source = np.moveaxis(whole, plan.slice_axis, 0)
@@ -263,7 +265,7 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
     wanted = [distance * count / finer for distance, count, finer in zip(spacing, np.moveaxis(volume.voxels, plan.slice_axis, 0).shape, plan.slices_first(plan.output_shape))]
     knows = [axis for stage in told.report["told"] for axis in AXES[stage]]  # networks that are told how far a spectrum reaches need no certain end
     grid = replace(grid, unsure=tuple(axis for axis in grid.unsure if axis not in knows))
-    notes = (*sentences(grid, spacing, names), *told.notes, *finer_than_measured(grid, spacing, wanted, names))
+    notes = (*doubt, *sentences(grid, spacing, names), *told.notes, *finer_than_measured(grid, spacing, wanted, names))
     return Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
 
 
