@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..methods import DEFAULT_METHOD, DEFAULT_PRESET
-from .common import DesignChoice, Device, PresetChoice, needs, reporting
+from .common import DesignChoice, PresetChoice, needs, reporting
+from .options import Device
 
 study = typer.Typer(name="study", help="A reader study: which method do people who read scans prefer?", no_args_is_help=True)
 
