@@ -30,7 +30,7 @@ _LOGIC_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Logic"
 if _LOGIC_FOLDER not in sys.path:
     sys.path.insert(0, _LOGIC_FOLDER)
 
-from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Noise, Orientation, Part, Preset, Scale  # noqa: E402
+from SuperResolution3DLib.choices import Axes, CompareMode, Ensemble, Modality, Noise, Orientation, Part, Preset, Scale  # noqa: E402
 
 if TYPE_CHECKING:
     from SuperResolution3DLib.dependencies import Installer
@@ -78,7 +78,7 @@ class SuperResolution3DParameterNode:
     """The choices of the panel, saved with the scene.
 
     inputVolume, outputVolume, comparisonVolume - the volumes; no output means a new one.
-    modality, scale, axes, preset, ensemble, noise, orientation - see SuperResolution3DLib.choices; scale may be a distance of the slices, or isotropic voxels.
+    modality, scale, axes, preset, ensemble, noise, orientation, comparisonMode - see SuperResolution3DLib.choices; scale may be a distance of the slices, or isotropic voxels.
     method - name in the catalogue; empty means the default.
     compare - also make a Lanczos interpolation.
     device - auto, cpu, cuda, cuda:<n> or mps.
@@ -117,6 +117,7 @@ class SuperResolution3DParameterNode:
     lastDrawn: vtkMRMLNode
     lastSegmentation: vtkMRMLNode
     orientation: Orientation = Orientation.AXIAL
+    comparisonMode: CompareMode = CompareMode.SIDE_BY_SIDE
     proposedFor: str = ""
     lastSource: vtkMRMLScalarVolumeNode
     lastResult: vtkMRMLScalarVolumeNode
