@@ -185,8 +185,7 @@ def check_warnings(report: Mapping[str, Any]) -> list[str]:
 def _checked(report: Mapping[str, Any]) -> list[str]:
     """What the self-check found, for a clinician, and that it is no proof."""
     check = report.get("check")
-    without = _("The check is of the method without Careful.") if report.get("careful") else ""
-    return [_with_titles(" ".join(filter(None, (check["statement"], check["cannot_show"][0], without))))] if check else []
+    return [_with_titles(f"{check['statement']} {check['cannot_show'][0]}")] if check else []
 
 
 def _first_sentence(text: str) -> str:
