@@ -30,7 +30,7 @@ _LOGIC_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Logic"
 if _LOGIC_FOLDER not in sys.path:
     sys.path.insert(0, _LOGIC_FOLDER)
 
-from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Noise, Orientation, Part, Preset, Scale  # noqa: E402
+from SuperResolution3DLib.choices import Axes, CompareMode, Ensemble, Modality, Noise, Orientation, Part, Preset, Scale  # noqa: E402
 
 if TYPE_CHECKING:
     from SuperResolution3DLib.dependencies import Installer
@@ -78,13 +78,15 @@ class SuperResolution3DParameterNode:
     """The choices of the panel, saved with the scene.
 
     inputVolume, outputVolume, comparisonVolume - the volumes; no output means a new one.
-    modality, scale, axes, preset, ensemble, noise, orientation - see SuperResolution3DLib.choices; scale may be a distance of the slices, or isotropic voxels.
+    modality, scale, axes, preset, ensemble, noise, orientation, comparisonMode - see SuperResolution3DLib.choices; scale may be a distance of the slices, or isotropic voxels.
     method - name in the catalogue; empty means the default.
     compare - also make a Lanczos interpolation.
     device - auto, cpu, cuda, cuda:<n> or mps.
     memoryLimit - GiB for the computation; 0 means what is free.
     consistency - back-projections after a method that refines by a factor.
     part, roi, boxSize - which part of the volume; the ROI's box, or millimetres around the crosshair.
+    bringSegmentation, segmentation - whether a segmentation comes along, and which; none: the only one of the scene.
+    lastDrawn, lastSegmentation - of the last run that brought one along.
     proposedFor - ID of the volume that modality and axes were proposed for.
     check, careful, errorMap - see superres3d check, --careful and --error-map.
     lastSource, lastResult, lastComparison, lastErrorMap - volumes of the last run, for the comparison view.
@@ -110,7 +112,12 @@ class SuperResolution3DParameterNode:
     part: Part = Part.WHOLE
     roi: vtkMRMLNode
     boxSize: Annotated[float, WithinRange(2, 1000)] = 50.0
+    bringSegmentation: bool = False
+    segmentation: vtkMRMLNode
+    lastDrawn: vtkMRMLNode
+    lastSegmentation: vtkMRMLNode
     orientation: Orientation = Orientation.AXIAL
+    comparisonMode: CompareMode = CompareMode.SIDE_BY_SIDE
     proposedFor: str = ""
     lastSource: vtkMRMLScalarVolumeNode
     lastResult: vtkMRMLScalarVolumeNode
@@ -178,6 +185,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def onNodeRemoved(self, caller: Any, event: str) -> None:
         """Perhaps it was the input of the run under way."""
         self.panel.run.stop_without_input()
+        self.panel.queue.queue.stop_without_input()
 
     def onSceneEnd(self, caller: Any, event: str) -> None:
         """The scene was closed, or another one was loaded: its choices count now."""
@@ -231,7 +239,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         outputVolume: vtkMRMLScalarVolumeNode | None = None, comparisonVolume: vtkMRMLScalarVolumeNode | None = None,
         progress: Callable[[str, float, float | None], None] | None = None, sliceSpacing: float | None = None, consistency: int = 0,
         spacing: str | None = None, noise: str = "keep", check: bool = False, careful: bool = False, errorMap: bool = False,
-        region: "str | vtkMRMLNode | None" = None,
+        region: "str | vtkMRMLNode | None" = None, segmentation: vtkMRMLNode | None = None,
     ) -> "Finished":  # fmt: skip
         """Upscale a volume and wait for the result.
 
@@ -257,8 +265,9 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param careful: take back what networks add where they are likely to be wrong.
         :param errorMap: also make a volume of the error to expect around each voxel; for networks.
         :param region: of the volume: an ROI node, or text as ``--region`` takes it, such as "ras=-40:20,10:70,-300:-250"; None: all of it.
+        :param segmentation: of the volume, to be brought to the result's grid in a new segmentation; None: none.
         :return: object with ``source``, ``result``, ``comparison`` (node or None), ``report`` (dict), ``warnings``,
-            ``page`` (the report as HTML, or empty), ``error_map`` (node or None).
+            ``page`` (the report as HTML, or empty), ``error_map`` and ``segmentation`` (nodes or None).
         :raises superres3d.errors.SuperResolutionError: one sentence for the user; the scene is as before.
         """
         from SuperResolution3DLib.dependencies import NoInstaller
@@ -271,7 +280,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
             device=device, memory_limit_gib=memoryLimit, compare=compare, consistency=consistency, spacing=spacing, noise=noise,
             check=check, careful=careful, error_map=errorMap, region=region,
         )  # fmt: skip
-        outputs = Outputs(outputVolume, comparisonVolume)
+        outputs = Outputs(outputVolume, comparisonVolume, segmentation)
         self.check(inputVolume, request, outputs)
         self.ensureDependencies(request, NoInstaller())
         self.estimate(inputVolume, request)

@@ -5,7 +5,7 @@
 
 Every network of a table meets the same samples in the same order (the seed's), for the same number of steps, with the same learning rates.
 The weights after the last step are taken: no checkpoint is chosen.  A training that was interrupted goes on where it stopped.
-Each is then measured on the subset by ``superres3d evaluate``, in the task of its paper.
+Each is then measured on the subset, in the task of its paper, as ``superres3d evaluate`` does it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import csv
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -22,7 +21,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import typer
+from superres3d.evaluation.metrics import Reference, make_reference, measure, measure_detail
+from superres3d.evaluation.protocol import Protocol, central_crop, read_subjects
+from superres3d.evaluation.run import Cell, plan_cells, refined
+from superres3d.networks.weights import find_model
+from superres3d.scan.images import read_volume
 
 RECIPES = Path(__file__).resolve().parents[2] / "models" / "recipes"
 _BRAINS = [*(f"mr_t1_ds000011_sub{n:02d}" for n in (1, 5)), *(f"mr_t1_ds002748_sub{n}" for n in (10, 23))]
@@ -151,15 +156,15 @@ def _toml(value: object) -> str:
 
 def _table(name: str, out: Path, data: Path, split: Path, subset: str, slices: int, networks: list[Network]) -> str:
     table = TABLES[name]
-    subjects = _subjects(split, subset, table.subjects)
     rows: dict[str, list[dict[str, Any]]] = {}
     for network in networks:
         folder = _folder(out, name, network)
-        found = _measure(folder, data, split, subset, slices, table, network.method, subjects)
-        rows.setdefault("Lanczos", [row for row in found if row["method"] == "lanczos"])
-        rows[network.name] = [row for row in found if row["method"] == network.method]
+        if (folder / "models").is_dir():
+            found = _measured(folder, data, split, subset, slices, table, network.method)
+            rows.setdefault("Lanczos", [row for row in found if row["method"] == "lanczos"])
+            rows[network.name] = [row for row in found if row["method"] == network.method]
     heading = ["network", "parameters", *(f"{text} {scale}x" for scale in table.scales for text in ("PSNR, dB", "SSIM", "NRMSE", "gain over Lanczos, dB [each subject]"))]
-    lines = [[label, f"{mine[0]['parameters']:,}" if mine else "", *(text for scale in table.scales for text in _texts(mine, rows["Lanczos"], scale))] for label, mine in rows.items()]
+    lines = [[label, f"{mine[0]['parameters']:,}", *(text for scale in table.scales for text in _texts(mine, rows["Lanczos"], scale))] for label, mine in rows.items()]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heading, ["---"] + ["---:"] * (len(heading) - 1), *lines))
 
 
@@ -171,23 +176,41 @@ def _texts(mine: list[dict[str, Any]], lanczos: list[dict[str, Any]], scale: int
     return [f"{psnr:.2f}", f"{ssim:.4f}", f"{nrmse:.4f}", f"{statistics.mean(gains):+.2f} [{', '.join(f'{gain:+.2f}' for gain in gains)}]"]
 
 
-def _measure(folder: Path, data: Path, split: Path, subset: str, slices: int, table: Table, method: str, subjects: list[str]) -> list[dict[str, Any]]:
-    results = folder / f"results-{subset}"
-    scales = [text for scale in table.scales for text in ("--scale", scale)]
-    chosen = [text for subject in subjects for text in ("--subject", subject)]
-    options = ["--method", method, "--task", table.task, *scales, "--subset", subset, "--preset", "fast", "--slices", slices, *chosen]
-    _run("evaluate", data, split, "--out", results, *options, models=folder / "models")
-    return json.loads((results / "results.json").read_text(encoding="utf-8"))["results"]
+def _measured(folder: Path, data: Path, split: Path, subset: str, slices: int, table: Table, method: str) -> list[dict[str, Any]]:
+    """A row a subject, factor and method; kept beside the network."""
+    kept = folder / f"results-{subset}.json"
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    os.environ["SUPERRES3D_MODELS"] = str((folder / "models").resolve())
+    protocol = Protocol(methods=(method,), scales=table.scales, tasks=(table.task,), slices=slices, preset="fast")
+    rows = []
+    for subject in read_subjects(data, split, subset, tuple(_subjects(split, subset, table.subjects))):
+        volume = read_volume(subject.path)
+        for cell in plan_cells(subject, protocol):
+            truth = central_crop(cell.kind.thin(volume, cell.slice_axis), cell.slice_axis, slices, cell.factors)
+            low = cell.kind.low_resolution(truth, cell.factors, cell.slice_axis)
+            reference = make_reference(truth.voxels, subject.modality, cell.slice_axis)
+            for name in protocol.methods if not cell.skip else ():
+                voxels, _ = refined(cell, low, name, protocol, lambda _: None)
+                rows.append({"subject": subject.name, "scale": cell.scale, "method": name, "parameters": _parameters(cell, name), **measure(reference, voxels), **measure_detail(reference, voxels, cell.factors)})
+                np.save(folder / f"{subject.name}-{cell.scale}-{name}.npy", _picture(reference, voxels, table))
+    kept.write_text(json.dumps(rows), encoding="utf-8")
+    return rows
+
+
+def _picture(reference: Reference, voxels: np.ndarray, table: Table) -> np.ndarray:
+    """To be looked at: the middle slice, or a cut across the slices where these are refined."""
+    result = reference.prepare(voxels) / np.float32(reference.data_range)
+    return result[len(result) // 2] if table.task == "k-space" else result[:, result.shape[1] // 2]
+
+
+def _parameters(cell: Cell, method: str) -> int:
+    return sum(find_model(model["name"]).card["parameters"] for model in cell.conditions[method]["models"].values())
 
 
 def _subjects(split: Path, subset: str, beginnings: tuple[str, ...]) -> list[str]:
     with open(split, newline="", encoding="utf-8") as file:
         return [row["id"] for row in csv.DictReader(file) if row["split"] == subset and row["id"].startswith(beginnings)]
-
-
-def _run(command: str, *arguments: object, models: Path | None = None) -> None:
-    environment = {**os.environ, **({"SUPERRES3D_MODELS": str(models.resolve())} if models else {})}
-    subprocess.run([sys.executable, "-m", "superres3d.cli", command, *map(str, arguments)], check=True, env=environment)
 
 
 if __name__ == "__main__":

@@ -340,7 +340,7 @@ def test_every_control_has_a_name_and_a_tooltip(panel):
 
 def test_every_label_belongs_to_a_control_of_its_own(panel):
     labels = [label for label in panel.raw.findChildren(QtWidgets.QLabel) if label.text().endswith(":")]
-    assert len(labels) == 19
+    assert len(labels) == 20
     assert all(label.buddy() is not None and label.buddy().accessibleName() for label in labels), labels
     assert len({label.buddy() for label in labels}) == len(labels)
 

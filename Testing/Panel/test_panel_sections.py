@@ -51,7 +51,7 @@ def state():
     made.parameters = SimpleNamespace(
         inputVolume=volume("Head"), outputVolume=None, comparisonVolume=None, modality=Modality.MR, method="cubic", scale=Scale.TWO, axes=Axes.ALL,
         preset=Preset.BEST, ensemble=Ensemble.AUTO, noise=Noise.KEEP, device="auto", memoryLimit=0.0, compare=True, consistency=False, check=False, careful=False, errorMap=False,
-        part=Part.WHOLE, roi=None, boxSize=50.0,
+        part=Part.WHOLE, roi=None, boxSize=50.0, bringSegmentation=False, segmentation=None,
     )  # fmt: skip
     return made
 
@@ -98,7 +98,7 @@ def test_a_section_gets_the_others_through_its_constructor(path: Path):
 
 
 def test_there_are_sections():
-    assert len(SECTIONS) == 12
+    assert len(SECTIONS) == 15
 
 
 def test_refusal_and_estimate_take_turns(parts):

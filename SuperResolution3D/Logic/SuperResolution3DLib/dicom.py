@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import slicer
 
+#: attributes of a result: what its scan was loaded from, so that a derived series can be made even when the scan has left the scene; and the run's report
+INSTANCES, REPORT = "SuperResolution3D.SourceInstances", "SuperResolution3D.Report"
 _KEPT = ("Modality", "FrameOfReferenceUID", "Manufacturer", "Model", "BodyPartExamined", "PatientPosition")
 _LONGEST = 64  # characters of a series description (VR LO)
 
@@ -70,14 +72,15 @@ def _free_number(origin: slicer.vtkMRMLScalarVolumeNode, number: int) -> int:
     """The first number above the source's that no volume beside it has; hundreds stay together, as 401 after 4."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(origin.GetScene())
     beside = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(origin))
-    taken = {hierarchy.GetItemAttribute(item, "DICOM.SeriesNumber") for item in _children(hierarchy, beside)}
+    taken = {hierarchy.GetItemAttribute(item, "DICOM.SeriesNumber") for item in children_of(hierarchy, beside)}
     found = 100 * number + 1 if number < 100 else number + 1
     while str(found) in taken:
         found += 1
     return found
 
 
-def _children(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, item: int) -> list[int]:
+def children_of(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, item: int) -> list[int]:
+    """The items right below one."""
     import vtk
 
     found = vtk.vtkIdList()

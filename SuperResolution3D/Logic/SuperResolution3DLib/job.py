@@ -10,7 +10,7 @@ from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
-from superres3d import read_volume, write_volume
+from superres3d import read_labels, read_volume, write_volume
 from superres3d.errors import InputError, ResourceError
 from superres3d.methods import METHODS
 from superres3d.scan.volume import find_slice_axis
@@ -19,6 +19,7 @@ from .checks import check_input, check_output
 from .error_map import show_as_errors
 from .nodes import Product, Source, attributes, image_from_voxels, put_into_scene, result_name, volume_from_node
 from .request import Request
+from .segmentations import check_segmentation, drawn_on, put_segmentation
 from .sequences import current_frame
 from .worker import Workspace, command
 
@@ -32,10 +33,16 @@ _LANCZOS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Outputs:
-    """Existing nodes to update in place; None: create a new one."""
+    """Where results go.
+
+    Attributes:
+        result, comparison: existing nodes to update in place; None: create a new one.
+        segmentation: of the input, to be brought to the result's grid in a new one; or None.
+    """
 
     result: slicer.vtkMRMLScalarVolumeNode | None = None
     comparison: slicer.vtkMRMLScalarVolumeNode | None = None
+    segmentation: slicer.vtkMRMLSegmentationNode | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Finished:
         warnings: what to tell of it, one sentence each.
         page: the report as an HTML page, or an empty string.
         error_map: node, or None.
+        segmentation: node on the result's grid, or None.
+        drawn: what it was made from, or None.
     """
 
     source: slicer.vtkMRMLScalarVolumeNode
@@ -58,6 +67,8 @@ class Finished:
     warnings: tuple[str, ...]
     page: str = ""
     error_map: slicer.vtkMRMLScalarVolumeNode | None = None
+    segmentation: slicer.vtkMRMLSegmentationNode | None = None
+    drawn: slicer.vtkMRMLSegmentationNode | None = None
 
 
 class Job:
@@ -79,9 +90,13 @@ class Job:
         self._outputs = outputs
         self._first = (0, 0, 0)  # of the results, on the grid of the whole one
         self._source = Source.of(node, current_frame(node))
+        self._drawn = drawn_on(outputs.segmentation, node) if outputs.segmentation is not None else None
         self.workspace = Workspace(temporary_folder)
         try:
-            write_volume(volume_from_node(node), self.workspace.input)
+            volume = volume_from_node(node)
+            write_volume(volume, self.workspace.input)
+            if self._drawn:
+                write_volume(replace(volume, voxels=self._drawn.voxels), self.workspace.labels)
         except ResourceError as error:
             self.workspace.close()
             raise self.in_words(error) from None
@@ -107,13 +122,15 @@ class Job:
         source = self.check_source()
         # Read everything first: from here on nothing is expected to fail.
         products, page = self._products(report), self._page()
+        fine = read_labels(self.workspace.fine_labels).voxels if self._drawn else None
         targets = (self._outputs.result, self._outputs.comparison if self.request.makes_comparison else None, None)[: len(products)]
         _check_still_there(self._scene, targets)
         nodes = dict(zip(products, [put_into_scene(self._scene, self._source, product, target) for product, target in zip(products.values(), targets)]))
         if "error_map" in nodes:
             show_as_errors(nodes["error_map"], report["error_map"])
         report["seconds"] = {**report["seconds"], "shown": round(time.monotonic() - self._started, 2)}
-        return Finished(source, nodes["result"], nodes.get("comparison"), report, self._warnings(report), page, nodes.get("error_map"))
+        segmentation = put_segmentation(self._scene, self._drawn, fine, nodes["result"]) if self._drawn and fine is not None else None
+        return Finished(source, nodes["result"], nodes.get("comparison"), report, self._warnings(report), page, nodes.get("error_map"), segmentation, self._scene.GetNodeByID(self._drawn.node_id) if self._drawn else None)
 
     def in_words(self, error: Exception) -> Exception:
         """An error of the run with the volume's name in place of its temporary file."""
@@ -171,6 +188,8 @@ def check_choices(node: slicer.vtkMRMLNode | None, request: Request, outputs: Ou
     """Refuse a run before it starts (InputError)."""
     check_input(node)
     _check_again(node, request)
+    if outputs.segmentation is not None:
+        check_segmentation(outputs.segmentation)
     check_output(outputs.result, node, _("The upscaled volume"))
     if not request.makes_comparison:
         return

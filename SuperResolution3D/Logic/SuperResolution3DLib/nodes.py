@@ -6,6 +6,7 @@ them; factors are (i, j, k).  Everything that can fail happens before the scene 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,13 @@ from superres3d import Volume
 from superres3d.errors import InputError
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
-from .dicom import derived_series, set_series
+from .dicom import INSTANCES, REPORT, derived_series, set_series
 
 SOURCE_ROLE = "SuperResolution3D.Source"
+#: what a derived DICOM series tells of a run
+_DERIVATION = (
+    "software", "method", "models", "modality", "factors_ijk", "slice_spacing_mm", "spacing_mm", "slice_axis", "preset", "ensemble", "precision", "back_projections", "invents", "region",
+)  # fmt: skip
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -194,6 +199,7 @@ def attributes(report: Mapping[str, Any], source: Source, slice_spacing: float =
         "SuperResolution3D.Careful": "yes" if report.get("careful") else "no",
         "SuperResolution3D.Check": " ".join([*check["warnings"], check["statement"]]) if check else "none",
         "SuperResolution3D.Statement": report["statement"],
+        REPORT: json.dumps({key: report.get(key) for key in _DERIVATION}),
     }
 
 
@@ -207,7 +213,9 @@ def result_name(source: str, kind: str, scale: int, axes: str, slice_spacing: fl
 
 
 def _fill(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolumeNode, source: Source, product: Product) -> None:
+    instances = origin.GetAttribute("DICOM.instanceUIDs") or origin.GetAttribute(INSTANCES)
     node.RemoveAttribute("DICOM.instanceUIDs")
+    node.SetAttribute(INSTANCES, instances or None)
     node.SetAndObserveImageData(product.image)
     matrix = slicer.util.vtkMatrixFromArray(refined_ijk_to_ras(source.ijk_to_ras, product.factors, product.first))
     node.SetIJKToRASMatrix(matrix)

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from .comparison import ComparisonView
 from .job import Finished
 from .sections.comparison import ComparisonSection
+from .sections.dicom import DicomSection
 from .sections.errors import ErrorsSection
 from .sections.inputs import InputsSection
 from .sections.measured import MeasuredSection
@@ -17,8 +18,10 @@ from .sections.method import MethodSection
 from .sections.outputs import OutputsSection
 from .sections.part import PartSection
 from .sections.preview import PreviewSection
+from .sections.queue import QueueSection
 from .sections.report import ReportSection
 from .sections.run import RunLogic, RunSection
+from .sections.segmentation import SegmentationSection, show_in_scene
 from .sections.state import PanelState
 
 
@@ -47,8 +50,11 @@ class Panel:
         self.inputs = InputsSection(ui, self.state, on_new_volume=self._forget)
         self.measured = MeasuredSection(ui, self.state)
         self.method = MethodSection(ui, self.state)
+        self.dicom = DicomSection(ui, self.state, self.report, lambda: slicer.app.temporaryPath)
         self.part = PartSection(ui, self.state, self.refresh)
         self.preview = PreviewSection(ui, self.state, lambda: slicer.app.temporaryPath, self.run.ensure_packages)
+        self.queue = QueueSection(ui, self.state, logic, self.run.ensure_packages, self.run.lend)
+        self.segmentation = SegmentationSection(ui, self.state, logic.getParameterNode, show_in_scene)
         self.outputs = OutputsSection(ui, self.state)
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
@@ -69,8 +75,11 @@ class Panel:
         self.part.refresh()
         self.preview.refresh()
         self.outputs.refresh()
+        self.segmentation.refresh()
         self.comparison.refresh()
         self.errors.refresh()
+        self.dicom.refresh()
+        self.queue.refresh()
         self.run.refresh()
 
     def close_scene(self) -> None:
@@ -80,6 +89,8 @@ class Panel:
         self.errors.clear()
         self.part.stop()
         self.preview.close()
+        self.dicom.stop()
+        self.queue.abort()
         self.comparison.view.leave()
 
     def close(self) -> None:
@@ -88,11 +99,14 @@ class Panel:
         self.measured.stop()
         self.part.stop()
         self.preview.close()
+        self.dicom.stop()
+        self.queue.abort()
         self.report.clear()
 
     def _take(self, finished: Finished) -> None:
         self.comparison.take(finished)
         self.errors.take(finished)
+        self.segmentation.take(finished)
 
     def _forget(self) -> None:
         """Another volume was chosen; a run under way goes on telling."""

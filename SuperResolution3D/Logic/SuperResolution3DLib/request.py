@@ -27,7 +27,7 @@ class Request:
         modality: "CT" or "MR".
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
-        precision: "auto" (half where the machine is faster in it) or "single".
+        precision: "auto" (half, or 8 bits where the preset allows them, where the machine is faster in it), "half" or "single".
         device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         memory_limit_gib: for the worker; None: what is free.
         compare: also make a Lanczos interpolation on the same grid.

@@ -188,6 +188,11 @@ def _checked(report: Mapping[str, Any]) -> list[str]:
     return [_with_titles(f"{check['statement']} {check['cannot_show'][0]}")] if check else []
 
 
+def _computed_on(device: str, precision: str) -> str:
+    forms = {"float32": "{device}", "int8": _("{device} in 8 bits")}
+    return forms.get(precision, _("{device} in half precision")).format(device=device)
+
+
 def _first_sentence(text: str) -> str:
     return text.split(". ")[0].rstrip(".") + "."
 
@@ -198,5 +203,5 @@ def _result_text(finished: Finished) -> str:
     return _('"{name}": {shape} voxels of {spacing} mm, {method}, {time} on {device}.').format(
         name=finished.result.GetName(), shape=wording.dimensions(output["shape_ijk"]), spacing=wording.dimensions(output["spacing_mm"]),
         method=METHODS[report["method"]].title, time=wording.duration(report["seconds"].get("shown", report["seconds"]["total"])),
-        device=_("{device} in half precision").format(device=report["device"]) if report["precision"] != "float32" else report["device"],
+        device=_computed_on(report["device"], report["precision"]),
     )  # fmt: skip

@@ -135,6 +135,8 @@ class Workspace:
         self.comparison = self.folder / "lanczos.nrrd"
         self.error_map = self.folder / "errors.nrrd"
         self.page = self.folder / "report.html"
+        self.labels = self.folder / "labels.nrrd"
+        self.fine_labels = self.folder / "fine-labels.nrrd"
         self.log = self.folder / "log.txt"
 
     def log_text(self) -> str:
@@ -164,6 +166,7 @@ def command(request: Request, workspace: Workspace, python: str | None = None, n
         name: what the report calls the scan; empty: its file.
     """
     outputs = ["--compare", str(workspace.comparison)] if request.makes_comparison else []
+    outputs += ["--labels", str(workspace.labels), "--labels-out", str(workspace.fine_labels)] if workspace.labels.exists() else []
     outputs += ["--error-map", str(workspace.error_map)] if request.makes_error_map else []
     outputs += ["--report", str(workspace.page)] if request.makes_page else []
     outputs += [f"--source-name={name}"] if name else []

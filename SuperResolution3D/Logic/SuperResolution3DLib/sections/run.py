@@ -63,7 +63,7 @@ class RunSection:
         self._report = report
         self._on_success = on_success
         self._refresh = refresh
-        self._installing = False
+        self._installing = self._lent = False
         self._choices: Any = None
         self._failed_choices: Any = None  # for which the last run failed
         self.current: PanelRun | None = None
@@ -129,6 +129,12 @@ class RunSection:
             run.abort()
             self._failed(error, "")
 
+    def lend(self, lent: bool) -> None:
+        """Whether another section runs something; meanwhile the choices stay as they are."""
+        self._lent = lent
+        self._set_choices_enabled(not lent)
+        self._refresh()
+
     def forget(self) -> None:
         """Clear the report of an earlier run; one under way goes on telling."""
         if self.current is None:
@@ -179,7 +185,7 @@ class RunSection:
         self._failed_choices = self._choices
 
     def _show_reason(self, reason: str) -> None:
-        busy = self.current is not None or self._installing
+        busy = self.current is not None or self._installing or self._lent
         self._ui.applyButton.enabled = not reason and not busy
         self._ui.applyButton.toolTip = reason or _("Upscale the volume (Ctrl+Return).")
         show(self._ui.reasonLabel, "" if busy else reason)

@@ -11,6 +11,7 @@ from ..choices import Part, Scale
 from ..job import Outputs
 from ..regions import spans_of
 from ..request import CONSISTENCY, Request
+from ..segmentations import only_segmentation
 
 
 class PanelState:
@@ -55,5 +56,7 @@ class PanelState:
         )  # fmt: skip
 
     def outputs(self) -> Outputs:
-        """The nodes to update in place."""
-        return Outputs(self.parameters.outputVolume, self.parameters.comparisonVolume)
+        """The nodes to update in place, and the segmentation to bring along (InputError: it is not clear which)."""
+        p = self.parameters
+        segmentation = (p.segmentation or only_segmentation(p.inputVolume.GetScene())) if p.bringSegmentation and p.inputVolume is not None else None
+        return Outputs(p.outputVolume, p.comparisonVolume, segmentation)

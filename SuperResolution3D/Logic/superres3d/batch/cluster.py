@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -51,6 +52,7 @@ class ClusterCrew:
     def __init__(self, client: Client, run: str, resources: dict[str, float], told: Callable[[str], None], owned: Any = None) -> None:
         self._client, self._run, self._resources, self._told, self._owned = client, run, resources, told, owned
         self._given: dict[str, tuple[Task, int, Future]] = {}
+        self._back: queue.SimpleQueue[str] = queue.SimpleQueue()  # tickets whose futures have ended, whichever way
         self._looked, self._threads = 0.0, 1
         _hush()
         self._check_versions()
@@ -74,20 +76,23 @@ class ClusterCrew:
 
     def wait(self, running: Collection[str]) -> list[tuple[str, Outcome]]:
         """See :class:`superres3d.batch.crew.Crew`."""
-        from distributed import wait
-
         while True:
-            try:
-                wait([future for _, _, future in self._given.values()], timeout=_SECONDS_TO_LOOK, return_when="FIRST_COMPLETED")
-            except Exception:  # none is back in that time; or Dask's words for one that failed, or for a scheduler that went away: looked at below
-                pass
-            self._check_connection()
+            ended = [ticket for ticket in dict.fromkeys(self._ended()) if ticket in self._given]
+            if not ended or any(self._given[ticket][2].cancelled() for ticket in ended):
+                self._check_connection()
             with _talking():
-                back = [(ticket, outcome) for ticket in running if self._given[ticket][2].done() and (outcome := self._outcome(ticket))]
+                back = [(ticket, outcome) for ticket in ended if (outcome := self._outcome(ticket))]
             for ticket, _ in back:
                 del self._given[ticket]
             if back:
                 return back
+
+    def _ended(self) -> Iterator[str]:
+        """Those that have ended by now, or the first that does within some seconds: to look at all of a thousand workers' scans each time would take longer than they do."""
+        with suppress(queue.Empty):
+            yield self._back.get(timeout=_SECONDS_TO_LOOK)
+            while True:
+                yield self._back.get_nowait()
 
     def stop(self) -> None:
         """See :class:`superres3d.batch.crew.Crew`."""
@@ -107,10 +112,17 @@ class ClusterCrew:
         key = f"superres3d-{task.ticket}-{self._run}-{attempt}"
         future = self._client.submit(do_on_worker, task.as_dict(), self._run, key=key, pure=False, resources=self._resources or None)
         self._given[task.ticket] = task, attempt, future
+        self._await(task.ticket)
+
+    def _await(self, ticket: str) -> None:
+        self._given[ticket][2].add_done_callback(lambda _: self._back.put(ticket))
 
     def _outcome(self, ticket: str) -> Outcome | None:
         """What came back; None where a worker was lost and the scan goes to another."""
         task, attempt, future = self._given[ticket]
+        if not future.done():  # its worker was lost before it could tell the result; Dask gives it to another
+            self._await(ticket)
+            return None
         if future.status == "finished":
             return Outcome(**future.result())
         if future.status == "error":
@@ -132,7 +144,7 @@ class ClusterCrew:
             raise InputError(f"The workers have superres3d {', '.join(sorted(found))} and this is {__version__}; install the same version everywhere.")
 
     def _check_connection(self) -> None:
-        dropped = any(future.status in ("cancelled", "lost") for _, _, future in self._given.values())
+        dropped = any(future.cancelled() for _, _, future in self._given.values())
         if dropped or self._client.status not in ("running", "connecting"):
             raise ResourceError(_SCHEDULER_GONE)
 

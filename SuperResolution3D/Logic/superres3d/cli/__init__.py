@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import Cancelled
-from . import batch, check, demo, evaluate, info, live, methods, train, upscale
+from . import batch, check, demo, derive, evaluate, info, live, methods, train, upscale
 from .worker import interrupt
 
 app = typer.Typer(
@@ -23,7 +23,8 @@ app = typer.Typer(
 )
 for command in (upscale.upscale, check.check, batch.batch, methods.methods, info.info, train.train, evaluate.evaluate, demo.demo):  # in the order of the help
     app.command()(command)
-app.command(hidden=True)(live.live)
+app.command(hidden=True)(live.live)  # these two are for the panel
+app.command(hidden=True)(derive.derive)
 
 
 @app.callback(invoke_without_command=True)

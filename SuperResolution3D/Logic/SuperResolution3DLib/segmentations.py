@@ -1,0 +1,138 @@
+"""A segmentation of the scan: taken as labels on its grid, brought back on the result's, and shown as models of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+from superres3d.errors import InputError
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
+
+SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
+_LABELMAP, _SURFACE = "Binary labelmap", "Closed surface"
+_MOST_SEGMENTS = 65535
+_DUAL_3D = ("1", "2")  # the views of that layout, left and right
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The segments as they were when the run began; the scene may change while it goes on.
+
+    Attributes:
+        node_id: of the segmentation.
+        name: of it.
+        voxels: (k, j, i), on the scan's grid; segment n has the label n + 1. Where segments overlap the later one counts.
+        segments: names, colours and terms, in this order.
+    """
+
+    node_id: str
+    name: str
+    voxels: np.ndarray
+    segments: tuple[slicer.vtkSegment, ...]
+
+
+def only_segmentation(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLNode:
+    """The segmentation of a scene that has one (InputError)."""
+    found = slicer.util.getNodesByClass(SEGMENTATION_CLASS, scene)
+    if not found:
+        raise InputError(_("There is no segmentation in the scene; load or draw one, or do not bring one along."))
+    if len(found) > 1:
+        raise InputError(_("There are {count} segmentations in the scene; choose one of them.").format(count=len(found)))
+    return found[0]
+
+
+def check_segmentation(node: slicer.vtkMRMLNode) -> None:
+    """InputError if there is nothing to bring along."""
+    count = node.GetSegmentation().GetNumberOfSegments()
+    if not count:
+        raise InputError(_('The segmentation "{name}" has no segments; draw one, or do not bring it along.').format(name=node.GetName()))
+    if count > _MOST_SEGMENTS:
+        raise InputError(_('The segmentation "{name}" has {count} segments, too many to be brought along.').format(name=node.GetName(), count=count))
+
+
+def drawn_on(node: slicer.vtkMRMLNode, volume: slicer.vtkMRMLScalarVolumeNode) -> Drawn:
+    """The segments on the grid of a volume (InputError: there are none, or they lie elsewhere)."""
+    check_segmentation(node)
+    segmentation, scene = node.GetSegmentation(), node.GetScene()
+    names = list(segmentation.GetSegmentIDs())
+    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "SuperResolution3D labels")
+    try:
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        done = logic.ExportSegmentsToLabelmapNode(node, names, labels, volume, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY)
+        voxels = slicer.util.arrayFromVolume(labels).copy() if done and labels.GetImageData() else np.zeros(1)
+    finally:
+        _remove(scene, labels)
+    if not voxels.any():
+        raise InputError(_('The segmentation "{name}" lies outside "{volume}", or is empty; choose that of this volume.').format(name=node.GetName(), volume=volume.GetName()))
+    small = voxels.astype(np.uint8 if len(names) < 256 else np.uint16)
+    return Drawn(node.GetID(), node.GetName(), small, tuple(_told(segmentation.GetSegment(name)) for name in names))
+
+
+def put_segmentation(scene: slicer.vtkMRMLScene, drawn: Drawn, voxels: np.ndarray, result: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLNode:
+    """A new segmentation with the same segments on the grid of a result.
+
+    Args:
+        scene: of all.
+        drawn: what was brought along.
+        voxels: (k, j, i) of the result's shape, with the labels of ``drawn``.
+        result: for its place.
+    """
+    node = scene.AddNewNodeByClass(SEGMENTATION_CLASS, scene.GenerateUniqueName(f"{drawn.name} ({result.GetName()})"))
+    node.CreateDefaultDisplayNodes()
+    image = _image(voxels, result)
+    for number, segment in enumerate(drawn.segments, 1):
+        made = slicer.vtkSegment()
+        made.DeepCopyMetadata(segment)
+        made.SetLabelValue(number)
+        made.AddRepresentation(_LABELMAP, image)
+        node.GetSegmentation().AddSegment(made)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(result)
+    node.SetAndObserveTransformNodeID(result.GetTransformNodeID())
+    node.SetAttribute("SuperResolution3D.Source", drawn.name)
+    return node
+
+
+def show_beside(drawn: slicer.vtkMRMLNode, refined: slicer.vtkMRMLNode, layout: slicer.vtkMRMLLayoutNode) -> None:
+    """Models of both in a 3-D view each, linked; surfaces are made where there are none yet."""
+    layout.SetViewArrangement(layout.SlicerLayoutDual3DView)
+    scene = refined.GetScene()
+    views = [view for name in _DUAL_3D for view in slicer.util.getNodesByClass("vtkMRMLViewNode", scene) if view.GetLayoutName() == name]
+    for node, view in zip((drawn, refined), views):
+        node.CreateClosedSurfaceRepresentation()
+        display = node.GetDisplayNode()
+        display.RemoveAllViewNodeIDs()
+        display.AddViewNodeID(view.GetID())
+        for composite in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):  # in the slices both stay
+            display.AddViewNodeID(composite.GetID())
+        display.SetVisibility(True)
+        display.SetVisibility3D(True)
+        display.SetPreferredDisplayRepresentationName3D(_SURFACE)
+        view.SetLinkedControl(True)
+
+
+def _told(segment: slicer.vtkSegment) -> slicer.vtkSegment:
+    """Name, colour and terms without the voxels."""
+    copied = slicer.vtkSegment()
+    copied.DeepCopyMetadata(segment)
+    return copied
+
+
+def _image(voxels: np.ndarray, result: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkOrientedImageData:
+    image, matrix = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
+    result.GetIJKToRASMatrix(matrix)
+    image.SetDimensions(voxels.shape[::-1])
+    image.SetImageToWorldMatrix(matrix)
+    image.AllocateScalars(get_vtk_array_type(voxels.dtype), 1)
+    vtk_to_numpy(image.GetPointData().GetScalars()).reshape(voxels.shape)[...] = voxels
+    return image
+
+
+def _remove(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
+    display = node.GetDisplayNode()
+    scene.RemoveNode(node)
+    if display is not None and scene.IsNodePresent(display):
+        scene.RemoveNode(display)
