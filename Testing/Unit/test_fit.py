@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from superres3d import Volume
 from superres3d.resampling.interpolation import resize
-from superres3d.trust.fit import overshoot_of_lanczos, fit_of, overshoot, residual, residual_map, residual_of_lanczos, sentences_of_fit
+from superres3d.trust.fit import fit_of, overshoot, overshoot_of_lanczos, residual, residual_map, residual_of_lanczos, sentences_of_fit
 
 from .conftest import smooth_noise
 

@@ -49,7 +49,7 @@ class Outputs:
     def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool, labels: Path | None = None, error_map: Path | None = None) -> Outputs:
         """From what was typed."""
         slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
-        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize, slashed=slashed)
+        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize=anonymize, slashed=slashed)
 
     @property
     def page(self) -> bool:

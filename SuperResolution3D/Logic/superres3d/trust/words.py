@@ -60,7 +60,7 @@ def _expected(result: CheckResult) -> list[str]:
         return []
     if not result.agreed:
         return ["Whether it is ahead at the scan's own scale cannot be told: that depends on how the scan lost its detail."]
-    return [f"At the scan's own scale {result.expected_db:+.1f} dB are to be expected; on four of five scans where the truth was known it came within {result.expected_within_db:.1f} dB."]
+    return [f"At the scan's own scale about {result.expected_db:+.1f} dB may be expected; on four of five scans that had been made coarse by computation it came within {result.expected_within_db:.1f} dB of that."]
 
 
 def _where(result: CheckResult) -> list[str]:
@@ -82,7 +82,7 @@ def _ground(result: CheckResult) -> list[str]:
     unit = f"{CT_THRESHOLD_HU:g} HU" if result.modality == "CT" else f"{100 * MR_THRESHOLD:g} % of the range"
     if without is None or half is None:
         return [f"It adds more than {unit} over Lanczos hardly anywhere."]
-    return [f"Where it adds more than {unit} over Lanczos, the scan has at least half of it in {100 * half:.0f} % of the places, and nothing of the kind in {100 * without:.0f} %."]
+    return [f"Where it adds more than {unit} over Lanczos, the scan has at least half of it in {100 * half:.0f} % of the places, and nothing of the kind in {100 * without:.0f} % (one scale coarser; finer detail is harder)."]
 
 
 def _sample(result: CheckResult) -> list[str]:
