@@ -73,7 +73,7 @@ def _upscale_file(
     from ..staging import Staging
     from ..upscaling import NOT_PLANNED, plan_for
 
-    _check_region(choices["region"], careful or outputs.error_map is not None)
+    _check_region(choices["region"], outputs.error_map is not None)
     outputs.check(source, *([segmentation.source] if segmentation else []))
     volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
@@ -99,7 +99,7 @@ def _upscale_file(
     reporter.done(str(outputs.result), report)
 
 
-def _check_region(region: str | None, doubted: bool) -> None:
+def _check_region(region: str | None, mapped: bool) -> None:
     """InputError, before anything is read, for a region that cannot be understood or does not go with what else was asked for."""
     from ..errors import InputError
     from ..scan.region import asked_region
@@ -107,8 +107,8 @@ def _check_region(region: str | None, doubted: bool) -> None:
     if region is None:
         return
     asked_region(region)
-    if doubted:
-        raise InputError("What --careful and --error-map tell needs the whole scan; leave them out, or leave --region out.")
+    if mapped:
+        raise InputError("The error map needs the whole scan; leave --error-map out, or leave --region out.")
 
 
 def _stage_result(
@@ -118,12 +118,17 @@ def _stage_result(
     from ..upscaling import refined_part
     from ..upscaling import upscale as upscale_volume
 
-    if careful or outputs.error_map:
+    errors: ErrorMap | None = None
+    if careful and choices["region"]:
+        from ..trust.part import upscale_part_with_care
+
+        result = upscale_part_with_care(volume, progress=reporter.progress, **choices)
+    elif careful or outputs.error_map:
         from ..trust.error_map import upscale_with_doubt
 
         result, errors = upscale_with_doubt(volume, errors=outputs.error_map is not None, careful=careful, progress=reporter.progress, **choices)
     else:
-        result, errors = upscale_volume(volume, progress=reporter.progress, **choices), None
+        result = upscale_volume(volume, progress=reporter.progress, **choices)
     if checked:
         from .check import check_result
 
