@@ -264,10 +264,20 @@ class ComparisonView:
 
 def any_in_views(*volumes: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
     """True if one of the volumes is in a slice view of the present layout."""
+    shown = _in_views()
+    return any(volume is not None and volume.GetID() in shown for volume in volumes)
+
+
+def nothing_in_views() -> bool:
+    """True if the slice views of the present layout are empty."""
+    return not _in_views()
+
+
+def _in_views() -> set[str]:
+    """IDs of the volumes in the slice views of the present layout."""
     views = {node.GetLayoutName() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.IsMappedInLayout()}
     composites = [node for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode") if node.GetLayoutName() in views]
-    shown = {layer for node in composites for layer in (node.GetBackgroundVolumeID(), node.GetForegroundVolumeID())}
-    return any(volume is not None and volume.GetID() in shown for volume in volumes)
+    return {layer for node in composites for layer in (node.GetBackgroundVolumeID(), node.GetForegroundVolumeID()) if layer}
 
 
 def _centre(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:

@@ -7,10 +7,12 @@ from typing import Any
 
 import qt
 import slicer.util
+from slicer.i18n import tr as _
 
 from ..choices import CompareMode
-from ..comparison import ComparisonView, any_in_views, panes, panes_of_scan, run_text
+from ..comparison import ComparisonView, any_in_views, nothing_in_views, panes, panes_of_scan, run_text
 from ..job import Finished
+from ..notice import tell_elsewhere
 from ..one_view import Pane
 from .controls import fill, show
 from .state import PanelState
@@ -27,12 +29,20 @@ class ComparisonSection:
         view: lays the volumes out.
         scene_parameters: returns the parameters of the scene, where the panel is connected to none.
         refresh: called when the comparison was entered or left, for all sections.
+        is_open: whether the user is in this module.
+        tell: tells a user who is elsewhere.
 
     Attributes:
         view: as given.
     """
 
-    def __init__(self, ui: Any, state: PanelState, view: ComparisonView, scene_parameters: Callable[[], Any], refresh: Callable[[], None]):
+    def __init__(
+        self, ui: Any, state: PanelState, view: ComparisonView, scene_parameters: Callable[[], Any], refresh: Callable[[], None],
+        is_open: Callable[[], bool] = lambda: True, tell: Callable[[str], None] = tell_elsewhere,
+    ):  # fmt: skip
+        self._is_open = is_open
+        self._tell = tell
+        self._waiting = False  # a result that was made while the user was elsewhere
         self._ui = ui
         self._state = state
         self._scene_parameters = scene_parameters
@@ -41,6 +51,7 @@ class ComparisonSection:
         self.view = view
         ui.showComparisonButton.connect("clicked(bool)", self._enter)
         ui.leaveComparisonButton.connect("clicked(bool)", self._leave)
+        ui.showResultButton.connect("clicked(bool)", self._show_result)
         ui.flipButton.connect("clicked(bool)", self._flip)
         ui.comparisonSlider.connect("valueChanged(int)", self._slide)
         for box in (ui.firstComboBox, ui.secondComboBox):
@@ -60,23 +71,38 @@ class ComparisonSection:
         ui.comparisonSlider.visible = ui.comparisonSliderLabel.visible = mode.has_amount
         ui.flipButton.visible = mode is not CompareMode.SIDE_BY_SIDE
         ui.flipButton.enabled = self.view.one_view is not None
+        self._waiting = self._waiting and there
+        ui.showResultButton.visible = self._waiting
         if there and self._shown is not None and self._shown != self._choices():
             qt.QTimer.singleShot(0, self._follow)
 
     def take(self, finished: Finished) -> None:
-        """Remember the volumes of a run with the scene, and show them."""
+        """Remember the volumes of a run with the scene, and show them; a user who looks at something else is told, and shows them when it suits."""
         parameters = self._state.parameters or self._scene_parameters()
         # Views that show the scan, or what was made of it, stay where they are; others may show another place.
         earlier = (parameters.lastResult, parameters.lastComparison) if parameters.lastSource is finished.source else ()
-        fit = not any_in_views(finished.source, finished.result, *earlier)
+        looked_at = any_in_views(finished.source, finished.result, *earlier)
+        self._waiting = not self._is_open() or not (looked_at or nothing_in_views() or self.view.laid_out)
         with slicer.util.NodeModify(parameters):
             parameters.lastSource, parameters.lastResult, parameters.lastComparison = finished.source, finished.result, finished.comparison
         self._offer(self._panes(parameters))
         self._choose_pair(parameters)
-        if self.view.laid_out:
+        if self._waiting:
+            self._tell(_('"{name}" is ready; the module Super-Resolution 3D shows it.').format(name=finished.result.GetName()))
+        elif self.view.laid_out:
             self._show(parameters)
         else:
-            slicer.util.setSliceViewerLayers(background=finished.result, fit=fit)
+            slicer.util.setSliceViewerLayers(background=finished.result, fit=not looked_at)
+        self._ui.showResultButton.visible = self._waiting
+
+    def _show_result(self) -> None:
+        """The result of a run that ended while the user was elsewhere."""
+        parameters = self._state.parameters
+        self._waiting = self._ui.showResultButton.visible = False
+        if parameters and parameters.lastResult is not None:
+            self.view.leave()
+            slicer.util.setSliceViewerLayers(background=parameters.lastResult, fit=not any_in_views(parameters.lastSource, parameters.lastResult))
+            self._refresh()
 
     def resume(self) -> None:
         """Go on with a comparison during which the scene was saved: labels and links are not in the file."""
