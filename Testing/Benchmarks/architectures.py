@@ -31,6 +31,7 @@ from superres3d.scan.images import read_volume
 
 RECIPES = Path(__file__).resolve().parents[2] / "models" / "recipes"
 _BRAINS = [*(f"mr_t1_ds000011_sub{n:02d}" for n in (1, 5)), *(f"mr_t1_ds002748_sub{n}" for n in (10, 23))]
+_INTERPOLATIONS = ("linear", "lanczos")
 
 
 class Network(NamedTuple):
@@ -161,10 +162,11 @@ def _table(name: str, out: Path, data: Path, split: Path, subset: str, slices: i
         folder = _folder(out, name, network)
         if (folder / "models").is_dir():
             found = _measured(folder, data, split, subset, slices, table, network.method)
-            rows.setdefault("Lanczos", [row for row in found if row["method"] == "lanczos"])
+            for interpolation in _INTERPOLATIONS:
+                rows[interpolation] = [row for row in found if row["method"] == interpolation] or rows.get(interpolation, [])
             rows[network.name] = [row for row in found if row["method"] == network.method]
     heading = ["network", "parameters", *(f"{text} {scale}x" for scale in table.scales for text in ("PSNR, dB", "SSIM", "NRMSE", "gain over Lanczos, dB [each subject]"))]
-    lines = [[label, f"{mine[0]['parameters']:,}", *(text for scale in table.scales for text in _texts(mine, rows["Lanczos"], scale))] for label, mine in rows.items()]
+    lines = [[label, f"{mine[0]['parameters']:,}", *(text for scale in table.scales for text in _texts(mine, rows["lanczos"], scale))] for label, mine in rows.items() if mine]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heading, ["---"] + ["---:"] * (len(heading) - 1), *lines))
 
 
@@ -182,7 +184,7 @@ def _measured(folder: Path, data: Path, split: Path, subset: str, slices: int, t
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
     os.environ["SUPERRES3D_MODELS"] = str((folder / "models").resolve())
-    protocol = Protocol(methods=(method,), scales=table.scales, tasks=(table.task,), slices=slices, preset="fast")
+    protocol = Protocol(methods=(method, *_INTERPOLATIONS), scales=table.scales, tasks=(table.task,), slices=slices, preset="fast")
     rows = []
     for subject in read_subjects(data, split, subset, tuple(_subjects(split, subset, table.subjects))):
         volume = read_volume(subject.path)
