@@ -23,7 +23,8 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
-from superres3d.evaluation.metrics import Reference, make_reference, measure, measure_detail
+from skimage.metrics import normalized_root_mse
+from superres3d.evaluation.metrics import Reference, make_reference, measure
 from superres3d.evaluation.protocol import Protocol, central_crop, read_subjects
 from superres3d.evaluation.run import Cell, plan_cells, refined
 from superres3d.networks.weights import find_model
@@ -194,10 +195,15 @@ def _measured(folder: Path, data: Path, split: Path, subset: str, slices: int, t
             reference = make_reference(truth.voxels, subject.modality, cell.slice_axis)
             for name in protocol.methods if not cell.skip else ():
                 voxels, _ = refined(cell, low, name, protocol, lambda _: None)
-                rows.append({"subject": subject.name, "scale": cell.scale, "method": name, "parameters": _parameters(cell, name), **measure(reference, voxels), **measure_detail(reference, voxels, cell.factors)})
+                rows.append({"subject": subject.name, "scale": cell.scale, "method": name, "parameters": _parameters(cell, name), **measure(reference, voxels), "nrmse": _nrmse(reference, voxels)})
                 np.save(folder / f"{subject.name}-{cell.scale}-{name}.npy", _picture(reference, voxels, table))
     kept.write_text(json.dumps(rows), encoding="utf-8")
     return rows
+
+
+def _nrmse(reference: Reference, voxels: np.ndarray) -> float:
+    result = reference.prepare(voxels)
+    return float(np.mean([normalized_root_mse(reference.slices[n], result[n]) for n in reference.measured]))
 
 
 def _picture(reference: Reference, voxels: np.ndarray, table: Table) -> np.ndarray:
