@@ -29,6 +29,7 @@ from superres3d.evaluation.protocol import Protocol, central_crop, read_subjects
 from superres3d.evaluation.run import Cell, plan_cells, refined
 from superres3d.networks.weights import find_model
 from superres3d.scan.images import read_volume
+from superres3d.training.recipe import AnyRecipe, load_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "models" / "recipes"
 _BRAINS = [*(f"mr_t1_ds000011_sub{n:02d}" for n in (1, 5)), *(f"mr_t1_ds002748_sub{n}" for n in (10, 23))]
@@ -139,15 +140,19 @@ def _train(folder: Path, data: Path, table: Table, network: Network, more: list[
         return
     from superres3d.training.export import export_model
     from superres3d.training.fit import fit
-    from superres3d.training.recipe import load_recipe
 
-    settings = {**table.schedule, "method": network.method, "family": network.family, **network.change}
-    recipe = load_recipe(RECIPES / table.recipe, {**{name: _toml(value) for name, value in settings.items()}, **dict(pair.split("=", 1) for pair in more)})
+    recipe = recipe_of(table, network, more)
     began = time.process_time()
     net = fit(recipe, data, folder / "run")
     export_model(net, recipe, data, folder / "models")
     (folder / "seconds.txt").write_text(f"{time.process_time() - began:.0f}\n")
     print(f"{network.name}: {time.process_time() - began:.0f} s of the processor", file=sys.stderr)
+
+
+def recipe_of(table: Table, network: Network, more: list[str]) -> AnyRecipe:
+    """The table's samples and schedule, with the network's own fields; ``more`` are FIELD=VALUE."""
+    settings = {**table.schedule, "method": network.method, "family": network.family, **network.change}
+    return load_recipe(RECIPES / table.recipe, {**{name: _toml(value) for name, value in settings.items()}, **dict(pair.split("=", 1) for pair in more)})
 
 
 def _toml(value: object) -> str:
