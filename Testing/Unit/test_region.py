@@ -168,6 +168,25 @@ def test_a_part_takes_less(models):
     assert 0.99 * whole.accumulates < nearly.accumulates <= whole.accumulates
 
 
+@pytest.mark.parametrize("scale", [2, (1, 4)])
+def test_careful_on_a_part(oblique, scale):
+    """With the networks that are shipped, the crop of the careful whole."""
+    from superres3d.trust.error_map import upscale_with_doubt
+    from superres3d.trust.part import upscale_part_with_care
+
+    scan = Volume(np.tile(oblique.voxels, (2, 1, 1)), oblique.spacing, oblique.origin, oblique.direction, "MR")
+    way = {"scale": scale, "ensemble": "4", "precision": "single"}
+    region = ((10, 16), (20, 30), (15, 31))
+    whole, _ = upscale_with_doubt(scan, errors=False, careful=True, **way)
+    part = upscale_part_with_care(scan, region=region, **way)
+    expected = sitk.GetArrayFromImage(cropped_by_itk(whole.volume, part.volume)).astype(int)
+    assert np.abs(expected - part.volume.voxels).max() <= 1 and part.report["careful"] and part.report["region"]["voxels_ijk"] == [[15, 31], [20, 30], [10, 16]]
+    plain = upscale(scan, region=region, **way).volume.voxels.astype(int)
+    assert np.abs(plain - part.volume.voxels).max() > 1
+    with pytest.raises(InputError, match="needs a whole factor"):
+        upscale_part_with_care(scan, spacing=0.7, region=region)
+
+
 def test_labels_come_along(scan):
     """Away from ties the part of the whole label map, in its place."""
     k, j, i = np.indices((12, 40, 44))
@@ -196,7 +215,7 @@ def test_the_command_line(models, oblique, tmp_path):
     assert "data:image/png" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("more, told", [(["--careful"], "needs the whole scan"), (["--region", "5"], "cannot be understood")])
+@pytest.mark.parametrize("more, told", [(["--error-map", "errors.nii"], "needs the whole scan"), (["--region", "5"], "cannot be understood")])
 def test_the_command_line_refuses_before_it_reads(tmp_path, more, told):
     done = CliRunner().invoke(app, ["upscale", str(tmp_path / "none.nii"), str(tmp_path / "out.nii"), "--region", "ijk=0:5,0:5,0:5", "--progress", "json", *more])
     assert done.exit_code != 0 and told in done.output and not (tmp_path / "out.nii").exists()

@@ -31,16 +31,16 @@ def test_arithmetic_is_that_of_the_shipped_networks():
 
 
 def test_the_estimate_follows_what_was_measured(models, cache):
-    assert not speed.is_known(True)
+    assert not speed.is_known("half")
     guessed = plan().seconds
-    speed._keep("cpu", True, 1e9)
-    assert speed.is_known(True) and not speed.is_known(False)
+    speed._keep("cpu", "half", 1e9)
+    assert speed.is_known("half") and not speed.is_known("single") and not speed.is_known("eight")
     assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01) and plan().seconds > guessed
-    speed._keep("cpu", True, 1e8, "4x")  # a factor's own rate is the other's only as long as it is unknown
+    speed._keep("cpu", "half", 1e8, "4x")  # a factor's own rate is the other's only as long as it is unknown
     assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01)
     four = plan_upscaling((64, 256, 256), (1.0, 1.0, 1.0), "int16", 4)
     assert four.seconds == pytest.approx(four.accumulates / 1e8, rel=0.01)
-    speed._keep("cuda", True, 1e13)  # where there is a graphics card, it will compute
+    speed._keep("cuda", "half", 1e13)  # where there is a graphics card, it will compute
     assert plan().seconds < guessed
 
 

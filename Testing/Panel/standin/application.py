@@ -42,6 +42,10 @@ class Application:
         """What ``deleteLater`` promised: outside of an event loop nobody else does it."""
         self.qt.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
 
+    def topLevelWidgets(self):
+        """None that is a main window."""
+        return ()
+
     def testingEnabled(self):
         """No dialogs."""
         return True
@@ -119,6 +123,7 @@ class Layout:
                 logic = self._slices[node.GetID()] = slicer.vtkMRMLSliceLogic()
                 logic.SetMRMLScene(slicer.mrmlScene)
                 logic.SetSliceNode(node)
+            node.SetMappedInLayout(self._logic.GetViewNodes().IsItemPresent(node) > 0)
 
     def close(self) -> None:
         """Let go of the scene."""

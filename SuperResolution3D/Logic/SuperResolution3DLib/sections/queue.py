@@ -129,7 +129,6 @@ class QueueSection:
 
     def _show_buttons(self) -> None:
         ui, entries = self._ui, self.queue.entries
-        ui.queueTable.visible = bool(entries)
         ui.startQueueButton.enabled = not self.queue.going and any(entry.state in (State.WAITING, State.FAILED) for entry in entries)
         ui.stopQueueButton.enabled = self.queue.going
         ui.clearQueueButton.enabled = bool(entries) and not self.queue.going

@@ -110,6 +110,11 @@ class RunSection:
         else:
             self._set_busy(_("Starting"))
 
+    @property
+    def under_way(self) -> bool:
+        """Whether something computes that would be lost; the queue counts, too."""
+        return self.current is not None or self._lent
+
     def abort(self) -> bool:
         """End a run without a word; True if there was one."""
         run, self.current = self.current, None
