@@ -262,7 +262,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param spacing: "isotropic", in place of scale and axes: the scan's smallest spacing along every axis.
         :param noise: "keep" or "reduce": what becomes of the scan's noise, by networks that are told of it.
         :param check: also see on this scan, made coarser once more, whether the method is ahead of Lanczos: ``report["check"]``.
-        :param careful: take back what networks add where they are likely to be wrong.
+        :param careful: make what networks add smaller, most where large errors are expected.
         :param errorMap: also make a volume of the error to expect around each voxel; for networks.
         :param region: of the volume: an ROI node, or text as ``--region`` takes it, such as "ras=-40:20,10:70,-300:-250"; None: all of it.
         :param segmentation: of the volume, to be brought to the result's grid in a new segmentation; None: none.

@@ -45,11 +45,10 @@ def test_the_whole_of_it(ready, monkeypatch, tmp_path):
     assert ready.status == "Done", ready.status
 
     lines = ready.ui.reportLabel.text.split("\n")
-    statement = next(number for number, line in enumerate(lines) if line.startswith('On this scan, made twice as coarse, "Two-stage CNN, residual"'))
+    statement = next(number for number, line in enumerate(lines) if line.startswith('On this scan, made twice as coarse, "Two-stage CNN, residual" with careful'))
     assert all(line.startswith("Warning: ") for line in lines[:statement])
     result = ready.parameters.lastResult
-    assert lines[statement].endswith("The check is of the method without Careful.")
-    assert "On this scan, made twice as coarse, two-stage-residual" in result.GetAttribute("SuperResolution3D.Check")
+    assert "On this scan, made twice as coarse, two-stage-residual with careful" in result.GetAttribute("SuperResolution3D.Check")
     assert result.GetAttribute("SuperResolution3D.Careful") == "yes"
     assert ready.parameters.lastComparison.GetAttribute("SuperResolution3D.Check") == "none"
     assert ready.parameters.lastComparison.GetAttribute("SuperResolution3D.Careful") == "no"

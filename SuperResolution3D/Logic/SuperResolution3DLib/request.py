@@ -34,7 +34,7 @@ class Request:
         consistency: back-projections.
         noise: "keep" or "reduce"; for methods that are told of the scan.
         check: also see on this scan, made coarser once more, whether the method is ahead of Lanczos.
-        careful: take back what networks add where they are likely to be wrong.
+        careful: make what networks add smaller, most where large errors are expected.
         error_map: also tell how large the error around each voxel is to be expected; for networks.
         region: (start, stop) along (k, j, i) in voxels of the scan; None: all of it.
 

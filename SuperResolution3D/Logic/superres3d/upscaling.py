@@ -118,7 +118,7 @@ def upscale(
         memory_limit: bytes for the whole process; None: what is free.
         region: of the scan: as :func:`superres3d.scan.region.asked_region` takes it, or (start, stop) along (k, j, i) in voxels; the result is that
             part of the whole scan's result. Everything that is measured is measured on the whole scan; None: all of it.
-        part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there.
+        part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there, and a network learns there.
         spread: tell, too, how the networks' turned copies differ; see :class:`Result`.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
@@ -144,7 +144,7 @@ def upscale(
     engine = engine_of(prepared.plan, device) if plan.method.networks else None
     try:
         with kept_heap():
-            prepared, adapted = _adapted(prepared, volume, engine, watch, noise)
+            prepared, adapted = _adapted(prepared, volume if part_of is None else replace(volume, voxels=part_of), engine, watch, noise)
             differing = np.empty(plan.made_shape, np.float32) if spread and engine else None
             voxels, block_count = computed(prepared, volume.voxels.dtype, engine, watch, whole, differing)
     finally:

@@ -44,6 +44,7 @@ def upscale(
     labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
     careful: Careful = False,
     error_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write how large the errors around each voxel are to be expected, in the scan's units; the report tells where to look twice.")] = None,
+    residual_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write what the result, averaged over the scan's voxels, has more or less than the scan; on the scan's grid.")] = None,
     check: Check = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report: a page with pictures (.html), or JSON.")] = None,
     source_name: Annotated[str | None, typer.Option(hidden=True, help="What reports call the scan, in place of its file.")] = None,
@@ -59,7 +60,7 @@ def upscale(
     with reporting(progress.value) as reporter:
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
-            source, replace(Outputs.named(target, compare, report, anonymize, labels_out, error_map), called=source_name), segmentation, reporter, series, volume, check, careful,
+            source, replace(Outputs.named(target, compare, report, anonymize, labels_out, error_map), called=source_name, residual_map=residual_map), segmentation, reporter, series, volume, check, careful,
             **made.arguments(), region=region, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
@@ -136,7 +137,9 @@ def _stage_result(
     views = _views(refined_part(volume, result.report), result, errors) if outputs.page else []
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
     if errors and outputs.error_map:
-        outputs.stage_map(errors.volume, staging)
+        outputs.stage_error_map(errors.volume, slices, staging)
+    if outputs.residual_map:
+        outputs.stage_residual_map(refined_part(volume, result.report), result, staging)
     report = result.report if outputs.anonymize else {**result.report, "source": outputs.called or str(source)}
     return report, slices, views
 

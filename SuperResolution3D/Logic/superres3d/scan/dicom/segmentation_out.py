@@ -63,7 +63,7 @@ def stage_segmentation(labels: Volume, images: Sequence[Path], path: Path, stagi
     hd = _highdicom()
     staged = staging.path(path, SUFFIX)
     with values.quiet():
-        series = _in_order(images, labels)
+        series = in_order(images, labels)
         try:
             dataset = _dataset(hd, labels, series)
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -82,12 +82,12 @@ def _highdicom() -> ModuleType:
     return highdicom
 
 
-def _in_order(images: Sequence[Path], labels: Volume) -> list[Any]:
-    """Headers of the slices, along the axis k of the labels."""
+def in_order(images: Sequence[Path], volume: Volume) -> list[Any]:
+    """Headers of the slices of a series, along the axis k of what lies on its grid."""
     import pydicom
 
     headers = [pydicom.dcmread(image, stop_before_pixels=True) for image in images]
-    return sorted(headers, key=lambda header: float(np.dot(np.array(header.ImagePositionPatient, float), labels.direction[:, 2])))
+    return sorted(headers, key=lambda header: float(np.dot(np.array(header.ImagePositionPatient, float), volume.direction[:, 2])))
 
 
 def _dataset(hd: ModuleType, labels: Volume, series: list[Any]) -> Any:
