@@ -7,6 +7,8 @@
 # make fuzz changes bytes in headers of every format that is read (2,000 each, in five to ten minutes); COUNT=200 for a quick look.
 # make test-servers stores derived DICOM series to an Orthanc server, which it starts and stops; it needs the Debian packages orthanc and dcmtk.
 # make test-containers runs the steps of Dockerfile and Apptainer.def in a clean environment, as an ordinary user on a read-only disk; as root, on Linux.
+# make test-pipelines runs the examples for Snakemake, Nipype and MONAI, with their packages in .venv-pipelines.
+# make study-coverage simulates 1,000 reader studies each of eight kinds and counts how often the intervals hold the truth; some minutes.
 # make api writes the API reference into build/api.
 # PYTHON names the interpreter (3.10 to 3.13); packages go into .venv.
 PYTHON ?= python3
@@ -15,8 +17,9 @@ BIN := $(VENV)/bin
 # The lowest Python allowed, where it is there.
 LOWEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo $(PYTHON))
 LOWEST := .venv-lowest
+PIPELINES := .venv-pipelines
 
-.PHONY: demo test check lint test-lowest test-servers test-containers fuzz api bench clean
+.PHONY: study-coverage demo test check lint test-lowest test-servers test-containers test-pipelines fuzz api bench clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/superres3d demo --out demo
@@ -45,6 +48,9 @@ test-servers: $(VENV)/test.stamp
 test-containers: $(VENV)/test.stamp
 	$(BIN)/python -m pytest Testing/Containers -rs
 
+test-pipelines: $(PIPELINES)/test.stamp
+	$(PIPELINES)/bin/python -m pytest Testing/Unit/test_pipelines.py -rs
+
 api: $(VENV)/test.stamp
 	$(BIN)/python docs/api.py build/api
 
@@ -63,5 +69,13 @@ $(LOWEST)/test.stamp: pyproject.toml
 	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[test]'
 	touch $@
 
+$(PIPELINES)/test.stamp: pyproject.toml
+	test -x $(PIPELINES)/bin/python || $(PYTHON) -m venv $(PIPELINES)
+	$(PIPELINES)/bin/python -m pip install --editable '.[test]' snakemake nipype monai
+	touch $@
+
+study-coverage: $(VENV)/test.stamp
+	$(BIN)/python Testing/Benchmarks/study_coverage.py
+
 clean:
-	rm -rf $(VENV) $(LOWEST) build/api demo .coverage .mypy_cache
+	rm -rf $(VENV) $(LOWEST) $(PIPELINES) build/api demo .coverage .mypy_cache

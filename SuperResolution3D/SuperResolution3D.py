@@ -30,7 +30,7 @@ _LOGIC_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Logic"
 if _LOGIC_FOLDER not in sys.path:
     sys.path.insert(0, _LOGIC_FOLDER)
 
-from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Noise, Orientation, Part, Preset, Scale  # noqa: E402
+from SuperResolution3DLib.choices import Axes, CompareMode, Ensemble, Modality, Noise, Orientation, Part, Preset, Scale  # noqa: E402
 
 if TYPE_CHECKING:
     from SuperResolution3DLib.dependencies import Installer
@@ -78,7 +78,7 @@ class SuperResolution3DParameterNode:
     """The choices of the panel, saved with the scene.
 
     inputVolume, outputVolume, comparisonVolume - the volumes; no output means a new one.
-    modality, scale, axes, preset, ensemble, noise, orientation - see SuperResolution3DLib.choices; scale may be a distance of the slices, or isotropic voxels.
+    modality, scale, axes, preset, ensemble, noise, orientation, comparisonMode - see SuperResolution3DLib.choices; scale may be a distance of the slices, or isotropic voxels.
     method - name in the catalogue; empty means the default.
     compare - also make a Lanczos interpolation.
     device - auto, cpu, cuda, cuda:<n> or mps.
@@ -117,6 +117,7 @@ class SuperResolution3DParameterNode:
     lastDrawn: vtkMRMLNode
     lastSegmentation: vtkMRMLNode
     orientation: Orientation = Orientation.AXIAL
+    comparisonMode: CompareMode = CompareMode.SIDE_BY_SIDE
     proposedFor: str = ""
     lastSource: vtkMRMLScalarVolumeNode
     lastResult: vtkMRMLScalarVolumeNode
@@ -144,7 +145,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SuperResolution3DLogic()
-        self.panel = Panel(self.ui, self.logic, ComparisonView(slicer.mrmlScene, slicer.app.layoutManager()))
+        self.panel = Panel(self.ui, self.logic, ComparisonView(slicer.mrmlScene, slicer.app.layoutManager()), lambda: bool(self.parent.isEntered))
         self._applyShortcut = qt.QShortcut(qt.QKeySequence("Ctrl+Return"), uiWidget)
         self._applyShortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
         self._applyShortcut.connect("activated()", self.panel.run.apply)
@@ -261,7 +262,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
         :param spacing: "isotropic", in place of scale and axes: the scan's smallest spacing along every axis.
         :param noise: "keep" or "reduce": what becomes of the scan's noise, by networks that are told of it.
         :param check: also see on this scan, made coarser once more, whether the method is ahead of Lanczos: ``report["check"]``.
-        :param careful: take back what networks add where they are likely to be wrong.
+        :param careful: make what networks add smaller, most where large errors are expected.
         :param errorMap: also make a volume of the error to expect around each voxel; for networks.
         :param region: of the volume: an ROI node, or text as ``--region`` takes it, such as "ras=-40:20,10:70,-300:-250"; None: all of it.
         :param segmentation: of the volume, to be brought to the result's grid in a new segmentation; None: none.
@@ -314,7 +315,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
 
         self.check(inputVolume, request, outputs)
         self.estimate(inputVolume, request)
-        run = PanelRun(self._job(inputVolume, request, outputs), QtRunner, onProgress, onSuccess, onFailure)
+        run = PanelRun(self._job(inputVolume, request, outputs), QtRunner, onProgress, onSuccess, onFailure, lambda step: qt.QTimer.singleShot(0, step))
         run.start()
         return run
 

@@ -177,5 +177,7 @@ def test_scripts_name_a_part_by_an_roi_or_text(scene, volume):
     assert request_for(volume, "cubic", "MR", None, scale=2, region="ijk=3:11,4:20,2:8").region == ((2, 8), (4, 20), (3, 11))
     with pytest.raises(InputError, match="must be one ROI node"):
         request_for(volume, "cubic", "MR", None, scale=2, region=[roi, roi])
-    with pytest.raises(InputError, match="need the whole scan"):
-        Request(method="two-stage-residual", careful=True, region=by_roi.region)
+    assert "--careful" in Request(scale=2, method="two-stage-residual", careful=True, region=by_roi.region).arguments()
+    for asked, told in (({"error_map": True}, "needs the whole scan"), ({"careful": True, "spacing": "isotropic"}, "needs a factor")):
+        with pytest.raises(InputError, match=told):
+            Request(method="two-stage-residual", region=by_roi.region, **asked)

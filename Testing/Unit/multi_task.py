@@ -23,7 +23,7 @@ from .conftest import smooth_noise
 
 OPTIONS = {"features": 4, "blocks": 2}
 ALONE = {"method": "mdsr-3d", "ensemble": "none", "precision": "single", "device": "cpu"}
-RUNTIMES = {"openvino": lambda: OpenVINORuntime(half=False), "pytorch": lambda: PyTorchRuntime("cpu")}
+RUNTIMES = {"openvino": OpenVINORuntime, "pytorch": lambda: PyTorchRuntime("cpu")}
 REFINEMENTS = [
     ({"scale": 2, "axes": "in-plane"}, (1, 2, 2)),
     ({"scale": 2, "axes": "through-plane"}, (2, 1, 1)),

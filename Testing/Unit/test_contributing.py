@@ -34,7 +34,7 @@ with torch.no_grad():
     added = torch.nn.Sequential(*layers)(torch.from_numpy(waves)[:, None])[:, 0].numpy()
 assert abs(added).max() > 0.01
 np.testing.assert_allclose(whole, resize(waves, (1, 2, 2), "cubic") + added, atol=1e-5)
-runtime = OpenVINORuntime(half=False)
+runtime = OpenVINORuntime()
 runtime.slice_bytes = 1 << 20
 assert runtime.load(model).pieces(waves.shape, [IDENTITY]) > 1
 """

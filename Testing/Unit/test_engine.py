@@ -58,7 +58,7 @@ def by_torch(name: str, images: np.ndarray) -> np.ndarray:
 def test_the_graph_is_the_trained_network(name, shape):
     """Every shipped model: OpenVINO's graph against PyTorch's module, sizes that are no multiple of four included."""
     images = smooth_noise(shape)
-    refined = OpenVINORuntime(half=False).load(find_model(name)).ensemble(images, (IDENTITY,), *NEVER)
+    refined = OpenVINORuntime().load(find_model(name)).ensemble(images, (IDENTITY,), *NEVER)
     np.testing.assert_allclose(refined, by_torch(name, images), atol=0.001 / 255, rtol=0)
 
 
@@ -71,7 +71,7 @@ def test_the_volumetric_graph_is_the_trained_network(name, half):
         net = load_network(find_model(name))
         filled = np.pad(volume, [(0, -n % net.architecture.survey.step) for n in volume.shape], mode="edge")
         expected = net(torch.from_numpy(filled)[None, None])[0, 0].numpy()[:, :, :33]
-    runtime = OpenVINORuntime(half)
+    runtime = OpenVINORuntime("half" if half else "single")
     refined = runtime.load(find_model(name)).ensemble(volume[None], (IDENTITY,), *NEVER)[0]
     assert np.abs(refined - volume).max() > 1e-3
     if half:
@@ -83,7 +83,7 @@ def test_the_volumetric_graph_is_the_trained_network(name, half):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_half_precision_stays_close(name):
     """Where the processor computes in half precision; elsewhere float32 is used and said."""
-    runtime = OpenVINORuntime(half=True)
+    runtime = OpenVINORuntime("half")
     images = smooth_noise((1, 48, 40))
     refined = runtime.load(find_model(name)).ensemble(images, (IDENTITY,), *NEVER)
     net = load_network(find_model(name))
@@ -104,11 +104,11 @@ def test_the_graph_of_every_ablation(tmp_path, monkeypatch, form, switches):
     save_model(net, "a", tmp_path, {"network": slice_network(form, (2, 2), **switches)})
     monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
     images = smooth_noise((1, 20, 22))
-    refined = OpenVINORuntime(half=False).load(find_model("a")).ensemble(images, (IDENTITY,), *NEVER)
+    refined = OpenVINORuntime().load(find_model("a")).ensemble(images, (IDENTITY,), *NEVER)
     np.testing.assert_allclose(refined, by_torch("a", images), atol=2e-5, rtol=0)
 
 
-@pytest.mark.parametrize("make", [lambda: OpenVINORuntime(half=False), lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
+@pytest.mark.parametrize("make", [OpenVINORuntime, lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
 def test_tiles_and_threads_give_the_whole(models, make):
     images = smooth_noise((3, 90, 70))
     results = []
@@ -120,7 +120,7 @@ def test_tiles_and_threads_give_the_whole(models, make):
     np.testing.assert_allclose(*results, atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("make", [lambda: OpenVINORuntime(half=False), lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
+@pytest.mark.parametrize("make", [OpenVINORuntime, lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_margins_of_tiles_are_little_work(name, make):
     """Of a whole slice of a usual scan each pixel is computed less than one and a half times."""
@@ -131,7 +131,7 @@ def test_margins_of_tiles_are_little_work(name, make):
 
 
 def test_constant_tiles_are_computed_once_and_exactly(models):
-    runtime = OpenVINORuntime(half=False)
+    runtime = OpenVINORuntime()
     runtime.slice_bytes = 1 << 20
     images = np.full((1, 160, 160), 0.25, np.float32)
     images[0, :50, :50] = smooth_noise((50, 50))
@@ -182,7 +182,7 @@ class FailingRuntime:
         self.slice_bytes, self._limit, self._error = 3 << 20, limit, error
 
     def load(self, model, factors):
-        return FailingNetwork(OpenVINORuntime(half=False).load(model, factors), self._limit, self._error)
+        return FailingNetwork(OpenVINORuntime().load(model, factors), self._limit, self._error)
 
     def give_up_memory(self):
         if self.slice_bytes < 1 << 18:
@@ -265,7 +265,7 @@ def test_compiled_graphs_are_let_go(models, monkeypatch):
     """Each holds the activations of a tile for every thread."""
     made, real = [], openvino_cpu._Graphs
     monkeypatch.setattr(openvino_cpu, "_Graphs", lambda *given: made.append(real(*given)) or made[-1])
-    network = OpenVINORuntime(half=False).load(find_model(NAME))
+    network = OpenVINORuntime().load(find_model(NAME))
     (graphs,) = made
     for size in range(20, 40, 2):
         network.ensemble(smooth_noise((1, size, size)), (IDENTITY,), *NEVER)

@@ -52,7 +52,7 @@ def test_turns_are_the_same_on_a_graphics_card(turn):
 @pytest.mark.parametrize("turn", ALL_TURNS)
 def test_the_ensemble_commutes_with_every_turn(models, turn):
     """Turning the slice first or the ensemble's result afterwards is the same."""
-    network = OpenVINORuntime(half=False).load(find_model("two-stage-residual-mr-plane-x2"))
+    network = OpenVINORuntime().load(find_model("two-stage-residual-mr-plane-x2"))
     image = smooth_noise((12, 17))[None]
 
     def refine(images, turns):

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 from superres3d import Volume, write_volume
 from superres3d.errors import InputError, ModelError
 from superres3d.resampling.interpolation import resize
+from superres3d.trust import calibration
 from superres3d.trust import expected as module
 from superres3d.trust.calibration import Calibration, compared
 from superres3d.trust.careful import careful, strength_of
@@ -237,3 +238,15 @@ def test_the_map_does_not_replace_the_scan(mr, tmp_path, monkeypatch):
     assert _run("scan.nii.gz", "out.nii.gz", "--error-map", "scan.nii.gz").exit_code != 0
     assert _run("scan.nii.gz", "out.nii.gz", "--error-map", "folder/").exit_code != 0
     assert (tmp_path / "scan.nii.gz").read_bytes() == before and not (tmp_path / "out.nii.gz").exists()
+
+
+def test_no_bound_where_the_loss_of_detail_is_not_surely_measured(models, mr, monkeypatch):
+    """The map stays, calibrated as well as can be."""
+    asked = {"axes": "in-plane", "method": "two-stage-residual", "preset": "fast", "precision": "single"}
+    monkeypatch.setattr(calibration, "is_sure", lambda axis: True)
+    _, sure = upscale_with_doubt(mr, 2, **asked)
+    assert sure.bound and f"{sure.bound:.2f} times the map" in sure.report["statement"] and "no promise" in sure.report["statement"]
+    monkeypatch.setattr(calibration, "is_sure", lambda axis: False)
+    _, unsure = upscale_with_doubt(mr, 2, **asked)
+    assert unsure.bound is None and unsure.report["bound"] is None and unsure.report["coverage"] is None and unsure.report["calibrated"]
+    assert unsure.report["statement"].startswith("No bound is claimed: how this scan lost its detail could not be measured")

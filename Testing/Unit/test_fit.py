@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from superres3d import Volume
 from superres3d.resampling.interpolation import resize
-from superres3d.trust.fit import fit_of, overshoot, residual, residual_map, residual_of_lanczos, sentences_of_fit
+from superres3d.trust.fit import fit_of, overshoot, overshoot_of_lanczos, residual, residual_map, residual_of_lanczos, sentences_of_fit
 
 from .conftest import smooth_noise
 
@@ -49,6 +49,15 @@ def test_overshoot_against_scipy(scan):
     found = overshoot(scan, result, 900.0)
     assert found.beyond == np.count_nonzero(far > 0.09) > 0 and found.largest == pytest.approx(far.max())
     assert found.dots == 0 and found.voxels == result.size
+
+
+def test_overshoot_of_lanczos_is_that_of_its_result(scan):
+    masked = scan.copy()
+    masked[:, :, :5] = 0
+    found = overshoot_of_lanczos(masked, (scan.shape[0] * 2, scan.shape[1], scan.shape[2] * 2), 900.0)
+    expected = overshoot(masked, resize(masked.astype(np.float32), (2, 1, 2), "lanczos"), 900.0)
+    assert (found.beyond, found.dots, found.voxels) == (expected.beyond, expected.dots, expected.voxels) and found.dots > 0
+    assert found.largest == pytest.approx(expected.largest, rel=1e-4)
 
 
 def test_dots_beside_a_mask_are_counted(scan):

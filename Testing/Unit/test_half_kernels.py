@@ -92,7 +92,7 @@ def test_it_is_the_same_each_time():
     """A scan comes out the same on a busy machine."""
     found = set()
     for _ in range(3):
-        runtime = OpenVINORuntime(half=True)
+        runtime = OpenVINORuntime("half")
         runtime.load(find_model("two-stage-residual-mr-depth-x2"))
         found.add(runtime.precision)
     assert len(found) == 1
@@ -100,16 +100,16 @@ def test_it_is_the_same_each_time():
 
 def test_a_picture_itself_is_not_rounded_to_bfloat16():
     """The published networks give the picture, not a correction to it; and single precision is single."""
-    runtime = OpenVINORuntime(half=True)
+    runtime = OpenVINORuntime("half")
     runtime.load(find_model("georgescu2020-mr-plane-x2"))
     assert runtime.precision in ("float16", "float32")
-    runtime = OpenVINORuntime(half=False)
+    runtime = OpenVINORuntime()
     runtime.load(find_model("two-stage-residual-mr-plane-x2"))
     assert runtime.precision == "float32"
 
 
 def test_a_precision_that_does_not_compile_is_left_out(monkeypatch):
-    runtime = OpenVINORuntime(half=True)
+    runtime = OpenVINORuntime("half")
     compile_as = runtime.compile
 
     def refusing(graph, streams, precision=None):

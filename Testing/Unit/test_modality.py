@@ -91,6 +91,17 @@ def test_the_note_of_a_guess_says_what_it_rests_on():
     assert taken_as(Volume(ct_body(), modality="MR"), "auto") == ("MR", [])
 
 
+@pytest.mark.parametrize("asked", [{"modality": "MR"}, {}])
+def test_a_modality_that_the_intensities_contradict_is_told(asked, models):
+    """Whether a user or the file says it; once, and only where they leave no doubt."""
+    scan = Volume(ct_body(), modality="MR")
+    told = [line for line in upscale(scan, 2, axes="in-plane", method="two-stage-residual", ensemble="none", **asked).report["warnings"] if "look like" in line]
+    assert len(told) == 1 and told[0].startswith("The scan was taken as MR, and its intensities look like CT (")
+    for voxels, modality in ((ct_body(), "CT"), (ct_body()[:, 14:20, 17:25], "MR")):
+        report = upscale(Volume(voxels), 2, axes="in-plane", method="two-stage-residual", ensemble="none", modality=modality).report
+        assert not any("look like" in line for line in report["warnings"])
+
+
 @pytest.mark.parametrize("word", ["PT", "NM", "RTDOSE", "US", "XA", "OT"])
 def test_other_modalities_are_told_and_only_interpolated(word, models):
     scan = Volume(mr_head(), modality=word)

@@ -41,7 +41,7 @@ def test_finer_voxels_lie_in_their_voxel(factors):
     expected = np.stack([spread(image, factors) for image in phases])
     np.testing.assert_array_equal(sub_pixel(torch.from_numpy(phases), factors)[:, 0].numpy(), expected)
     graph = build_graph(lambda draw, image: draw.sub_pixel(image, factors), {}, [phases.shape])
-    (fine,) = OpenVINORuntime(half=False).compile(graph, 1)(phases).values()
+    (fine,) = OpenVINORuntime().compile(graph, 1)(phases).values()
     np.testing.assert_array_equal(fine[:, 0], expected)
 
 

@@ -210,7 +210,7 @@ def test_kernels_may_differ_along_the_axes(monkeypatch):
     expected = correlate(np.pad(volume, [(0, 0), (1, 1), (0, 1)]), weight, mode="valid")
     np.testing.assert_allclose(net(torch.from_numpy(volume)[None, None])[0, 0].detach().numpy(), expected, atol=1e-6)
     tensors = {name: tensor.numpy() for name, tensor in net.stored_tensors().items()}
-    (graph,) = OpenVINORuntime(half=False).compile(build_graph(architecture.blueprint, tensors, [(1, 1, 4, 6, 7)]), 1)(volume[None, None]).values()
+    (graph,) = OpenVINORuntime().compile(build_graph(architecture.blueprint, tensors, [(1, 1, 4, 6, 7)]), 1)(volume[None, None]).values()
     np.testing.assert_allclose(graph[0, 0], expected, atol=1e-6)
 
 

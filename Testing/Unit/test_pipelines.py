@@ -1,4 +1,4 @@
-"""The worked examples for pipelines: run where their packages are installed, else only compiled."""
+"""The worked examples for pipelines: run where their packages are installed (make test-pipelines installs them), else only compiled."""
 
 from __future__ import annotations
 
@@ -54,8 +54,19 @@ flow = workflow(Path({str(scan)!r}), Path("work")); flow.get_node("upscale").inp
 @pytest.mark.skipif(find_spec("monai") is None, reason="needs the PyPI package monai")
 def test_monai_labels_come_back_on_the_scans_grid(tmp_path):
     scan = images(tmp_path, "one.nii.gz") / "one.nii.gz"
-    run(FOLDER / "segment_at_1mm.py", scan, "labels.nii.gz", "MR", folder=tmp_path)
-    labels, own = nibabel.load(tmp_path / "labels.nii.gz"), nibabel.load(scan)
+    run(FOLDER / "segment_with_monai.py", scan, "labels.nii.gz", "MR", folder=tmp_path)
+    on_the_scans_grid(tmp_path, scan)
+
+
+def test_labels_come_back_on_the_scans_grid(tmp_path):
+    scan = images(tmp_path, "one.nii.gz") / "one.nii.gz"
+    run(FOLDER / "segment_at_1mm.py", scan, "labels.nii.gz", "MR", "cubic", folder=tmp_path)
+    on_the_scans_grid(tmp_path, scan)
+
+
+def on_the_scans_grid(folder: Path, scan: Path) -> None:
+    """The label map, where nibabel has the scan, and of the bright voxels."""
+    labels, own = nibabel.load(folder / "labels.nii.gz"), nibabel.load(scan)
     assert labels.shape == own.shape
     np.testing.assert_allclose(labels.affine, own.affine)
     values = own.get_fdata()

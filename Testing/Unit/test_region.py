@@ -1,5 +1,7 @@
 """A part of a scan: the whole result's crop, to the voxel, in its place; SimpleITK says where."""
 
+import shutil
+import subprocess
 from itertools import product
 
 import numpy as np
@@ -9,10 +11,12 @@ from superres3d import Volume, read_volume, upscale, upscale_labels, write_volum
 from superres3d.cli import app
 from superres3d.errors import InputError
 from superres3d.plan import plan_upscaling
+from superres3d.scan.dicom.write import write_dicom_series
 from superres3d.scan.region import asked_region, checked_spans, cut_out
 from superres3d.scan.writing import to_image
 from typer.testing import CliRunner
 
+from . import dicom_scans
 from .conftest import smooth_noise
 
 REGION = ((3, 9), (4, 21), (7, 19))  # k, j, i; no two alike
@@ -168,6 +172,25 @@ def test_a_part_takes_less(models):
     assert 0.99 * whole.accumulates < nearly.accumulates <= whole.accumulates
 
 
+@pytest.mark.parametrize("scale", [2, (1, 4)])
+def test_careful_on_a_part(oblique, scale):
+    """With the networks that are shipped, the crop of the careful whole."""
+    from superres3d.trust.error_map import upscale_with_doubt
+    from superres3d.trust.part import upscale_part_with_care
+
+    scan = Volume(np.tile(oblique.voxels, (2, 1, 1)), oblique.spacing, oblique.origin, oblique.direction, "MR")
+    way = {"scale": scale, "ensemble": "4", "precision": "single"}
+    region = ((10, 16), (20, 30), (15, 31))
+    whole, _ = upscale_with_doubt(scan, errors=False, careful=True, **way)
+    part = upscale_part_with_care(scan, region=region, **way)
+    expected = sitk.GetArrayFromImage(cropped_by_itk(whole.volume, part.volume)).astype(int)
+    assert np.abs(expected - part.volume.voxels).max() <= 1 and part.report["careful"] and part.report["region"]["voxels_ijk"] == [[15, 31], [20, 30], [10, 16]]
+    plain = upscale(scan, region=region, **way).volume.voxels.astype(int)
+    assert np.abs(plain - part.volume.voxels).max() > 1
+    with pytest.raises(InputError, match="needs a whole factor"):
+        upscale_part_with_care(scan, spacing=0.7, region=region)
+
+
 def test_labels_come_along(scan):
     """Away from ties the part of the whole label map, in its place."""
     k, j, i = np.indices((12, 40, 44))
@@ -196,7 +219,21 @@ def test_the_command_line(models, oblique, tmp_path):
     assert "data:image/png" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("more, told", [(["--careful"], "needs the whole scan"), (["--region", "5"], "cannot be understood")])
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy of Debian's dicom3tools is not installed")
+@pytest.mark.parametrize("kind", ["ct", "mr"])
+def test_a_part_as_a_derived_series(tmp_path, kind):
+    """Valid, and where the whole series has it."""
+    write_dicom_series(dicom_scans.classic(dicom_scans.ct_image() if kind == "ct" else dicom_scans.mr_image()), tmp_path / "in", {})
+    for name, region in (("whole", []), ("part", ["--region", "ijk=5:17,3:15,1:5"])):
+        done = CliRunner().invoke(app, ["upscale", str(tmp_path / "in"), str(tmp_path / name), "--method", "cubic", "--scale", "2", "--progress", "none", *region])
+        assert done.exit_code == 0, done.output
+    whole, part = read_volume(tmp_path / "whole"), read_volume(tmp_path / "part")
+    np.testing.assert_array_equal(part.voxels, sitk.GetArrayFromImage(cropped_by_itk(whole, part)))
+    told = subprocess.run(["dciodvfy", tmp_path / "part" / "IM0001.dcm"], capture_output=True, text=True).stderr
+    assert "Image" in told and "Error" not in told, told
+
+
+@pytest.mark.parametrize("more, told", [(["--error-map", "errors.nii"], "needs the whole scan"), (["--region", "5"], "cannot be understood")])
 def test_the_command_line_refuses_before_it_reads(tmp_path, more, told):
     done = CliRunner().invoke(app, ["upscale", str(tmp_path / "none.nii"), str(tmp_path / "out.nii"), "--region", "ijk=0:5,0:5,0:5", "--progress", "json", *more])
     assert done.exit_code != 0 and told in done.output and not (tmp_path / "out.nii").exists()

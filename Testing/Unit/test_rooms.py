@@ -38,7 +38,8 @@ MAY_USE: dict[str, str] = {
     "demo": "errors staging files reporter resampling scan upscaling",  # a brain that comes with a package
     "training": "errors staging files reporter resampling scan networks engine methods",  # not needed to upscale
     "evaluation": "errors staging files reporter resampling scan networks engine methods plan upscaling trust",  # not needed to upscale
-    "cli": "errors staging files reporter scan networks detail engine methods speed refinement plan catalogue upscaling live trust page batch demo training evaluation",  # a door
+    "study": "errors staging files resampling scan methods upscaling trust page evaluation",  # what readers prefer; not needed to upscale
+    "cli": "errors staging files reporter scan networks detail engine methods speed refinement plan catalogue upscaling live trust page batch demo training evaluation study",  # a door
 }
 
 #: the way of one scan: (from, to, what goes along); a scan's file and that of the result are no files of the package

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from superres3d import Volume, check, upscale, write_volume
+from superres3d import Volume, check, upscale, upscaling, write_volume
+from superres3d.adaptation.adapt import Adapted
 from superres3d.detail.estimator import AxisDetail
 from superres3d.errors import Cancelled, InputError
 from superres3d.evaluation.tasks import TASKS
@@ -193,7 +194,7 @@ def test_slices_are_spread_over_the_body():
 
 def test_a_check_by_hand(head, monkeypatch):
     """The whole scan, one way: cubic against Lanczos, within the body."""
-    monkeypatch.setattr(selfcheck, "WAYS", {"bicubic": WAYS["bicubic"]})
+    monkeypatch.setattr(selfcheck, "WAYS", dict.fromkeys(("bicubic", "cut"), WAYS["bicubic"]))
     monkeypatch.setattr(selfcheck, "_measured", lambda *_: ((None, None, None), None))
     found = check(head, 2, method="cubic")
     coarse = antialiased_bicubic(head.voxels, (2, 2, 2))
@@ -231,6 +232,29 @@ def test_a_network_is_checked(head, models):
     content = json.loads(json.dumps(found.to_dict()))
     assert content["warnings"] and content["statement"] == statement(found) and "twice as coarse" in content["statement"]
     assert content["ways"][0]["regions"].keys() == {"edges", "flat", "bright"} and content["cannot_show"]
+
+
+def test_careful_is_checked_as_it_runs(head, models):
+    """Random networks draw nonsense; what is taken back leaves less of it."""
+    plain, found = (check(head, 2, preset="fast", method="two-stage-residual", careful=asked) for asked in (False, True))
+    assert plain.gain_db < found.gain_db <= 0.05 and found.careful and not plain.careful
+    assert "two-stage-residual with careful" in statement(found) and "careful" not in statement(plain)
+    with pytest.raises(InputError, match="cubic has none"):
+        check(head, 2, method="cubic", careful=True)
+
+
+def test_a_network_that_learns_does_not_see_the_scan_in_the_check(head, models, monkeypatch):
+    """It learns on the whole scan made coarser, once."""
+    seen = []
+
+    def learnt(model, volume, *_):
+        seen.append(volume.voxels.shape)
+        return Adapted(model, (), {"used": False})
+
+    monkeypatch.setattr(upscaling, "adapt_to_scan", learnt)
+    found = check(head, (1, 2), preset="fast", method="two-stage-residual", adapt=1.0)
+    assert seen == [(12, 44, 48)] and len(found.ways) == 1
+    assert found.adapted and "with learning on the scan" in statement(found)
 
 
 def test_a_method_that_is_behind_is_told(head):

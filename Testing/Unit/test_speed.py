@@ -31,16 +31,16 @@ def test_arithmetic_is_that_of_the_shipped_networks():
 
 
 def test_the_estimate_follows_what_was_measured(models, cache):
-    assert not speed.is_known(True)
+    assert not speed.is_known("half")
     guessed = plan().seconds
-    speed._keep("cpu", True, 1e9)
-    assert speed.is_known(True) and not speed.is_known(False)
+    speed._keep("cpu", "half", 1e9)
+    assert speed.is_known("half") and not speed.is_known("single") and not speed.is_known("eight")
     assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01) and plan().seconds > guessed
-    speed._keep("cpu", True, 1e8, "4x")  # a factor's own rate is the other's only as long as it is unknown
+    speed._keep("cpu", "half", 1e8, "4x")  # a factor's own rate is the other's only as long as it is unknown
     assert plan().seconds == pytest.approx(plan().accumulates / 1e9, rel=0.01)
     four = plan_upscaling((64, 256, 256), (1.0, 1.0, 1.0), "int16", 4)
     assert four.seconds == pytest.approx(four.accumulates / 1e8, rel=0.01)
-    speed._keep("cuda", True, 1e13)  # where there is a graphics card, it will compute
+    speed._keep("cuda", "half", 1e13)  # where there is a graphics card, it will compute
     assert plan().seconds < guessed
 
 
@@ -58,6 +58,23 @@ def test_calibration_measures_once_and_is_kept(models, cache):
     assert 1e8 < rate < 1e14
     speed.calibrate("MR", "best")
     assert cache.read_text() == first
+
+
+@pytest.mark.parametrize("asked", [{"slice_spacing": 1}, {"spacing": 0.7}, {"scale": 2}, {"scale": (1, 4)}])
+def test_a_run_of_any_kind_teaches_the_next_estimate(models, scan, cache, monkeypatch, asked):
+    """Slices of 1 mm, too: kept under the key under which they are looked up.  A part teaches nothing."""
+    from superres3d.upscaling import plan_for
+
+    monkeypatch.setattr(speed, "_ENOUGH_SECONDS", 0.0)
+    way = {"method": "two-stage-residual", "preset": "fast", **asked}
+    guessed = plan_for(scan, **way)[0]
+    upscale(scan, region=((0, 6), (0, 9), (0, 12)), **way)
+    assert not cache.exists()
+    upscale(scan, **way)
+    (rate,) = json.loads(cache.read_text()).values()
+    learnt = plan_for(scan, **way)[0]
+    assert learnt.seconds != guessed.seconds
+    assert learnt.seconds == pytest.approx(speed._START_SECONDS + learnt.accumulates / rate, rel=0.01)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"cpu single 2x 2 cores": 1e400}', '{"cpu single 2x 2 cores": 1e-300}', '{"cpu single 2x 2 cores": ' + "9" * 400 + "}", '{"cpu": "fast"}', '{"cpu single 2x 2 cores": -1}', "null"])

@@ -193,4 +193,4 @@ def test_openvino_compiles_the_exchanged_network_only_where_it_differs():
     model = replace(find_model(NAME), conditions=conditions((ROWS, ROWS), True))
     assert model.exchanged is model
     assert replace(model, conditions=conditions((ROWS, COLUMNS), True)).exchanged is not model
-    assert OpenVINORuntime(half=False).load(model)
+    assert OpenVINORuntime().load(model)

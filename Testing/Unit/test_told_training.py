@@ -116,5 +116,13 @@ def test_softened_is_a_gaussian_in_the_spectrum():
 
 def test_a_softer_scan_seems_softer():
     values = torch.from_numpy(150 * anatomy((20, 96, 96), 0)).float()[None]
-    own, softer = (np.mean(mild.sharpness(scan[0].numpy(), "MR")) for scan in (values, mild.softened(values, 1.2)))
+    own, softer = (np.mean(mild.sharpness(scan[0].numpy(), "MR", 2)) for scan in (values, mild.softened(values, 1.2)))
     assert own - softer == pytest.approx(1.2 / 4, abs=0.15)  # the finer Nyquist frequency is twice the coarser
+
+
+def test_what_is_made_softer_is_said_to_be_softer(packed, monkeypatch):
+    monkeypatch.setitem(mild._SOFTER, "MR", (0.4, 0.4, 1.0))
+    losses = mild.MildLosses(packed, "plane", 2, 16, 2, np.random.default_rng(1))
+    _, sharp = losses._drawn((1, 32, 32), (0, 4, 4), False)
+    own = losses._sharpness
+    assert any(sorted(sharp) == pytest.approx(sorted(value - 0.1 for value in scan)) for scan in own)

@@ -67,7 +67,7 @@ def test_openvino_and_torch_agree(tmp_path, monkeypatch, family, options, residu
     save_blueprint(net, "a", tmp_path)
     monkeypatch.setenv("SUPERRES3D_MODELS", str(tmp_path))
     volume = smooth_noise((11, 14, 17))
-    results = [ensemble(make.load(find_model("a")), volume, (IDENTITY,), *NEVER) for make in (OpenVINORuntime(half=False), PyTorchRuntime("cpu"))]
+    results = [ensemble(make.load(find_model("a")), volume, (IDENTITY,), *NEVER) for make in (OpenVINORuntime(), PyTorchRuntime("cpu"))]
     with torch.inference_mode():
         step = net.architecture.survey.step
         filled = np.pad(volume, [(0, -n % step) for n in volume.shape], mode="edge")
@@ -77,7 +77,7 @@ def test_openvino_and_torch_agree(tmp_path, monkeypatch, family, options, residu
         np.testing.assert_allclose(result, expected, atol=1e-5 * max(1.0, np.abs(expected).max()), rtol=0)
 
 
-@pytest.mark.parametrize("make", [lambda: OpenVINORuntime(half=False), lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
+@pytest.mark.parametrize("make", [OpenVINORuntime, lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
 def test_the_ensemble_is_the_median_of_turned_copies(volume_models, make):
     network = make().load(find_model("mdcsrn-mr"))
     volume = smooth_noise((7, 10, 13))
@@ -185,7 +185,7 @@ def test_margins_of_a_chest_cost_less_than_the_chest():
 
 
 def test_openvino_in_tiles(volume_models):
-    runtime, volume = OpenVINORuntime(half=False), smooth_noise((23, 29, 38))
+    runtime, volume = OpenVINORuntime(), smooth_noise((23, 29, 38))
     network = runtime.load(find_model("mdcsrn-mr"))
     expected = ensemble(network, volume, (IDENTITY,), *NEVER)
     runtime.volume_bytes = int(9_000 * voxel_bytes(network.architecture.survey))
@@ -306,7 +306,7 @@ def test_a_stop_reaches_a_long_piece(tmp_path, monkeypatch):
 
 
 def test_pieces_are_stopped_by_what_they_ask(volume_models):
-    network = OpenVINORuntime(half=False).load(find_model("mdcsrn-mr"))
+    network = OpenVINORuntime().load(find_model("mdcsrn-mr"))
     volume = smooth_noise((64, 128, 128))
     with pytest.raises(PieceStopped):
         ensemble(network, volume, (IDENTITY,), lambda: None, lambda: True)

@@ -399,7 +399,7 @@ HARMS = [
 
 
 @pytest.mark.parametrize("harm, sentence", HARMS)
-@pytest.mark.parametrize("make", [lambda: OpenVINORuntime(half=False), lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
+@pytest.mark.parametrize("make", [OpenVINORuntime, lambda: PyTorchRuntime("cpu")], ids=["openvino", "pytorch"])
 def test_damaged_models_are_refused(exported, make, harm, sentence):
     harm(exported)
     with pytest.raises(ModelError, match=sentence) as refusal:

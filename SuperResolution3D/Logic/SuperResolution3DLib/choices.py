@@ -140,3 +140,30 @@ class Orientation(Enum):
             Orientation.CORONAL: _("Coronal"),
             Orientation.SAGITTAL: _("Sagittal"),
         }[self]
+
+
+class CompareMode(Enum):
+    """How volumes are compared."""
+
+    SIDE_BY_SIDE = "side by side"
+    FLIP = "flip"
+    BLEND = "blend"
+    SWIPE = "swipe"
+    MAGNIFIER = "magnifier"
+    DIFFERENCE = "difference"
+
+    def label(self) -> str:
+        """What the panel shows."""
+        return {
+            CompareMode.SIDE_BY_SIDE: _("Side by side"),
+            CompareMode.FLIP: _("One view: flip between two (space bar)"),
+            CompareMode.BLEND: _("One view: blend two"),
+            CompareMode.SWIPE: _("One view: two halves, with a line between"),
+            CompareMode.MAGNIFIER: _("One view: magnifier that shows both"),
+            CompareMode.DIFFERENCE: _("One view: difference"),
+        }[self]
+
+    @property
+    def has_amount(self) -> bool:
+        """Whether the slider means something."""
+        return self in (CompareMode.BLEND, CompareMode.SWIPE, CompareMode.DIFFERENCE)

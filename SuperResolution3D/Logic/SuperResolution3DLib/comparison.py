@@ -1,13 +1,12 @@
-"""Input, Lanczos and CNN side by side: one layout of slice views, linked and labelled.
+"""Input, Lanczos and CNN side by side, or two of them in one view: linked and labelled.
 
-Nothing of the user's is lost: the layout, the volumes' interpolation and their window/level
-links are as before after :meth:`ComparisonView.leave`.
+Nothing of the user's is lost: the layout, the crosshair, the volumes' interpolation and their
+window/level links are as before after :meth:`ComparisonView.leave`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import slicer
@@ -15,39 +14,46 @@ import vtk
 from slicer.i18n import tr as _
 from superres3d.methods import METHODS
 
-from .choices import Orientation
+from .choices import CompareMode, Orientation
+from .comparison_layouts import VIEW_GROUP, VIEWS, better_stacked, is_ours, layout_number, register_layouts
+from .nodes import SOURCE_ROLE
+from .one_view import OneView, Pane
+from .slice_canvas import SliceCanvas, write_above
+from .slice_link import SliceLink, follow
 
-#: any number from 100 on is free for modules; the layout node refuses one that is taken
-LAYOUT_ID = 8301
-_COUNTS = (2, 3)
 _WIDE = 10_000  # pixels, more than there are: they are shared alike
-_VIEW_GROUP = 8301
 _USUAL = "SuperResolution3D.Interpolate"  # attribute of a display node: as it was before the comparison; it is saved with the scene
-_VIEWS = ("SuperResolution3D-1", "SuperResolution3D-2", "SuperResolution3D-3")
 
 
-@dataclass(frozen=True)
-class Pane:
-    """One view: a volume, and what stands on the image."""
-
-    volume: slicer.vtkMRMLScalarVolumeNode
-    label: str
-
-
-def panes(
-    source: slicer.vtkMRMLScalarVolumeNode, comparison: slicer.vtkMRMLScalarVolumeNode | None, result: slicer.vtkMRMLScalarVolumeNode
-) -> list[Pane]:
+def panes(source: slicer.vtkMRMLScalarVolumeNode, comparison: slicer.vtkMRMLScalarVolumeNode | None, result: slicer.vtkMRMLScalarVolumeNode) -> list[Pane]:
     """Input, Lanczos (where there is one) and the upscaled volume."""
-    shown = [Pane(source, _("Input (voxels as they are)"))]
-    if comparison is not None:
-        shown.append(Pane(comparison, _("Lanczos interpolation")))
-    shown.append(Pane(result, _result_label(result)))
-    return shown
+    return [Pane(source, _("Input (voxels as they are)")), *(pane_of(volume) for volume in (comparison, result) if volume is not None)]
+
+
+def panes_of_scan(source: slicer.vtkMRMLScalarVolumeNode, shown: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[Pane]:
+    """The input, the volumes of the last run, and what else the scene holds that was made of the same scan."""
+    others = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if node.GetNodeReference(SOURCE_ROLE) is source]
+    others = [node for node in others if node not in shown and not node.GetAttribute("SuperResolution3D.ErrorMap")]
+    return [Pane(source, _("Input (voxels as they are)")), *map(pane_of, shown), *(Pane(node, f"{_result_label(node)} ({node.GetName()})") for node in others)]
+
+
+def pane_of(volume: slicer.vtkMRMLScalarVolumeNode) -> Pane:
+    """A volume under the name of the method that made it."""
+    return Pane(volume, _result_label(volume))
+
+
+def run_text(source: slicer.vtkMRMLScalarVolumeNode, result: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Which run is compared, in one sentence."""
+    quality = result.GetAttribute("SuperResolution3D.Preset") or "none"
+    method = _result_label(result).split("\n")[0] + ("" if quality == "none" else f", {quality}")
+    return _('Compares "{result}" ({method}) with its scan "{source}".').format(result=result.GetName(), method=method, source=source.GetName())
 
 
 def _result_label(result: slicer.vtkMRMLScalarVolumeNode) -> str:
     """The method's title; below it a warning if it may invent."""
     name = result.GetAttribute("SuperResolution3D.Method") or ""
+    if name == "lanczos":
+        return _("Lanczos interpolation")
     method = METHODS.get(name)
     if method is None:
         return name
@@ -60,20 +66,27 @@ class ComparisonView:
     Args:
         scene: with the layout node and the slice views.
         layout_manager: the application's, or None; needed for the labels and for fitting.
+
+    Attributes:
+        one_view: shows two volumes in one view, while that is what is shown.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene, layout_manager: Any):
         self._scene = scene
         self._layouts = layout_manager
         self._before: int | None = None
+        self._crosshair: int | None = None
+        self._shown_as: tuple[Orientation, str] | None = None
         self._link: WindowLevelLink | None = None
+        self._slices: SliceLink | None = None
         self._busy = False
+        self.one_view: OneView | None = None
 
     @property
     def laid_out(self) -> bool:
         """True while the comparison is what the user sees; a scene may have been saved so."""
         layout = self._layout_node()  # None without a main window
-        return layout is not None and _is_ours(layout.GetViewArrangement())
+        return layout is not None and is_ours(layout.GetViewArrangement())
 
     @property
     def interrupted(self) -> bool:
@@ -87,17 +100,39 @@ class ComparisonView:
 
     def show(self, shown: Sequence[Pane], orientation: Orientation) -> None:
         """Lay out two or three panes; may be called again with other panes."""
+        self._show(shown, orientation, len(shown))
+
+    def show_in_one(self, first: Pane, second: Pane, orientation: Orientation, mode: CompareMode) -> None:
+        """Both in one view, in the given manner; may be called again."""
+        self._show((first, second), orientation, 1)
+        if self.one_view:
+            self.one_view.choose(mode)
+
+    def _show(self, shown: Sequence[Pane], orientation: Orientation, views: int) -> None:
         if self._busy:  # called by an event that was waiting
             return
         self._busy = True
         try:
             self._release()
-            self._lay_out(len(shown), orientation)
-            self._fill(shown, orientation)
+            looked_at = self._looked_at(orientation, shown[0].volume)
+            self._lay_out(views, orientation, shown[0].volume)
+            self._fill(shown[:views], orientation)
+            if looked_at is not None:
+                follow(looked_at, self._slice_node(VIEWS[0]))
             self._show_voxels([pane.volume for pane in shown])
+            self._show_crosshair()
             self._link = WindowLevelLink([pane.volume for pane in shown])
+            self._slices = SliceLink([self._slice_node(view) for view in VIEWS[:views]])
+            if views == 1:
+                self.one_view = self._make_one_view(shown[0], shown[1])
         finally:
             self._busy = False
+
+    def _make_one_view(self, first: Pane, second: Pane) -> OneView:
+        canvas = SliceCanvas(self._layouts.sliceWidget(VIEWS[0]) if self._layouts else None)
+        made = OneView(self._scene, self._slice_node(VIEWS[0]), self._composite(VIEWS[0]), first, second, canvas)
+        canvas.listen(made.point, made.flip)
+        return made
 
     def leave(self) -> None:
         """Back to the layout that was there before; also when the scene is about to close."""
@@ -112,10 +147,13 @@ class ComparisonView:
         if self._link is None and not self.laid_out:
             self._release()
 
-    def _lay_out(self, count: int, orientation: Orientation) -> None:
+    def _lay_out(self, count: int, orientation: Orientation, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
         layout = self._layout_node()
-        now, wanted = layout.GetViewArrangement(), _layout_number(count, orientation)
-        if not _is_ours(now):
+        bounds = [0.0] * 6
+        volume.GetRASBounds(bounds)
+        stacked = better_stacked(count, orientation, bounds, self._room())
+        now, wanted = layout.GetViewArrangement(), layout_number(count, orientation, stacked)
+        if not is_ours(now):
             self._before = now
         register_layouts(layout)
         layout.SetViewArrangement(wanted)
@@ -123,6 +161,28 @@ class ComparisonView:
             slicer.app.processEvents()  # Qt gives new views their size only now; a fit before that would be wrong
             if now != wanted:
                 self._equal_widths()
+
+    def _looked_at(self, orientation: Orientation, volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSliceNode | None:
+        """Place, zoom and slab of a comparison of the same scan in the same direction, which another manner of showing it keeps."""
+        before, self._shown_as = self._shown_as, (orientation, volume.GetNodeReferenceID(SOURCE_ROLE) or volume.GetID())
+        if not self.laid_out or before != self._shown_as:
+            return None
+        now, kept = self._slice_node(VIEWS[0]), slicer.vtkMRMLSliceNode()
+        kept.SetDimensions(*now.GetDimensions())
+        follow(now, kept)
+        return kept
+
+    def _room(self) -> tuple[float, float]:
+        """Width and height of all views together, in pixels."""
+        viewport = self._layouts.viewport() if self._layouts else None
+        return (viewport.width, viewport.height) if viewport else (4.0, 3.0)
+
+    def _show_crosshair(self) -> None:
+        """The same place in all views; Shift moves it with the mouse."""
+        crosshair = self._crosshair_node()
+        if crosshair is not None:
+            self._crosshair = crosshair.GetCrosshairMode()
+            crosshair.SetCrosshairMode(crosshair.ShowBasic)
 
     def _show_voxels(self, volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> None:
         """Voxels as they are; smoothing would be a fourth method."""
@@ -133,9 +193,14 @@ class ComparisonView:
                 display.SetInterpolate(0)
 
     def _release(self) -> None:
-        if self._link:
-            self._link.close()
-            self._link = None
+        for link in (self._link, self._slices, self.one_view):
+            if link:
+                link.close()
+        self._link = self._slices = self.one_view = None
+        crosshair = self._crosshair_node()
+        if crosshair is not None and self._crosshair is not None:
+            crosshair.SetCrosshairMode(self._crosshair)
+        self._crosshair = None
         for display in slicer.util.getNodesByClass("vtkMRMLScalarVolumeDisplayNode", scene=self._scene):
             usual = display.GetAttribute(_USUAL)  # a result that was made during the comparison has copied it
             if usual in ("0", "1"):
@@ -143,37 +208,34 @@ class ComparisonView:
             display.RemoveAttribute(_USUAL)
 
     def _fill(self, shown: Sequence[Pane], orientation: Orientation) -> None:
-        """The volumes first, the links last: a linked view would pass its volume to the others."""
-        composites = [self._composite(view) for view in _VIEWS[: len(shown)]]
+        """Slicer's own links are off: they would pass one view's volume to the others, and leave out where the zoom shifts a view."""
+        composites = [self._composite(view) for view in VIEWS[: len(shown)]]
         for composite in composites:
             composite.SetLinkedControl(False)
             composite.SetHotLinkedControl(False)
-        for view, composite, pane in zip(_VIEWS, composites, shown):
+        for view, composite, pane in zip(VIEWS, composites, shown):
             composite.SetBackgroundVolumeID(pane.volume.GetID())
             composite.SetForegroundVolumeID(None)
             composite.SetLabelVolumeID(None)
             slice_node = self._slice_node(view)
-            slice_node.SetViewGroup(_VIEW_GROUP)
+            slice_node.SetViewGroup(VIEW_GROUP)
             slice_node.SetOrientation(orientation.value)
             slice_node.RotateToVolumePlane(shown[0].volume)  # oblique slices lie in a view as they were measured
             self._label(view, pane.label)
         self._fit(len(shown), _centre(shown[0].volume))
-        for composite in composites:
-            composite.SetHotLinkedControl(True)
-            composite.SetLinkedControl(True)
 
     def _fit(self, count: int, centre: Sequence[float]) -> None:
         """The whole slice in each view, at the place ``centre`` (RAS, mm)."""
-        for view in _VIEWS[:count]:
-            logic = slicer.app.applicationLogic().GetSliceLogic(self._slice_node(view)) if self._layouts else None
+        for view in VIEWS[:count]:
+            logic = self._slice_logic(view)
             if logic is not None:
                 logic.FitSliceToBackground()
-        for view in _VIEWS[:count]:  # a new view starts at the scene's origin, which may lie outside the volume
+        for view in VIEWS[:count]:  # a new view starts at the scene's origin, which may lie outside the volume
             self._slice_node(view).JumpSliceByOffsetting(*centre)
 
     def _equal_widths(self) -> None:
         """A layout that gets another view leaves it the room that is left."""
-        widget = self._layouts.sliceWidget(_VIEWS[0])
+        widget = self._layouts.sliceWidget(VIEWS[0])
         row = widget.parent() if widget else None
         if row and row.inherits("QSplitter"):
             row.setSizes([_WIDE] * row.count())
@@ -181,13 +243,14 @@ class ComparisonView:
 
     def _label(self, view: str, text: str) -> None:
         widget = self._layouts.sliceWidget(view) if self._layouts else None
-        if not widget:
-            return
-        annotation = widget.sliceView().cornerAnnotation()
-        # The edges are free: the Data Probe writes into the four corners.
-        annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, text)
-        annotation.GetTextProperty().SetShadow(True)
-        widget.sliceView().scheduleRender()
+        if widget:
+            write_above(widget.sliceView(), text)
+
+    def _slice_logic(self, view: str) -> slicer.vtkMRMLSliceLogic | None:
+        return slicer.app.applicationLogic().GetSliceLogic(self._slice_node(view)) if self._layouts else None
+
+    def _crosshair_node(self) -> slicer.vtkMRMLCrosshairNode | None:
+        return self._scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
 
     def _layout_node(self) -> slicer.vtkMRMLLayoutNode:
         return self._scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
@@ -199,33 +262,22 @@ class ComparisonView:
         return self._scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
 
 
-def register_layouts(layout: slicer.vtkMRMLLayoutNode) -> None:
-    """Tell Slicer the layouts, so that a scene that was saved while comparing opens as it was.
-
-    Each count and orientation has a number of its own: a description that changed under the
-    number in use would not be laid out again.
-    """
-    for count in _COUNTS:
-        for orientation in Orientation:
-            number = _layout_number(count, orientation)
-            if not layout.IsLayoutDescription(number):
-                layout.AddLayoutDescription(number, layout_xml(count, orientation))
-
-
-def _layout_number(count: int, orientation: Orientation) -> int:
-    return LAYOUT_ID + 10 * count + list(Orientation).index(orientation)
-
-
-def _is_ours(number: int) -> bool:
-    return number in {_layout_number(count, orientation) for count in _COUNTS for orientation in Orientation}
-
-
 def any_in_views(*volumes: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
     """True if one of the volumes is in a slice view of the present layout."""
+    shown = _in_views()
+    return any(volume is not None and volume.GetID() in shown for volume in volumes)
+
+
+def nothing_in_views() -> bool:
+    """True if the slice views of the present layout are empty."""
+    return not _in_views()
+
+
+def _in_views() -> set[str]:
+    """IDs of the volumes in the slice views of the present layout."""
     views = {node.GetLayoutName() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.IsMappedInLayout()}
     composites = [node for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode") if node.GetLayoutName() in views]
-    shown = {layer for node in composites for layer in (node.GetBackgroundVolumeID(), node.GetForegroundVolumeID())}
-    return any(volume is not None and volume.GetID() in shown for volume in volumes)
+    return {layer for node in composites for layer in (node.GetBackgroundVolumeID(), node.GetForegroundVolumeID()) if layer}
 
 
 def _centre(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:
@@ -262,16 +314,3 @@ class WindowLevelLink:
                     display.SetWindowLevel(changed.GetWindow(), changed.GetLevel())
         finally:
             self._busy = False
-
-
-def layout_xml(count: int, orientation: Orientation) -> str:
-    """A row of ``count`` slice views."""
-    items = "".join(
-        f'<item><view class="vtkMRMLSliceNode" singletontag="{view}">'
-        f'<property name="orientation" action="default">{orientation.value}</property>'
-        f'<property name="viewlabel" action="default">{number}</property>'
-        f'<property name="viewgroup" action="default">{_VIEW_GROUP}</property>'
-        "</view></item>"
-        for number, view in enumerate(_VIEWS[:count], start=1)
-    )
-    return f'<layout type="horizontal" split="true">{items}</layout>'

@@ -48,6 +48,16 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     )
 
 
+def only_one(scene: slicer.vtkMRMLScene, kind: str, none: str, several: str) -> slicer.vtkMRMLNode:
+    """The node of a class of which there is one; else InputError in these words, ``several`` with ``{count}``."""
+    found = slicer.util.getNodesByClass(kind, scene)
+    if not found:
+        raise InputError(none)
+    if len(found) > 1:
+        raise InputError(several.format(count=len(found)))
+    return found[0]
+
+
 def proposed_input(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The scan that the views show, else the first of the scene; never a result, a label map or colours."""
     shown = [view.GetBackgroundVolumeID() for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
 from .comparison import ComparisonView
 from .job import Finished
+from .notice import ExitGuard
 from .sections.comparison import ComparisonSection
 from .sections.dicom import DicomSection
 from .sections.errors import ErrorsSection
@@ -39,13 +42,14 @@ class Panel:
         ui: the widgets of the form, by name.
         logic: the module's.
         view: lays out the comparison.
+        is_open: whether the user is in this module.
     """
 
-    def __init__(self, ui: Any, logic: PanelLogic, view: ComparisonView):
+    def __init__(self, ui: Any, logic: PanelLogic, view: ComparisonView, is_open: Callable[[], bool] = lambda: True):
         self.state = PanelState()
         self.report = ReportSection(ui, lambda: slicer.app.temporaryPath)
         self.errors = ErrorsSection(ui, self.state, logic.getParameterNode)
-        self.comparison = ComparisonSection(ui, self.state, view, logic.getParameterNode, self.refresh)
+        self.comparison = ComparisonSection(ui, self.state, view, logic.getParameterNode, self.refresh, is_open)
         self.run = RunSection(ui, self.state, logic, self.report, self._take, self.refresh)
         self.inputs = InputsSection(ui, self.state, on_new_volume=self._forget)
         self.measured = MeasuredSection(ui, self.state)
@@ -56,6 +60,7 @@ class Panel:
         self.queue = QueueSection(ui, self.state, logic, self.run.ensure_packages, self.run.lend)
         self.segmentation = SegmentationSection(ui, self.state, logic.getParameterNode, show_in_scene)
         self.outputs = OutputsSection(ui, self.state)
+        self.guard = ExitGuard(slicer.util.mainWindow(), lambda: self.run.under_way, slicer.util.confirmYesNoDisplay)
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
         """Show what follows from the choices: facts, proposals, methods, estimate, and whether Apply may be clicked."""
@@ -95,6 +100,7 @@ class Panel:
 
     def close(self) -> None:
         """The module is closed: a run and its files end here, and the page of an earlier one goes."""
+        self.guard.remove()
         self.run.abort()
         self.measured.stop()
         self.part.stop()

@@ -17,6 +17,7 @@ from superres3d.errors import InputError
 from superres3d.scan.region import Spans, checked_spans, touched
 
 from .choices import Part
+from .nodes import only_one
 
 ROI_CLASS = "vtkMRMLMarkupsROINode"
 
@@ -42,12 +43,9 @@ def spans_of(node: slicer.vtkMRMLScalarVolumeNode, part: Part, roi: slicer.vtkMR
 
 def only_roi(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLNode:
     """The ROI of a scene that has one (InputError)."""
-    found = slicer.util.getNodesByClass(ROI_CLASS, scene)
-    if not found:
-        raise InputError(_("There is no ROI in the scene; draw one with the Markups toolbar, or choose another part."))
-    if len(found) > 1:
-        raise InputError(_("There are {count} ROIs in the scene; choose one of them.").format(count=len(found)))
-    return found[0]
+    return only_one(
+        scene, ROI_CLASS, _("There is no ROI in the scene; draw one with the Markups toolbar, or choose another part."), _("There are {count} ROIs in the scene; choose one of them.")
+    )  # fmt: skip
 
 
 def roi_spans(node: slicer.vtkMRMLScalarVolumeNode, roi: slicer.vtkMRMLNode) -> Spans:

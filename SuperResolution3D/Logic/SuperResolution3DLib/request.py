@@ -27,14 +27,14 @@ class Request:
         modality: "CT" or "MR".
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
-        precision: "auto" (half where the machine is faster in it) or "single".
+        precision: "auto" (half, or 8 bits where the preset allows them, where the machine is faster in it), "half" or "single".
         device: "auto", "cpu", "cuda", "cuda:<n>" or "mps".
         memory_limit_gib: for the worker; None: what is free.
         compare: also make a Lanczos interpolation on the same grid.
         consistency: back-projections.
         noise: "keep" or "reduce"; for methods that are told of the scan.
         check: also see on this scan, made coarser once more, whether the method is ahead of Lanczos.
-        careful: take back what networks add where they are likely to be wrong.
+        careful: make what networks add smaller, most where large errors are expected.
         error_map: also tell how large the error around each voxel is to be expected; for networks.
         region: (start, stop) along (k, j, i) in voxels of the scan; None: all of it.
 
@@ -66,8 +66,10 @@ class Request:
         find_preset(self.preset, self.ensemble, self.precision)
         if self.spacing not in (None, ISOTROPIC):
             raise InputError(f"The spacing {self.spacing!r} cannot be used here; use {ISOTROPIC!r}.")
-        if self.region and (self.is_careful or self.makes_error_map):
-            raise InputError("Careful and the error map need the whole scan; leave them out, or choose the whole scan.")
+        if self.region and self.makes_error_map:
+            raise InputError("The error map needs the whole scan; leave it out, or choose the whole volume.")
+        if self.region and self.is_careful and not self.refined[0]:
+            raise InputError("Careful on a part needs a factor; choose 2x or 4x, or leave it out, or choose the whole volume.")
         if self.noise not in NOISES:
             raise InputError(f"The noise cannot be {self.noise!r}; use {' or '.join(NOISES)}.")
 

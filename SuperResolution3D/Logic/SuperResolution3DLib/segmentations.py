@@ -12,6 +12,8 @@ from slicer.i18n import tr as _
 from superres3d.errors import InputError
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
+from .nodes import only_one
+
 SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
 _LABELMAP, _SURFACE = "Binary labelmap", "Closed surface"
 _MOST_SEGMENTS = 65535
@@ -37,12 +39,10 @@ class Drawn:
 
 def only_segmentation(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLNode:
     """The segmentation of a scene that has one (InputError)."""
-    found = slicer.util.getNodesByClass(SEGMENTATION_CLASS, scene)
-    if not found:
-        raise InputError(_("There is no segmentation in the scene; load or draw one, or do not bring one along."))
-    if len(found) > 1:
-        raise InputError(_("There are {count} segmentations in the scene; choose one of them.").format(count=len(found)))
-    return found[0]
+    return only_one(
+        scene, SEGMENTATION_CLASS, _("There is no segmentation in the scene; load or draw one, or do not bring one along."),
+        _("There are {count} segmentations in the scene; choose one of them."),
+    )  # fmt: skip
 
 
 def check_segmentation(node: slicer.vtkMRMLNode) -> None:

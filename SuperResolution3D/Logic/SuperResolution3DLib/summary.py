@@ -157,7 +157,7 @@ def report_text(finished: Finished) -> str:
     report = finished.report
     lines = [*(_("Warning: {text}").format(text=_with_titles(text)) for text in check_warnings(report)), *_checked(report), _result_text(finished)]
     if report.get("careful"):
-        lines.append(_("Careful: what the networks add was taken back where it is likely to be wrong."))
+        lines.append(_("Careful: what the networks add was made smaller, most where large errors are expected. Some of what is left may still be invented."))
     if finished.error_map is not None:
         lines.append(_('Map of the expected error: "{name}". {statement} This is no promise; see the report.').format(name=finished.error_map.GetName(), statement=_first_sentence(report["error_map"]["statement"])))
     if report["back_projections"]:
@@ -185,8 +185,12 @@ def check_warnings(report: Mapping[str, Any]) -> list[str]:
 def _checked(report: Mapping[str, Any]) -> list[str]:
     """What the self-check found, for a clinician, and that it is no proof."""
     check = report.get("check")
-    without = _("The check is of the method without Careful.") if report.get("careful") else ""
-    return [_with_titles(" ".join(filter(None, (check["statement"], check["cannot_show"][0], without))))] if check else []
+    return [_with_titles(f"{check['statement']} {check['cannot_show'][0]}")] if check else []
+
+
+def _computed_on(device: str, precision: str) -> str:
+    forms = {"float32": "{device}", "int8": _("{device} in 8 bits")}
+    return forms.get(precision, _("{device} in half precision")).format(device=device)
 
 
 def _first_sentence(text: str) -> str:
@@ -199,5 +203,5 @@ def _result_text(finished: Finished) -> str:
     return _('"{name}": {shape} voxels of {spacing} mm, {method}, {time} on {device}.').format(
         name=finished.result.GetName(), shape=wording.dimensions(output["shape_ijk"]), spacing=wording.dimensions(output["spacing_mm"]),
         method=METHODS[report["method"]].title, time=wording.duration(report["seconds"].get("shown", report["seconds"]["total"])),
-        device=_("{device} in half precision").format(device=report["device"]) if report["precision"] != "float32" else report["device"],
+        device=_computed_on(report["device"], report["precision"]),
     )  # fmt: skip

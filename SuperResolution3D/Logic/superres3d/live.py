@@ -42,7 +42,7 @@ class LiveScan:
         self.volume = accepted(volume, "The scan")
         self._prepared: dict[tuple, Prepared] = {}
         self._intensities: dict[str, IntensityScale] = {}
-        self._engines: dict[tuple[str, bool], Engine] = {}
+        self._engines: dict[tuple[str, str], Engine] = {}
 
     def part(
         self, region: str | Sequence[Sequence[int]], *, device: str = "auto", noise: str = DEFAULT_NOISE, as_stored: bool = False,
@@ -91,7 +91,7 @@ class LiveScan:
         return self._intensities[plan.modality]
 
     def _engine(self, plan: Plan, device: str) -> Engine:
-        key = device, plan.preset.half
+        key = device, plan.preset.precision
         if key not in self._engines:
             self._engines[key] = engine_of(plan, device)
         return self._engines[key]

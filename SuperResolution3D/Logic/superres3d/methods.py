@@ -34,28 +34,28 @@ class Preset:
         title: as the panel shows it.
         summary: what it costs and loses, measured (see models/EXPERIMENTS.md).
         ensemble: a key of :data:`ENSEMBLES`.
-        half: half precision where the processor or graphics card is faster in it: float16, less than 0.04 of 255 or
-            0.2 Hounsfield units (RMSE) from single precision, else bfloat16 (0.2 and 1.5).
+        precision: the coarsest of :data:`superres3d.networks.eight_bits.PRECISIONS` that the networks may compute in, where the processor or
+            graphics card is faster in it.  Half is float16, less than 0.04 of 255 or 0.2 Hounsfield units (RMSE) from single precision, else bfloat16 (0.2 and 1.5).
     """
 
     name: str
     title: str
     summary: str
     ensemble: str
-    half: bool
+    precision: str
 
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("best", "Best", "The median of eight turned copies (volumetric networks: four): what the tables of the two-stage networks show.", "8", half=True),
-        Preset("balanced", "Balanced", "The median of four turned copies (volumetric networks: the mean of two): half the time for 0.02 dB.", "4", half=True),
-        Preset("fast", "Fast", "No turned copies: a seventh of the time for about 0.1 dB.", "none", half=True),
+        Preset("best", "Best", "The median of eight turned copies (volumetric networks: four): what the tables of the two-stage networks show.", "8", "half"),
+        Preset("balanced", "Balanced", "The median of four turned copies (volumetric networks: the mean of two): half the time for 0.02 dB.", "4", "eight"),
+        Preset("fast", "Fast", "No turned copies: a seventh of the time for about 0.1 dB.", "none", "eight"),
     )
 }
 DEFAULT_PRESET = "best"
-#: "auto": half precision where the machine has units for it; "single": never
-PRECISIONS = ("auto", "single")
+#: "auto": what the preset allows and the machine is fastest in; "half": no 8 bits; "single": neither
+PRECISIONS = ("auto", "half", "single")
 #: what becomes of the scan's noise: it stays as strong as an interpolation leaves it, or is taken away as far as the networks can
 NOISES = ("keep", "reduce")
 DEFAULT_NOISE = "keep"
@@ -345,7 +345,7 @@ def find_preset(name: str, ensemble: str = "auto", precision: str = "auto") -> P
         raise InputError(f"The preset {name!r} does not exist; use one of {', '.join(PRESETS)}.")
     if precision not in PRECISIONS:
         raise InputError(f"The precision {precision!r} does not exist; use one of {', '.join(PRECISIONS)}.")
-    preset = replace(PRESETS[name], half=PRESETS[name].half and precision == "auto")
+    preset = PRESETS[name] if precision == "auto" else replace(PRESETS[name], precision=precision)
     return preset if ensemble == "auto" else replace(preset, ensemble=check_ensemble(ensemble))
 
 

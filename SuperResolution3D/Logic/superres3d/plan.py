@@ -35,7 +35,7 @@ _WORKER_BYTES = 120 << 20  # the activations of a tile, for each core
 _LEAST_FEATURE_BYTES = 1 << 28
 _MOST_VOLUME_BYTES = 3 << 30  # of a volumetric network's feature maps: with more, tiles are hardly larger
 _AXIS_NAMES = ("k", "j", "i")
-_FINISHED, _INTERPOLATED = 200e6, 25e6  # bytes of a result a second, after the networks, and by an interpolation alone
+_FINISHED, _INTERPOLATED = 200e6, 60e6  # bytes of a result a second, after the networks, and by an interpolation alone
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def plan_upscaling(
         modality: "CT" or "MR"; for an interpolation any word.
         preset: "best", "balanced" or "fast".
         ensemble: "auto" (the preset's), "none", "4" or "8".
-        precision: "auto" (half where the machine is faster in it) or "single".
+        precision: "auto" (the coarsest of its preset that the machine is faster in), "half" or "single".
         device: for the estimate of the time only.
         slice_axis: "auto" (the clearly coarsest axis, else k), "i", "j" or "k".
         consistency: back-projections, 0 to 10; only where the method refines by a factor and assumes the loss of detail that they undo.
@@ -199,7 +199,7 @@ def plan_upscaling(
     sizes = Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory, part)
     space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement.smaller, adaptation_bytes(sizes.slices_first) if budget else 0)
     accumulates = accumulates_of(models, chosen.ensemble, sizes, space.features or space.working)
-    seconds = expected_seconds(accumulates, chosen.half, device, work_of(found, max(sizes.factors))) + sizes.result / (_FINISHED if models else _INTERPOLATED)
+    seconds = expected_seconds(accumulates, chosen.precision, device, work_of(found, max(sizes.factors))) + sizes.result / (_FINISHED if models else _INTERPOLATED)
     seconds += measuring_seconds(prod(sizes.shape)) if found.blind else 0.0
     seconds += budget.seconds if budget else 0.0
     return Plan(

@@ -1,7 +1,7 @@
 """How fast this machine computes, learned from its own runs and kept between them.
 
 The rate of a run is the arithmetic of its networks over its seconds.  It is kept for each kind of
-device, and for presets that ask for half precision and those that do not, in a small file of the user's cache folder; nothing else is.
+device, and for each precision that presets ask for, in a small file of the user's cache folder; nothing else is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .engine.memory import usable_cores
 from .files import replace_text
+from .networks.eight_bits import PRECISIONS
 
 if TYPE_CHECKING:
     from .methods import Method
@@ -34,13 +35,13 @@ def work_of(method: Method, factor: float) -> str:
     return method.name if method.volumetric else _FACTORS[factor > 2]
 
 
-def expected_seconds(accumulates: float, half: bool, device: str = "auto", work: str = "2x") -> float:
+def expected_seconds(accumulates: float, precision: str, device: str = "auto", work: str = "2x") -> float:
     """A guess of the seconds for so many multiply-accumulates on a device (0 gives 0); ``work`` is from :func:`work_of`."""
     if not accumulates:
         return 0.0
     rates = _read()
     kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
-    wanted = [_key(kind, precision, known) for kind in kinds for precision in (half, not half) for known in dict.fromkeys((work, *_FACTORS))]
+    wanted = [_key(kind, asked, known) for kind in kinds for asked in dict.fromkeys((precision, *PRECISIONS)) for known in dict.fromkeys((work, *_FACTORS))]
     known = [rates[key] for key in wanted if key in rates]
     return _START_SECONDS + accumulates / (known[0] if known else _FIRST_GUESS_PER_CORE * usable_cores())
 
@@ -50,25 +51,25 @@ def measuring_seconds(voxels: int) -> float:
     return _MEASURING_START + voxels / _MEASURED_VOXELS
 
 
-def is_known(half: bool, device: str = "auto", method: Method | None = None) -> bool:
+def is_known(precision: str, device: str = "auto", method: Method | None = None) -> bool:
     """Whether this machine's own speed is known for that precision and device (and, of a volumetric network, for the method)."""
     works = (method.name,) if method and method.volumetric else _FACTORS
     kinds = ("cuda", "mps", "cpu") if device == "auto" else (device.split(":")[0],)
-    return any(_key(kind, half, work) in _read() for kind in kinds for work in works)
+    return any(_key(kind, precision, work) in _read() for kind in kinds for work in works)
 
 
-def remember_speed(device: str, half: bool, work: str, accumulates: float, seconds: float) -> None:
+def remember_speed(device: str, precision: str, work: str, accumulates: float, seconds: float) -> None:
     """Keep what a finished run tells of the machine; arguments as :func:`expected_seconds` takes them."""
     if seconds >= _ENOUGH_SECONDS:
-        _keep(device, half, accumulates / seconds, work)
+        _keep(device, precision, accumulates / seconds, work)
 
 
 def calibrate(modality: str, preset_name: str) -> None:
     """Measure this machine for half a second with a shipped network, unless it is known already or no engine can be loaded."""
     from .methods import METHODS, find_preset
 
-    half = find_preset(preset_name).half
-    if is_known(half):
+    precision = find_preset(preset_name).precision
+    if is_known(precision):
         return
     import time
 
@@ -81,7 +82,7 @@ def calibrate(modality: str, preset_name: str) -> None:
 
     try:
         model = find_model(METHODS[_PROBED].model_name(modality, "plane", 2))
-        engine = Engine("auto", half)
+        engine = Engine("auto", precision)
         slice_ = np.random.default_rng(0).random((1, 192, 192), dtype=np.float32)
         count = engine.runtime.workers
         for _ in range(3):  # the first time compiles; then as many slices as take long enough to tell
@@ -93,7 +94,7 @@ def calibrate(modality: str, preset_name: str) -> None:
         engine.close()
     except SuperResolutionError:
         return
-    _keep(engine.runtime.device, half, images.size * model.multiply_accumulates / seconds)
+    _keep(engine.runtime.device, precision, images.size * model.multiply_accumulates / seconds)
 
 
 def cache_folder() -> Path:
@@ -110,9 +111,9 @@ def cache_folder() -> Path:
     return base / "superres3d"
 
 
-def _keep(device: str, half: bool, rate: float, work: str = "2x") -> None:
+def _keep(device: str, precision: str, rate: float, work: str = "2x") -> None:
     try:
-        rates, key = _read(), _key(device.split(":")[0], half, work)
+        rates, key = _read(), _key(device.split(":")[0], precision, work)
         # One run beside other work must not spoil it.
         rates[key] = round((rates.get(key, rate) + rate) / 2)
         cache_folder().mkdir(parents=True, exist_ok=True)
@@ -130,5 +131,5 @@ def _read() -> dict[str, float]:
         return {}
 
 
-def _key(kind: str, half: bool, work: str) -> str:
-    return f"{kind} {'half' if half else 'single'} {work} {usable_cores()} cores"
+def _key(kind: str, precision: str, work: str) -> str:
+    return f"{kind} {precision} {work} {usable_cores()} cores"

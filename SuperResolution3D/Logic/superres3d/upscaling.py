@@ -37,7 +37,7 @@ from .resampling.spectral_crop import cropped
 from .run_report import NOT_FOR_DIAGNOSIS as NOT_FOR_DIAGNOSIS
 from .run_report import report_of
 from .scan.intensity import IntensityScale, intensity_scale
-from .scan.modality import guess_modality
+from .scan.modality import contradiction, guess_modality
 from .scan.region import Spans, asked_region, checked_spans, cut_out
 from .scan.volume import Volume, accepted, check_steps, triple
 from .speed import remember_speed, work_of
@@ -106,8 +106,8 @@ def upscale(
         modality: "CT", "MR", or "auto": what the file says, else what the intensities tell; an interpolation needs neither.
         preset: "best", "balanced" or "fast": how much work a network may spend.
         ensemble: copies whose median is the result: "none", "4", "8", or "auto", as the preset says.
-        precision: "auto", half where the machine is faster in it (a correction in half precision on a base
-            in single: less than 0.2 of 255, or 1.5 HU, RMSE away), or "single".
+        precision: "auto", half where the machine is faster in it, 8 bits with "balanced" and "fast" (only the correction of a base in single is
+            rounded: see docs/safety.md), "half" or "single".
         device: "auto", "cuda", "cuda:<n>", "mps" or "cpu".
         slice_axis: "auto", "i", "j" or "k".
         consistency: back-projections that bring the result closer to one whose downsampled version is the scan; see :mod:`superres3d.resampling.consistency`.
@@ -118,7 +118,7 @@ def upscale(
         memory_limit: bytes for the whole process; None: what is free.
         region: of the scan: as :func:`superres3d.scan.region.asked_region` takes it, or (start, stop) along (k, j, i) in voxels; the result is that
             part of the whole scan's result. Everything that is measured is measured on the whole scan; None: all of it.
-        part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there.
+        part_of: the whole scan (k, j, i) where the volume is a part of it: intensity scale, loss of detail and noise are taken from there, and a network learns there.
         spread: tell, too, how the networks' turned copies differ; see :class:`Result`.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
@@ -144,7 +144,7 @@ def upscale(
     engine = engine_of(prepared.plan, device) if plan.method.networks else None
     try:
         with kept_heap():
-            prepared, adapted = _adapted(prepared, volume, engine, watch, noise)
+            prepared, adapted = _adapted(prepared, volume if part_of is None else replace(volume, voxels=part_of), engine, watch, noise)
             differing = np.empty(plan.made_shape, np.float32) if spread and engine else None
             voxels, block_count = computed(prepared, volume.voxels.dtype, engine, watch, whole, differing)
     finally:
@@ -247,10 +247,12 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
     """Arguments as :func:`upscale`; ``whole`` is what is measured."""
     if noise not in NOISES:
         raise InputError(f"The noise cannot be {noise!r}; use {' or '.join(NOISES)}.")
+    doubt: tuple[str, ...] = ()
     if plan.method.networks:
         check_steps(volume.voxels, "The scan")
+        doubt = tuple(filter(None, (contradiction(whole, plan.modality),)))
     if not plan.method.blind:
-        return Prepared(plan, volume.voxels)
+        return Prepared(plan, volume.voxels, doubt)
     axes = (plan.slice_axis, *(axis for axis in range(3) if axis != plan.slice_axis))
     names, spacing = ["kji"[axis] for axis in axes], [volume.spacing[2 - axis] for axis in axes]
     source = np.moveaxis(whole, plan.slice_axis, 0)
@@ -263,7 +265,7 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
     wanted = [distance * count / finer for distance, count, finer in zip(spacing, np.moveaxis(volume.voxels, plan.slice_axis, 0).shape, plan.slices_first(plan.output_shape))]
     knows = [axis for stage in told.report["told"] for axis in AXES[stage]]  # networks that are told how far a spectrum reaches need no certain end
     grid = replace(grid, unsure=tuple(axis for axis in grid.unsure if axis not in knows))
-    notes = (*sentences(grid, spacing, names), *told.notes, *finer_than_measured(grid, spacing, wanted, names))
+    notes = (*doubt, *sentences(grid, spacing, names), *told.notes, *finer_than_measured(grid, spacing, wanted, names))
     return Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
 
 
@@ -344,7 +346,7 @@ def chain_of(plan: Plan, source: np.ndarray, engine: Engine | None, spread: bool
 def engine_of(plan: Plan, device: str) -> Engine:
     from .engine.engine import Engine
 
-    engine = Engine(device, plan.preset.half)
+    engine = Engine(device, plan.preset.precision)
     for model in plan.models.values():  # before the first stage has taken its time
         verified_weights(model)
     return engine
@@ -354,4 +356,4 @@ def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
     """How fast this machine was; a run that changed engines tells of neither, and one of a small part (None) of little."""
     if engine and not engine.notes:
         seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
-        remember_speed(engine.runtime.device, plan.preset.half, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)
+        remember_speed(engine.runtime.device, plan.preset.precision, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)

@@ -148,7 +148,7 @@ class Bench:
 
     def engine(self, style: Style) -> Engine:
         """With the networks computed in one style."""
-        engine = Engine("cpu") if not self.cuda else Engine("cuda", style.half)
+        engine = Engine("cpu") if not self.cuda else Engine("cuda", "half" if style.half else "single")
         runtime = PyTorchRuntime("cpu") if not self.cuda else engine.runtime
         runtime.style, runtime.chunk_pixels, runtime.block_share = style, style.pixels, 0.5
         engine.runtime = runtime

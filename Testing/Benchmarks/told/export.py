@@ -3,7 +3,8 @@
 
     python Testing/Benchmarks/told/export.py TRAINED SCANS models
 
-TRAINED holds mr-plane.safetensors ... (estimators) and told-mr-plane-x2.safetensors ... (networks), SCANS a catalogue.csv in it or above it.
+TRAINED holds mr-plane.safetensors ... (estimators) and told-mr-plane-x2.safetensors ... (networks), whichever are new; SCANS a catalogue.csv in it or above it.
+MORE lists further scans (id, repo, licence) that the networks given learnt from.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import numpy as np
 import typer
 from safetensors.numpy import load_file, save
 from superres3d import __version__
+from superres3d.detail.telling import OF_MILD
 from superres3d.methods import METHODS
 from superres3d.networks.families import Architecture
+from superres3d.networks.told import MIXING, VARIANTS
 from superres3d.networks.weights import CARD, WEIGHTS
 from superres3d.training.export import read_attribution
 
@@ -29,26 +32,45 @@ _COMMON = {"method": METHOD, "software": f"SuperResolution3D {__version__}", "in
 _LOSSES = "antialiased bicubic with blur, means, Gaussian profiles, cut, zero-filled and filtered spectra, along each axis its own; white noise; see Testing/Benchmarks/told"
 
 
-def main(trained: Path, data: Path, models: Path, split: Annotated[Path, typer.Option()]) -> None:
-    """See above."""
+def main(
+    trained: Path, data: Path, models: Path, split: Annotated[Path, typer.Option()], more: Annotated[Path | None, typer.Option()] = None, also: Annotated[list[str] | None, typer.Option()] = None
+) -> None:  # fmt: skip
+    """See above; ``also`` names those of MORE."""
     attribution = read_attribution(data)
     with open(split, newline="", encoding="utf-8") as file:
         subjects = [row for row in csv.DictReader(file)]
     for modality in ("mr", "ct"):
         told = [{"id": row["id"], **attribution.get(row["id"], {})} for row in subjects if row["split"] == "train" and row["modality"].lower() == modality]
+        told += [subject for subject in _more(more, also or []) if subject.pop("modality").lower() == modality]
         common = {**_COMMON, "modality": modality.upper(), "training_subjects": told, "degradation": _LOSSES}
-        tensors: dict[str, np.ndarray] = {}
-        for stage in ("plane", "depth"):
-            for name, tensor in load_file(trained / f"{modality}-{stage}.safetensors").items():
-                tensors[f"{stage}.{name}"] = tensor.astype(np.float16) if name.endswith(".weight") else tensor
-        write(models / f"detail-{modality}", tensors, {**common, "stage": "estimator"})
+        estimator(trained, models, modality, common)
         for (stage, scale), (filters, blocks) in SIZES.items():
             source = trained / f"told-{modality}-{stage}-x{scale}.safetensors"
             if source.is_file():
                 architecture = Architecture.make("edsr", {"filters": filters, "blocks": blocks}, True, (scale, scale if stage == "plane" else 1))
                 network = {"form": "edsr", "factors": list(architecture.factors), "filters": filters, "blocks": blocks}
-                size = {"multiply_accumulates_per_pixel": architecture.multiply_accumulates}
-                write(models / METHODS[METHOD].model_name(modality.upper(), stage, scale), load_file(source), {**common, "stage": stage, "scale": scale, "network": network, **size})
+                tensors = {name: tensor.astype(np.float16) if name.startswith(VARIANTS) else tensor for name, tensor in load_file(source).items()}
+                card = {**common, "stage": stage, "scale": scale, OF_MILD: f"{MIXING}weight" in tensors, "network": network}
+                card["multiply_accumulates_per_pixel"] = architecture.multiply_accumulates
+                write(models / METHODS[METHOD].model_name(modality.upper(), stage, scale), tensors, card)
+
+
+def estimator(trained: Path, models: Path, modality: str, common: dict[str, Any]) -> None:
+    """Of the detail, where a new one is there."""
+    tensors: dict[str, np.ndarray] = {}
+    for stage in ("plane", "depth"):
+        source = trained / f"{modality}-{stage}.safetensors"
+        for name, tensor in (load_file(source) if source.is_file() else {}).items():
+            tensors[f"{stage}.{name}"] = tensor.astype(np.float16) if name.endswith(".weight") else tensor
+    if tensors:
+        write(models / f"detail-{modality}", tensors, {**common, "stage": "estimator"})
+
+
+def _more(path: Path | None, names: list[str]) -> list[dict[str, str]]:
+    if path is None:
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{"id": row["id"], "modality": row["modality"], "licence": row["licence"], "source": row["repo"]} for row in csv.DictReader(file) if row["id"] in names]
 
 
 def write(folder: Path, tensors: dict[str, np.ndarray], card: dict[str, Any]) -> None:
@@ -63,13 +85,19 @@ def write(folder: Path, tensors: dict[str, np.ndarray], card: dict[str, Any]) ->
     (folder / "README.md").write_text(page(card), encoding="utf-8")
 
 
+def _of_mild(card: dict[str, Any]) -> str:
+    if card[OF_MILD]:
+        return ", of mild losses too, with convolutions that are mixed by what is told"
+    return ", and with mild losses, of which the noise alone is told" if card["stage"] == "plane" or card["modality"] == "MR" else ""
+
+
 def page(card: dict[str, Any]) -> str:
     """A card as Markdown."""
     what = (
         f"Estimates from the power spectra of a {card['modality']} scan how it lost its detail along each axis, and its noise; see `superres3d/detail`."
         if card["stage"] == "estimator"
         else f"The {card['stage']} network of the method `{METHOD}` for {card['modality']}, factor {card['scale']}: the layers of `two-stage-residual`, told of the scan by what\n"
-        f"`detail-{card['modality'].lower()}` estimates. Trained first with the truth (17,000 steps of 48 patches), then with estimates{', and with mild losses, of which the noise alone is told' if card['stage'] == 'plane' or card['modality'] == 'MR' else ''} (Testing/Benchmarks/told)."
+        f"`detail-{card['modality'].lower()}` estimates. Trained first with the truth (17,000 steps of 48 patches), then with estimates{_of_mild(card)} (Testing/Benchmarks/told)."
     )
     rows = "\n".join(f"| {subject['id']} | {subject.get('licence', 'unknown')} | {subject.get('source', 'unknown')} |" for subject in card["training_subjects"])
     return (

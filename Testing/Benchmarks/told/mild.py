@@ -35,7 +35,7 @@ _PURE = 0.25  # share of the crops without a blur before the kernel
 _COARSE_ACROSS = {2: 0.5, 4: 0.35}
 LOSSES = {
     "MR": Losses(gaussian=0.15, spectral=0.3, zero_filled=0.4, filtered=0.0, noise=0.025, noise_share=0.45),
-    "CT": Losses(gaussian=0.1, spectral=0.15, zero_filled=0.4, filtered=0.0, noise=0.02, noise_share=0.45, spectral_slices=False, magnitude=False, gamma=1.0),
+    "CT": Losses(gaussian=0.1, spectral=0.2, zero_filled=0.4, filtered=0.0, noise=0.02, noise_share=0.45, spectral_slices=False, magnitude=False, gamma=1.0),
 }
 
 
@@ -90,7 +90,7 @@ class MildLosses:
         volumes = [volume for scan, values in packed if scan.subset == "train" for volume in with_reduced(scan, values, "cpu") if stage == "plane" or scan.sharp_slices]
         self._scans = [DeviceScans([volume], span(self.modality), "cpu") for volume in volumes]
         self._shares = np.array([share for *_, share in volumes]) / sum(share for *_, share in volumes)
-        self._sharpness = [sharpness(values, self.modality) for values, *_ in volumes]
+        self._sharpness = [sharpness(values, self.modality, scale) for values, *_ in volumes]
         self._stage, self._scale, self._crops, self._random = stage, scale, crops, random
         rows, columns = SIDES[stage, scale]
         rows, columns = (side or rows, side or columns) if stage == "plane" else (rows, side or columns)
@@ -151,13 +151,16 @@ class MildLosses:
         return said
 
 
-def sharpness(values: np.ndarray, modality: str) -> list[float]:
-    """How much sharper than it is a scan (slices, rows, columns, as packed) seems along rows and columns: s in exp(s f^2), by which the estimate of a cubic kernel is off."""
+def sharpness(values: np.ndarray, modality: str, scale: int) -> list[float]:
+    """How much sharper than it is a scan (slices, rows, columns, as packed) seems along rows and columns: s in exp(s f^2), by which the estimate of a cubic kernel is off.
+
+    f is over the Nyquist frequency of what is ``scale`` times as coarse.
+    """
     first = max(0, (len(values) - _SLICES) // 2)
-    rows, columns = (antialiased_bicubic_matrix(length // 2 * 2, 2) for length in values.shape[1:])
+    rows, columns = (antialiased_bicubic_matrix(length // scale * scale, scale) for length in values.shape[1:])
     fine = values[first : first + _SLICES, : rows.shape[1], : columns.shape[1]].astype(np.float32)
     detail = measure_detail(rows @ fine @ columns.T - (1024 if modality == "CT" else 0), modality)
-    squares, waves = np.square(FREQUENCIES), np.exp(1j * np.array(FREQUENCIES)[:, None] * np.pi / 2 * np.arange(rows.shape[1]))
+    squares, waves = np.square(FREQUENCIES), np.exp(1j * np.array(FREQUENCIES)[:, None] * np.pi / scale * np.arange(rows.shape[1]))
     true = np.abs(waves @ rows[len(rows) // 2])
     found = [None if axis is None else np.log(np.maximum(axis.transfer, 0.02) / true) @ squares / (squares @ squares) for axis in (detail.rows, detail.columns)]
     return [0.0 if off is None else float(np.clip(off, _SOFTEST, _SHARPEST)) for off in found]

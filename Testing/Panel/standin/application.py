@@ -42,6 +42,10 @@ class Application:
         """What ``deleteLater`` promised: outside of an event loop nobody else does it."""
         self.qt.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
 
+    def topLevelWidgets(self):
+        """None that is a main window."""
+        return ()
+
     def testingEnabled(self):
         """No dialogs."""
         return True
@@ -95,7 +99,7 @@ def _install_slicer_modules() -> None:
     sys.modules["slicer.ScriptedLoadableModule"] = slicer.ScriptedLoadableModule = scriptedmodule
     packaging = types.ModuleType("slicer.packaging")  # a machine where nothing is missing
     packaging.load_requirements = lambda path: Path(path).read_text(encoding="utf-8").splitlines()
-    packaging.pip_ensure = lambda requirements, requester=None: None
+    packaging.pip_ensure = lambda requirements, requester=None, prompt_install=True: None
     sys.modules["slicer.packaging"] = slicer.packaging = packaging
 
 
@@ -119,6 +123,7 @@ class Layout:
                 logic = self._slices[node.GetID()] = slicer.vtkMRMLSliceLogic()
                 logic.SetMRMLScene(slicer.mrmlScene)
                 logic.SetSliceNode(node)
+            node.SetMappedInLayout(self._logic.GetViewNodes().IsItemPresent(node) > 0)
 
     def close(self) -> None:
         """Let go of the scene."""

@@ -39,7 +39,7 @@ class QueueSection:
         on_busy: told whether it works, so that no other run begins.
     """
 
-    def __init__(self, ui: Any, state: PanelState, logic: Starter, ensure_packages: Callable[[Request], None], on_busy: Callable[[bool], None]):
+    def __init__(self, ui: Any, state: PanelState, logic: Starter, ensure_packages: Callable[[Request], object], on_busy: Callable[[bool], None]):
         self._ui = ui
         self._state = state
         self._logic = logic
@@ -129,7 +129,6 @@ class QueueSection:
 
     def _show_buttons(self) -> None:
         ui, entries = self._ui, self.queue.entries
-        ui.queueTable.visible = bool(entries)
         ui.startQueueButton.enabled = not self.queue.going and any(entry.state in (State.WAITING, State.FAILED) for entry in entries)
         ui.stopQueueButton.enabled = self.queue.going
         ui.clearQueueButton.enabled = bool(entries) and not self.queue.going

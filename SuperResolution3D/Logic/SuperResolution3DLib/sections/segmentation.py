@@ -32,10 +32,10 @@ class SegmentationSection:
     def refresh(self) -> None:
         """Show what follows from the choices."""
         parameters, ui = self._state.parameters, self._ui
-        ui.segmentationSelector.enabled = ui.segmentationLabel.enabled = parameters.bringSegmentation
+        ui.segmentationSelector.visible = ui.segmentationLabel.visible = parameters.bringSegmentation
         if ui.segmentationSelector.currentNode() is not parameters.segmentation:
             ui.segmentationSelector.setCurrentNode(parameters.segmentation)
-        ui.modelsButton.enabled = parameters.lastSegmentation is not None and parameters.lastDrawn is not None
+        ui.modelsButton.visible = ui.modelsButton.enabled = parameters.lastSegmentation is not None and parameters.lastDrawn is not None
 
     def take(self, finished: Finished) -> None:
         """Remember the segmentations of a run with the scene."""

@@ -11,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import Cancelled
-from . import batch, check, demo, derive, evaluate, info, live, methods, train, upscale
+from . import batch, check, demo, derive, evaluate, info, live, methods, study, train, upscale
 from .worker import interrupt
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for command in (upscale.upscale, check.check, batch.batch, methods.methods, info.info, train.train, evaluate.evaluate, demo.demo):  # in the order of the help
     app.command()(command)
+app.add_typer(study.study)
 app.command(hidden=True)(live.live)  # these two are for the panel
 app.command(hidden=True)(derive.derive)
 

@@ -11,7 +11,7 @@ import typer
 from ..errors import InputError, NotAhead
 from ..reporter import printable
 from .common import bytes_of, reporting
-from .options import AsJson, Made, MemoryLimit, Series, VolumeNumber, with_options
+from .options import Adapt, AsJson, Careful, Made, MemoryLimit, Series, VolumeNumber, with_options
 
 if TYPE_CHECKING:
     from ..reporter import Reporter
@@ -27,6 +27,8 @@ def check(
     series: Series = None,
     volume: VolumeNumber = None,
     memory_limit: MemoryLimit = None,
+    careful: Careful = False,
+    adapt: Adapt = None,
     against: Annotated[Path | None, typer.Option(metavar="STACK", help="SCAN is a result: compare it with another stack of the same session, in another orientation.")] = None,
     scan: Annotated[Path | None, typer.Option("--scan", metavar="FILE", help="With --against: what the result was made from; Lanczos is compared as well.")] = None,
     as_json: AsJson = False,
@@ -37,16 +39,16 @@ def check(
             _compare(source, against, scan, made.arguments()["modality"], as_json)
         return
     with reporting("none" if as_json else "bar") as reporter:
-        found = _checked(source, reporter, series, volume, **made.arguments(), memory_limit=bytes_of(memory_limit))
+        found = _checked(source, reporter, series, volume, careful, **made.arguments(), adapt=adapt, memory_limit=bytes_of(memory_limit))
     with reporting("none"):
         _tell(source, found, as_json)
 
 
-def _checked(source: Path, reporter: Reporter, series: str | None, number: int | None, **choices: Any) -> CheckResult:
+def _checked(source: Path, reporter: Reporter, series: str | None, number: int | None, careful: bool, **choices: Any) -> CheckResult:
     from ..scan.images import read_volume
     from ..trust.selfcheck import check as check_volume
 
-    return check_volume(read_volume(source, series=series, volume=number), progress=reporter.progress, **choices)
+    return check_volume(read_volume(source, series=series, volume=number), careful=careful, progress=reporter.progress, **choices)
 
 
 def _tell(source: Path, found: CheckResult, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from ..errors import InputError, SuperResolutionError, in_words
 from ..methods import AXES, ENSEMBLES, MODALITIES, NOISES, PRECISIONS, PRESETS
 from ..refinement import ISOTROPIC
 from ..reporter import STYLES, Reporter, make_reporter
+from ..study.design import DESIGNS
 
 
 class Choice(str, Enum):
@@ -22,6 +23,7 @@ class Choice(str, Enum):
 
 if TYPE_CHECKING:  # members that are made of the catalogue cannot be known beforehand
     AxesChoice = Choice
+    DesignChoice = Choice
     EnsembleChoice = Choice
     ModalityChoice = Choice
     NoiseChoice = Choice
@@ -35,6 +37,7 @@ else:
         return Choice(name, {word: word for word in words})
 
     AxesChoice = _choice("AxesChoice", AXES)
+    DesignChoice = _choice("DesignChoice", DESIGNS)
     EnsembleChoice = _choice("EnsembleChoice", ("auto", *ENSEMBLES))
     ModalityChoice = _choice("ModalityChoice", ("auto", *MODALITIES))
     NoiseChoice = _choice("NoiseChoice", NOISES)

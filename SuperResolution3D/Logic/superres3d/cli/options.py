@@ -22,7 +22,7 @@ MemoryLimit = Annotated[float | None, typer.Option(help="GiB that may be used; d
 AsStored = Annotated[bool, typer.Option("--as-stored", help="Do not bring a scan that is stored finer than it was measured back to its measured grid before the networks; for two-stage-told.")]
 Adapt = Annotated[float | None, typer.Option(metavar="SECONDS", help="Let the network between the slices go on learning on the scan for so long, such as 60; needs PyTorch.")]
 Anonymize = Annotated[bool, typer.Option("--anonymize", help="Leave the patient out of a DICOM series; see docs/dicom.md for what this does not cover.")]
-Careful = Annotated[bool, typer.Option("--careful", help="Take back what the networks add over Lanczos where they are likely to be wrong; see docs/trust.md for the detail that it costs.")]
+Careful = Annotated[bool, typer.Option("--careful", help="Make what the networks add over Lanczos smaller, most where large errors are expected: less is invented, and detail is lost; see docs/trust.md.")]
 Check = Annotated[bool, typer.Option("--check", help="Also check on the scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")]
 Progress = Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")]
 
@@ -36,7 +36,7 @@ def _made(
     modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = ModalityChoice("auto"),
     preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
-    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half where the machine is faster in it; single.")] = PrecisionChoice("auto"),
+    precision: Annotated[PrecisionChoice, typer.Option(help="auto: half or 8 bits where the machine is faster in them; half; single.")] = PrecisionChoice("auto"),
     device: Device = "auto",
     slice_axis: Annotated[SliceAxisChoice, typer.Option(help="auto: the clearly coarsest axis, else k.")] = SliceAxisChoice("auto"),
     consistency: Annotated[int, typer.Option(help="Back-projections that bring the downsampled result to the scan, 0 to 10: for scans with little noise.")] = 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -27,7 +28,8 @@ class Outputs:
         comparison: a Lanczos interpolation on the same grid.
         report: a page (.html) or JSON.
         labels: a segmentation on the same grid.
-        error_map: the errors to expect, on the same grid; an image file, beside a DICOM series as well.
+        error_map: the errors to expect, on the same grid; an image file, beside a DICOM series also a DICOM parametric map.
+        residual_map: what the result averages to, minus the scan, on the scan's grid; an image file.
         anonymize: whether the patient is left out of DICOM series.
         called: what reports call the scan, in place of its file.
         slashed: those that were named as a folder, with a slash at the end, which a path does not keep.
@@ -38,6 +40,7 @@ class Outputs:
     report: Path | None = None
     labels: Path | None = None
     error_map: Path | None = None
+    residual_map: Path | None = None
     anonymize: bool = False
     called: str | None = None
     slashed: frozenset[Path] = frozenset()
@@ -46,7 +49,7 @@ class Outputs:
     def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool, labels: Path | None = None, error_map: Path | None = None) -> Outputs:
         """From what was typed."""
         slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
-        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize, slashed=slashed)
+        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize=anonymize, slashed=slashed)
 
     @property
     def page(self) -> bool:
@@ -60,8 +63,8 @@ class Outputs:
 
     @property
     def images(self) -> list[Path]:
-        """Scans, labels and error map."""
-        return [*self.volumes, *(path for path in (self.labels, self.error_map) if path)]
+        """Scans, labels and maps."""
+        return [*self.volumes, *(path for path in (self.labels, self.error_map, self.residual_map) if path)]
 
     @property
     def files(self) -> list[Path]:
@@ -105,22 +108,38 @@ class Outputs:
         if self.labels:
             self._check_labels(self.labels)
         if self.error_map:
-            try_writing(self.error_map)
+            self._check_error_map(self.error_map)
+        if self.residual_map:
+            try_writing(self.residual_map)
         if self.report:
             check_output_file(self.report)
 
     def _check_labels(self, path: Path) -> None:
         from ..files import check_output_file
-        from ..scan.dicom.segmentation_out import is_segmentation_name
+        from ..scan.dicom.highdicom_out import is_dicom_name
         from ..scan.writing import try_writing
 
-        if not is_segmentation_name(path):
+        if not is_dicom_name(path):
             try_writing(path)
             return
         if not self.is_series(self.result):
             raise InputError(f"{path} would be a DICOM segmentation, which belongs to a DICOM series; give the result the name of a folder, or the labels a name such as labels.nii.gz.")
         if self.anonymize:
             raise InputError(f"--anonymize cannot know whether the words of a segmentation name the patient; give the labels a name such as labels.nii.gz, not {path}.")
+        check_output_file(path)
+
+    def _check_error_map(self, path: Path) -> None:
+        from ..files import check_output_file
+        from ..scan.dicom.highdicom_out import is_dicom_name
+        from ..scan.dicom.parametric_map_out import check_parametric_map
+        from ..scan.writing import try_writing
+
+        if not is_dicom_name(path):
+            try_writing(path)
+            return
+        if not self.is_series(self.result):
+            raise InputError(f"{path} would be a DICOM parametric map, which belongs to a DICOM series; give the result the name of a folder, or the map a name such as errors.nii.gz.")
+        check_parametric_map()
         check_output_file(path)
 
     def check_scan(self, volume: Volume) -> None:
@@ -151,12 +170,25 @@ class Outputs:
         stage_volume(result.volume, path, staging, metadata)
         return []
 
-    def stage_map(self, volume: Volume, staging: Staging) -> None:
-        """Write the error map beside its place (ResourceError: the disk refuses)."""
+    def stage_error_map(self, volume: Volume, slices: Sequence[Path], staging: Staging) -> None:
+        """Write the error map beside its place; ``slices`` are those of a DICOM series (ResourceError: the disk refuses)."""
+        from ..scan.dicom.highdicom_out import is_dicom_name
+        from ..scan.dicom.parametric_map_out import stage_parametric_map
         from ..scan.writing import stage_volume
 
         assert self.error_map
+        if is_dicom_name(self.error_map):
+            stage_parametric_map(volume, slices, self.error_map, staging)
+            return
         stage_volume(volume, self.error_map, staging, {"ITK_FileNotes": "Error map of SuperResolution3D: expected local error; not for diagnosis"})
+
+    def stage_residual_map(self, scan: Volume, result: Result, staging: Staging) -> None:
+        """Write the residual map beside its place (ResourceError: the disk refuses)."""
+        from ..scan.writing import stage_volume
+        from ..trust.fit import residual_map
+
+        assert self.residual_map
+        stage_volume(residual_map(scan, result.volume), self.residual_map, staging, {"ITK_FileNotes": "Residual of SuperResolution3D: averaged result minus scan; not for diagnosis"})
 
     def check_disk(self, volume_bytes: int) -> None:
         """Refuse before hours of work what the disks cannot take (ResourceError); ``volume_bytes`` is one image, uncompressed."""

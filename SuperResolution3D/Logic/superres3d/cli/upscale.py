@@ -44,6 +44,7 @@ def upscale(
     labels_out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write that label map.")] = None,
     careful: Careful = False,
     error_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write how large the errors around each voxel are to be expected, in the scan's units; the report tells where to look twice.")] = None,
+    residual_map: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write what the result, averaged over the scan's voxels, has more or less than the scan; on the scan's grid.")] = None,
     check: Check = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the report: a page with pictures (.html), or JSON.")] = None,
     source_name: Annotated[str | None, typer.Option(hidden=True, help="What reports call the scan, in place of its file.")] = None,
@@ -59,7 +60,7 @@ def upscale(
     with reporting(progress.value) as reporter:
         segmentation = Segmentation.named(labels, labels_out)
         _upscale_file(
-            source, replace(Outputs.named(target, compare, report, anonymize, labels_out, error_map), called=source_name), segmentation, reporter, series, volume, check, careful,
+            source, replace(Outputs.named(target, compare, report, anonymize, labels_out, error_map), called=source_name, residual_map=residual_map), segmentation, reporter, series, volume, check, careful,
             **made.arguments(), region=region, as_stored=as_stored, adapt=adapt, memory_limit=bytes_of(memory_limit),
         )  # fmt: skip
 
@@ -72,7 +73,7 @@ def _upscale_file(
     from ..staging import Staging
     from ..upscaling import NOT_PLANNED, plan_for
 
-    _check_region(choices["region"], careful or outputs.error_map is not None)
+    _check_region(choices["region"], outputs.error_map is not None)
     outputs.check(source, *([segmentation.source] if segmentation else []))
     volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
@@ -98,7 +99,7 @@ def _upscale_file(
     reporter.done(str(outputs.result), report)
 
 
-def _check_region(region: str | None, doubted: bool) -> None:
+def _check_region(region: str | None, mapped: bool) -> None:
     """InputError, before anything is read, for a region that cannot be understood or does not go with what else was asked for."""
     from ..errors import InputError
     from ..scan.region import asked_region
@@ -106,8 +107,8 @@ def _check_region(region: str | None, doubted: bool) -> None:
     if region is None:
         return
     asked_region(region)
-    if doubted:
-        raise InputError("What --careful and --error-map tell needs the whole scan; leave them out, or leave --region out.")
+    if mapped:
+        raise InputError("The error map needs the whole scan; leave --error-map out, or leave --region out.")
 
 
 def _stage_result(
@@ -117,12 +118,17 @@ def _stage_result(
     from ..upscaling import refined_part
     from ..upscaling import upscale as upscale_volume
 
-    if careful or outputs.error_map:
+    errors: ErrorMap | None = None
+    if careful and choices["region"]:
+        from ..trust.part import upscale_part_with_care
+
+        result = upscale_part_with_care(volume, progress=reporter.progress, **choices)
+    elif careful or outputs.error_map:
         from ..trust.error_map import upscale_with_doubt
 
         result, errors = upscale_with_doubt(volume, errors=outputs.error_map is not None, careful=careful, progress=reporter.progress, **choices)
     else:
-        result, errors = upscale_volume(volume, progress=reporter.progress, **choices), None
+        result = upscale_volume(volume, progress=reporter.progress, **choices)
     if checked:
         from .check import check_result
 
@@ -131,7 +137,9 @@ def _stage_result(
     views = _views(refined_part(volume, result.report), result, errors) if outputs.page else []
     slices = outputs.stage(result, outputs.result, staging, _provenance(source, result.report))
     if errors and outputs.error_map:
-        outputs.stage_map(errors.volume, staging)
+        outputs.stage_error_map(errors.volume, slices, staging)
+    if outputs.residual_map:
+        outputs.stage_residual_map(refined_part(volume, result.report), result, staging)
     report = result.report if outputs.anonymize else {**result.report, "source": outputs.called or str(source)}
     return report, slices, views
 

@@ -15,12 +15,12 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 NO_ENGINE = "install OpenVINO (pip install openvino) or PyTorch, or use an interpolation."
 
 
-def choose_runtime(device: str = "auto", half: bool = False) -> tuple[Runtime, list[str]]:
+def choose_runtime(device: str = "auto", precision: str = "single") -> tuple[Runtime, list[str]]:
     """The runtime for a device, and what had to be given up for it, one sentence each.
 
     Args:
         device: "auto" (a graphics card that PyTorch can use, else the CPU), "cuda", "cuda:<n>", "mps" or "cpu".
-        half: half precision where the device computes in it.
+        precision: the coarsest that it may compute in: "single", "half" or "eight" (bits).
 
     Raises:
         DeviceError: the device does not exist or is not there, or no engine can be loaded.
@@ -29,21 +29,21 @@ def choose_runtime(device: str = "auto", half: bool = False) -> tuple[Runtime, l
     if kind not in DEVICES or (":" in device and not (kind == "cuda" and number.isdigit())):
         raise DeviceError(f"The device {device!r} does not exist; use one of {', '.join(DEVICES)}, or cuda:<number>.")
     if kind in ("cuda", "mps"):
-        return _graphics_card(device, half), []
+        return _graphics_card(device, precision), []
     notes: list[str] = []
     if kind == "auto" and graphics_card_is_likely():
-        found = _any_graphics_card(half, notes)
+        found = _any_graphics_card(precision, notes)
         if found:
             return found, notes
-    return cpu_runtime(half, notes), notes
+    return cpu_runtime(precision, notes), notes
 
 
-def cpu_runtime(half: bool, notes: list[str]) -> Runtime:
+def cpu_runtime(precision: str, notes: list[str]) -> Runtime:
     """OpenVINO, else PyTorch; what was wrong with OpenVINO is added to ``notes`` (DeviceError if neither can be had)."""
     try:
         from .openvino_cpu import OpenVINORuntime
 
-        return OpenVINORuntime(half)
+        return OpenVINORuntime(precision)
     except Exception as error:  # a library that is missing, damaged, too old or not for this processor
         reason = _first_line(error)
     try:
@@ -63,16 +63,16 @@ def graphics_card_is_likely() -> bool:
     return bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia/version").exists()
 
 
-def _any_graphics_card(half: bool, notes: list[str]) -> Runtime | None:
+def _any_graphics_card(precision: str, notes: list[str]) -> Runtime | None:
     for name in ("mps",) if sys.platform == "darwin" else ("cuda",):
         try:
-            return _graphics_card(name, half)
+            return _graphics_card(name, precision)
         except DeviceError as error:
             notes.append(f"No graphics card could be used; the CPU computed. ({str(error).split(';')[0]}.)")
     return None
 
 
-def _graphics_card(device: str, half: bool) -> Runtime:
+def _graphics_card(device: str, precision: str) -> Runtime:
     try:
         import torch
 
@@ -84,10 +84,10 @@ def _graphics_card(device: str, half: bool) -> Runtime:
         count = torch.cuda.device_count()
         if int(number or 0) >= count:
             raise DeviceError(f"The device {device} is not there ({count} CUDA devices found); use cpu or auto.")
-        return PyTorchRuntime(f"cuda:{int(number or 0)}", half)
+        return PyTorchRuntime(f"cuda:{int(number or 0)}", precision != "single")
     if not torch.backends.mps.is_available():
         raise DeviceError("The device mps is not there; use cpu or auto.")
-    return PyTorchRuntime("mps", half)
+    return PyTorchRuntime("mps")
 
 
 def _first_line(error: Exception) -> str:

@@ -37,9 +37,9 @@ class Engine:
         notes: what it had to give up, one sentence each, for the report.
     """
 
-    def __init__(self, device: str = "auto", half: bool = False):
-        self._half = half
-        self.runtime, self.notes = choose_runtime(device, half)
+    def __init__(self, device: str = "auto", precision: str = "single"):
+        self._precision = precision
+        self.runtime, self.notes = choose_runtime(device, precision)
         self._networks: dict[Hashable, Any] = {}
         self._volume_bytes = VOLUME_BYTES
 
@@ -155,14 +155,14 @@ class Engine:
             if self.runtime.device == "cpu":
                 raise ResourceError("Memory ran out; use a smaller factor, fewer axes, or a part of the scan.") from error
             note = "The graphics card's memory was not enough even for the smallest batch; went on with the CPU."
-            self._use(cpu_runtime(self._half, self.notes))
+            self._use(cpu_runtime(self._precision, self.notes))
         self._note(note)
 
     def _leave_runtime(self, error: _EngineFailed) -> None:
         """A library that fails on this machine: the next one (DeviceError if there is none)."""
         failed = self.runtime
         if failed.device != "cpu":
-            self._use(cpu_runtime(self._half, self.notes))
+            self._use(cpu_runtime(self._precision, self.notes))
         else:
             try:
                 if failed.name.startswith("PyTorch"):

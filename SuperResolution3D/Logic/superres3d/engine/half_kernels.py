@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..networks.eight_bits import Ranges
 from .openvino_graph import build_graph
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _FASTER = (("amx", "f16", "float16"), ("amx", "bf16", "bfloat16"), ("avx512", "f
 
 _CHANNELS, _LAYERS = 32, ("second", "third", "fourth")
 _SIDES = {2: 96, 3: 24}  # a few milliseconds
+_WEIGHT, _RANGE = 0.01, 0.02
 _ROUNDS = 12
 _WORTH = 0.9  # of the time in single precision: less is not worth the rounding
 
@@ -37,10 +39,13 @@ def chosen(halves: Mapping[str, ov.CompiledModel], wins: Callable[[str], bool]) 
     return "float32"
 
 
-def racer(axes: int) -> ov.Model:
-    """What races: always the same layers, clearly on one side, where a small network might win today and lose tomorrow; ``axes`` are 2 or 3."""
+def racer(axes: int, in_eight: bool = False) -> ov.Model:
+    """What races: always the same layers, clearly on one side, where a small network might win today and lose tomorrow; ``axes`` are 2 or 3.
+
+    ``in_eight`` bits every map of an image of ones reaches the end of its range: the largest sums that there can be.
+    """
     weights = {"first": (_CHANNELS, 1), **dict.fromkeys(_LAYERS, (_CHANNELS, _CHANNELS))}
-    tensors = {f"{name}.weight": np.full((*shape, *(3,) * axes), 0.01, np.float32) for name, shape in weights.items()}
+    tensors = {f"{name}.weight": np.full((*shape, *(3,) * axes), _WEIGHT, np.float32) for name, shape in weights.items()}
     tensors |= {f"{name}.bias": np.zeros(_CHANNELS, np.float32) for name in weights}
 
     def draw(drawing: Any, image: Any) -> Any:
@@ -49,7 +54,15 @@ def racer(axes: int) -> ov.Model:
             features = drawing.relu(drawing.conv(name, features, _CHANNELS))
         return features
 
-    return build_graph(draw, tensors, [(1, 1, *(_SIDES[axes],) * axes)])
+    ranges = {name: Ranges(np.full(_CHANNELS, _RANGE, np.float32), signed=False) for name in _LAYERS} if in_eight else None
+    return build_graph(draw, tensors, [(1, 1, *(_SIDES[axes],) * axes)], ranges)
+
+
+def is_exact(eight: ov.CompiledModel) -> bool:
+    """Whether 8-bit products are added up as they are: older processors cut the sum of two of them to 16 bits."""
+    made = next(iter(eight([np.ones(eight.input().shape, np.float32)]).values()))
+    inside = made[..., len(_LAYERS) + 1 : -len(_LAYERS) - 1, len(_LAYERS) + 1 : -len(_LAYERS) - 1]
+    return bool(np.allclose(inside, _CHANNELS * 9 * _WEIGHT * _RANGE, rtol=0.01))
 
 
 def is_faster(half: ov.CompiledModel, single: ov.CompiledModel) -> bool:

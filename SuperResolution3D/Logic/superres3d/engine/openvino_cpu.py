@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: no torch, and half precision where the processor is faster in it."""
+"""OpenVINO on the CPU: no torch, and half precision or 8 bits where the processor is faster in them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..networks.eight_bits import Ranges
 from ..networks.families import Architecture
-from ..networks.weights import Model, architecture_of, load_tensors
-from .half_kernels import chosen, is_faster, racer
+from ..networks.weights import Model, architecture_of, load_ranges, load_tensors
+from .half_kernels import chosen, is_exact, is_faster, racer
 from .memory import usable_cores
 from .openvino_graph import build_graph
 from .openvino_import import MINIMUM, ov, version
@@ -29,44 +30,61 @@ class OpenVINORuntime(Runtime):
     """See :class:`superres3d.engine.runtime.Runtime`.
 
     Args:
-        half: use float16 or bfloat16 where the processor is faster in it; only the correction of an interpolation is
+        precision: "half": use float16 or bfloat16 where the processor is faster in it; only the correction of an interpolation is
             rounded so. Results then differ from float32 by less than 0.2 Hounsfield units, or 0.04 of 255 (RMSE) in
-            float16, and 1.5 or 0.2 in bfloat16.
+            float16, and 1.5 or 0.2 in bfloat16. "eight": also 8 bits, for models that have ranges for them.
 
     Raises:
         RuntimeError: OpenVINO is too old, or cannot use this processor.
     """
 
-    def __init__(self, half: bool):
+    def __init__(self, precision: str = "single"):
         if version() < MINIMUM:
             raise RuntimeError(f"version {ov.__version__} is older than {'.'.join(map(str, MINIMUM))}")
         super().__init__(f"OpenVINO {ov.__version__.split('-')[0]}", "cpu", False, usable_cores(), _SLICE_BYTES)
-        self._half = half
+        self._asked = precision
         self._precisions: dict[Any, str] = {}  # by kind of network
+        self._rest = "float32"  # what is not computed in 8 bits
         self._core = ov.Core()
 
     def load(self, model: Model, factors: tuple[int, ...] | None = None) -> TiledNetwork:
         """See :meth:`superres3d.engine.runtime.Runtime.load`; from here on ``precision`` is what the processor computes in."""
         architecture = architecture_of(model, factors)
         axes, tensors = architecture.axes, load_tensors(model, architecture)
-        self.precision = self._precision_of(architecture, tensors)
-        exchanged = None if model.exchanged is model else _Graphs(self, load_tensors(model.exchanged, architecture), axes)
-        return self.network(architecture, _Graphs(self, tensors, axes), exchanged=exchanged)
+        ranges = load_ranges(model) if self._asked == "eight" and axes == 2 else {}
+        self._settle(architecture, tensors, bool(ranges))
+        ranges = ranges if self.precision == "int8" else {}
+        exchanged = None if model.exchanged is model else _Graphs(self, load_tensors(model.exchanged, architecture), axes, ranges)
+        return self.network(architecture, _Graphs(self, tensors, axes, ranges), exchanged=exchanged)
 
     def compile(self, graph: ov.Model, streams: int, precision: str | None = None) -> ov.CompiledModel:
-        """Ready to run, for so many calls at a time, in a precision ("float32"; None: the one that was chosen)."""
+        """Ready to run, for so many calls at a time, in a precision ("float32"; None: the one that was chosen for what is not in 8 bits)."""
         settings = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision or self.precision],
+            "INFERENCE_PRECISION_HINT": _HINTS[precision or self._rest],
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": self.workers,
             "ENABLE_CPU_PINNING": False,
         }
         return self._core.compile_model(graph, "CPU", settings)
 
+    def _settle(self, architecture: Architecture, tensors: Mapping[str, np.ndarray], in_eight: bool) -> None:
+        """What to compute a network in."""
+        self._rest = self._precision_of(architecture, tensors)
+        self.float_bytes = 4 if self._rest == "float32" else 2
+        self.precision = "int8" if in_eight and self._eight_wins() else self._rest
+
+    def _eight_wins(self) -> bool:
+        """Whether 8 bits are exact here and faster than what else there is; raced once."""
+        key = f"int8 against {self._rest}", 2
+        if key not in _WON:
+            eight = self.compile(racer(2, in_eight=True), 1)
+            _WON[key] = is_exact(eight) and is_faster(eight, self.compile(racer(2), 1))
+        return _WON[key]
+
     def _precision_of(self, architecture: Architecture, tensors: Mapping[str, np.ndarray]) -> str:
         """The precision for a network; a picture itself, which is no correction, is not rounded to bfloat16."""
         shape = (1, 1, *(32 if architecture.axes == 2 else 2 * architecture.survey.step,) * architecture.axes)
-        wanted = _HALVES if self._half and architecture.residual else ("float16",) if self._half else ()
+        wanted = () if self._asked == "single" else _HALVES if architecture.residual else ("float16",)
 
         def compiled(precision: str) -> ov.CompiledModel:
             return self.compile(build_graph(architecture.blueprint, tensors, [shape]), 1, precision)
@@ -95,9 +113,10 @@ class _Graphs:
     volume all cores work together, and only its latest graph, or that of its latest part, is kept: each holds the activations of a window.
     """
 
-    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray], axes: int):
+    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray], axes: int, ranges: Mapping[str, Ranges]):
         self._runtime = runtime
         self._tensors = tensors
+        self._ranges = ranges
         self._streams, self._kept = (runtime.workers, 2) if axes == 2 else (1, 1)
         self._compiled: dict[Any, ov.CompiledModel] = {}
         self._lock = threading.Lock()
@@ -125,7 +144,7 @@ class _Graphs:
             with self._lock:
                 if (draw, shapes) not in self._compiled:
                     _make_room(self._compiled, self._kept)
-                    self._compiled[draw, shapes] = self._runtime.compile(build_graph(draw, self._tensors, shapes), self._streams)
+                    self._compiled[draw, shapes] = self._runtime.compile(build_graph(draw, self._tensors, shapes, self._ranges), self._streams)
                 known[draw, shapes] = self._compiled[draw, shapes].create_infer_request()
         return known[draw, shapes]
 

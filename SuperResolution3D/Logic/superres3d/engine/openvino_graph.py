@@ -19,38 +19,44 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..networks.blueprint import Kernel, padding
+from ..networks.eight_bits import SIGNED, Ranges
 from .openvino_import import op, ov
 
 _EPSILON = 1e-5  # PyTorch's, of a normalisation
 _BLOCK = 4
 
 
-def build_graph(draw: Callable[..., Any], tensors: Mapping[str, np.ndarray], shapes: Sequence[Sequence[int]]) -> ov.Model:
+def build_graph(draw: Callable[..., Any], tensors: Mapping[str, np.ndarray], shapes: Sequence[Sequence[int]], ranges: Mapping[str, Ranges] | None = None) -> ov.Model:
     """A model for maps of fixed shapes.
 
     Args:
         draw: a blueprint, or a part of a network.
         tensors: the trained tensors by their names in ``weights.safetensors``.
         shapes: (N, channels, [D,] H, W) of each input; the sides multiples of the network's step.
+        ranges: of the convolutions of slices that are to be computed in 8 bits.
 
     Returns:
         Inputs and output (N, channels, [D,] H, W) float32; of a residual network, what is to be added to the input or its interpolation.
     """
     inputs = [op.parameter(list(shape), np.float32) for shape in shapes]
-    output = draw(_Graph(tensors, len(shapes[0]) - 2), *inputs)
+    output = draw(_Graph(tensors, len(shapes[0]) - 2, ranges or {}), *inputs)
     return ov.Model([op.result(_whole(output))], inputs, "superres3d")
 
 
 class _Graph:
     """Draws nodes; see :class:`superres3d.networks.blueprint.Drawing`."""
 
-    def __init__(self, tensors: Mapping[str, np.ndarray], axes: int):
+    def __init__(self, tensors: Mapping[str, np.ndarray], axes: int, ranges: Mapping[str, Ranges]):
         self._tensors = tensors
         self._axes = axes
+        self._ranges = ranges
 
     def conv(self, name: str, features: _Map, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any) -> ov.Node:
         weight = self._tensors[f"{name}.weight"]
         size = weight.shape[2:]
+        if name in self._ranges:
+            convolved = self._in_eight_bits(_whole(features), weight, self._ranges[name], stride)
+            return op.add(convolved, self._channels(self._tensors[f"{name}.bias"])) if bias else convolved
         if outputs == stride == 1 and self._axes == 2 and prod(size) > 1:
             return self._by_blocks(_whole(features), weight, self._tensors[f"{name}.bias"] if bias else np.zeros(1, np.float32), size)
         if isinstance(features, _Joined) and prod(size) == 1:
@@ -104,6 +110,13 @@ class _Graph:
     def intermediate(self, features: _Map) -> _Map:
         return features
 
+    def _in_eight_bits(self, features: ov.Node, weight: np.ndarray, ranges: Ranges, stride: int) -> ov.Node:
+        """A convolution (1, inputs, rows, columns), its maps and weights rounded; OpenVINO finds from that that 8 bits are enough."""
+        scaled, ends = ranges.weights(weight)
+        (least, most), edges = (self._channels(np.float32(end)) for end in (ranges.least, 1.0)), (op.constant(-ends), op.constant(ends))
+        maps = op.fake_quantize(op.multiply(features, self._channels(1 / ranges.channels)), least, most, least, most, 256)
+        return _convolved(maps, op.fake_quantize(op.constant(scaled), *edges, *edges, 2 * SIGNED + 1), stride, [padding(side, stride) for side in weight.shape[2:]])
+
     def _by_blocks(self, features: ov.Node, weight: np.ndarray, bias: np.ndarray, size: tuple[int, ...]) -> ov.Node:
         """A convolution (1, inputs, rows, columns) as one of stride 4 to 16 channels."""
         shape = features.get_output_shape(0)[2:]
@@ -136,8 +149,12 @@ def _whole(features: _Map) -> ov.Node:
 
 
 def _convolution(features: ov.Node, weight: np.ndarray, stride: int, pads: Sequence[tuple[int, int]]) -> ov.Node:
-    constant, axes = op.constant(np.ascontiguousarray(weight)), len(pads)
-    return op.convolution(features, constant, [stride] * axes, [before for before, _ in pads], [after for _, after in pads], [1] * axes)
+    return _convolved(features, op.constant(np.ascontiguousarray(weight)), stride, pads)
+
+
+def _convolved(features: ov.Node, weight: ov.Node, stride: int, pads: Sequence[tuple[int, int]]) -> ov.Node:
+    axes = len(pads)
+    return op.convolution(features, weight, [stride] * axes, [before for before, _ in pads], [after for _, after in pads], [1] * axes)
 
 
 def _sub_pixel(phases: ov.Node, factors: tuple[int, ...]) -> ov.Node:

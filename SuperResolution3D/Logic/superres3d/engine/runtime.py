@@ -22,7 +22,8 @@ class Runtime(ABC):
     Attributes:
         name: for the report, such as "OpenVINO 2026.1".
         device: "cpu", "cuda:0" ...
-        precision: "float32", "float16" or "bfloat16".
+        precision: "float32", "float16", "bfloat16", or "int8": the convolutions that a model has ranges for, see :mod:`superres3d.networks.eight_bits`.
+        float_bytes: of a number that is no 8-bit one.
         workers: how many threads may call a network for slices at the same time.
         slice_bytes: that the feature maps of one of those calls may take: enough to be efficient, few enough for memory.
         volume_bytes: that the feature maps of a window of a volumetric network may take.
@@ -31,7 +32,7 @@ class Runtime(ABC):
 
     def __init__(self, name: str, device: str, half: bool, workers: int, slice_bytes: int):
         self.name, self.device, self.workers, self.slice_bytes = name, device, workers, slice_bytes
-        self.precision = "float16" if half else "float32"
+        self.precision, self.float_bytes = ("float16", 2) if half else ("float32", 4)
         self.volume_bytes = VOLUME_BYTES
         self.block_share = 0.0
 
@@ -41,7 +42,7 @@ class Runtime(ABC):
 
     def network(self, architecture: Architecture, infer: Infer, median: Median | None = None, exchanged: Infer | None = None) -> TiledNetwork:
         """Of a function that computes it; see :func:`superres3d.engine.parted.tiled_network`."""
-        return tiled_network(architecture, infer, lambda: self.window_bytes(architecture.axes), 4 if self.precision == "float32" else 2, median, exchanged)
+        return tiled_network(architecture, infer, lambda: self.window_bytes(architecture.axes), self.float_bytes, median, exchanged)
 
     def window_bytes(self, axes: int) -> int:
         """What the feature maps of a window of slices (2 axes) or of a volume (3) may take now."""

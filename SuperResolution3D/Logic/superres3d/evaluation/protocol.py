@@ -6,7 +6,6 @@ The conditions are those of Georgescu 2020, section IV-B, where the paper states
 
 from __future__ import annotations
 
-import csv
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from ..scan.images import find_volume
 from ..scan.volume import Volume
 from ..trust import ground
 from . import metrics, statistics
+from .split import rows_of
 from .tasks import PUBLISHED_TASKS, TASKS, three
 
 BASELINE = "lanczos"
 MINIMUM_SLICES = 4  # low-resolution slices that a cell needs in which slices are refined
-COLUMNS = ("id", "split", "modality")
 
 
 @dataclass(frozen=True)
@@ -147,21 +146,12 @@ def read_subjects(data: Path, split: Path, subset: str, only: tuple[str, ...] = 
     Raises:
         InputError: unreadable file, missing column, unknown subset, id or modality, missing scan.
     """
-    rows = _rows_of(subset, Path(split))
+    rows = rows_of(subset, Path(split))
     names = [row["id"] for row in rows]
     for name in only:
         if name not in names:
             raise InputError(f"The subset {subset} of {split} has no subject {name!r}; use one of {', '.join(names)}.")
     return [_subject(row, Path(data)) for row in rows if not only or row["id"] in only]
-
-
-def _rows_of(subset: str, split: Path) -> list[dict[str, str]]:
-    """The rows of a subset (InputError if there is none of that name)."""
-    rows = _read_rows(split)
-    known = sorted({row["split"] for row in rows})
-    if subset not in known:
-        raise InputError(f"The split {split} has no subset {subset!r}; use one of {', '.join(known) or '(the file has no rows)'}.")
-    return [row for row in rows if row["split"] == subset]
 
 
 def sequence_group(sequence: str) -> str:
@@ -189,24 +179,6 @@ def central_crop(volume: Volume, slice_axis: int, slices: int, factors: tuple[in
     starts = [(full - size) // 2 for full, size in zip(volume.voxels.shape, sizes)]
     voxels = volume.voxels[tuple(slice(start, start + size) for start, size in zip(starts, sizes))]
     return replace(volume, voxels=voxels, origin=three(map(float, volume.position(three(starts[::-1])))))
-
-
-def _read_rows(split: Path) -> list[dict[str, str]]:
-    try:
-        with open(split, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = (error.strerror or "the system refused it") if isinstance(error, OSError) else "it is no text in rows"
-        raise InputError(f"The split {split} cannot be read ({reason}); give a CSV file with the columns {', '.join(COLUMNS)}.") from None
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"The split {split} has no column {', '.join(missing)}; give a CSV file with the columns {', '.join(COLUMNS)}.")
-    names = [row["id"] for row in rows]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"The split {split} names {', '.join(twice)} more than once; give each id one row.")
-    return rows
 
 
 def _subject(row: dict[str, str], data: Path) -> Subject:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import InputError, ModelError
 from ..staging import Staging
+from .eight_bits import CARD_KEY, RANGES, Ranges, ranges_of
 from .families import FAMILIES, Architecture
 from .told import crossed, folded
 
@@ -120,13 +121,31 @@ def verified_weights(model: Model) -> bytes:
     Raises:
         ModelError: unreadable, or its SHA-256 is not the card's.
     """
-    path = model.folder / WEIGHTS
+    return _verified(model.folder / WEIGHTS, model.sha256, "weights", model.content)
+
+
+def load_ranges(model: Model) -> dict[str, Ranges]:
+    """By convolution what is rounded to 8 bits; nothing of a model that is not made for them.
+
+    Raises:
+        ModelError: unreadable, or not those that the card names.
+    """
+    wanted = model.card.get(CARD_KEY)
+    if not wanted:
+        return {}
+    from safetensors.numpy import load
+
+    return ranges_of(load(_verified(model.folder / RANGES, wanted, "8-bit ranges")))
+
+
+def _verified(path: Path, sha256: str, what: str, content: bytes = b"") -> bytes:
+    """The bytes of a file, or those that are in memory, if they are what the card says."""
     try:
-        content = model.content or path.read_bytes()
+        content = content or path.read_bytes()
     except OSError as error:
-        raise ModelError(f"The weights {path} cannot be read ({error.strerror}); install the model again.") from None
-    if hashlib.sha256(content).hexdigest() != model.sha256:
-        raise ModelError(f"The weights {path} are not those of their card (SHA-256 differs): damaged or swapped; install the model again.")
+        raise ModelError(f"The {what} {path} cannot be read ({error.strerror}); install the model again.") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ModelError(f"The {what} {path} are not those of their card (SHA-256 differs): damaged or swapped; install the model again.")
     return content
 
 
@@ -228,7 +247,7 @@ def in_memory(net: BlueprintNet, model: Model, name: str) -> Model:
     from safetensors.torch import save
 
     content = save({key: tensor.cpu().contiguous() for key, tensor in net.stored_tensors().items()})
-    card = {**model.card, "name": name, "sha256": hashlib.sha256(content).hexdigest(), "start": model.sha256}
+    card = {**model.card, CARD_KEY: None, "name": name, "sha256": hashlib.sha256(content).hexdigest(), "start": model.sha256}
     return Model(name, model.folder, card, content=content)
 
 

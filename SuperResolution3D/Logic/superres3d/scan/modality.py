@@ -48,6 +48,12 @@ def guess_modality(voxels: np.ndarray) -> ModalityGuess:
     return _as_ct(_without_padding(sample)) or _as_mr(sample, voxels.dtype)
 
 
+def contradiction(voxels: np.ndarray, modality: str) -> str:
+    """A sentence if the intensities leave no doubt that a scan is of another modality, else an empty string; arguments as :func:`guess_modality` and its answer."""
+    seen = guess_modality(voxels)
+    return f"The scan was taken as {modality}, and its intensities look like {seen.modality} ({seen.reason}); check the modality." if seen.modality not in ("", modality) else ""
+
+
 def _as_ct(sample: np.ndarray) -> ModalityGuess | None:
     """None if nothing speaks for Hounsfield units."""
     air, soft = _share(sample, *_AIR), _share(sample, *_SOFT)

@@ -25,7 +25,7 @@ from .expected import SIGMA, expected_error, transfer_of, weights_of
 _FLOAT = 4
 _CHECKING = 0.1  # of the progress
 _SAMPLE = 1_000_000
-HELD = (0.33, 1.0)  # share of the voxels for which the bound held, on the worst and on the best test scan
+SCANS = 0.9  # of the scans on which the bound was fitted: there it held for the coverage or more
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class ErrorMap:
 
     Attributes:
         volume: the expected local error, float32, in the scan's units, on the result's grid.
-        bound: times the map, a bound that is to hold for 90 % of the voxels inside the body; None: the scan could not be asked.
+        bound: times the map, it held for 90 % of the voxels inside the body or more on nine of ten scans whose truth is known; None: the scan could not be asked, or how
+            it lost its detail could not be measured surely.
         places: where to look twice.
         report: ready for JSON, the sentences included.
     """
@@ -117,27 +118,31 @@ def _map_of(result: Result, plan: Plan, found: Calibration | None, expected: np.
     values = expected[body]
     typical = float(np.median(values[:: max(1, values.size // _SAMPLE)])) if values.size else 0.0
     unit = "HU" if plan.modality == "CT" else ""
+    bound = found.bound if found and found.sure else None
     report = {
         "what": f"Expected error: root of the mean square error under a Gaussian window of {SIGMA:g} voxels of the result, in {unit or 'the units of the scan'}.",
         "unit": unit,
         "typical": float(f"{typical:.4g}"),
         "calibrated": found is not None,
-        "bound": float(f"{found.bound:.4g}") if found else None,
-        "coverage": COVERAGE if found else None,
+        "bound": float(f"{bound:.4g}") if bound else None,
+        "coverage": COVERAGE if bound else None,
         "statement": _statement(found),
         "doubtful": [place.told() for place in places],
         "doubtful_words": [place.words(unit) for place in places],
     }
-    return ErrorMap(told, found.bound if found else None, places, report)
+    return ErrorMap(told, bound, places, report)
 
 
 def _statement(found: Calibration | None) -> str:
     if found is None:
         return "The size of these errors is that of other scans; no bound is claimed for this one. Use the map to see where errors are likelier than elsewhere."
     asked, by = found.checked
+    measured = f"How large the errors are was measured on this scan itself, made coarser {by} times by {found.way} and upscaled again, and carried over as on other scans whose truth is known."
     smaller = f" The scan is too small to be made coarser {asked} times." if asked != by else ""
+    use = f"Go by where the map is bright rather than by its numbers. They are for many voxels together, not for a single voxel or finding.{smaller}"
+    if not found.sure:
+        return f"No bound is claimed: how this scan lost its detail could not be measured surely, and the size of the errors depends on it. {measured} {use}"
     return (
-        f"A bound of {found.bound:.2f} times the map is meant to hold for {COVERAGE:.0%} of the voxels inside the body. How large the map is was measured on this scan itself, made coarser {by} times by {found.way} and upscaled again, and carried over as on other scans whose truth is known. "
-        f"It is no promise: on test scans such a bound held for {HELD[0]:.0%} to {HELD[1]:.0%}, least where the scanner had filtered the scan or made it softer than assumed. "
-        f"Go by where the map is bright rather than by its numbers. They are for many voxels together, not for a single voxel or finding.{smaller}"
+        f"On {SCANS:.0%} of other scans whose truth is known, {found.bound:.2f} times the map was above the local error for {COVERAGE:.0%} of the voxels inside the body or more. "
+        f"On the others it was not: it is no promise for this scan. {measured} {use}"
     )

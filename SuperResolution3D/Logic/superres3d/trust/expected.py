@@ -55,7 +55,7 @@ class Transfer:
     Attributes:
         start, slope: the logarithm of the growth is ``start + slope`` times that found on the coarser scan.
         even: share of the expected error's root mean square that is added to the floor: errors are never as uneven as expected.
-        bound: times the expected error, it held for 90 % of the voxels inside the body in the mean of those scans.
+        bound: times the expected error, it held for at least 90 % of the voxels inside the body on nine of ten of those scans.
     """
 
     start: float

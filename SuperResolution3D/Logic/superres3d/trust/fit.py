@@ -8,8 +8,9 @@ np.False_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..resampling.regridding import apply_along
 from ..scan.intensity import intensity_scale
 from ..scan.volume import Volume
 from .body import body_mask, value_range
+from .expected import slabs
 
 DOT = 0.05  # of the scan's span beyond the neighbours: a bright or dark dot
 _EXACT = 1e-4  # of the span: less is rounding
@@ -96,26 +98,35 @@ def overshoot(scan: np.ndarray, result: np.ndarray, span: float) -> Overshoot:
         result: the same extent, finer or coarser.
         span: of the scan's values.
     """
+    step = max(1, _SLAB_BYTES // max(1, result[0].size * 4))
+    return _counted(scan, result.shape, ((first, result[first : first + step]) for first in range(0, len(result), step)), span)
+
+
+def overshoot_of_lanczos(scan: np.ndarray, shape: Sequence[int], span: float) -> Overshoot:
+    """As :func:`overshoot`, of a Lanczos interpolation to a finer shape."""
+    return _counted(scan, shape, ((slab.first, slab.lanczos[slab.first - slab.around[0] :][: slab.last - slab.first]) for slab in slabs(scan, shape)), span)
+
+
+def _counted(scan: np.ndarray, shape: Sequence[int], parts: Iterable[tuple[int, np.ndarray]], span: float) -> Overshoot:
     beyond, dots, largest = 0, 0, 0.0
-    for part, low, high, beside in _with_limits(scan.astype(np.float32), result):
+    for part, low, high, beside in _with_limits(scan.astype(np.float32), shape, parts):
         far = np.maximum(part - high, low - part)
         beyond += int(np.count_nonzero(far > _EXACT * span))
         dots += int(np.count_nonzero(beside & (far > DOT * span)))
         largest = max(largest, float(far.max(initial=0.0)))
-    return Overshoot(result.size, beyond, largest, dots)
+    return Overshoot(prod(shape), beyond, largest, dots)
 
 
-def _with_limits(scan: np.ndarray, result: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Slices of the result with the least and the largest of the neighbours, and whether a region of one value is near."""
+def _with_limits(scan: np.ndarray, shape: Sequence[int], parts: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Slices of a result (the number of the first of them, and they) with the least and the largest of the neighbours, and whether a region of one value is near."""
     every = (0, 1, 2)
     low, high = extreme(scan, every, np.minimum), extreme(scan, every, np.maximum)
     flat = (low == high).astype(np.uint8)
     beside = extreme(extreme(flat, every, np.maximum), every, np.maximum).astype(bool)  # as the bounds of results have it
-    places = [sources(fine, (0, count), fine / count) for fine, count in zip(result.shape, scan.shape)]
-    step = max(1, _SLAB_BYTES // max(1, result[0].size * 4))
-    for first in range(0, len(result), step):
-        at = np.ix_(places[0][first : first + step], places[1], places[2])
-        yield result[first : first + step].astype(np.float32), low[at], high[at], beside[at]
+    places = [sources(fine, (0, count), fine / count) for fine, count in zip(shape, scan.shape)]
+    for first, part in parts:
+        at = np.ix_(places[0][first : first + len(part)], places[1], places[2])
+        yield part.astype(np.float32), low[at], high[at], beside[at]
 
 
 def fit_of(scan: Volume, result: Volume, modality: str) -> dict[str, Any]:
@@ -127,7 +138,7 @@ def fit_of(scan: Volume, result: Volume, modality: str) -> dict[str, Any]:
 
     Returns:
         residual_rms, residual_rms_lanczos (within the body), residual_share (over the span), residual_mean, residual_largest: the scan's units;
-        beyond_share, beyond_largest, dots: see :class:`Overshoot`; outside_models: share of the scan's voxels that lie outside what the networks take.
+        beyond_share, beyond_largest, dots: see :class:`Overshoot`; dots_lanczos: those that Lanczos makes (0 where the result has none); outside_models: share of the scan's voxels that lie outside what the networks take.
     """
     modality = modality if modality == "CT" else "MR"
     _, span = value_range(scan.voxels, modality)
@@ -145,6 +156,7 @@ def fit_of(scan: Volume, result: Volume, modality: str) -> dict[str, Any]:
         "beyond_share": found.beyond / found.voxels,
         "beyond_largest": found.largest,
         "dots": found.dots,
+        "dots_lanczos": overshoot_of_lanczos(scan.voxels, result.voxels.shape, span).dots if found.dots else 0,
         "outside_models": 0.0 if outside is None else float(np.mean(outside != 0)),
     }
 
@@ -171,7 +183,8 @@ def sentences_of_fit(found: dict[str, Any], unit: str) -> list[str]:
         f"{100 * found['beyond_share']:.2g} % of its voxels lie outside the range of the scan's 27 voxels around them, by {found['beyond_largest']:.3g}{unit} at most.",
     ]
     if found["dots"]:
-        lines.append(f"{found['dots']} voxels stand out beside masked or padded places; look at the rim before you believe a dot there.")
+        beside = "look at the rim before you believe a dot there" if found["dots"] > found["dots_lanczos"] else "no more than an interpolation makes"
+        lines.append(f"{found['dots']} voxels stand out beside masked or padded places (Lanczos {found['dots_lanczos']}): {beside}.")
     if found["outside_models"] > 0.001:
         lines.append(f"{100 * found['outside_models']:.1f} % of the scan lies outside the intensities that the networks take; there it is only interpolated.")
     return lines

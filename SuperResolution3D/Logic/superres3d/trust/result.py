@@ -70,6 +70,7 @@ class CheckResult:
         expected_within_db: so far off it was at most on four of five validation scans.
         notes: what was assumed or left out, one sentence each.
         seconds: that the check took.
+        careful, adapted: whether doubtful detail was taken back, and whether the network went on learning, in what was checked.
         statement: the one sentence to remember.
         sentences: what was found, the most important first.
         warnings: what speaks against the method on this scan, with what to do.
@@ -87,10 +88,18 @@ class CheckResult:
     expected_within_db: float | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    careful: bool = False
+    adapted: bool = False
     statement: str = ""
     sentences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     cannot_show: tuple[str, ...] = ()
+
+    @property
+    def called(self) -> str:
+        """The method with what was asked for beside it, for sentences."""
+        beside = [words for words, asked in (("careful", self.careful), ("learning on the scan", self.adapted)) if asked]
+        return " ".join([self.method, *(["with " + " and ".join(beside)] if beside else [])])
 
     @property
     def weights(self) -> list[float]:

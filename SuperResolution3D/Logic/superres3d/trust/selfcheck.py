@@ -27,10 +27,13 @@ from ..plan import MINIMUM_SLICES, Plan
 from ..resampling.interpolation import resize
 from ..scan.intensity import CT_RANGE_HU
 from ..scan.volume import Volume, accepted, triple
-from ..upscaling import NOT_PLANNED, plan_for, upscale
+from ..upscaling import NOT_PLANNED, Result, plan_for, upscale
 from .body import body_mask, regions_of, value_range
+from .careful import careful as taken_back
+from .careful import strength_of
 from .closeness import Tally
 from .coarser import OWN, WAYS, Noise, Way, cropped_to, made_coarser, own_way
+from .expected import expected_error, weights_of
 from .foretold import CLEAR, WITHIN, clearness, expected_gain
 from .ground import threshold_of
 from .profile import profile_way, thickness_of, with_profile
@@ -40,7 +43,7 @@ from .words import in_words
 
 BASELINE = "lanczos"
 _LEAST_PIXELS = 16  # of a coarse slice, along rows and columns
-_PASSED_ON = ("preset", "ensemble", "precision", "device", "consistency", "noise", "as_stored", "memory_limit")
+_PASSED_ON = ("adapt", "preset", "ensemble", "precision", "device", "consistency", "noise", "as_stored", "memory_limit")
 _MOST_UNSURE, _MOST_APART, _FARTHEST = 0.2, 0.15, 1.5  # of what was measured along an axis
 _WHERE = {0: "between the slices", 1: "within the slices"}
 Told = Callable[[str, float], None]
@@ -60,6 +63,7 @@ class _Case:
         asked: the arguments of ``upscale`` for a coarser scan.
         detail: what was measured of the scan along (slices, rows, columns).
         noise: of the scan.
+        careful: doubtful detail is taken back.
     """
 
     scan: Volume
@@ -71,6 +75,7 @@ class _Case:
     asked: dict[str, Any]
     detail: tuple[AxisDetail | None, ...]
     noise: Noise | None
+    careful: bool = False
 
     @property
     def neighbours(self) -> tuple[int, ...]:
@@ -84,13 +89,16 @@ class _Case:
 
 
 def check(
-    volume: Volume, scale: int | tuple[int, int] | None = None, *, progress: Told | None = None, cancelled: Callable[[], bool] | None = None, **choices: Any
-) -> CheckResult:
+    volume: Volume, scale: int | tuple[int, int] | None = None, *, careful: bool = False,
+    progress: Told | None = None, cancelled: Callable[[], bool] | None = None, **choices: Any,
+) -> CheckResult:  # fmt: skip
     """Check on a scan itself what upscaling does to it.
 
     Args:
         volume: voxels (k, j, i), not changed.
-        scale, choices: as :func:`superres3d.upscaling.upscale` takes them; the run that is checked.
+        scale, choices: as :func:`superres3d.upscaling.upscale` takes them; the run that is checked.  With ``adapt`` the network learns anew on the scan made
+            coarser, so the scan is made coarser in one way alone, and that takes as long as was given.
+        careful: doubtful detail is taken back, as in :func:`superres3d.trust.error_map.upscale_with_doubt`.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
 
@@ -104,11 +112,14 @@ def check(
     plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
     if plan.method.name == BASELINE:
         raise InputError("The check compares a method with Lanczos, and Lanczos itself was asked for; name another method.")
+    if careful and not plan.method.networks:
+        raise InputError(f"Careful takes back what networks add, and {plan.method.name} has none; leave careful out, or choose another method.")
     case, smaller = _case(volume, plan, choices)
-    ways = _ways(case)
-    sample = sample_of(case.body, case.factors, len(ways), not plan.method.volumetric, plan.accumulates / prod(plan.shape))
+    case = replace(case, careful=careful)
+    ways = _ways(case)[: 1 if plan.adaptation else None]
+    sample = sample_of(case.body, case.factors, len(ways), not (plan.method.volumetric or careful), plan.accumulates / prod(plan.shape))
     case, slabs = _alone(case, sample.slabs)
-    truths = [_truth(case, slab) for slab in slabs]
+    truths = [_truth(case, slab) for slab in slabs[: 1 if plan.adaptation else None]]
     found = tuple(_checked(case, way, truths, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
     factors = [case.factors[(plan.slice_axis, *(a for a in range(3) if a != plan.slice_axis)).index(axis)] for axis in (2, 1, 0)]
     clear = clearness([case.detail[axis] for axis, factor in enumerate(case.factors) if factor > 1])
@@ -116,7 +127,7 @@ def check(
     result = CheckResult(
         plan.method.name, plan.preset.name if plan.method.networks else None, plan.modality, (factors[0], factors[1], factors[2]), found,
         {"share": sample.share, "words": sample.words}, clear, expected_gain([way.way for way in found], [way.gain_db for way in found], clear, told), WITHIN[clear > CLEAR],
-        notes=(*notes, *smaller), seconds=time.perf_counter() - started,
+        notes=(*notes, *smaller), seconds=time.perf_counter() - started, careful=careful, adapted=plan.adaptation is not None,
     )  # fmt: skip
     return in_words(result)
 
@@ -200,13 +211,15 @@ def _that_fit(shape: tuple[int, ...], wanted: tuple[int, int, int]) -> tuple[int
 
 
 def _ways(case: _Case) -> list[dict[int, Way]]:
-    """Ways to make the scan coarser, each with one for every axis that is refined."""
+    """Ways to make the scan coarser, each with one for every axis that is refined.
+
+    As it lost its detail, or a smooth mean where that is not known; and a cut of its spectrum, which is least like it.  On validation scans more ways told no more.
+    """
     refined = [axis for axis, factor in enumerate(case.factors) if factor > 1]
-    ways = [dict.fromkeys(refined, way) for way in WAYS.values()]
     profile = profile_way(thickness_of(case.scan), case.scan.spacing[2]) if 0 in refined and case.plan.method.scales else None
-    ways += [with_profile(profile, refined)] if profile else []
-    own = {axis: own_way(found) for axis, found in enumerate(case.detail) if axis in refined and found is not None}
-    return [own, *ways] if len(own) == len(refined) else ways
+    own: dict[int, Way] = {axis: own_way(found) for axis, found in enumerate(case.detail) if axis in refined and found is not None}
+    first = own if len(own) == len(refined) else dict.fromkeys(refined, WAYS["bicubic"])
+    return [first, *([with_profile(profile, refined)] if profile else []), dict.fromkeys(refined, WAYS["cut"])]
 
 
 def is_sure(axis: AxisDetail) -> bool:
@@ -265,10 +278,18 @@ def _images(case: _Case, coarse: Volume, slab: Slab, own: bool, progress: Told |
     part = replace(coarse, voxels=np.ascontiguousarray(coarse.voxels[slab.coarse]))
     if part.voxels.min() == part.voxels.max():
         raise InputError("A part of the scan that the check looks at has the same value everywhere; go without the check.")
-    # what lost its detail as the scan did is told what the scan is told
-    result = upscale(part, **case.asked, part_of=case.whole if own else coarse.voxels, progress=progress, cancelled=cancelled).volume.voxels
+    # what lost its detail as the scan did is told what the scan is told; a network that learns must not see the scan, which is the truth here
+    part_of = case.whole if own and not case.plan.adaptation else coarse.voxels
+    made = upscale(part, **case.asked, part_of=part_of, spread=case.careful, progress=progress, cancelled=cancelled)
+    result = _taken_back(case, part, made) if case.careful else made.volume.voxels
     yield "result", _prepared(result[slab.inner], case.plan.modality)
     yield "baseline", _prepared(resize(part.voxels, case.factors, BASELINE)[slab.inner], case.plan.modality)
+
+
+def _taken_back(case: _Case, part: Volume, made: Result) -> np.ndarray:
+    weights = weights_of(case.plan.modality, case.plan.preset.ensemble != "none")
+    expected = expected_error(part.voxels, made.volume.voxels, made.spread, weights)
+    return taken_back(part.voxels, made.volume.voxels, expected, strength_of(case.plan.modality, max(case.factors)))
 
 
 def _prepared(voxels: np.ndarray, modality: str) -> np.ndarray:

@@ -28,7 +28,7 @@ def in_words(result: CheckResult) -> CheckResult:
 
 def statement(result: CheckResult) -> str:
     """The one sentence to remember."""
-    return f"On this scan, made {_TIMES.get(max(result.factors_ijk), f'{max(result.factors_ijk)} times')} as coarse, {result.method} {_came(result.gain_db)}{_noise(result)}."
+    return f"On this scan, made {_TIMES.get(max(result.factors_ijk), f'{max(result.factors_ijk)} times')} as coarse, {result.called} {_came(result.gain_db)}{_noise(result)}."
 
 
 def _came(gain: float) -> str:
@@ -60,7 +60,7 @@ def _expected(result: CheckResult) -> list[str]:
         return []
     if not result.agreed:
         return ["Whether it is ahead at the scan's own scale cannot be told: that depends on how the scan lost its detail."]
-    return [f"At the scan's own scale {result.expected_db:+.1f} dB are to be expected; on four of five scans where the truth was known it came within {result.expected_within_db:.1f} dB."]
+    return [f"At the scan's own scale about {result.expected_db:+.1f} dB may be expected; on four of five scans that had been made coarse by computation it came within {result.expected_within_db:.1f} dB of that."]
 
 
 def _where(result: CheckResult) -> list[str]:
@@ -82,7 +82,12 @@ def _ground(result: CheckResult) -> list[str]:
     unit = f"{CT_THRESHOLD_HU:g} HU" if result.modality == "CT" else f"{100 * MR_THRESHOLD:g} % of the range"
     if without is None or half is None:
         return [f"It adds more than {unit} over Lanczos hardly anywhere."]
-    return [f"Where it adds more than {unit} over Lanczos, the scan has at least half of it in {100 * half:.0f} % of the places, and nothing of the kind in {100 * without:.0f} %."]
+    return [f"Where it adds more than {unit} over Lanczos, the scan has at least half of it in {100 * half:.0f} % of the places, and nothing of the kind in {_percent(without)} (one scale coarser; finer detail is harder)."]
+
+
+def _percent(share: float) -> str:
+    """None is claimed where a few may be."""
+    return "under 1 %" if share < 0.005 else f"{100 * share:.0f} %"
 
 
 def _sample(result: CheckResult) -> list[str]:
@@ -91,10 +96,10 @@ def _sample(result: CheckResult) -> list[str]:
 
 def warnings(result: CheckResult) -> list[str]:
     """What speaks against the method on this scan, one sentence each, with what to do."""
-    told = [] if result.ahead else [f"{result.method} is not ahead of Lanczos on this scan; take Lanczos, or show both."]
+    told = [] if result.ahead else [f"{result.called} is not ahead of Lanczos on this scan; take Lanczos, or show both."]
     behind = [way for way, weight in zip(result.ways, result.weights) if way.gain_db < -_LEVEL and weight > _COUNTS]
     if result.ahead and behind:
-        told.append(f"{result.method} is behind Lanczos if the scan lost its detail as by {_listed(behind)}; compare with Lanczos before you believe fine detail.")
+        told.append(f"{result.called} is behind Lanczos if the scan lost its detail as by {_listed(behind)}; compare with Lanczos before you believe fine detail.")
     rough = result.mean("noise_of_scan")
     if rough is not None and rough > _NOISY:
         told.append(f"In flat places the result is {rough:.1f} times as rough as the scan itself; do not judge fine texture.")

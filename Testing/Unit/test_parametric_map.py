@@ -1,0 +1,84 @@
+"""The error map as a DICOM parametric map: read back by pydicom and highdicom, checked by dciodvfy."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pydicom
+import pytest
+from superres3d import read_volume
+from superres3d.scan.dicom.parametric_map_out import stage_parametric_map
+from superres3d.staging import Staging
+from typer.testing import CliRunner
+
+from . import dicom_scans as scans
+
+hd = pytest.importorskip("highdicom")
+
+
+def written(folder, image):
+    """(map, series, its files): errors that rise along every axis, on the slices of a series given in another order."""
+    series = scans.series(folder / "in", image)
+    scan = read_volume(series)
+    k, j, i = np.indices(scan.voxels.shape)
+    errors = replace(scan, voxels=(k + 10 * j + 0.125 * i).astype(np.float32))
+    files = sorted(series.iterdir(), reverse=True)
+    with Staging() as staging:
+        stage_parametric_map(errors, files, folder / "errors.dcm", staging)
+        staging.commit()
+    return pydicom.dcmread(folder / "errors.dcm"), errors, files
+
+
+@pytest.mark.parametrize("image, unit", [(scans.mr_image, "1"), (scans.ct_image, "[hnsf'U]")])
+def test_values_and_places_are_those_of_the_map(tmp_path, image, unit):
+    dataset, errors, files = written(tmp_path, image())
+    assert dataset.SOPClassUID == pydicom.uid.ParametricMapStorage
+    pixels = np.frombuffer(dataset.FloatPixelData, np.float32).reshape(errors.voxels.shape)
+    for pixel, frame in zip(pixels, dataset.PerFrameFunctionalGroupsSequence):
+        place = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+        k = int(np.argmin([np.linalg.norm(np.array(errors.position((0, 0, n))) - place) for n in range(len(errors.voxels))]))
+        np.testing.assert_allclose(errors.position((0, 0, k)), place, atol=1e-4)
+        np.testing.assert_array_equal(pixel, errors.voxels[k])
+    groups = dataset.SharedFunctionalGroupsSequence[0]
+    mapping = groups.RealWorldValueMappingSequence[0]
+    assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == unit and (mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept) == (1.0, 0.0)
+    source = pydicom.dcmread(files[0])
+    assert (dataset.PatientID, dataset.StudyInstanceUID, dataset.FrameOfReferenceUID) == (source.PatientID, source.StudyInstanceUID, source.FrameOfReferenceUID)
+    assert dataset.SeriesInstanceUID != source.SeriesInstanceUID and "not for diagnosis" in dataset.ContentDescription
+    volume = hd.pm.ParametricMap.from_dataset(dataset).get_volume(apply_real_world_transform=True)
+    assert sorted(volume.array.ravel())[-1] == pytest.approx(float(errors.voxels.max()))
+
+
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy of Debian's dicom3tools is not installed")
+@pytest.mark.parametrize("image", [scans.mr_image, scans.ct_image])
+def test_dciodvfy_finds_no_error(tmp_path, image):
+    written(tmp_path, image())
+    told = subprocess.run(["dciodvfy", tmp_path / "errors.dcm"], capture_output=True, text=True)
+    assert "ParametricMap" in told.stderr + told.stdout and "Error" not in told.stderr, told.stderr
+
+
+def test_on_the_command_line(models, tmp_path):
+    from superres3d.cli import app
+
+    series = scans.series(tmp_path / "in", scans.mr_image())
+    asked = ["upscale", series, tmp_path / "out/", "--axes", "in-plane", "--method", "two-stage-residual", "--preset", "fast", "--progress", "none"]
+    done = CliRunner().invoke(app, [str(part) for part in (*asked, "--error-map", tmp_path / "e.dcm", "--residual-map", tmp_path / "r.nii.gz")])
+    assert done.exit_code == 0, done.output
+    dataset, result = pydicom.dcmread(tmp_path / "e.dcm"), read_volume(tmp_path / "out")
+    assert (dataset.NumberOfFrames, dataset.Rows, dataset.Columns) == result.voxels.shape
+    assert dataset.SeriesInstanceUID != pydicom.dcmread(next((tmp_path / "out").iterdir())).SeriesInstanceUID
+    scan, residual = read_volume(series), read_volume(tmp_path / "r.nii.gz")
+    means = result.voxels.reshape(len(scan.voxels), scan.voxels.shape[1], 2, scan.voxels.shape[2], 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(residual.voxels, means - scan.voxels, atol=0.01)
+    assert residual.origin == pytest.approx(scan.origin, abs=1e-3)
+
+
+def test_a_map_needs_a_series(models, tmp_path):
+    from superres3d.cli import app
+
+    series = scans.series(tmp_path / "in", scans.mr_image())
+    done = CliRunner().invoke(app, ["upscale", str(series), str(tmp_path / "out.nii.gz"), "--error-map", str(tmp_path / "e.dcm"), "--progress", "none"])
+    assert done.exit_code != 0 and {path.name for path in tmp_path.iterdir()} == {"in", "models"}
