@@ -99,7 +99,7 @@ def _install_slicer_modules() -> None:
     sys.modules["slicer.ScriptedLoadableModule"] = slicer.ScriptedLoadableModule = scriptedmodule
     packaging = types.ModuleType("slicer.packaging")  # a machine where nothing is missing
     packaging.load_requirements = lambda path: Path(path).read_text(encoding="utf-8").splitlines()
-    packaging.pip_ensure = lambda requirements, requester=None: None
+    packaging.pip_ensure = lambda requirements, requester=None, prompt_install=True: None
     sys.modules["slicer.packaging"] = slicer.packaging = packaging
 
 
