@@ -82,7 +82,7 @@ def install() -> Application:
     slicer.qMRMLWidget = pythonqt.class_for(widgets.qMRMLWidget)
     slicer.modules = types.SimpleNamespace(superresolution3d=types.SimpleNamespace(path=str(MODULE_PATH)))
     _install_slicer_modules()
-    sys.path[:0] = [str(MODULE_PATH.parent), str(MODULE_PATH.parent / "Logic")]
+    sys.path[:0] = [str(MODULE_PATH.parent), str(MODULE_PATH.parent / "Logic"), str(MODULE_PATH.parents[1] / "SuperResolution3DReaderStudy")]
     return slicer.app
 
 
