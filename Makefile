@@ -8,6 +8,7 @@
 # make test-servers stores derived DICOM series to an Orthanc server, which it starts and stops; it needs the Debian packages orthanc and dcmtk.
 # make test-containers runs the steps of Dockerfile and Apptainer.def in a clean environment, as an ordinary user on a read-only disk; as root, on Linux.
 # make test-pipelines runs the examples for Snakemake, Nipype and MONAI, with their packages in .venv-pipelines.
+# make study-coverage simulates 1,000 reader studies each of eight kinds and counts how often the intervals hold the truth; some minutes.
 # make api writes the API reference into build/api.
 # PYTHON names the interpreter (3.10 to 3.13); packages go into .venv.
 PYTHON ?= python3
@@ -18,7 +19,7 @@ LOWEST_PYTHON ?= $(shell python3.10 -c 'print("python3.10")' 2>/dev/null || echo
 LOWEST := .venv-lowest
 PIPELINES := .venv-pipelines
 
-.PHONY: demo test check lint test-lowest test-servers test-containers test-pipelines fuzz api bench clean
+.PHONY: study-coverage demo test check lint test-lowest test-servers test-containers test-pipelines fuzz api bench clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/superres3d demo --out demo
@@ -72,6 +73,9 @@ $(PIPELINES)/test.stamp: pyproject.toml
 	test -x $(PIPELINES)/bin/python || $(PYTHON) -m venv $(PIPELINES)
 	$(PIPELINES)/bin/python -m pip install --editable '.[test]' snakemake nipype monai
 	touch $@
+
+study-coverage: $(VENV)/test.stamp
+	$(BIN)/python Testing/Benchmarks/study_coverage.py
 
 clean:
 	rm -rf $(VENV) $(LOWEST) $(PIPELINES) build/api demo .coverage .mypy_cache

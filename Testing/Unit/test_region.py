@@ -1,5 +1,7 @@
 """A part of a scan: the whole result's crop, to the voxel, in its place; SimpleITK says where."""
 
+import shutil
+import subprocess
 from itertools import product
 
 import numpy as np
@@ -9,10 +11,12 @@ from superres3d import Volume, read_volume, upscale, upscale_labels, write_volum
 from superres3d.cli import app
 from superres3d.errors import InputError
 from superres3d.plan import plan_upscaling
+from superres3d.scan.dicom.write import write_dicom_series
 from superres3d.scan.region import asked_region, checked_spans, cut_out
 from superres3d.scan.writing import to_image
 from typer.testing import CliRunner
 
+from . import dicom_scans
 from .conftest import smooth_noise
 
 REGION = ((3, 9), (4, 21), (7, 19))  # k, j, i; no two alike
@@ -213,6 +217,20 @@ def test_the_command_line(models, oblique, tmp_path):
         image = sitk.ReadImage(str(tmp_path / f"{other}.nii.gz"))
         assert image.GetSize() == (24, 34, 12) and image.GetOrigin() == pytest.approx(part.origin, abs=1e-4)
     assert "data:image/png" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy of Debian's dicom3tools is not installed")
+@pytest.mark.parametrize("kind", ["ct", "mr"])
+def test_a_part_as_a_derived_series(tmp_path, kind):
+    """Valid, and where the whole series has it."""
+    write_dicom_series(dicom_scans.classic(dicom_scans.ct_image() if kind == "ct" else dicom_scans.mr_image()), tmp_path / "in", {})
+    for name, region in (("whole", []), ("part", ["--region", "ijk=5:17,3:15,1:5"])):
+        done = CliRunner().invoke(app, ["upscale", str(tmp_path / "in"), str(tmp_path / name), "--method", "cubic", "--scale", "2", "--progress", "none", *region])
+        assert done.exit_code == 0, done.output
+    whole, part = read_volume(tmp_path / "whole"), read_volume(tmp_path / "part")
+    np.testing.assert_array_equal(part.voxels, sitk.GetArrayFromImage(cropped_by_itk(whole, part)))
+    told = subprocess.run(["dciodvfy", tmp_path / "part" / "IM0001.dcm"], capture_output=True, text=True).stderr
+    assert "Image" in told and "Error" not in told, told
 
 
 @pytest.mark.parametrize("more, told", [(["--error-map", "errors.nii"], "needs the whole scan"), (["--region", "5"], "cannot be understood")])

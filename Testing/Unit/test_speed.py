@@ -60,6 +60,23 @@ def test_calibration_measures_once_and_is_kept(models, cache):
     assert cache.read_text() == first
 
 
+@pytest.mark.parametrize("asked", [{"slice_spacing": 1}, {"spacing": 0.7}, {"scale": 2}, {"scale": (1, 4)}])
+def test_a_run_of_any_kind_teaches_the_next_estimate(models, scan, cache, monkeypatch, asked):
+    """Slices of 1 mm, too: kept under the key under which they are looked up.  A part teaches nothing."""
+    from superres3d.upscaling import plan_for
+
+    monkeypatch.setattr(speed, "_ENOUGH_SECONDS", 0.0)
+    way = {"method": "two-stage-residual", "preset": "fast", **asked}
+    guessed = plan_for(scan, **way)[0]
+    upscale(scan, region=((0, 6), (0, 9), (0, 12)), **way)
+    assert not cache.exists()
+    upscale(scan, **way)
+    (rate,) = json.loads(cache.read_text()).values()
+    learnt = plan_for(scan, **way)[0]
+    assert learnt.seconds != guessed.seconds
+    assert learnt.seconds == pytest.approx(speed._START_SECONDS + learnt.accumulates / rate, rel=0.01)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"cpu single 2x 2 cores": 1e400}', '{"cpu single 2x 2 cores": 1e-300}', '{"cpu single 2x 2 cores": ' + "9" * 400 + "}", '{"cpu": "fast"}', '{"cpu single 2x 2 cores": -1}', "null"])
 def test_a_damaged_file_is_as_none(models, scan, cache, content):
     cache.parent.mkdir()

@@ -43,7 +43,7 @@ class PreviewSection:
     """
 
     def __init__(
-        self, ui: Any, state: PanelState, temporary_folder: Callable[[], str | None], ensure_packages: Callable[[Request], None],
+        self, ui: Any, state: PanelState, temporary_folder: Callable[[], str | None], ensure_packages: Callable[[Request], object],
         make_worker: Callable[..., Any] = PreviewWorker,
     ):  # fmt: skip
         self._ui = ui

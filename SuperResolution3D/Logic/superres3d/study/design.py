@@ -60,11 +60,11 @@ class Design:
             slices: of a case; more than one can be leafed through.
             catches: some cases have a known answer.
         """
-        keys = "1 to 5 rate; the question stands below the picture" if self.items else "Left arrow or F: left. Right arrow or J: right." + (" S: no difference." if same else "")
+        keys = "1 to 5 rate; the question stands below the picture." if self.items else "Left arrow or F: left. Right arrow or J: right." + (" S: no difference." if same else "")
         told = [
             self.question,
-            f"Keys: {keys}. Backspace or U takes the last answer back. P or space pauses. Plus and minus magnify.",
-            "Drag with the left button to change window and level, R brings them back. All pictures of a case share them.",
+            f"Keys: {keys} Backspace or U takes the last answer back. P or space pauses. Plus and minus magnify.",
+            "Drag with the left button to change window and level, with the right button to move a magnified picture. R brings everything back. All pictures of a case share it.",
             "Some cases come twice" + (", and some have a clear answer, to see whether readers pay attention." if catches else "."),
             "Each answer is kept at once. You may stop at any time and go on later where you stopped.",
             "The time of each case is noted; a pause does not count. There is no hurry.",

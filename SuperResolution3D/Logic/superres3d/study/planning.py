@@ -32,7 +32,7 @@ def advice(taste: Taste, readers: int, cases: int | None, power: float, alpha: f
         return "\n".join([*lines, f"No number of cases gives {readers} readers a power of {power:.0%}; take more readers.", "", _grid(taste, alpha)])
     lines.append(f"{readers} readers and {needed} cases: power {all_readers(taste, readers, needed, alpha):.0%}; one reader alone, exact test: {one_reader(taste.share, needed, alpha):.0%}.")
     if times:
-        lines.append(f"Of {times} simulated studies of this size {simulated(taste, readers, needed, alpha, times):.0%} found it.")
+        lines.append(f"Of {times} simulated studies of this size {simulated(taste, readers, needed, alpha, times):.0%} found it; where that is less than you want, take more cases or readers.")
     return "\n".join([*lines, "", _grid(taste, alpha)])
 
 

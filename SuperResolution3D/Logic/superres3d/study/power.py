@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -25,6 +26,7 @@ class Components:
         return self.readers / readers + self.cases / cases + self.rest / (readers * cases)
 
 
+@lru_cache
 def components(taste: Taste) -> Components:
     """The variances that a taste has, by quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(41)
@@ -56,7 +58,8 @@ def all_readers(taste: Taste, readers: int, cases: int, alpha: float = 0.05) -> 
     parts = np.array([found.readers / readers + rest, found.cases / cases + rest, -rest])  # the expected mean squares, as the analysis finds them
     freedom = max(min(readers, cases) - 1, parts.sum() ** 2 / (parts**2 / np.array([readers - 1, cases - 1, (readers - 1) * (cases - 1)])).sum())
     away, needed = (taste.share - 0.5) / np.sqrt(parts.sum()), stats.t.ppf(1 - alpha / 2, freedom)
-    return float(stats.nct.sf(needed, freedom, away) + stats.nct.cdf(-needed, freedom, away))
+    power = float(stats.nct.sf(needed, freedom, away) + stats.nct.cdf(-needed, freedom, away))
+    return power if np.isfinite(power) else float(stats.norm.sf(needed - away))  # so far away that its series does not end
 
 
 def simulated(taste: Taste, readers: int, cases: int, alpha: float = 0.05, times: int = 1000, seed: int = 2020) -> float:
