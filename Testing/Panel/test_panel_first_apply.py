@@ -3,6 +3,8 @@
 import pytest
 import slicer.packaging
 import slicer.util
+from panel_steps import start_large_run
+from PySide6 import QtCore, QtWidgets
 from SuperResolution3DLib import dependencies
 
 answers = {"agrees": True}
@@ -49,3 +51,14 @@ def test_who_declines_has_nothing_installed(first):
 def test_the_sizes_are_told():
     told = dependencies.download_question(["openvino>=2025.0", "pillow>=10", "rich>=13"])
     assert "openvino (59 MB), pillow (7 MB), rich" in told and "about 67 MB" in told and "3 Python packages" in told
+
+
+def test_apply_and_progress_are_seen_without_scrolling(panel, make_volume):
+    """A window of 1366 x 768 leaves a panel about 540 pixels, below Slicer's own heads and above the data probe."""
+    panel.raw.resize(480, 900)
+    start_large_run(panel, make_volume)
+    for name in ("applyButton", "cancelButton", "progressBar", "statusLabel"):
+        widget = panel.raw.findChild(QtWidgets.QWidget, name)
+        assert widget.isVisible() and widget.mapTo(panel.raw, QtCore.QPoint(0, widget.height())).y() < 540, name
+    panel.ui.cancelButton.click()
+    panel.finish()

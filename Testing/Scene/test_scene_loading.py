@@ -90,6 +90,7 @@ def test_the_window_has_its_turn_between_the_pieces(panel_run, scene, tmp_path):
     assert count == 12 + 12 + 1  # slices of the result and of Lanczos, and the end
     assert [entry for entry in said[:-1]] == [("loading", 0.0)] + [("loading", pytest.approx(n / 24)) for n in range(1, 25)]
     assert said[-1].result.GetImageData().GetDimensions() == (16, 18, 12)
+    assert said[-1].source is slicer.util.getNode("MR head")
     assert not list(tmp_path.iterdir())
 
 

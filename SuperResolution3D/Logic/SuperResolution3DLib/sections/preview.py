@@ -146,7 +146,8 @@ class PreviewSection:
 
     def _fail(self, error: Exception) -> None:
         self._asked = None
-        self._ui.livePreviewCheckBox.checked = False
+        if not isinstance(error, InputError):  # a crosshair that leaves the scan comes back
+            self._ui.livePreviewCheckBox.checked = False
         self._tell(str(error))
 
     def _tell(self, text: str) -> None:
