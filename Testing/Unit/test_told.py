@@ -11,6 +11,7 @@ from scipy import ndimage
 from superres3d import Volume, upscale
 from superres3d.detail import telling
 from superres3d.detail.estimator import AxisDetail
+from superres3d.detail.measure import Detail
 from superres3d.detail.telling import conditions
 from superres3d.engine.openvino_cpu import OpenVINORuntime
 from superres3d.errors import InputError, ModelError
@@ -73,6 +74,27 @@ def test_the_card_says_whether_mild_losses_are_told(brain, of_mild, monkeypatch)
     assert [given[5] for given in seen] == [of_mild]
 
 
+@pytest.mark.parametrize("left, name", [(0.9, "two-stage-told-ct-plane-x2"), (1.0, "two-stage-told-ct-plane-x2-sharp")])
+def test_a_sharp_kernel_has_a_network_of_its_own(left, name, brain, monkeypatch):
+    """What is left at 0.55 of the Nyquist frequency tells: no loss leaves as much of other scans."""
+    axes = (_axis((1.0, left - 0.02, 0.9, 0.8)), _axis((1.0, left + 0.02, 0.9, 0.8)))
+    monkeypatch.setattr(telling, "measure_detail", lambda *_: Detail(None, *axes, 1.0))
+    models = {"plane": find_model("two-stage-told-ct-plane-x2")}
+    told_of = telling.tell(models, models, brain.voxels, "CT", True).models["plane"]
+    assert told_of.name == name
+    assert told_of.conditions == pytest.approx(conditions(axes, True, clear=False, of_mild=name.endswith("sharp")))
+
+
+def test_the_network_of_sharp_kernels_is_whole():
+    usual, model = (find_model(f"two-stage-told-ct-plane-x2{suffix}") for suffix in ("", "-sharp"))
+    assert usual.card[telling.FOR_SHARP] == model.name and model.card[telling.OF_MILD]
+    assert model.network == usual.network and model.multiply_accumulates == usual.multiply_accumulates
+    axes = (ROWS, COLUMNS)
+    tensors = load_tensors(replace(model, conditions=conditions(axes, True)), architecture_of(model))
+    assert all(np.isfinite(tensor).all() and tensor.dtype == np.float32 for tensor in tensors.values())
+    assert all(subject["licence"] for subject in model.card["training_subjects"]) and model.sha256 in (model.folder / "README.md").read_text()
+
+
 def test_noise_below_what_can_be_told_is_none():
     assert conditions((_axis((1, 1, 1, 1), noise=0.01),), True)[4] == 0.0
 
@@ -90,11 +112,12 @@ def test_a_network_that_cannot_be_told_refuses():
         load_tensors(model, architecture_of(model))
 
 
-@pytest.mark.parametrize("stage", ["plane", "depth"])
+@pytest.mark.parametrize("stage", ["plane", "sharp", "depth"])
 def test_folding_is_modulation(stage):
     """The layers written out: conv and its variants, shift, ReLU, scale, conv, skip."""
-    axes = (ROWS, COLUMNS) if stage == "plane" else (ROWS,)
-    model = replace(find_model(f"two-stage-told-mr-{stage}-x2"), conditions=conditions(axes, True, None if stage == "plane" else False))
+    axes = (ROWS,) if stage == "depth" else (ROWS, COLUMNS)
+    name = "two-stage-told-ct-plane-x2-sharp" if stage == "sharp" else f"two-stage-told-mr-{stage}-x2"
+    model = replace(find_model(name), conditions=conditions(axes, True, False if stage == "depth" else None))
     from safetensors.torch import load_file
 
     raw, image = load_file(model.folder / "weights.safetensors"), torch.rand(1, 1, 12, 14)
@@ -116,7 +139,7 @@ def test_folding_is_modulation(stage):
     for number in range(blocks):
         inner = torch.relu(conv(f"blocks.{number}.0", features) + shifts[number]) * (1 + scales[number])
         features = features + conv(f"blocks.{number}.1", inner)
-    expected = torch.nn.functional.pixel_shuffle(conv("tail", features), 2) if stage == "plane" else conv("tail", features).transpose(1, 2).reshape(1, 1, 24, 14)
+    expected = torch.nn.functional.pixel_shuffle(conv("tail", features), 2) if stage != "depth" else conv("tail", features).transpose(1, 2).reshape(1, 1, 24, 14)
     torch.testing.assert_close(load_network(model).correction(image), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import typer
 from safetensors.numpy import load_file, save
 from superres3d import __version__
-from superres3d.detail.telling import OF_MILD
+from superres3d.detail.telling import FOR_SHARP, OF_MILD
 from superres3d.methods import METHODS
 from superres3d.networks.families import Architecture
 from superres3d.networks.told import MIXING, VARIANTS
@@ -44,15 +44,22 @@ def main(
         told += [subject for subject in _more(more, also or []) if subject.pop("modality").lower() == modality]
         common = {**_COMMON, "modality": modality.upper(), "training_subjects": told, "degradation": _LOSSES}
         estimator(trained, models, modality, common)
-        for (stage, scale), (filters, blocks) in SIZES.items():
-            source = trained / f"told-{modality}-{stage}-x{scale}.safetensors"
-            if source.is_file():
-                architecture = Architecture.make("edsr", {"filters": filters, "blocks": blocks}, True, (scale, scale if stage == "plane" else 1))
-                network = {"form": "edsr", "factors": list(architecture.factors), "filters": filters, "blocks": blocks}
-                tensors = {name: tensor.astype(np.float16) if name.startswith(VARIANTS) else tensor for name, tensor in load_file(source).items()}
-                card = {**common, "stage": stage, "scale": scale, OF_MILD: f"{MIXING}weight" in tensors, "network": network}
-                card["multiply_accumulates_per_pixel"] = architecture.multiply_accumulates
-                write(models / METHODS[METHOD].model_name(modality.upper(), stage, scale), tensors, card)
+        for stage, scale in SIZES:
+            for suffix in ("-sharp", ""):  # that of scans with sharp kernels first: the other's card names it
+                source = trained / f"told-{modality}-{stage}-x{scale}{suffix}.safetensors"
+                if source.is_file():
+                    network(source, models / f"{METHODS[METHOD].model_name(modality.upper(), stage, scale)}{suffix}", {**common, "stage": stage, "scale": scale})
+
+
+def network(source: Path, folder: Path, card: dict[str, Any]) -> None:
+    """Of one stage and factor; its variants in half precision."""
+    filters, blocks = SIZES[card["stage"], card["scale"]]
+    architecture = Architecture.make("edsr", {"filters": filters, "blocks": blocks}, True, (card["scale"], card["scale"] if card["stage"] == "plane" else 1))
+    tensors = {name: tensor.astype(np.float16) if name.startswith(VARIANTS) else tensor for name, tensor in load_file(source).items()}
+    card |= {OF_MILD: f"{MIXING}weight" in tensors, "network": {"form": "edsr", "factors": list(architecture.factors), "filters": filters, "blocks": blocks}}
+    sharp = folder.with_name(f"{folder.name}-sharp")
+    card |= {FOR_SHARP: sharp.name} if sharp.is_dir() else {}
+    write(folder, tensors, {**card, "multiply_accumulates_per_pixel": architecture.multiply_accumulates})
 
 
 def estimator(trained: Path, models: Path, modality: str, common: dict[str, Any]) -> None:
@@ -87,7 +94,7 @@ def write(folder: Path, tensors: dict[str, np.ndarray], card: dict[str, Any]) ->
 
 def _of_mild(card: dict[str, Any]) -> str:
     if card[OF_MILD]:
-        return ", of mild losses too, with convolutions that are mixed by what is told"
+        return ", of mild losses too, with convolutions that are mixed by what is told; it refines scans that are sharp by nature"
     return ", and with mild losses, of which the noise alone is told" if card["stage"] == "plane" or card["modality"] == "MR" else ""
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..networks.told import told_of
-from ..networks.weights import Model
+from ..networks.weights import Model, find_model
 from .estimator import FREQUENCIES, AxisDetail
 from .measure import Detail, measure_detail
 
 #: in the card of a network that is told what was measured where a loss is mild, too: it has learnt how little that tells of a scan's own softness
 OF_MILD = "told_of_mild_losses"
+#: in the card of a network: the name of the one that takes its place where a scan is sharp by nature, as those of sharp CT kernels are
+FOR_SHARP = "for_sharp_scans"
 _WHERE = {"depth": "between the slices", "plane": "within the slices"}
 _NO_NOISE = 0.06  # below, in units of noise, there is none
 _UNSURE_UNIT, _EXTENT_UNIT = 0.1, 0.2
@@ -22,6 +24,7 @@ _MOST_UNSURE, _MOST_APART, _FARTHEST, _FARTHEST_ACROSS = 0.2, 0.15, 1.5, 1.2
 _CLEAR_LOSS = 0.72  # share of the detail left at 0.55 of the Nyquist frequency
 _CLEARLY_EMPTY = {"MR": 0.87, "CT": 0.72}  # extent
 _WHOLE = 0.93  # extent
+_SHARP = 0.95  # what seems left at 0.55 of the Nyquist frequency, which no loss leaves of scans that are not sharp
 #: stages whose networks have been taught mild losses; of CT there is no validation scan with slices enough to check one between them
 _TOLD_OF_MILD = {"MR": ("plane", "depth"), "CT": ("plane",)}
 
@@ -52,6 +55,11 @@ def is_clear(axes: Sequence[AxisDetail], modality: str) -> bool:
 def is_worth_telling(axes: Sequence[AxisDetail | None], modality: str) -> bool:
     """Whether the loss of detail itself is told: sure, and clear."""
     return is_sure(axes) and is_clear([axis for axis in axes if axis is not None], modality)
+
+
+def is_sharp(axes: Sequence[AxisDetail]) -> bool:
+    """Whether so much detail is left along the axes of a stage that the scan must be sharper by nature than others."""
+    return float(np.mean([axis.transfer[1] for axis in axes])) > _SHARP
 
 
 def conditions(
@@ -120,9 +128,11 @@ def measured(detail: Detail, stage: str) -> list[AxisDetail]:
 
 
 def _told(model: Model, detail: Detail, stage: str, clear: bool, keep_noise: bool, coarse: bool) -> Model:
-    least = detail.least_noise if stage == "plane" else 0.0
+    axes, least = measured(detail, stage), detail.least_noise if stage == "plane" else 0.0
+    if FOR_SHARP in model.card and is_sharp(axes):
+        model = find_model(model.card[FOR_SHARP])
     of_mild = bool(model.card.get(OF_MILD))
-    return replace(model, conditions=conditions(measured(detail, stage), keep_noise, coarse if stage == "depth" else None, clear, least, of_mild))
+    return replace(model, conditions=conditions(axes, keep_noise, coarse if stage == "depth" else None, clear, least, of_mild))
 
 
 def in_report(detail: Detail) -> dict[str, Any]:
