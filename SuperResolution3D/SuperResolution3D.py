@@ -315,7 +315,7 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
 
         self.check(inputVolume, request, outputs)
         self.estimate(inputVolume, request)
-        run = PanelRun(self._job(inputVolume, request, outputs), QtRunner, onProgress, onSuccess, onFailure)
+        run = PanelRun(self._job(inputVolume, request, outputs), QtRunner, onProgress, onSuccess, onFailure, lambda step: qt.QTimer.singleShot(0, step))
         run.start()
         return run
 

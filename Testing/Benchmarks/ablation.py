@@ -4,7 +4,7 @@
     python Testing/Benchmarks/ablation.py SCANS split.csv --out ablation --steps 3000 --seeds 3
 
 Every variant is trained with the same samples and steps (a run that was interrupted goes on where it stopped), then measured on the
-subset by ``superres3d evaluate``, in-plane 2x.  A seed decides the first weights and the samples; differences are to the whole network of
+subset as ``superres3d evaluate`` does it, in-plane 2x, without self-ensemble as in that table.  A seed decides the first weights and the samples; differences are to the whole network of
 the same seed, with the standard error of their mean over the seeds.  Beside them stand the paper's (CT, 2-D, 2x).
 """
 
@@ -14,12 +14,14 @@ import json
 import math
 import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
+from superres3d.evaluation.metrics import make_reference, measure
+from superres3d.evaluation.protocol import Protocol, Subject, central_crop, read_subjects
+from superres3d.evaluation.run import plan_cells, refined
+from superres3d.scan.images import read_volume
 
 RECIPE = Path(__file__).resolve().parents[2] / "models" / "recipes" / "georgescu2020.toml"
 SAMPLES = {"patch": 24, "patch_across": 24, "batch": 16, "schedule": "cosine", "precision": "bf16-mixed"}
@@ -31,12 +33,12 @@ class Variant(NamedTuple):
     name: str
     change: dict[str, object]
     published: float | None
-    ensemble: str = "8"
+    ensemble: str = "none"
 
 
 VARIANTS = (
     Variant("whole network", {}, 0.0),
-    Variant("without self-ensemble", {}, -0.17, "none"),
+    Variant("with self-ensemble", {}, 0.17, "8"),
     Variant("without the second block", {"second_block": False}, -0.28),
     Variant("blur of one sigma (0.5)", {"blur_variable": False}, -0.53),
     Variant("without the long skip", {"long_skip": False}, -0.11),
@@ -89,24 +91,21 @@ def _train(folder: Path, data: Path, modality: str, steps: int, change: dict[str
 
 
 def _measure(folder: Path, data: Path, split: Path, modality: str, subset: str, ensemble: str, slices: int) -> Found:
-    results = folder / f"results-{ensemble}"
-    options = ["--method", "georgescu2020", "--task", "in-plane", "--scale", "2", "--subset", subset, "--ensemble", ensemble, "--slices", slices]
-    _run("evaluate", data, split, "--out", results, *options, models=folder / "models", subjects=_subjects(split, subset, modality))
-    rows = json.loads((results / "results.json").read_text(encoding="utf-8"))["results"]
-    return {row["subject"]: (row["psnr"], row["ssim"]) for row in rows if row["method"] == "georgescu2020"}
+    kept = folder / f"results-{subset}-{ensemble}.json"
+    if not kept.exists():
+        os.environ["SUPERRES3D_MODELS"] = str((folder / "models").resolve())
+        protocol = Protocol(methods=("georgescu2020",), scales=(2,), tasks=("in-plane",), slices=slices, ensemble=ensemble)
+        found = {subject.name: _of_subject(subject, protocol) for subject in read_subjects(data, split, subset) if subject.modality == modality}
+        kept.write_text(json.dumps(found), encoding="utf-8")
+    return {subject: (psnr, ssim) for subject, (psnr, ssim) in json.loads(kept.read_text(encoding="utf-8")).items()}
 
 
-def _subjects(split: Path, subset: str, modality: str) -> list[str]:
-    import csv
-
-    with open(split, newline="", encoding="utf-8") as file:
-        return [row["id"] for row in csv.DictReader(file) if (row["split"], row["modality"]) == (subset, modality)]
-
-
-def _run(command: str, *arguments: object, models: Path | None = None, subjects: list[str] | None = None) -> None:
-    chosen = [text for subject in subjects or () for text in ("--subject", subject)]
-    environment = {**os.environ, **({"SUPERRES3D_MODELS": str(models.resolve())} if models else {})}
-    subprocess.run([sys.executable, "-m", "superres3d.cli", command, *map(str, arguments), *chosen], check=True, env=environment)
+def _of_subject(subject: Subject, protocol: Protocol) -> tuple[float, float]:
+    (cell,) = plan_cells(subject, protocol)
+    truth = central_crop(read_volume(subject.path), cell.slice_axis, protocol.slices, cell.factors)
+    reference = make_reference(truth.voxels, subject.modality, cell.slice_axis)
+    values = measure(reference, refined(cell, cell.kind.low_resolution(truth, cell.factors, cell.slice_axis), protocol.methods[0], protocol, lambda _: None)[0])
+    return values["psnr"], values["ssim"]
 
 
 def _table(variants: list[Variant], found: dict[str, list[Found]]) -> str:

@@ -23,14 +23,17 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
-from superres3d.evaluation.metrics import Reference, make_reference, measure, measure_detail
+from skimage.metrics import normalized_root_mse
+from superres3d.evaluation.metrics import Reference, make_reference, measure
 from superres3d.evaluation.protocol import Protocol, central_crop, read_subjects
 from superres3d.evaluation.run import Cell, plan_cells, refined
 from superres3d.networks.weights import find_model
 from superres3d.scan.images import read_volume
+from superres3d.training.recipe import AnyRecipe, load_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "models" / "recipes"
 _BRAINS = [*(f"mr_t1_ds000011_sub{n:02d}" for n in (1, 5)), *(f"mr_t1_ds002748_sub{n}" for n in (10, 23))]
+_INTERPOLATIONS = ("linear", "lanczos")
 
 
 class Network(NamedTuple):
@@ -137,15 +140,19 @@ def _train(folder: Path, data: Path, table: Table, network: Network, more: list[
         return
     from superres3d.training.export import export_model
     from superres3d.training.fit import fit
-    from superres3d.training.recipe import load_recipe
 
-    settings = {**table.schedule, "method": network.method, "family": network.family, **network.change}
-    recipe = load_recipe(RECIPES / table.recipe, {**{name: _toml(value) for name, value in settings.items()}, **dict(pair.split("=", 1) for pair in more)})
+    recipe = recipe_of(table, network, more)
     began = time.process_time()
     net = fit(recipe, data, folder / "run")
     export_model(net, recipe, data, folder / "models")
     (folder / "seconds.txt").write_text(f"{time.process_time() - began:.0f}\n")
     print(f"{network.name}: {time.process_time() - began:.0f} s of the processor", file=sys.stderr)
+
+
+def recipe_of(table: Table, network: Network, more: list[str]) -> AnyRecipe:
+    """The table's samples and schedule, with the network's own fields; ``more`` are FIELD=VALUE."""
+    settings = {**table.schedule, "method": network.method, "family": network.family, **network.change}
+    return load_recipe(RECIPES / table.recipe, {**{name: _toml(value) for name, value in settings.items()}, **dict(pair.split("=", 1) for pair in more)})
 
 
 def _toml(value: object) -> str:
@@ -161,10 +168,11 @@ def _table(name: str, out: Path, data: Path, split: Path, subset: str, slices: i
         folder = _folder(out, name, network)
         if (folder / "models").is_dir():
             found = _measured(folder, data, split, subset, slices, table, network.method)
-            rows.setdefault("Lanczos", [row for row in found if row["method"] == "lanczos"])
+            for interpolation in _INTERPOLATIONS:
+                rows[interpolation] = [row for row in found if row["method"] == interpolation] or rows.get(interpolation, [])
             rows[network.name] = [row for row in found if row["method"] == network.method]
     heading = ["network", "parameters", *(f"{text} {scale}x" for scale in table.scales for text in ("PSNR, dB", "SSIM", "NRMSE", "gain over Lanczos, dB [each subject]"))]
-    lines = [[label, f"{mine[0]['parameters']:,}", *(text for scale in table.scales for text in _texts(mine, rows["Lanczos"], scale))] for label, mine in rows.items()]
+    lines = [[label, f"{mine[0]['parameters']:,}", *(text for scale in table.scales for text in _texts(mine, rows["lanczos"], scale))] for label, mine in rows.items() if mine]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heading, ["---"] + ["---:"] * (len(heading) - 1), *lines))
 
 
@@ -182,7 +190,7 @@ def _measured(folder: Path, data: Path, split: Path, subset: str, slices: int, t
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
     os.environ["SUPERRES3D_MODELS"] = str((folder / "models").resolve())
-    protocol = Protocol(methods=(method,), scales=table.scales, tasks=(table.task,), slices=slices, preset="fast")
+    protocol = Protocol(methods=(method, *_INTERPOLATIONS), scales=table.scales, tasks=(table.task,), slices=slices, preset="fast")
     rows = []
     for subject in read_subjects(data, split, subset, tuple(_subjects(split, subset, table.subjects))):
         volume = read_volume(subject.path)
@@ -192,10 +200,15 @@ def _measured(folder: Path, data: Path, split: Path, subset: str, slices: int, t
             reference = make_reference(truth.voxels, subject.modality, cell.slice_axis)
             for name in protocol.methods if not cell.skip else ():
                 voxels, _ = refined(cell, low, name, protocol, lambda _: None)
-                rows.append({"subject": subject.name, "scale": cell.scale, "method": name, "parameters": _parameters(cell, name), **measure(reference, voxels), **measure_detail(reference, voxels, cell.factors)})
+                rows.append({"subject": subject.name, "scale": cell.scale, "method": name, "parameters": _parameters(cell, name), **measure(reference, voxels), "nrmse": _nrmse(reference, voxels)})
                 np.save(folder / f"{subject.name}-{cell.scale}-{name}.npy", _picture(reference, voxels, table))
     kept.write_text(json.dumps(rows), encoding="utf-8")
     return rows
+
+
+def _nrmse(reference: Reference, voxels: np.ndarray) -> float:
+    result = reference.prepare(voxels)
+    return float(np.mean([normalized_root_mse(reference.slices[n], result[n]) for n in reference.measured]))
 
 
 def _picture(reference: Reference, voxels: np.ndarray, table: Table) -> np.ndarray:

@@ -25,7 +25,7 @@ import psutil
 IN_A_PROCESS = 250  # workers
 QUIET = {
     "distributed.worker.profile.enabled": False, "distributed.worker.memory.target": False, "distributed.worker.memory.spill": False, "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False, "distributed.admin.system-monitor.interval": "60s", "distributed.scheduler.worker-ttl": None,
+    "distributed.worker.memory.terminate": False, "distributed.admin.system-monitor.interval": "60s", "distributed.admin.tick.interval": "10s", "distributed.scheduler.worker-ttl": None,
 }  # fmt: skip
 
 

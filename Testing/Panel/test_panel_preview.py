@@ -83,6 +83,10 @@ def test_live_follows_choices_and_crosshair(panel, ready):
 
     panel.wait(has_moved, 60)
     assert moved[0] == bounds[0] + 2
+    slicer.util.getNodesByClass("vtkMRMLCrosshairNode")[0].SetCrosshairRAS((900.0, 0.0, 0.0))  # outside, and back again
+    panel.wait(lambda: "lies outside" in panel.ui.previewLabel.text, 60)
+    slicer.util.getNodesByClass("vtkMRMLCrosshairNode")[0].SetCrosshairRAS((49.5, 45.5, 99.5))
+    made(panel)
     panel.ui.livePreviewCheckBox.click()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -61,5 +62,6 @@ def table(out: Path) -> dict[str, dict[str, str]]:
 
 
 def results(out: Path) -> set[str]:
-    """Every file of the output folder that is not the batch's own."""
-    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and "batch" not in path.relative_to(out).parts[:1]}
+    """Every file of the output folder that is not the batch's own; a batch may be at work in it."""
+    found = (Path(place, name).relative_to(out) for place, _, names in os.walk(out) for name in names)
+    return {path.as_posix() for path in found if "batch" not in path.parts[:1]}

@@ -32,12 +32,14 @@ def tracked(root, folder) -> set[str]:
     return set(filter(None, told.split("\0")))
 
 
-def test_cmake_names_every_script_and_resource(root):
-    module = root / "SuperResolution3D"
-    text = (module / "CMakeLists.txt").read_text()
+@pytest.mark.parametrize("name", ["SuperResolution3D", "SuperResolution3DReaderStudy"])
+def test_cmake_names_every_script_and_resource(root, name):
+    module = root / name
+    text = (module / "CMakeLists.txt").read_text().replace("${MODULE_NAME}", name)
+    assert f"add_subdirectory({name})" in (root / "CMakeLists.txt").read_text()
     files = tracked(root, module)
-    scripts = {name for name in files if name == "SuperResolution3D.py" or name.startswith("Logic/")}
-    resources = {name for name in files if name.startswith("Resources/")}
+    scripts = {file for file in files if file == f"{name}.py" or file.startswith("Logic/")}
+    resources = {file for file in files if file.startswith("Resources/")}
     assert scripts and resources
     assert listed(text, "MODULE_PYTHON_SCRIPTS") == scripts
     assert listed(text, "MODULE_PYTHON_RESOURCES") == resources

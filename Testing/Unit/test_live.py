@@ -78,6 +78,14 @@ def test_bad_regions_and_cancel(scan):
         live.part(((0, 4), (0, 9), (2, 12)), scale=2, method="cubic", cancelled=lambda: True)
 
 
+def test_a_network_that_computes_everything_has_none(volume_models):
+    live = LiveScan(Volume((smooth_noise((12, 30, 28)) * 900 - 800).astype(np.float32), (0.8, 0.8, 3.0), modality="CT"))
+    with pytest.raises(InputError, match="there is no preview of it; choose another method"):
+        live.part(REGIONS[0], method="virtual-thin-slice")
+    live = LiveScan(Volume((smooth_noise((12, 30, 28)) * 900).astype(np.float32), (0.8, 0.8, 3.0), modality="MR"))
+    assert live.part(REGIONS[0], method="mdcsrn", ensemble="none").volume.voxels.shape == (6, 34, 24)
+
+
 class Worker:
     """``superres3d live``, as the panel talks to it."""
 

@@ -31,7 +31,7 @@ MAY_USE: dict[str, str] = {
     "catalogue": "methods plan",  # the catalogue in words
     "run_report": "scan engine methods plan",  # what a run tells of itself
     "upscaling": "errors resampling scan networks detail adaptation engine methods speed refinement plan run_report",  # the run
-    "live": "scan engine methods plan run_report upscaling",  # parts of one scan, while a user still chooses
+    "live": "errors scan engine methods plan run_report upscaling",  # parts of one scan, while a user still chooses
     "trust": "errors resampling scan networks detail engine methods plan upscaling",  # whether a result can be believed
     "page": "files resampling scan networks detail methods trust",  # the one-page report
     "batch": "errors staging files reporter scan engine methods plan upscaling trust",  # many scans, here or on a cluster

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from superres3d import Volume, write_volume
 from superres3d.errors import InputError
-from superres3d.evaluation import agreement, segmenters, surfaces
+from superres3d.evaluation import agreement, segmentation, segmenters, surfaces
 from superres3d.evaluation.meshnet import MeshNet
 from superres3d.evaluation.protocol import Protocol
 from superres3d.evaluation.segmentation import FLOOR, evaluate_segmentation
@@ -96,6 +96,7 @@ def test_lung_and_vessels_are_looked_for_in_the_truths_lungs():
     assert compare(truth) == {"lung_surface": 1.0, "lung_volume": 1.0, "vessel_surface": 1.0, "vessel_volume": 1.0}
     lost = compare(np.where(lung, -850.0, body).astype(np.float32))
     assert lost["vessel_surface"] == 0.0 and lost["vessel_volume"] == 0.0
+    assert lost["lung_volume"] == pytest.approx(28**2 / (28**2 - 9**2), rel=0.02)
     assert 0.5 < lost["lung_surface"] < 1.0  # without the vessel's own wall
 
 
@@ -225,6 +226,17 @@ def test_the_task_tells_agreement_gains_and_the_noise_floor_and_goes_on(data, tm
     assert "### MR, through-plane 2x" in text and "| noise floor |" in text and (out / "segmentation.md").read_text() == text
     monkeypatch.setattr(segmenters, "prepare", lambda *_: pytest.fail("segmented again"))
     assert evaluate_segmentation(data, data / "split.csv", "test", out, PROTOCOL, "tissue") == text
+
+
+def test_only_the_method_that_is_new_is_computed(data, tmp_path, monkeypatch):
+    asked = []
+    true_refined = segmentation.refined
+    monkeypatch.setattr(segmentation, "refined", lambda cell, low, method, *rest: (asked.append(method), true_refined(cell, low, method, *rest))[1])
+    for methods in (("lanczos",), ("nearest", "lanczos")):
+        protocol = Protocol(methods=methods, tasks=("through-plane",), scales=(2,), preset="fast", device="cpu")
+        text = evaluate_segmentation(data, data / "split.csv", "test", tmp_path / "out", protocol, "tissue", ("ct",))
+    assert asked == ["lanczos", "nearest"]
+    assert text.count("| noise floor |") == 1  # it gains nothing
 
 
 def test_a_network_is_asked_for_t1_alone_and_a_scan_in_which_it_finds_nothing_is_told(data, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = sorted(path for path in (ROOT / "SuperResolution3D").rglob("*.py") if "Testing" not in path.parts)
+CODE = sorted(path for path in ROOT.glob("SuperResolution3D*/**/*.py") if "Testing" not in path.relative_to(ROOT).parts)
 TESTS = sorted((ROOT / "Testing").rglob("*.py"))
 LONGEST_MODULE, LONGEST_TEST_MODULE, LONGEST_FUNCTION = 400, 500, 50
 MEDIAN_FUNCTION, LONG_FUNCTION = 5, 18  # the latter at the 95th percentile

@@ -143,6 +143,12 @@ def test_power_of_one_reader_is_the_share_of_simulated_tests():
     assert one_reader(0.7, 50) == pytest.approx(np.mean(np.array(p) <= 0.05), abs=0.02)
 
 
+def test_the_mixed_model_says_nothing_where_all_answers_are_alike():
+    same, half = np.ones(40, bool), np.arange(40) % 2 == 0
+    assert fit(same, half, half, np.arange(40) % 4, np.arange(40) // 4) is None
+    assert fit(half[:6], half[:6], half[:6], np.arange(6) % 2, np.arange(6) // 2) is None
+
+
 @pytest.mark.parametrize("taste,readers,cases", [(Taste(0.65), 6, 40), (Taste(0.6, 0.3, 0.8), 12, 60)])
 def test_power_of_all_readers_is_that_of_simulated_studies(taste, readers, cases):
     assert all_readers(taste, readers, cases) == pytest.approx(simulated(taste, readers, cases, times=150), abs=0.12)
@@ -165,7 +171,7 @@ def test_least_cases_reach_the_power_and_one_fewer_does_not():
 def test_simulated_answers_come_back_out(study, answers, tmp_path):
     """From the files of answers to tables; counted once more from answers.csv by hand."""
     findings, text = analyse(study, [answers], tmp_path / "out")
-    rows = list(csv.DictReader((tmp_path / "out" / "answers.csv").open()))
+    rows = _rows(tmp_path / "out")
     main = [row for row in rows if row["kind"] == "main"]
     for reader, count in findings.comparisons[0].readers.items():
         mine = [row["chosen"] for row in main if row["reader"] == str(reader)]
@@ -175,6 +181,10 @@ def test_simulated_answers_come_back_out(study, answers, tmp_path):
     assert json.loads((tmp_path / "out" / "results.json").read_text())["simulated"] is True
     assert (tmp_path / "out" / "figure-cubic-lanczos.png").stat().st_size > 10_000
     analyse(study, [answers], tmp_path / "out")  # its own files are replaced
+
+
+def _rows(out):
+    return list(csv.DictReader((out / "answers.csv").read_text().splitlines()))
 
 
 def _press(study, folder, reader, decide):
@@ -232,7 +242,7 @@ def test_a_file_twice_or_of_another_study_is_refused(study, answers, tmp_path):
     with pytest.raises(InputError, match="are of another study"):
         analyse(other, [answers_path(answers, 1)], tmp_path / "out")
     with pytest.raises(InputError, match="No answers in"):
-        analyse(study, [tmp_path / "out"], tmp_path / "out")
+        analyse(study, [tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -258,7 +268,7 @@ def test_a_study_of_ratings(tmp_path):
     found, text = analyse(study, [answers], tmp_path / "out")
     by_item = {item.item: item for item in found.rated[0].items}
     assert list(by_item) == ["sharpness", "noise", "artefacts", "confidence"]
-    rows = [row for row in csv.DictReader((tmp_path / "out" / "answers.csv").open()) if row["kind"] == "main"]
+    rows = [row for row in _rows(tmp_path / "out") if row["kind"] == "main"]
     means = {name: np.mean([int(row["sharpness"]) for row in rows if row["panels"] == name]) for name in METHODS}
     assert by_item["sharpness"].value == pytest.approx(means["cubic"] - means["lanczos"]) and by_item["sharpness"].low > 0
     assert found.inattentive == [] and "## Ratings: cubic and lanczos, 2x" in text

@@ -21,6 +21,8 @@ from superres3d.errors import DeviceError
 from .request import Request
 
 REQUESTER = "SuperResolution3D"
+#: what the downloads take, in MB, as of 2026; one that is not named here takes less than 1
+_MEGABYTES = {"openvino": 59, "pillow": 7}
 MINIMUM_TORCH = "2.2"
 
 
@@ -45,6 +47,15 @@ def ensure_packages_for(request: Request, resources: Path, installer: Installer)
     installer.ensure_packages(resources / ("requirements-networks.txt" if request.catalogued.networks else "requirements.txt"))
     if request.needs_torch:
         installer.ensure_torch(MINIMUM_TORCH)
+
+
+def download_question(missing: list[str]) -> str:
+    """What would be downloaded, by name, how much it is, and what it changes."""
+    names = [line.split(">=")[0] for line in missing]
+    told = ", ".join(f"{name} ({_MEGABYTES[name]} MB)" if name in _MEGABYTES else name for name in names)
+    return _("Before the first run {count} Python packages have to be installed in Slicer: {names}. That is a download of about {size} MB from PyPI; your scans are not sent anywhere. Install them now?").format(
+        count=len(names), names=told, size=sum(_MEGABYTES.get(name, 1) for name in names)
+    )
 
 
 def missing_packages(requirements: Path) -> list[str]:
@@ -102,23 +113,31 @@ class SlicerInstaller:
     Args:
         ask: shows a question and returns the answer.
         log: shows a line of the installation.
+
+    Attributes:
+        installed: whether the small packages were brought just now.
     """
 
     def __init__(self, ask: Callable[[str], bool], log: Callable[[str], None]):
         self._ask = ask
         self._log = log
+        self.installed = False
 
     def ensure_packages(self, requirements: Path) -> None:
         """The small packages (DeviceError if they are declined or cannot be had)."""
         import slicer.packaging
 
+        missing = missing_packages(requirements)
+        if not missing:
+            return
+        if not self._ask(download_question(missing)):
+            raise DeviceError(_("The Python packages that this module needs were declined; click Apply again and confirm, or ask your administrator to install them."))
         try:
-            slicer.packaging.pip_ensure(slicer.packaging.load_requirements(requirements), requester=REQUESTER)
-        except RuntimeError:
-            raise DeviceError(_("The Python packages that this module needs were declined; click Apply again and confirm, or ask your administrator to install them.")) from None
+            slicer.packaging.pip_ensure(slicer.packaging.load_requirements(requirements), requester=REQUESTER, prompt_install=False)
         except Exception as error:  # pip, the network and the disk each raise their own kinds
             raise DeviceError(_("The Python packages could not be installed ({reason}); check the internet connection and the free disk space, then click Apply again.").format(reason=_first_line(error))) from error
         NoInstaller().ensure_packages(requirements)  # in testing mode Slicer installs nothing
+        self.installed = True
 
     def ensure_torch(self, minimum: str) -> None:
         """torch by way of the PyTorch extension (DeviceError if declined, offline or half-installed)."""

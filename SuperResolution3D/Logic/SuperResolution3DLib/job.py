@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
-from superres3d import read_labels, read_volume, write_volume
+from superres3d import read_labels, write_volume
 from superres3d.errors import InputError, ResourceError
 from superres3d.methods import METHODS
 from superres3d.scan.volume import find_slice_axis
 
 from .checks import check_input, check_output
 from .error_map import show_as_errors
-from .nodes import Product, Source, attributes, image_from_voxels, put_into_scene, result_name, volume_from_node
+from .loading import image_in_pieces
+from .nodes import Product, Source, attributes, put_into_scene, result_name, volume_from_node
 from .request import Request
 from .segmentations import check_segmentation, drawn_on, put_segmentation
 from .sequences import current_frame
@@ -113,15 +115,26 @@ class Job:
         return self._source.node(self._scene)
 
     def finish(self, report: dict[str, Any]) -> Finished:
-        """Put the worker's files into the scene: all of them or none.
+        """:meth:`loading`, all at once."""
+        loading = self.loading(report)
+        while True:
+            try:
+                next(loading)
+            except StopIteration as end:
+                return end.value
+
+    def loading(self, report: dict[str, Any]) -> Generator[float, None, Finished]:
+        """Put the worker's files into the scene: all of them or none.  Yields the share that is read; returns what came of it.
 
         Raises:
             InputError: the input or a chosen output left the scene meanwhile.
         """
         report = {**report, "source": self._source.name}  # not the temporary file
-        source = self.check_source()
+        self.check_source()
         # Read everything first: from here on nothing is expected to fail.
-        products, page = self._products(report), self._page()
+        images = yield from self._images()
+        source = self.check_source()  # the user may have removed it meanwhile
+        products, page = self._products(report, images), self._page()
         fine = read_labels(self.workspace.fine_labels).voxels if self._drawn else None
         targets = (self._outputs.result, self._outputs.comparison if self.request.makes_comparison else None, None)[: len(products)]
         _check_still_there(self._scene, targets)
@@ -137,29 +150,47 @@ class Job:
         file = str(self.workspace.input)
         return type(error)(str(error).replace(file, f'"{self._source.name}"')) if file in str(error) else error
 
+    def keep(self) -> Path | None:
+        """Put the results where no later run sweeps them away; None if there are none."""
+        return self.workspace.keep()
+
     def close(self) -> None:
         """Remove the files."""
         self.workspace.close()
 
-    def _products(self, report: dict[str, Any]) -> dict[str, Product]:
+    def _images(self) -> Generator[float, None, dict[Path, vtk.vtkImageData]]:
+        """The voxels of all results, by their files; yields the share that is read."""
+        files, asked = self.workspace, self.request
+        wanted = [files.result] + [files.comparison] * asked.makes_comparison + [files.error_map] * asked.makes_error_map
+        images = {}
+        for done, path in enumerate(wanted):
+            loading = image_in_pieces(path)
+            while path not in images:
+                try:
+                    yield (done + next(loading)) / len(wanted)
+                except StopIteration as end:
+                    images[path] = end.value
+        return images
+
+    def _products(self, report: dict[str, Any], images: dict[Path, vtk.vtkImageData]) -> dict[str, Product]:
         """By what they are; those that are not asked for are left out."""
         factors, distance, files = tuple(report["factors_ijk"]), self.request.refined[2], self.workspace
         self._first = tuple(start for start, _stop in report["region"]["result_ijk"]) if report.get("region") else (0, 0, 0)
         told = attributes(report, self._source, distance)
-        result = self._product(files.result, self._kind(), factors, told)
+        result = self._product(images[files.result], self._kind(), factors, told)
         products = {"result": replace(result, name=self._told_apart(result.name, told))}
         if self.request.makes_comparison:
-            products["comparison"] = self._product(files.comparison, "Lanczos", factors, attributes({**report, **_LANCZOS}, self._source, distance))
+            products["comparison"] = self._product(images[files.comparison], "Lanczos", factors, attributes({**report, **_LANCZOS}, self._source, distance))
         if self.request.makes_error_map:
-            products["error_map"] = self._product(files.error_map, f"{self._kind()} expected error", factors, {**told, "SuperResolution3D.ErrorMap": report["error_map"]["statement"]})
+            products["error_map"] = self._product(images[files.error_map], f"{self._kind()} expected error", factors, {**told, "SuperResolution3D.ErrorMap": report["error_map"]["statement"]})
         return products
 
     def _page(self) -> str:
         return self.workspace.page.read_text(encoding="utf-8") if self.request.makes_page and self.workspace.page.exists() else ""
 
-    def _product(self, path: Path, kind: str, factors: tuple[float, float, float], told: dict[str, str]) -> Product:
+    def _product(self, image: vtk.vtkImageData, kind: str, factors: tuple[float, float, float], told: dict[str, str]) -> Product:
         name = result_name(self._source.name, kind, *self.request.refined) + (" " + _("part") if self.request.region else "")
-        return Product(image_from_voxels(read_volume(path).voxels), name, factors, told, self._first)
+        return Product(image, name, factors, told, self._first)
 
     def _told_apart(self, name: str, told: dict[str, str]) -> str:
         """The name, with method and quality where another result that differs in them has it already."""

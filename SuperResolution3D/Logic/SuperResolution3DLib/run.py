@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Protocol
 
 from slicer.i18n import tr as _
-from superres3d.errors import ResourceError, SuperResolutionError
+from superres3d.errors import Cancelled, InputError, ResourceError, SuperResolutionError
 
 from .job import Finished, Job
 from .worker import BlockingRunner, Progress, Workspace
@@ -50,6 +50,7 @@ class PanelRun:
     Args:
         job: what to do.
         make_runner: called with the three callbacks of ``QtRunner``.
+        later: calls a function when the window has had its turn.
     """
 
     def __init__(
@@ -59,8 +60,13 @@ class PanelRun:
         on_progress: Callable[[Progress], None],
         on_success: Callable[[Finished], None],
         on_failure: Callable[[Exception, str], None],
+        later: Callable[[Callable[[], None]], None] = lambda step: step(),
     ):
         self._job = job
+        self._on_progress = on_progress
+        self._later = later
+        self._loading: Generator[float, None, Finished] | None = None
+        self._cancelled = False
         self._on_success = on_success
         self._on_failure = on_failure
         self._runner = make_runner(on_progress, self._succeeded, self._failed)
@@ -75,29 +81,56 @@ class PanelRun:
 
     def cancel(self) -> None:
         """Stop within two seconds; ends with ``on_failure(Cancelled)``."""
-        self._runner.cancel()
+        self._cancelled = True
+        if self._loading is None:
+            self._runner.cancel()
 
     def abort(self) -> None:
         """Stop now and without a word: the scene or Slicer closes."""
+        self._loading = None
         self._runner.abort()
         self._job.close()
 
     def _succeeded(self, report: dict) -> None:
+        """The worker is done; the results come into the scene in pieces, so that the window stays alive."""
+        self._loading = self._job.loading(report)
+        self._on_progress(Progress("loading", 0.0, None))
+        self._later(self._load_piece)
+
+    def _load_piece(self) -> None:
+        loading = self._loading
+        if loading is None:  # aborted
+            return
         try:
-            finished = self._job.finish(report)
-        except SuperResolutionError as error:
+            if self._cancelled:
+                raise Cancelled()
+            share = next(loading)
+        except StopIteration as end:
+            self._job.close()
+            self._on_success(end.value)
+        except Exception as error:
+            self._not_loaded(error)
+        else:
+            self._on_progress(Progress("loading", share, None))
+            self._later(self._load_piece)
+
+    def _not_loaded(self, error: Exception) -> None:
+        """What was computed is kept where the scene could not take it."""
+        if isinstance(error, (Cancelled, InputError)):
             self._failed(error)
             return
-        except MemoryError:
-            self._failed(ResourceError(_("The result did not fit into memory; close other volumes or programs, or use a smaller factor.")))
-            return
-        except Exception as error:  # a defect must not leave the panel waiting for ever
-            logging.exception("SuperResolution3D: the result could not be put into the scene")
+        if isinstance(error, MemoryError):
+            told: SuperResolutionError = ResourceError(_("The result did not fit into memory; close other volumes or programs, or use a smaller factor."))
+        elif isinstance(error, SuperResolutionError):
+            told = error
+        else:  # a defect must not leave the panel waiting for ever
+            logging.error("SuperResolution3D: the result could not be put into the scene", exc_info=error)
             reason = f"{type(error).__name__}: {error}"
-            self._failed(SuperResolutionError(_("The result could not be put into the scene ({reason}); see the Python console.").format(reason=reason)))
-            return
-        self._job.close()
-        self._on_success(finished)
+            told = SuperResolutionError(_("The result could not be put into the scene ({reason}); see the Python console.").format(reason=reason))
+        kept = self._job.keep()
+        if kept:
+            told = type(told)(str(told) + " " + _("What was computed is kept in {folder}: load it from there when there is room.").format(folder=kept))
+        self._failed(told)
 
     def _failed(self, error: Exception) -> None:
         log = self._job.workspace.log_text()

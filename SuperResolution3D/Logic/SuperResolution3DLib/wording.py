@@ -39,4 +39,5 @@ def stage(name: str) -> str:
         "reading": _("Reading"),
         "checking": _("Checking on this scan"),
         "writing": _("Writing the result"),
+        "loading": _("Loading the result"),
     }.get(name, name.capitalize())

@@ -146,6 +146,19 @@ class Workspace:
         except OSError:
             return ""
 
+    def keep(self) -> Path | None:
+        """Move the results into a folder that stays (None if there are none, or it cannot be made)."""
+        results = [path for path in (self.result, self.comparison, self.error_map) if path.exists()]
+        if not results:
+            return None
+        try:
+            kept = Path(tempfile.mkdtemp(prefix="SuperResolution3D-kept-", dir=self.folder.parent))
+            for path in results:
+                path.rename(kept / path.name)
+        except OSError:
+            return None
+        return kept
+
     def close(self) -> None:
         """Remove the folder; a file that is still held open (Windows) is tried for a second."""
         for _attempt in range(10):

@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .engine.part_cost import can_be_cut
 from .engine.progress import Watch
+from .errors import InputError
 from .methods import DEFAULT_NOISE
 from .plan import Plan
 from .run_report import report_of
@@ -55,10 +57,13 @@ class LiveScan:
             cancelled: asked often; a true answer stops the work.
 
         Raises:
-            InputError, ModelError, DeviceError, ResourceError, Cancelled: see :mod:`superres3d.errors`.
+            InputError: also for a network that pools, which computes all of the scan for any part.
+            ModelError, DeviceError, ResourceError, Cancelled: see :mod:`superres3d.errors`.
         """
         started = time.perf_counter()
         plan, notes = plan_for(self.volume, region=region, **choices)
+        if "volume" in plan.models and not can_be_cut(plan.models["volume"]):
+            raise InputError(f"The network of {plan.method.name} computes the whole scan, however small the part, so there is no preview of it; choose another method, or upscale the scan.")
         prepared = self._ready(plan, noise, as_stored, choices)
         engine = self._engine(prepared.plan, device) if plan.method.networks else None
         watch = Watch(None, cancelled)

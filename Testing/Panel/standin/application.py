@@ -82,7 +82,7 @@ def install() -> Application:
     slicer.qMRMLWidget = pythonqt.class_for(widgets.qMRMLWidget)
     slicer.modules = types.SimpleNamespace(superresolution3d=types.SimpleNamespace(path=str(MODULE_PATH)))
     _install_slicer_modules()
-    sys.path[:0] = [str(MODULE_PATH.parent), str(MODULE_PATH.parent / "Logic")]
+    sys.path[:0] = [str(MODULE_PATH.parent), str(MODULE_PATH.parent / "Logic"), str(MODULE_PATH.parents[1] / "SuperResolution3DReaderStudy")]
     return slicer.app
 
 
@@ -99,7 +99,7 @@ def _install_slicer_modules() -> None:
     sys.modules["slicer.ScriptedLoadableModule"] = slicer.ScriptedLoadableModule = scriptedmodule
     packaging = types.ModuleType("slicer.packaging")  # a machine where nothing is missing
     packaging.load_requirements = lambda path: Path(path).read_text(encoding="utf-8").splitlines()
-    packaging.pip_ensure = lambda requirements, requester=None: None
+    packaging.pip_ensure = lambda requirements, requester=None, prompt_install=True: None
     sys.modules["slicer.packaging"] = slicer.packaging = packaging
 
 

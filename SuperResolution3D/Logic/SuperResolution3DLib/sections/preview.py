@@ -43,7 +43,7 @@ class PreviewSection:
     """
 
     def __init__(
-        self, ui: Any, state: PanelState, temporary_folder: Callable[[], str | None], ensure_packages: Callable[[Request], None],
+        self, ui: Any, state: PanelState, temporary_folder: Callable[[], str | None], ensure_packages: Callable[[Request], object],
         make_worker: Callable[..., Any] = PreviewWorker,
     ):  # fmt: skip
         self._ui = ui
@@ -146,7 +146,8 @@ class PreviewSection:
 
     def _fail(self, error: Exception) -> None:
         self._asked = None
-        self._ui.livePreviewCheckBox.checked = False
+        if not isinstance(error, InputError):  # a crosshair that leaves the scan comes back
+            self._ui.livePreviewCheckBox.checked = False
         self._tell(str(error))
 
     def _tell(self, text: str) -> None:

@@ -39,7 +39,7 @@ class QueueSection:
         on_busy: told whether it works, so that no other run begins.
     """
 
-    def __init__(self, ui: Any, state: PanelState, logic: Starter, ensure_packages: Callable[[Request], None], on_busy: Callable[[bool], None]):
+    def __init__(self, ui: Any, state: PanelState, logic: Starter, ensure_packages: Callable[[Request], object], on_busy: Callable[[bool], None]):
         self._ui = ui
         self._state = state
         self._logic = logic

@@ -95,7 +95,10 @@ class RunSection:
             return  # the shortcut
         self._report.clear()
         try:
-            self.ensure_packages(self._state.request())
+            if self.ensure_packages(self._state.request()):
+                self._refresh()  # the estimate is seen before minutes are spent
+                self._report.tell(_("The packages are installed. The estimate stands above Apply, which starts the run."))
+                return
             self.current = self._logic.start(
                 self._state.parameters.inputVolume, self._state.request(), self._state.outputs(),
                 onProgress=self._show_progress, onSuccess=self._succeeded, onFailure=self._failed,
@@ -145,13 +148,14 @@ class RunSection:
         if self.current is None:
             self._report.clear()
 
-    def ensure_packages(self, request: Request) -> None:
-        """Install what a request needs; asks the user (SuperResolutionError: not to be had)."""
+    def ensure_packages(self, request: Request) -> bool:
+        """Install what a request needs; asks the user (SuperResolutionError: not to be had).  True if packages were installed just now."""
         before, self._installing = self._ui.applyButton.enabled, True
         self._ui.applyButton.enabled = False
         try:
             installer = SlicerInstaller(slicer.util.confirmOkCancelDisplay, self._report.add_install_line)
             self._logic.ensureDependencies(request, installer)
+            return installer.installed
         finally:
             self._installing = False
             self._ui.applyButton.enabled = before

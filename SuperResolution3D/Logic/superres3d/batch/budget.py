@@ -1,10 +1,12 @@
-"""Memory that several scans share: one waits until what it needs is free."""
+"""What a machine has left: memory that several scans share, where one waits until what it needs is free; and disk."""
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
@@ -14,6 +16,14 @@ _SPARE = 0.9  # of what is free
 def free_memory() -> int:
     """Bytes that a batch may use where nothing was said."""
     return int(_SPARE * psutil.virtual_memory().available)
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes; plenty where that cannot be known."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 1 << 62
 
 
 class Budget:

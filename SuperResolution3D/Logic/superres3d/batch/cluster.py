@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_LOOK = 5.0  # how often the cluster's size, and whether it is still there, is looked at
+_SHARE_OF_LOOKING = 50  # so many times as long as that took nobody looks again
 _CORES_OF_JOB = 4  # where Dask's configuration does not say it
 _MOST_LOST = 5  # workers that a scan may outlive
 _SCHEDULER_GONE = "The scheduler is gone; start it, and give the same command again: finished results are kept."
@@ -53,19 +54,21 @@ class ClusterCrew:
         self._client, self._run, self._resources, self._told, self._owned = client, run, resources, told, owned
         self._given: dict[str, tuple[Task, int, Future]] = {}
         self._back: queue.SimpleQueue[str] = queue.SimpleQueue()  # tickets whose futures have ended, whichever way
-        self._looked, self._threads = 0.0, 1
+        self._look_again, self._threads = 0.0, 1
         _hush()
         self._check_versions()
 
     @property
     def window(self) -> int:
         """Twice what the workers can do at once."""
-        if time.monotonic() - self._looked > _SECONDS_TO_LOOK:
+        began = time.monotonic()
+        if began > self._look_again:
             with _talking():
-                able = self._able_workers()
-            if not able and not self._looked:
+                threads = self._able_threads()
+            if not threads and not self._look_again:
                 self._told(f"No worker{f' with {_labels(self._resources)}' if self._resources else ''} is there yet; the scans wait for one.")
-            self._looked, self._threads = time.monotonic(), sum(worker["nthreads"] for worker in able)
+            took = time.monotonic() - began
+            self._look_again, self._threads = began + took + max(_SECONDS_TO_LOOK, _SHARE_OF_LOOKING * took), threads
         return 2 * max(1, self._threads)
 
     def submit(self, task: Task) -> str:
@@ -81,7 +84,8 @@ class ClusterCrew:
             if not ended or any(self._given[ticket][2].cancelled() for ticket in ended):
                 self._check_connection()
             with _talking():
-                back = [(ticket, outcome) for ticket in ended if (outcome := self._outcome(ticket))]
+                told = self._told_by(ended)
+                back = [(ticket, outcome) for ticket in ended if (outcome := self._outcome(ticket, told.get(ticket)))]
             for ticket, _ in back:
                 del self._given[ticket]
             if back:
@@ -117,14 +121,19 @@ class ClusterCrew:
     def _await(self, ticket: str) -> None:
         self._given[ticket][2].add_done_callback(lambda _: self._back.put(ticket))
 
-    def _outcome(self, ticket: str) -> Outcome | None:
+    def _told_by(self, tickets: Collection[str]) -> dict[str, dict[str, Any]]:
+        """What those that are finished gave, fetched together: one after the other a thousand workers would wait for it."""
+        finished = {ticket: self._given[ticket][2] for ticket in tickets if self._given[ticket][2].status == "finished"}
+        return dict(zip(finished, self._client.gather(list(finished.values()))))
+
+    def _outcome(self, ticket: str, told: dict[str, Any] | None) -> Outcome | None:
         """What came back; None where a worker was lost and the scan goes to another."""
         task, attempt, future = self._given[ticket]
+        if told is not None:
+            return Outcome(**told)
         if not future.done():  # its worker was lost before it could tell the result; Dask gives it to another
             self._await(ticket)
             return None
-        if future.status == "finished":
-            return Outcome(**future.result())
         if future.status == "error":
             error = future.exception()
             if type(error).__name__ != "KilledWorker":
@@ -134,9 +143,12 @@ class ClusterCrew:
         self._give(task, attempt + 1)
         return None
 
-    def _able_workers(self) -> list[dict[str, Any]]:
+    def _able_threads(self) -> int:
+        """Of all workers that may compute; what else a scheduler knows of a thousand workers takes seconds to fetch."""
+        if not self._resources:
+            return sum(self._client.nthreads().values())
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        return [worker for worker in workers if all(worker.get("resources", {}).get(label, 0) >= count for label, count in self._resources.items())]
+        return sum(worker["nthreads"] for worker in workers if all(worker.get("resources", {}).get(label, 0) >= count for label, count in self._resources.items()))
 
     def _check_versions(self) -> None:
         found = {answer for answer in self._client.run(version_here, on_error="return").values() if isinstance(answer, str)}

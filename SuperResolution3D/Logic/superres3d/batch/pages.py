@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from .. import __version__
 from ..files import replace_text
+from .choices import DEFAULTS
 from .ledger import DONE, FAILED, KILLED, LEFT_OUT, Entry
 from .place import Place
 from .scans import LeftOut
@@ -102,4 +103,5 @@ def _shown(place: Place, entry: Entry) -> dict[str, Any]:
 
 
 def _told(choices: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in choices.items() if value not in (None, "auto", 0))
+    """What is not as usual, and the method."""
+    return ", ".join(f"{name} {value}" for name, value in choices.items() if value not in (None, "auto", 0) and value != DEFAULTS.get(name))

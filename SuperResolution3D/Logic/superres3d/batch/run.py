@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, SuperResolutionError
+from ..errors import InputError, ResourceError, SuperResolutionError
 from .after import hand_on
-from .budget import free_memory
+from .budget import free_disk, free_memory
 from .choices import Choices
 from .crew import Crew, LocalCrew
 from .derivative import check_derivative, write_description, write_scans_tables
@@ -75,6 +75,7 @@ class Batch:
         self._place = Place(target)
         self._entries: dict[str, Entry] = {}
         self._summary = Summary()
+        self._full = False  # the disk
         self._started = time.perf_counter()
 
     def plan(self) -> tuple[list[Planned], Found]:
@@ -220,7 +221,7 @@ class Batch:
         return entry
 
     def _compute(self, todo: list[Planned], ledger: Ledger) -> None:
-        memory, count = self._settings.bytes, 0
+        memory, count, self._full = self._settings.bytes, 0, False
         ended: list[Entry] = []
         crew = self._crew(todo, memory)
         waiting = iter(todo)
@@ -246,6 +247,8 @@ class Batch:
                 ledger.put(*ended, *self._taken_over(running.values()))
             raise
         crew.close()
+        if self._full:
+            raise ResourceError(f"The disk of {self._place.root} has no room for the next result; free some space, and give the same command again: finished results are kept.")
 
     def _crew(self, todo: list[Planned], memory: int) -> Crew:
         """Who computes, and large scans cut for them."""
@@ -261,11 +264,13 @@ class Batch:
         for item, task in running:
             yield self._ended(item, finished_before(task) or Outcome(CANCELLED))
 
-    @staticmethod
-    def _next(waiting: Iterator[Planned], count: int) -> Iterator[Planned]:
+    def _next(self, waiting: Iterator[Planned], count: int) -> Iterator[Planned]:
         for _ in range(count):
-            item = next(waiting, None)
+            item = None if self._full else next(waiting, None)
             if item is None:
+                return
+            self._full = free_disk(self._place.root) < item.size // (4 if item.result.endswith(".gz") else 1)
+            if self._full:
                 return
             yield item
 

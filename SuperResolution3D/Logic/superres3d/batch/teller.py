@@ -14,7 +14,9 @@ from typing import Any
 
 from ..reporter import printable
 from .ledger import DONE, Entry
-from .scans import plural
+from .scans import plural, shortened
+
+_MOST_LINES = 40  # of reasons, at the end
 
 
 @dataclass
@@ -77,8 +79,13 @@ class Teller:
 
     def summary(self, summary: Summary) -> None:
         """Told once, in the end."""
+        reasons: dict[str, list[str]] = {}
         for name, reason in summary.without:
-            self.note(f"Without result: {name}: {reason}")
+            reasons.setdefault(reason, []).append(name)
+        for reason, names in list(reasons.items())[:_MOST_LINES]:
+            self.note(f"Without result: {shortened(names)}: {reason}")
+        if len(reasons) > _MOST_LINES:
+            self.note(f"Without result for {len(reasons) - _MOST_LINES} other reasons: see the report.")
         self.note(summary.sentence)
         if summary.page:
             self.note(f"Report: {summary.page}")

@@ -56,11 +56,12 @@ class Segmentation:
         """
         import psutil
 
-        from ..scan.dicom.segmentation_out import check_segmentation, is_segmentation_name
+        from ..scan.dicom.highdicom_out import is_dicom_name
+        from ..scan.dicom.segmentation_out import check_segmentation
         from ..scan.labels import on_grid_of, read_labels
 
         labels = on_grid_of(read_labels(self.source, scan), scan, str(self.source))
-        if is_segmentation_name(self.target):
+        if is_dicom_name(self.target):
             check_segmentation(labels, str(self.source))
         needed, free = prod(plan.made_shape) * labels.voxels.itemsize + _WORKING_BYTES, limit or psutil.virtual_memory().available
         if needed > free:
@@ -80,12 +81,13 @@ class Segmentation:
             staging: brings all outputs to their places together.
             reporter: of the run.
         """
-        from ..scan.dicom.segmentation_out import is_segmentation_name, stage_segmentation
+        from ..scan.dicom.highdicom_out import is_dicom_name
+        from ..scan.dicom.segmentation_out import stage_segmentation
         from ..scan.labels import upscale_labels
         from ..scan.writing import stage_volume
 
         fine = upscale_labels(labels, grid, progress=lambda *_: reporter.progress("labels", 1.0), window=plan.kept)  # a small part of the whole
-        if is_segmentation_name(self.target):
+        if is_dicom_name(self.target):
             stage_segmentation(fine, slices, self.target, staging)
         else:
             stage_volume(fine, self.target, staging, {"ITK_FileNotes": "Label map, upscaled by SuperResolution3D; not for diagnosis"})

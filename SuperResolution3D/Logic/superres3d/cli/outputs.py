@@ -116,10 +116,10 @@ class Outputs:
 
     def _check_labels(self, path: Path) -> None:
         from ..files import check_output_file
-        from ..scan.dicom.segmentation_out import is_segmentation_name
+        from ..scan.dicom.highdicom_out import is_dicom_name
         from ..scan.writing import try_writing
 
-        if not is_segmentation_name(path):
+        if not is_dicom_name(path):
             try_writing(path)
             return
         if not self.is_series(self.result):
@@ -130,10 +130,11 @@ class Outputs:
 
     def _check_error_map(self, path: Path) -> None:
         from ..files import check_output_file
-        from ..scan.dicom.parametric_map_out import check_parametric_map, is_parametric_map_name
+        from ..scan.dicom.highdicom_out import is_dicom_name
+        from ..scan.dicom.parametric_map_out import check_parametric_map
         from ..scan.writing import try_writing
 
-        if not is_parametric_map_name(path):
+        if not is_dicom_name(path):
             try_writing(path)
             return
         if not self.is_series(self.result):
@@ -171,11 +172,12 @@ class Outputs:
 
     def stage_error_map(self, volume: Volume, slices: Sequence[Path], staging: Staging) -> None:
         """Write the error map beside its place; ``slices`` are those of a DICOM series (ResourceError: the disk refuses)."""
-        from ..scan.dicom.parametric_map_out import is_parametric_map_name, stage_parametric_map
+        from ..scan.dicom.highdicom_out import is_dicom_name
+        from ..scan.dicom.parametric_map_out import stage_parametric_map
         from ..scan.writing import stage_volume
 
         assert self.error_map
-        if is_parametric_map_name(self.error_map):
+        if is_dicom_name(self.error_map):
             stage_parametric_map(volume, slices, self.error_map, staging)
             return
         stage_volume(volume, self.error_map, staging, {"ITK_FileNotes": "Error map of SuperResolution3D: expected local error; not for diagnosis"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import mean, stdev
 
+from ..methods import METHODS
 from ..upscaling import NOT_FOR_DIAGNOSIS
 from .protocol import BASELINE
 from .statistics import paired_gain
@@ -52,7 +53,7 @@ def _spread(rows: list[Row], method: str, name: str, text: Callable[[float], str
 
 def _gains(rows: list[Row]) -> str:
     names = [name for name in _TESTED if any(name in row for row in rows)]
-    lines = [[method, *(text for name in names for text in _gain(rows, method, name))] for method in _methods(rows) if method != BASELINE]
+    lines = [[method, *(text for name in names for text in _gain(rows, method, name))] for method in _methods(rows) if method in METHODS and method != BASELINE]
     return markdown(["Method", *(text for name in names for text in (_MEASURES[name][0], "p"))], lines)
 
 

@@ -57,7 +57,8 @@ def _choices(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("Preset", report["preset"] or "none"),
         ("Modality", report["modality"] or "not needed"),
         ("Finer by (i, j, k)", _AXES.join(f"{value:.4g}" for value in report["factors_ijk"])),
-        ("Noise", report.get("noise") or "as the method leaves it"),
+        ("Noise", {"keep": "kept", "reduce": "reduced"}.get((report.get("detail") or {}).get("noise", ""), "as the method leaves it")),
+        ("Careful", "what the networks add was made smaller" if report.get("careful") else "no"),
         ("Computed on", f"{report['device']}, {report['precision']}, in {seconds:.3g} s"),
         ("Software", report["software"]),
     ]

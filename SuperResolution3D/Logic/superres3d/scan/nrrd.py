@@ -73,6 +73,24 @@ def read_nrrd(path: Path, volume: int | None = None) -> Volume:
     return Volume(voxels, **grid_of(matrix), modality=header.word("0008|0060").strip(), notes=tuple(notes))
 
 
+def mapped_nrrd(path: Path) -> np.ndarray:
+    """The voxels (k, j, i) of a NRRD that this package wrote, on the disk: a part is read when it is looked at.
+
+    Args:
+        path: of one volume, not packed, in one file.
+
+    Raises:
+        InputError: it is another kind of file, or incomplete.
+    """
+    header = _header(path)
+    sizes = header.sizes("sizes", 3)
+    if header.word("encoding").lower() != "raw" or "datafile" in header.fields:
+        header.wrong("encoding")
+    if path.stat().st_size - header.size < math.prod(sizes) * _dtype(header).itemsize:
+        raise InputError(f"{path} is incomplete.")
+    return np.memmap(path, _dtype(header), "r", header.size, tuple(sizes[::-1]))
+
+
 def _header(path: Path) -> TextHeader:
     begin = begin_of(path)
     if not _MAGIC.match(begin):

@@ -43,7 +43,7 @@ class Comparison:
         strata: stratum -> the same of its cases.
         between: agreement of the readers.
         side, order: what should not matter.
-        mixed: the mixed logistic model; None: too few answers.
+        mixed: the mixed logistic model; None: too few answers, or all alike.
     """
 
     method: str

@@ -58,7 +58,7 @@ class Mixed:
 
 
 def fit(chosen: np.ndarray, left: np.ndarray, progress: np.ndarray, reader: np.ndarray, case: np.ndarray) -> Mixed | None:
-    """Fit the model; None for fewer than :data:`LEAST` answers or a single reader or case.
+    """Fit the model; None for fewer than :data:`LEAST` answers or a single reader or case, or where all answers are alike.
 
     Args:
         chosen: bool, whether the method was preferred; one value an answer, as all others.
@@ -66,7 +66,7 @@ def fit(chosen: np.ndarray, left: np.ndarray, progress: np.ndarray, reader: np.n
         progress: 0 at the reader's first answer, 1 at the last.
         reader, case: numbers.
     """
-    if len(chosen) < LEAST or min(len(np.unique(reader)), len(np.unique(case))) < 2:
+    if len(chosen) < LEAST or min(len(np.unique(values)) for values in (chosen, reader, case)) < 2:
         return None
     effects = np.column_stack([np.ones(len(chosen)), left - 0.5, progress - 0.5])
     random, kinds = _indicators(reader, case)

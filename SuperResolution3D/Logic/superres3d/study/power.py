@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -25,6 +26,7 @@ class Components:
         return self.readers / readers + self.cases / cases + self.rest / (readers * cases)
 
 
+@lru_cache
 def components(taste: Taste) -> Components:
     """The variances that a taste has, by quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(41)

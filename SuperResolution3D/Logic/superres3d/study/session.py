@@ -117,6 +117,10 @@ class Session:
             self.state = PAUSED
             self._note("paused")
 
+    def shown(self) -> None:
+        """The case is on the screen now: what it took to bring it there does not count."""
+        self._shown = self._clock()
+
     def key(self, name: str) -> bool:
         """What a key does, by its name in Qt and browsers without regard to capitals; False: nothing."""
         before = (self.state, self.position, dict(self._ratings), self.file.receipt)

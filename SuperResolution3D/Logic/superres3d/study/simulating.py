@@ -7,6 +7,7 @@ side; m is set so that the share over all readers and cases is the one that was 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,12 @@ class Taste:
     @property
     def centre(self) -> float:
         """The log odds of a typical reader before a typical case."""
-        spread = float(np.hypot(self.readers, self.cases))
-        return float(brentq(lambda middle: mean_share(middle, spread) - self.share, -30, 30))
+        return _centre(self.share, float(np.hypot(self.readers, self.cases)))
+
+
+@lru_cache
+def _centre(share: float, spread: float) -> float:
+    return float(brentq(lambda middle: mean_share(middle, spread) - share, -30, 30))
 
 
 def mean_share(centre: float, spread: float) -> float:

@@ -183,7 +183,8 @@ def sentences_of_fit(found: dict[str, Any], unit: str) -> list[str]:
         f"{100 * found['beyond_share']:.2g} % of its voxels lie outside the range of the scan's 27 voxels around them, by {found['beyond_largest']:.3g}{unit} at most.",
     ]
     if found["dots"]:
-        lines.append(f"{found['dots']} voxels stand out beside masked or padded places (Lanczos {found['dots_lanczos']}); look at the rim before you believe a dot there.")
+        beside = "look at the rim before you believe a dot there" if found["dots"] > found["dots_lanczos"] else "no more than an interpolation makes"
+        lines.append(f"{found['dots']} voxels stand out beside masked or padded places (Lanczos {found['dots_lanczos']}): {beside}.")
     if found["outside_models"] > 0.001:
         lines.append(f"{100 * found['outside_models']:.1f} % of the scan lies outside the intensities that the networks take; there it is only interpolated.")
     return lines

@@ -211,13 +211,15 @@ def _that_fit(shape: tuple[int, ...], wanted: tuple[int, int, int]) -> tuple[int
 
 
 def _ways(case: _Case) -> list[dict[int, Way]]:
-    """Ways to make the scan coarser, each with one for every axis that is refined."""
+    """Ways to make the scan coarser, each with one for every axis that is refined.
+
+    As it lost its detail, or a smooth mean where that is not known; and a cut of its spectrum, which is least like it.  On validation scans more ways told no more.
+    """
     refined = [axis for axis, factor in enumerate(case.factors) if factor > 1]
-    ways = [dict.fromkeys(refined, way) for way in WAYS.values()]
     profile = profile_way(thickness_of(case.scan), case.scan.spacing[2]) if 0 in refined and case.plan.method.scales else None
-    ways += [with_profile(profile, refined)] if profile else []
-    own = {axis: own_way(found) for axis, found in enumerate(case.detail) if axis in refined and found is not None}
-    return [own, *ways] if len(own) == len(refined) else ways
+    own: dict[int, Way] = {axis: own_way(found) for axis, found in enumerate(case.detail) if axis in refined and found is not None}
+    first = own if len(own) == len(refined) else dict.fromkeys(refined, WAYS["bicubic"])
+    return [first, *([with_profile(profile, refined)] if profile else []), dict.fromkeys(refined, WAYS["cut"])]
 
 
 def is_sure(axis: AxisDetail) -> bool:

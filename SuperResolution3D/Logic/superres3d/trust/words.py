@@ -82,7 +82,12 @@ def _ground(result: CheckResult) -> list[str]:
     unit = f"{CT_THRESHOLD_HU:g} HU" if result.modality == "CT" else f"{100 * MR_THRESHOLD:g} % of the range"
     if without is None or half is None:
         return [f"It adds more than {unit} over Lanczos hardly anywhere."]
-    return [f"Where it adds more than {unit} over Lanczos, the scan has at least half of it in {100 * half:.0f} % of the places, and nothing of the kind in {100 * without:.0f} % (one scale coarser; finer detail is harder)."]
+    return [f"Where it adds more than {unit} over Lanczos, the scan has at least half of it in {100 * half:.0f} % of the places, and nothing of the kind in {_percent(without)} (one scale coarser; finer detail is harder)."]
+
+
+def _percent(share: float) -> str:
+    """None is claimed where a few may be."""
+    return "under 1 %" if share < 0.005 else f"{100 * share:.0f} %"
 
 
 def _sample(result: CheckResult) -> list[str]:

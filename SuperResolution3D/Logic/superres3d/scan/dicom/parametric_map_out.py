@@ -8,31 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ... import __version__
-from ...errors import InputError
-from ...staging import Staging, unwritable
+from ...staging import Staging
 from ..volume import Volume
-from . import values
-from .segmentation_out import in_order
+from .highdicom_out import EQUIPMENT, highdicom_for, stage_dataset
 from .uids import digest_of, uid_of
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-SUFFIX = ".dcm"
+_WHAT = "A DICOM parametric map"
 _SERIES_AFTER = 60  # Series Number (0020,0011): that of the derived series and this
 _DESCRIPTION = "expected error of super-resolution, not for diagnosis"
 _WINDOW_SHARE = 99.0  # percentile that is shown brightest
 
 
-def is_parametric_map_name(path: Path) -> bool:
-    """Whether an output is to be a DICOM parametric map."""
-    return path.name.lower().endswith(SUFFIX)
-
-
 def check_parametric_map() -> None:
     """Refuse, before the work, what cannot be written (InputError: highdicom is missing)."""
-    _highdicom()
+    highdicom_for(_WHAT)
 
 
 def stage_parametric_map(errors: Volume, images: Sequence[Path], path: Path, staging: Staging) -> None:
@@ -51,25 +43,9 @@ def stage_parametric_map(errors: Volume, images: Sequence[Path], path: Path, sta
         InputError: highdicom is missing, or cannot describe the map.
         ResourceError: the disk refuses.
     """
-    hd = _highdicom()
-    staged = staging.path(path, SUFFIX)
-    with values.quiet():
-        try:
-            dataset = _dataset(hd, errors, in_order(images, errors))
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"The series cannot be described in {path.name} as DICOM wants it; give the error map a name such as errors.nii.gz.") from None
-        try:
-            dataset.save_as(staged, enforce_file_format=True)
-        except OSError as error:
-            raise unwritable(path, error) from None
-
-
-def _highdicom() -> ModuleType:
-    try:
-        import highdicom
-    except ImportError:
-        raise InputError("A DICOM parametric map is written with the package highdicom, which is not installed here; run: pip install highdicom") from None
-    return highdicom
+    hd = highdicom_for(_WHAT)
+    refusal = f"The series cannot be described in {path.name} as DICOM wants it; give the error map a name such as errors.nii.gz."
+    stage_dataset(lambda series: _dataset(hd, errors, series), images, errors, path, staging, refusal)
 
 
 def _dataset(hd: ModuleType, errors: Volume, series: list[Any]) -> Any:
@@ -89,16 +65,12 @@ def _dataset(hd: ModuleType, errors: Volume, series: list[Any]) -> Any:
         series_instance_uid=uid_of("series", digest),
         series_number=int(series[0].SeriesNumber) + _SERIES_AFTER,
         sop_instance_uid=uid_of("instance", digest),
-        instance_number=1,
-        manufacturer="SuperResolution3D",
-        manufacturer_model_name="superres3d",
-        software_versions=__version__,
-        device_serial_number="0",
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
         voi_lut_transformations=[hd.VOILUTTransformation(window_center=brightest / 2, window_width=brightest)],
         content_description=_DESCRIPTION,
         content_label="ERROR",
+        **EQUIPMENT,
     )
     dataset.SeriesDescription = _DESCRIPTION
     if "Laterality" not in dataset:

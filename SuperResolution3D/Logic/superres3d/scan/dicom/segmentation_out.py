@@ -8,25 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ... import __version__
 from ...errors import InputError
-from ...staging import Staging, unwritable
+from ...staging import Staging
 from ..volume import Volume
-from . import values
+from .highdicom_out import EQUIPMENT, highdicom_for, stage_dataset
 from .segmentation import SegmentationSource
 from .uids import digest_of, uid_of
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-SUFFIX = ".dcm"
+_WHAT = "A DICOM segmentation"
 _SERIES_AFTER = 50  # Series Number (0020,0011): that of the derived series and this
 _DESCRIPTION = "segmentation, resampled, not for diagnosis"
-
-
-def is_segmentation_name(path: Path) -> bool:
-    """Whether an output is to be a DICOM segmentation."""
-    return path.name.lower().endswith(SUFFIX)
 
 
 def check_segmentation(labels: Volume, name: str) -> None:
@@ -41,7 +35,7 @@ def check_segmentation(labels: Volume, name: str) -> None:
     """
     if not isinstance(labels.source, SegmentationSource):
         raise InputError(f"{name} does not tell what its labels are, as a DICOM segmentation must; give --labels-out a name such as labels.nii.gz.")
-    _highdicom()
+    highdicom_for(_WHAT)
 
 
 def stage_segmentation(labels: Volume, images: Sequence[Path], path: Path, staging: Staging) -> None:
@@ -60,34 +54,9 @@ def stage_segmentation(labels: Volume, images: Sequence[Path], path: Path, stagi
         InputError: highdicom is missing, or cannot describe these segments.
         ResourceError: the disk refuses.
     """
-    hd = _highdicom()
-    staged = staging.path(path, SUFFIX)
-    with values.quiet():
-        series = in_order(images, labels)
-        try:
-            dataset = _dataset(hd, labels, series)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"The segments of {path.name} cannot be described as DICOM wants it; give --labels-out a name such as labels.nii.gz.") from None
-        try:
-            dataset.save_as(staged, enforce_file_format=True)
-        except OSError as error:
-            raise unwritable(path, error) from None
-
-
-def _highdicom() -> ModuleType:
-    try:
-        import highdicom
-    except ImportError:
-        raise InputError("A DICOM segmentation is written with the package highdicom, which is not installed here; run: pip install highdicom") from None
-    return highdicom
-
-
-def in_order(images: Sequence[Path], volume: Volume) -> list[Any]:
-    """Headers of the slices of a series, along the axis k of what lies on its grid."""
-    import pydicom
-
-    headers = [pydicom.dcmread(image, stop_before_pixels=True) for image in images]
-    return sorted(headers, key=lambda header: float(np.dot(np.array(header.ImagePositionPatient, float), volume.direction[:, 2])))
+    hd = highdicom_for(_WHAT)
+    refusal = f"The segments of {path.name} cannot be described as DICOM wants it; give --labels-out a name such as labels.nii.gz."
+    stage_dataset(lambda series: _dataset(hd, labels, series), images, labels, path, staging, refusal)
 
 
 def _dataset(hd: ModuleType, labels: Volume, series: list[Any]) -> Any:
@@ -102,13 +71,9 @@ def _dataset(hd: ModuleType, labels: Volume, series: list[Any]) -> Any:
         series_instance_uid=uid_of("series", digest),
         series_number=int(series[0].SeriesNumber) + _SERIES_AFTER,
         sop_instance_uid=uid_of("instance", digest),
-        instance_number=1,
-        manufacturer="SuperResolution3D",
-        manufacturer_model_name="superres3d",
-        software_versions=__version__,
-        device_serial_number="0",
         content_description=_DESCRIPTION,
         omit_empty_frames=bool(labels.voxels.any()),
+        **EQUIPMENT,
     )
     words = str(source.header.get("SeriesDescription", ""))[: 62 - len(_DESCRIPTION)].strip()
     dataset.SeriesDescription = f"{words}, {_DESCRIPTION}" if words else _DESCRIPTION

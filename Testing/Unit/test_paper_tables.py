@@ -1,0 +1,62 @@
+"""The benchmarks that make the papers' tables: every network can be drawn, and all of a table have one schedule."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+_BENCHMARKS = Path(__file__).resolve().parents[1] / "Benchmarks"
+
+
+def _benchmark(name: str):
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", _BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ARCHITECTURES, ABLATION = _benchmark("architectures"), _benchmark("ablation")
+# what a row of a paper's table may differ in: the network, and who judges it
+_OWN = {"method", "family", "options", "residual", "adversarial", "voxel_weight", "adversarial_weight", "discriminator_filters", "condition"}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES.TABLES)
+def test_the_networks_of_a_table_differ_in_nothing_but_the_network(name):
+    table = ARCHITECTURES.TABLES[name]
+    recipes = [ARCHITECTURES.recipe_of(table, network, []).as_dict() for network in table.networks]
+    schedules = {json.dumps({field: value for field, value in recipe.items() if field not in _OWN}, sort_keys=True) for recipe in recipes}
+    assert len(schedules) == 1
+    assert len({json.dumps({field: recipe[field] for field in _OWN - {"method"}}, sort_keys=True) for recipe in recipes}) == len(recipes)
+
+
+def test_a_setting_of_the_command_holds_for_every_network():
+    table = ARCHITECTURES.TABLES["chen2020"]
+    assert {ARCHITECTURES.recipe_of(table, network, ["steps=7"]).steps for network in table.networks} == {7}
+
+
+def test_the_papers_sizes_are_drawn():
+    # Chen 2020: as many units for fewer numbers; without the reconstruction layer fewer still
+    table = ARCHITECTURES.TABLES["chen2020"]
+    size = {network.name: sum(_numbers(shape) for shape in ARCHITECTURES.recipe_of(table, network, []).architecture.survey.shapes.values()) for network in table.networks}
+    assert size["mDCSRN b4u4"] < size["mDCSRN b4u4-r"] < size["mDCSRN b1u16-r (DCSRN)"]
+    assert size["mDCSRN b4u4"] < size["mDCSRN b6u4"] < size["mDCSRN b8u4"] < size["SRDenseNet"] < size["SRResNet"]
+
+
+def _numbers(shape) -> int:
+    count = 1
+    for length in shape:
+        count *= length
+    return count
+
+
+def test_the_mean_over_seeds_has_its_standard_error():
+    assert ABLATION._with_error([1.0, 2.0, 3.0]) == "+2.00 ± 0.58"
+    assert ABLATION._with_error([-0.25]) == "-0.25"
+
+
+def test_differences_are_to_the_whole_network_of_the_same_seed():
+    whole, other = ABLATION.VARIANTS[0], ABLATION.VARIANTS[2]
+    found = {whole.name: [{"a": (30.0, 0.9)}, {"a": (40.0, 0.9)}], other.name: [{"a": (31.0, 0.9)}, {"a": (41.0, 0.9)}]}
+    row = ABLATION._table([whole, other], found).splitlines()[-1]
+    assert "| 36.00 | 0.9000 | +1.00 ± 0.00 | +1.00 ± 0.00 |" in row
