@@ -251,7 +251,7 @@ def test_block_choice_keeps_the_depth_and_the_budget(models):
         (2, {"axes": "up"}, "axes 'up' do not exist"),
         (2, {"method": "magic"}, "method 'magic' does not exist; use one of two-stage-told"),
         (2, {"ensemble": "16"}, "ensemble '16' does not exist"),
-        (2, {"precision": "double"}, "precision 'double' does not exist; use one of auto, single"),
+        (2, {"precision": "double"}, "precision 'double' does not exist; use one of auto, half, single"),
         (2, {"preset": "turbo"}, "preset 'turbo' does not exist; use one of best, balanced, fast"),
         (2, {"modality": "PET"}, "modality 'PET' does not exist"),
         (2, {"slice_axis": "z"}, "slice axis 'z' does not exist"),
