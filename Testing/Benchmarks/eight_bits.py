@@ -87,6 +87,8 @@ def measure_ranges(
     method: Annotated[str, typer.Option()] = "two-stage-told",
     models: Annotated[Path, typer.Option(help="Where the ranges are written.")] = Path("models"),
     subjects: Annotated[int, typer.Option(help="Of each modality.")] = 4,
+    tasks: Annotated[list[str], typer.Option("--task", help="What is upscaled.")] = ["in-plane", "3-D", "through-plane"],  # noqa: B006
+    slices: Annotated[int, typer.Option(help="Central slices of each scan; between slices, what is measured on a scan needs many.")] = _SLICES,
 ) -> None:
     """Write ``eight_bits.safetensors`` beside the weights of a method's networks, and its hash into their cards."""
     runtime = _Watched()
@@ -95,11 +97,11 @@ def measure_ranges(
     everyone = read_subjects(data, split, "train")
     chosen = [subject for kind in MODALITIES for subject in _spread([one for one in everyone if one.modality == kind], subjects)]
     for number, subject in enumerate(chosen):
-        for turn, (name, scale) in enumerate((("in-plane", 2), ("in-plane", 4), ("3-D", 2), ("3-D", 4), ("through-plane", 2), ("through-plane", 4))):
-            low, _, slice_axis = _lowered(subject, name, scale, ways[(number + turn) % len(ways)], _SLICES, noise=0.01 * (number % 2))
+        for turn, (name, scale) in enumerate((name, scale) for name in tasks for scale in (2, 4)):
+            low, _, slice_axis = _lowered(subject, name, scale, ways[(number + turn) % len(ways)], slices, noise=0.01 * (number % 2))
             upscale(low, scale, axes=acquisitions._TASKS[name].axes, method=method, modality=subject.modality, preset="fast", slice_axis=slice_axis, noise="reduce" if number % 3 == 0 else "keep")
         print(subject.name, {name: len(seen) for name, seen in runtime.seen.items()}, flush=True)
-    for name, seen in sorted(runtime.seen.items()):
+    for name, seen in sorted((name, seen) for name, seen in runtime.seen.items() if name.startswith(method)):
         some = [seen[i] for i in np.random.default_rng(1).permutation(len(seen))[:_MOST]]
         _write(models / name, _chosen(some))
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load
 from superres3d import Volume, upscale
 from superres3d.engine import openvino_cpu
 from superres3d.engine.ensemble import IDENTITY
@@ -14,7 +16,7 @@ from superres3d.engine.openvino_cpu import OpenVINORuntime
 from superres3d.engine.openvino_graph import build_graph
 from superres3d.errors import ModelError
 from superres3d.networks.eight_bits import CARD_KEY, RANGES, Ranges, stored
-from superres3d.networks.weights import CARD, find_model, in_memory, load_network, load_ranges, model_folders
+from superres3d.networks.weights import CARD, WEIGHTS, find_model, in_memory, load_network, load_ranges, model_folders
 from torch.nn import functional
 
 from .conftest import random_network, slice_network, smooth_noise
@@ -149,11 +151,17 @@ def test_ranges_that_are_not_those_of_the_card(small, tmp_path, damage, told):
     assert OpenVINORuntime("half").load(find_model("a")), "it is not needed there"
 
 
+def neutral(model):
+    """Told nothing, where it can be told of a scan."""
+    tensors = load((model.folder / WEIGHTS).read_bytes())
+    return replace(model, conditions=(0.0,) * tensors["modulation.0.weight"].shape[1]) if "modulation.0.weight" in tensors else model
+
+
 @pytest.mark.parametrize("name", TOLD)
 def test_shipped_networks_lose_little(name, forced):
     images = 0.3 + 0.3 * (smooth_noise((1, 64, 56)) - 0.5)  # no scan changes over its whole range from pixel to pixel
     eight, single = OpenVINORuntime("eight"), OpenVINORuntime()
-    model = find_model(name)
+    model = neutral(find_model(name))
     made, exact = (runtime.load(model).ensemble(images, (IDENTITY,), *NEVER) for runtime in (eight, single))
     assert eight.precision == "int8" and set(load_ranges(model)) < {key.removesuffix(".weight") for key in load_network(model).stored_tensors()}
     from superres3d.engine.tiled import interpolated, whole
@@ -163,7 +171,8 @@ def test_shipped_networks_lose_little(name, forced):
 
 
 def test_the_methods_that_are_offered_have_them():
-    assert len([name for name in TOLD if name.startswith("two-stage-residual")]) == 8
+    """A network for sharp kernels comes later: what is in no scan cannot be measured there."""
+    assert len(TOLD) == 16 and {name.rsplit("-", 3)[0] for name in TOLD} == {"two-stage-residual", "two-stage-told"}
 
 
 def test_the_report_says_so(forced):
