@@ -91,8 +91,8 @@ def test_memory_for_the_labels_is_looked_at_before_the_work(folder, scan):
     """Of 8e9 voxels, and of few."""
     segmentation = Segmentation.named(folder / "seg.nii.gz", folder / "labels.nii")
     with pytest.raises(ResourceError, match=r"needs 8.0 GiB of memory and 7.0 GiB are free or allowed"):
-        segmentation.read(scan, SimpleNamespace(output_shape=(2000, 2000, 2000)), 7 << 30)
-    assert segmentation.read(scan, SimpleNamespace(output_shape=(18, 36, 44)), 7 << 30).voxels.shape == scan.voxels.shape
+        segmentation.read(scan, SimpleNamespace(made_shape=(2000, 2000, 2000)), 7 << 30)
+    assert segmentation.read(scan, SimpleNamespace(made_shape=(18, 36, 44)), 7 << 30).voxels.shape == scan.voxels.shape
 
 
 def test_a_converted_label_map_is_told_in_the_report(folder, scan):
