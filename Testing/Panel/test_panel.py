@@ -340,7 +340,7 @@ def test_every_control_has_a_name_and_a_tooltip(panel):
 
 def test_every_label_belongs_to_a_control_of_its_own(panel):
     labels = [label for label in panel.raw.findChildren(QtWidgets.QLabel) if label.text().endswith(":")]
-    assert len(labels) == 20
+    assert len(labels) == 24
     assert all(label.buddy() is not None and label.buddy().accessibleName() for label in labels), labels
     assert len({label.buddy() for label in labels}) == len(labels)
 
@@ -357,7 +357,7 @@ def test_tab_goes_from_top_to_bottom(panel, make_volume):
     panel.choose_cubic()
     panel.ui.advancedCollapsibleButton.collapsed = False
     panel.wait(lambda: True)
-    names = ["modalityComboBox", "scaleComboBox", "axesComboBox", "presetComboBox", "methodComboBox", "compareCheckBox", "checkCheckBox", "errorMapCheckBox", "ensembleComboBox", "noiseComboBox", "deviceComboBox", "memoryLimitSpinBox", "consistencyCheckBox", "carefulCheckBox", "applyButton"]
+    names = ["modalityComboBox", "scaleComboBox", "axesComboBox", "presetComboBox", "methodComboBox", "applyButton", "compareCheckBox", "checkCheckBox", "errorMapCheckBox", "ensembleComboBox", "noiseComboBox", "deviceComboBox", "memoryLimitSpinBox", "consistencyCheckBox", "carefulCheckBox"]
     heights = [panel.raw.findChild(QtWidgets.QWidget, n).mapTo(panel.raw, QtCore.QPoint(0, 0)).y() for n in names]
     assert heights == sorted(heights)
     order, current = [], panel.raw.findChild(QtWidgets.QWidget, names[0])

@@ -389,8 +389,10 @@ def test_other_packages_missing_are_named(panel, make_volume, snapshot, monkeypa
     monkeypatch.syspath_prepend(str(tmp_path / "half"))
     panel.parameters.inputVolume = make_volume()
     panel.choose_cubic()
-    before = snapshot()
+    before, asked = snapshot(), []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *_, **__: asked.append(text) or True)
     assert panel.ui.applyButton.enabled
     panel.ui.applyButton.click()
+    assert len(asked) == 1 and "rich" in asked[0]
     assert panel.run is None and "packages rich are missing" in panel.status
     assert snapshot() == before
