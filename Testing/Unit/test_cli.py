@@ -68,6 +68,7 @@ REFUSALS = {
     "no folder": (["in.nii.gz", "no/out.nii"], "does not exist; create it"),
     "bad suffix": (["in.nii.gz", "out.png"], "no suffix that can be written"),
     "onto itself": (["in.nii.gz", "in.nii.gz"], "are the same"),
+    "no memory limit": (["in.nii.gz", "out.nii", "--memory-limit", "inf"], "The memory limit inf cannot be used"),
     "too large": (["in.nii.gz", "out.nii", "--scale", "4", "--memory-limit", "0.1"], "of memory and"),
     "label map": (["labels.nrrd", "out.nii"], "label map"),
     "report folder": (["in.nii.gz", "out.nii", "--report", "no/r.json"], "does not exist; create it"),
