@@ -31,7 +31,7 @@ def _digest_of(scan: Volume) -> str:
     """Of all that the networks see of a scan and of its place: every process reads the file for itself."""
     running = hashlib.sha256(repr((scan.voxels.shape, str(scan.voxels.dtype), scan.spacing, scan.origin, np.asarray(scan.direction).tolist(), scan.modality)).encode())
     for piece in scan.voxels:
-        running.update(np.ascontiguousarray(piece))
+        running.update(piece.tobytes())
     return running.hexdigest()
 
 
