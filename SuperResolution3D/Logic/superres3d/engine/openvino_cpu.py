@@ -12,7 +12,7 @@ import numpy as np
 from ..networks.eight_bits import Ranges
 from ..networks.families import Architecture
 from ..networks.weights import Model, architecture_of, load_ranges, load_tensors
-from .half_kernels import chosen, is_exact, is_faster, racer
+from .half_kernels import WORTH_OF_EIGHT, chosen, is_exact, is_faster, racer
 from .memory import usable_cores
 from .openvino_graph import build_graph, split_image
 from .openvino_import import MINIMUM, ov, version
@@ -79,7 +79,7 @@ class OpenVINORuntime(Runtime):
         key = f"int8 against {self._rest}", 2
         if key not in _WON:
             eight = self.compile(racer(2, in_eight=True), 1)
-            _WON[key] = is_exact(eight) and is_faster(eight, self.compile(racer(2), 1))
+            _WON[key] = is_exact(eight) and is_faster(eight, self.compile(racer(2), 1), WORTH_OF_EIGHT)
         return _WON[key]
 
     def _precision_of(self, architecture: Architecture, tensors: Mapping[str, np.ndarray]) -> str:
