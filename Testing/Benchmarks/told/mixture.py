@@ -24,7 +24,7 @@ class Mixture(nn.Module):
         factors: along (rows, columns).
         filters, blocks: see :func:`superres3d.networks.edsr.edsr`.
         conditions: how many numbers it is told.
-        variants: of each convolution, beside the first; at least one.
+        variants: of each convolution, beside the first; with none the network is told by its modulation alone.
     """
 
     def __init__(self, factors: tuple[int, int], filters: int, blocks: int, conditions: int, variants: int):
@@ -35,7 +35,7 @@ class Mixture(nn.Module):
         self.plain = _parameters(plain)
         self.varied = _parameters({name: torch.zeros(variants, *tensor.shape) for name, tensor in plain.items()})
         self.modulation = nn.Sequential(nn.Linear(conditions, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 2 * filters * blocks))
-        self.mixing = nn.Linear(_HIDDEN, variants * len(self._layers))
+        self.mixing = nn.Linear(_HIDDEN, max(1, variants) * len(self._layers))
         for parameter in self.modulation[-1].parameters():
             nn.init.zeros_(parameter)
         nn.init.normal_(self.mixing.weight, std=_SPREAD)
@@ -55,9 +55,9 @@ class Mixture(nn.Module):
         """Those of :func:`superres3d.networks.told.folded`, to be learnt through."""
         hidden = torch.relu(self.modulation[0](told))
         shifts, scales = self.modulation[2](hidden).reshape(2, self._blocks, -1)
-        shares = self.mixing(hidden).reshape(self.variants, len(self._layers))
         weights = dict(_named(self.plain))
-        for name, variants in _named(self.varied):
+        shares = self.mixing(hidden).reshape(-1, len(self._layers))
+        for name, variants in _named(self.varied) if self.variants else ():
             weights[name] = weights[name] + torch.tensordot(shares[:, self._layers.index(name.rpartition(".")[0])], variants, 1)
         for number in range(self._blocks):
             inner, outer = f"blocks.{number}.0.bias", f"blocks.{number}.1.weight"
@@ -67,8 +67,8 @@ class Mixture(nn.Module):
 
     def stored_tensors(self) -> dict[str, Tensor]:
         """As the file of weights holds them."""
-        parts = [(NETWORK, _named(self.plain)), (VARIANTS, _named(self.varied))]
-        parts += [(part, list(layer.state_dict().items())) for part, layer in ((MODULATION, self.modulation), (MIXING, self.mixing))]
+        parts = [(NETWORK, _named(self.plain)), (MODULATION, list(self.modulation.state_dict().items()))]
+        parts += [(VARIANTS, _named(self.varied)), (MIXING, list(self.mixing.state_dict().items()))] if self.variants else []
         return {f"{part}{name}": tensor.detach().clone() for part, tensors in parts for name, tensor in tensors}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
