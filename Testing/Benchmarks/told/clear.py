@@ -1,4 +1,4 @@
-"""Groups of crops of simulated scans that lost much detail, told of it by the estimator."""
+"""Groups of crops of simulated scans whose loss of detail the estimator calls clear."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import Tensor
 
 _COLOURED = 0.5  # share of the CT groups whose noise is not white
 _MOST_COLOURED = 0.006  # standard deviation, in network units
-_SOFT = 0.8  # share of the detail left at 0.55 of the Nyquist frequency, below which a loss that is not clear is taught here, too
 _MOST_UNSURE = 0.2  # what is so unsure is not told, see superres3d/detail/telling.py
 
 
@@ -31,9 +30,7 @@ class ClearLosses:
         self._said, self._stage, self._random, self._scale, self._side = torch.tensor(np.load(held)["told"]), stage, random, scale, side
         loaded = np.load(samples)
         owner = loaded[f"owner{scale}"]
-        self._clear = are_clear(self._said.numpy(), modality)
-        soft = (self._said[:, :, 1].mean(1) < _SOFT).numpy()
-        kept = (self._said[:, :, 6:10].mean(2).amax(1) < _MOST_UNSURE).numpy() & (self._clear | soft)
+        kept = (self._said[:, :, 6:10].mean(2).amax(1) < _MOST_UNSURE).numpy() & are_clear(self._said.numpy(), modality, scale)
         chosen = np.array([number < len(kept) and kept[number] for number in owner])
         self._owner, self._crops = owner[chosen], [loaded[f"{part}{scale}"][chosen] for part in ("low", "high", "noise")]
         self.any = len(self._owner) > 0
@@ -50,7 +47,7 @@ class ClearLosses:
             added, said = self._with_coloured_noise(low, said)
             low, noise = low + added, noise + added
         keep = bool(random.random() < 0.5)
-        return Group(low, high, noise, vector(said, keep, bool(self._clear[owner]), True, None if plane else bool(self._coarse[owner])), keep)
+        return Group(low, high, noise, vector(said, keep, True, True, None if plane else bool(self._coarse[owner])), keep)
 
     def _crop(self, entry: int, turned: bool) -> list[np.ndarray]:
         """One of a scan's crops, a part of it, flipped; whole numbers."""

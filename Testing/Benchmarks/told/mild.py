@@ -84,9 +84,11 @@ class MildLosses:
         side: of a crop within the slices, coarse pixels; None: as those of simulated scans.
         crops: of a group.
         random: draws.
+        known: what is said of a loss that does not seem clear is told, and not the noise alone.
     """
 
-    def __init__(self, pack: Path, stage: str, scale: int, side: int | None, crops: int, random: np.random.Generator):
+    def __init__(self, pack: Path, stage: str, scale: int, side: int | None, crops: int, random: np.random.Generator, known: bool = True):
+        self._known = known
         self.modality, packed = read_pack(pack)
         volumes = [volume for scan, values in packed if scan.subset == "train" for volume in with_reduced(scan, values, "cpu") if stage == "plane" or scan.sharp_slices]
         self._scans = [DeviceScans([volume], span(self.modality), "cpu") for volume in volumes]
@@ -116,8 +118,8 @@ class MildLosses:
         for number, (low, high, noise) in enumerate(zip(*images)):
             first = number * self._crops
             said = self._said(pairs.transfer[first], extents[first], float(pairs.sigma[first]), sharp[number])
-            clear, keep = bool(are_clear(said[None].numpy(), self.modality)[0]), bool(self._random.random() < 0.5)
-            made.append(Group(low, high, noise, vector(said, keep, clear, True, coarse if depth else None), keep))
+            clear, keep = bool(are_clear(said[None].numpy(), self.modality, self._scale)[0]), bool(self._random.random() < 0.5)
+            made.append(Group(low, high, noise, vector(said, keep, clear, clear or self._known, coarse if depth else None), keep))
         return made
 
     def _drawn(self, inner: tuple[int, int, int], margins: tuple[int, int, int], depth: bool) -> tuple[Tensor, list[float]]:
