@@ -118,7 +118,7 @@ def test_the_race_decides(small, monkeypatch):
     monkeypatch.setattr(openvino_cpu, "_WON", {})
     for faster, exact, expected in ((True, True, True), (True, False, False), (False, True, False)):
         openvino_cpu._WON.clear()
-        monkeypatch.setattr(openvino_cpu, "is_faster", lambda eight, other, faster=faster: faster)
+        monkeypatch.setattr(openvino_cpu, "is_faster", lambda eight, other, worth=0.9, faster=faster: faster)
         monkeypatch.setattr(openvino_cpu, "is_exact", lambda eight, exact=exact: exact)
         runtime = OpenVINORuntime("eight")
         runtime.load(find_model("a"))
