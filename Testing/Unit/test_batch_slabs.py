@@ -158,6 +158,26 @@ def test_a_slab_that_is_there_is_not_done_again(large, tmp_path, monkeypatch):
     assert ticket == "key"
 
 
+@pytest.mark.parametrize("changed", [0, 1, 3], ids=["the first slab saw another", "the second did", "whoever joins them does"])
+def test_slabs_of_a_scan_that_changed_are_not_joined(changed, large, tmp_path):
+    """Every process reads the file for itself: half of one scan and half of another would look like a scan."""
+    given = task(large, tmp_path / "out")
+    inner = _InTurn({})
+    crew = CuttingCrew(inner, CUT)
+    ticket, work = crew.submit(given), inner.wait
+
+    def change_then_work(running):
+        if len(inner.done) == (2 - changed if changed < 3 else 3):  # the last slab comes first
+            image = sitk.ReadImage(given.files[0])
+            sitk.WriteImage(image + 1, given.files[0])
+        return work(running)
+
+    inner.wait = change_then_work
+    outcome = crew.wait([ticket])[0][1]
+    assert outcome.state == FAILED and "The scan changed while it was computed" in outcome.messages[0]
+    assert not Path(given.result).exists() and not list(Path(given.work).parent.iterdir())
+
+
 def planned(source: Path, seconds: dict[str, float]) -> list[Planned]:
     """Scans of the folder with guessed times."""
     found = find_scans(source, source / "out", Filters(), lambda *_: None)

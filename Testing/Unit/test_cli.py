@@ -68,6 +68,7 @@ REFUSALS = {
     "no folder": (["in.nii.gz", "no/out.nii"], "does not exist; create it"),
     "bad suffix": (["in.nii.gz", "out.png"], "no suffix that can be written"),
     "onto itself": (["in.nii.gz", "in.nii.gz"], "are the same"),
+    "no memory limit": (["in.nii.gz", "out.nii", "--memory-limit", "inf"], "The memory limit inf cannot be used"),
     "too large": (["in.nii.gz", "out.nii", "--scale", "4", "--memory-limit", "0.1"], "of memory and"),
     "label map": (["labels.nrrd", "out.nii"], "label map"),
     "report folder": (["in.nii.gz", "out.nii", "--report", "no/r.json"], "does not exist; create it"),
@@ -89,10 +90,13 @@ def test_refusals_are_one_sentence_and_write_nothing(tmp_path, source, models, c
 def test_a_full_disk_is_refused_before_work(tmp_path, source, monkeypatch):
     from collections import namedtuple
 
-    usage = namedtuple("usage", "total used free")(10, 10, 1000)
+    usage = namedtuple("usage", "total used free")(10, 10, 3 << 20)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
-    with pytest.raises(ResourceError, match="GiB are free; choose another disk"):
-        Outputs(tmp_path / "out.nii").check_disk(plan_for(read_volume(source), 2, axes="all")[0].result_bytes)
+    outputs = Outputs(tmp_path / "out.nii")
+    outputs.check_disk(plan_for(read_volume(source), 2, axes="all")[0].result_bytes)
+    for count, size in ((5 << 20, "5 MiB"), (5 << 30, "5.0 GiB")):
+        with pytest.raises(ResourceError, match=f"needs about {size} in .* and 3 MiB are free; choose another disk"):
+            outputs.check_disk(count)
 
 
 @pytest.mark.parametrize("error, code, words", [(MemoryError(), 5, "Memory ran out"), (KeyboardInterrupt(), 130, "Cancelled"), (InputError("Not so."), 2, "Not so.")])

@@ -118,7 +118,7 @@ def test_the_race_decides(small, monkeypatch):
     monkeypatch.setattr(openvino_cpu, "_WON", {})
     for faster, exact, expected in ((True, True, True), (True, False, False), (False, True, False)):
         openvino_cpu._WON.clear()
-        monkeypatch.setattr(openvino_cpu, "is_faster", lambda eight, other, faster=faster: faster)
+        monkeypatch.setattr(openvino_cpu, "is_faster", lambda eight, other, worth=0.9, faster=faster: faster)
         monkeypatch.setattr(openvino_cpu, "is_exact", lambda eight, exact=exact: exact)
         runtime = OpenVINORuntime("eight")
         runtime.load(find_model("a"))
@@ -149,6 +149,16 @@ def test_ranges_that_are_not_those_of_the_card(small, tmp_path, damage, told):
     with pytest.raises(ModelError, match=told):
         OpenVINORuntime("eight").load(find_model("a"))
     assert OpenVINORuntime("half").load(find_model("a")), "it is not needed there"
+
+
+@pytest.mark.parametrize("content, told", [(b"", "cannot be read"), (stored({"first": Ranges(np.array([1.0, 0.0], np.float32), False)}), "no numbers above 0")])
+def test_ranges_that_are_none(small, tmp_path, content, told):
+    """Though the card names them."""
+    (tmp_path / "a" / RANGES).write_bytes(content)
+    card = json.loads((tmp_path / "a" / CARD).read_text())
+    (tmp_path / "a" / CARD).write_text(json.dumps(card | {CARD_KEY: hashlib.sha256(content).hexdigest()}))
+    with pytest.raises(ModelError, match=told):
+        load_ranges(find_model("a"))
 
 
 def neutral(model):

@@ -61,11 +61,11 @@ def test_a_precision_that_is_only_imitated_is_not_taken():
     assert chosen({"bfloat16": BRAIN}, lambda precision: False) == "float32"
 
 
-@pytest.mark.parametrize("axes", [2, 3])
-def test_what_races_is_made_of_convolutions(axes):
+@pytest.mark.parametrize("axes, channels", [(2, 64), (3, 32)])
+def test_what_races_is_made_of_convolutions(axes, channels):
     compiled = ov.Core().compile_model(half_kernels.racer(axes), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     made = compiled([np.ones(compiled.input().shape, np.float32)])[0]
-    assert made.shape[1] == 32 and np.allclose(made[0, :, 12], made[0, :1, 12]) and made.min() > 0
+    assert made.shape[1] == channels and np.allclose(made[0, :, 12], made[0, :1, 12]) and made.min() > 0
 
 
 def test_the_race_tells_less_work_from_more():
@@ -82,6 +82,7 @@ def test_the_race_tells_less_work_from_more():
     assert half_kernels.is_faster(little, much)
     assert not half_kernels.is_faster(much, little)
     assert not half_kernels.is_faster(much, much)
+    assert half_kernels.is_faster(much, much, worth=3.0)
 
 
 def test_a_reordering_in_half_precision_does_not_count():

@@ -149,6 +149,31 @@ def test_the_worker_tells_errors_and_goes_on(worker, scan, tmp_path):
     assert worker.end() == 0
 
 
+def test_a_line_that_is_no_request_is_told_and_the_next_one_done(worker, scan, tmp_path):
+    write_volume(scan, tmp_path / "scan.nrrd")
+    for line in (b"garbage", b"[1]", b'{"number": 3, "choices": {}}', b"\xff\x00"):
+        worker.process.stdin.write(line + b"\n")
+        worker.process.stdin.flush()
+        told = worker.hear()
+        assert (told["event"], told["kind"]) == ("error", "InputError") and "cannot be understood" in told["message"]
+    worker.ask(scan=str(tmp_path / "scan.nrrd"))
+    assert worker.hear() == {"event": "ready"}
+    assert worker.end() == 0
+
+
+def test_no_part_of_the_scan_before(worker, scan, tmp_path):
+    """A scan that cannot be read: parts that are asked for after it are not taken from the one that was read earlier."""
+    write_volume(scan, tmp_path / "scan.nrrd")
+    worker.ask(scan=str(tmp_path / "scan.nrrd"))
+    assert worker.hear() == {"event": "ready"}
+    worker.ask(scan=str(tmp_path / "none.nrrd"))
+    assert "none.nrrd" in worker.hear()["message"]
+    worker.ask(number=1, region=((0, 4), (0, 9), (2, 12)), choices=CHOICES, output=str(tmp_path / "a.npy"))
+    told = worker.hear()
+    assert (told["event"], told["number"]) == ("error", 1) and "There is no scan" in told["message"]
+    assert not (tmp_path / "a.npy").exists() and worker.end() == 0
+
+
 def test_the_latest_request_counts(worker, scan, tmp_path):
     """Ten at once: the last one is answered, and few of the others."""
     write_volume(scan, tmp_path / "scan.nrrd")

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ def _benchmark(name: str):
 
 ARCHITECTURES, ABLATION = _benchmark("architectures"), _benchmark("ablation")
 # what a row of a paper's table may differ in: the network, and who judges it
-_OWN = {"method", "family", "options", "residual", "adversarial", "voxel_weight", "adversarial_weight", "discriminator_filters", "condition"}
+_OWN = {"method", "family", "options", "residual", "last_rate", "adversarial", "voxel_weight", "adversarial_weight", "discriminator_filters", "condition"}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES.TABLES)
@@ -27,12 +28,35 @@ def test_the_networks_of_a_table_differ_in_nothing_but_the_network(name):
     recipes = [ARCHITECTURES.recipe_of(table, network, []).as_dict() for network in table.networks]
     schedules = {json.dumps({field: value for field, value in recipe.items() if field not in _OWN}, sort_keys=True) for recipe in recipes}
     assert len(schedules) == 1
+    assert len({(recipe["residual"], recipe["last_rate"]) for recipe in recipes}) == len({recipe["residual"] for recipe in recipes})  # one rate a form
     assert len({json.dumps({field: recipe[field] for field in _OWN - {"method"}}, sort_keys=True) for recipe in recipes}) == len(recipes)
 
 
 def test_a_setting_of_the_command_holds_for_every_network():
     table = ARCHITECTURES.TABLES["chen2020"]
     assert {ARCHITECTURES.recipe_of(table, network, ["steps=7"]).steps for network in table.networks} == {7}
+
+
+def test_a_network_is_measured_with_the_means_and_alone(monkeypatch):
+    methods = ARCHITECTURES.methods.METHODS
+    asked = []
+
+    def refined(cell, low, name, protocol, progress):
+        asked.append((name, name in methods and methods[name].keeps_means))
+        return name, {}
+
+    monkeypatch.setattr(ARCHITECTURES, "refined", refined)
+    cell = SimpleNamespace(kind=SimpleNamespace(references=("spline",)))
+    names = [name for names in (("virtual-thin-slice",), ("lanczos",)) for name, _ in ARCHITECTURES._results(cell, None, None, names)]
+    assert names == ["virtual-thin-slice", "virtual-thin-slice alone", "lanczos", "spline"]
+    assert asked == [("virtual-thin-slice", True), ("virtual-thin-slice", False), ("lanczos", False), ("spline", False)]
+    assert methods["virtual-thin-slice"].keeps_means
+
+
+def test_another_seed_has_a_folder_of_its_own():
+    network = ARCHITECTURES.TABLES["chen2020"].networks[0]
+    folders = {ARCHITECTURES._folder(Path("out"), "chen2020", network, seed) for seed in (2020, 2021)}
+    assert folders == {Path("out/chen2020/FSRCNN"), Path("out/chen2020/FSRCNN-seed-2021")}
 
 
 def test_the_papers_sizes_are_drawn():

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from statsmodels.stats.proportion import proportion_confint
 from superres3d.errors import InputError
 from superres3d.study.agreement import between, within
 from superres3d.study.analysing import analyse
+from superres3d.study.answers import line_of
 from superres3d.study.key import read_study
 from superres3d.study.mixed import fit
 from superres3d.study.power import all_readers, components, least_cases, one_reader, simulated
 from superres3d.study.preference import exact, overall
 from superres3d.study.session import Session, answers_path
-from superres3d.study.simulating import Taste, simulate, table
+from superres3d.study.simulating import Taste, mean_share, simulate, table
 from superres3d.study.trials import CATCH, CLEAR, REPEAT
 
 from .conftest import run_cli
@@ -244,6 +246,72 @@ def test_a_file_twice_or_of_another_study_is_refused(study, answers, tmp_path):
     with pytest.raises(InputError, match="No answers in"):
         analyse(study, [tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def _forged(study: Path, folder: Path, third: dict) -> Path:
+    """Answers whose hashes fit, the third question's changed."""
+    sheet, _ = read_study(study)
+    lines = [{"kind": "begun", "reader": 1}, *({"kind": "answer", "trial": trial.name, "side": "left", "panel": 0, "seconds": 1.0} for trial in sheet.trials)]
+    lines[3] |= third
+    previous, content = sheet.sha256, b""
+    for number, body in enumerate(lines, 1):
+        previous, line = line_of(previous, {"n": number, **body})
+        content += line
+    folder.mkdir(exist_ok=True)
+    path = folder / "forged.answers"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("third", [
+    {"seconds": "long"}, {"seconds": float("nan")}, {"seconds": 10**400}, {"panel": 7}, {"panel": "0"}, {"panel": [1]}, {"panel": None}, {"side": "up"}, {"side": "same", "panel": None},
+    {"trial": "other"}, {"trial": 5}, {"trial": [1]},
+])  # fmt: skip
+def test_what_no_session_writes_is_dropped_alone(study, tmp_path, third):
+    """Though its hash was made right again."""
+    found, text = analyse(study, [_forged(study, tmp_path / "answers", third)], tmp_path / "out")
+    assert found.answers.readers[0].answered == found.answers.readers[0].asked - 1
+    assert "forged.answers: line 4 is no answer to a question of this study and was dropped." in text
+
+
+def test_a_clock_that_was_set_back_loses_no_answer(study, tmp_path):
+    found, _ = analyse(study, [_forged(study, tmp_path / "answers", {"seconds": -60.0})], tmp_path / "out")
+    assert found.answers.readers[0].answered == found.answers.readers[0].asked
+
+
+def test_simulated_readers_touch_no_answers_of_others(study, tmp_path):
+    """Of the second reader there are some: neither is that file changed, nor does a simulated first reader come to stand beside it."""
+    sheet, key = read_study(study)
+    session = Session(sheet, tmp_path, 2)
+    session.begin()
+    session.choose("left")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=r"reader-02.answers holds answers already; give an empty folder."):
+        simulate(sheet, key, tmp_path, 4, Taste(), seed=1)
+    with pytest.raises(InputError, match="none of them"):
+        simulate(sheet, key, tmp_path, 100, Taste(), seed=1)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("taste, words", [
+    ({"readers": float("inf")}, "cannot differ by inf"), ({"cases": float("nan")}, "cannot differ by nan"), ({"readers": 1e6}, "cannot differ by 1e"), ({"left": float("nan")}, "cannot add nan"),
+])  # fmt: skip
+def test_a_taste_that_cannot_be_is_refused(taste, words):
+    with pytest.raises(InputError, match=words):
+        Taste(**taste)
+
+
+@pytest.mark.parametrize("share, spread", [(1e-9, 10), (1 - 1e-9, 10), (0.999, 0), (0.5, 10)])
+def test_every_share_has_a_centre(share, spread):
+    assert mean_share(Taste(share, spread, spread).centre, np.hypot(spread, spread)) == pytest.approx(share, abs=1e-12)
+
+
+def test_tables_do_not_come_to_the_readers(study, answers):
+    before = sorted((study / "reader").rglob("*"))
+    for out in (study / "reader", study / "reader" / "tables"):
+        with pytest.raises(InputError, match="part of what readers get"):
+            analyse(study, [answers], out)
+    assert sorted((study / "reader").rglob("*")) == before
 
 
 def test_three_methods_are_put_on_one_scale(tmp_path):

@@ -67,5 +67,10 @@ def in_words(error: BaseException) -> SuperResolutionError:
     return Cancelled()
 
 
+def bytes_in_words(count: float) -> str:
+    """A size for a message, in GiB or, where that would be 0.something, in MiB."""
+    return f"{count / 2**30:.1f} GiB" if count >= 1 << 30 else f"{max(count, 0) / 2**20:.0f} MiB"
+
+
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME // 2]}...{name[-_LONGEST_NAME // 2:]}"

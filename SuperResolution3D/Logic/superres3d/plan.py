@@ -17,7 +17,7 @@ from .adaptation.budget import Budget, adaptation_bytes
 from .engine.memory import usable_cores
 from .engine.parted import kept_bytes, working_bytes
 from .engine.tiling import Region, around, extent, whole
-from .errors import InputError, ResourceError
+from .errors import InputError, ResourceError, bytes_in_words
 from .methods import DEFAULT_METHOD, DEFAULT_PRESET, ENSEMBLES, MODALITIES, Method, Preset, find_method, find_preset, needs_modality
 from .networks.weights import Model, architecture_of, check_kind, find_model, tasks_of
 from .refinement import Asked, Refinement, Triple, factors_between, network_factor
@@ -246,8 +246,8 @@ def _share_memory(method: Method, models: dict[str, Model], sizes: Sizes, ensemb
     if working < least:
         size = " x ".join(str(n) for n in sizes.made[::-1])
         raise ResourceError(
-            f"The result ({size} voxels) needs {_in_words(fixed + least)} of memory and "
-            f"{f'the limit is {_in_words(available)}' if limit else f'{_in_words(available)} are free'}; "
+            f"The result ({size} voxels) needs {bytes_in_words(fixed + least)} of memory and "
+            f"{f'the limit is {bytes_in_words(available)}' if limit else f'{bytes_in_words(available)} are free'}; "
             f"{'raise the limit, or ' if limit else ''}use {smaller}a part of the scan."
         )
     in_work = working if method.kind == "volume" else min(working, max(map(_largest_working_set, (sizes.output_shape, sizes.refined))))
@@ -341,7 +341,3 @@ def _slice_axis(spacing: Sequence[float], wanted: str) -> tuple[int, tuple[str, 
 def _largest_working_set(output_shape: Sequence[int]) -> int:
     """A block of slices never needs more than about this for a small scan."""
     return 16 * int(np.prod(output_shape, dtype=np.int64))
-
-
-def _in_words(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 1 << 30 else f"{max(count, 0) / 2**20:.0f} MiB"

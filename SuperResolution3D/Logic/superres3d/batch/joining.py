@@ -5,6 +5,7 @@ A slab is a region of the scan as :func:`superres3d.upscaling.upscale` takes one
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.tiling import cut, on_grid
+from ..errors import InputError
 from ..files import replace_text
 from ..scan.volume import Volume
 from ..staging import unwritable
@@ -25,11 +27,20 @@ def slab_file(parts: Path, number: int) -> Path:
     return parts / f"{number}.npy"
 
 
-def keep_slab(result: Result, parts: Path, number: int, work: Path) -> None:
+def _digest_of(scan: Volume) -> str:
+    """Of all that the networks see of a scan and of its place: every process reads the file for itself."""
+    running = hashlib.sha256(repr((scan.voxels.shape, str(scan.voxels.dtype), scan.spacing, scan.origin, np.asarray(scan.direction).tolist(), scan.modality)).encode())
+    for piece in scan.voxels:
+        running.update(piece.tobytes())
+    return running.hexdigest()
+
+
+def keep_slab(result: Result, scan: Volume, parts: Path, number: int, work: Path) -> None:
     """Leave a slab for :func:`joined`; it comes to its place last, whole.
 
     Args:
         result: of :func:`superres3d.upscaling.upscale` with a region.
+        scan: that it was made from.
         parts: folder of the scan's slabs.
         number: of the slab.
         work: folder for what is not whole yet, on the same disk.
@@ -42,7 +53,7 @@ def keep_slab(result: Result, parts: Path, number: int, work: Path) -> None:
     try:
         parts.mkdir(parents=True, exist_ok=True)
         np.save(staged, result.volume.voxels)
-        replace_text(final.with_suffix(".json"), json.dumps(result.report))
+        replace_text(final.with_suffix(".json"), json.dumps({"scan": _digest_of(scan), "report": result.report}))
         os.replace(staged, final)
     except OSError as error:
         raise unwritable(final, error) from None
@@ -55,8 +66,14 @@ def joined(parts: Path, scan: Volume, begun: float) -> Result:
         parts: folder with all slabs.
         scan: that they were made from.
         begun: when the first slab was given out (:func:`time.time`).
+
+    Raises:
+        InputError: not all of them were made from this very scan: its file changed meanwhile.
     """
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(parts.glob("*.json"), key=lambda path: int(path.stem))]
+    told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(parts.glob("*.json"), key=lambda path: int(path.stem))]
+    if {slab["scan"] for slab in told} != {_digest_of(scan)}:
+        raise InputError("The scan changed while it was computed; leave it as it is, and give the same command again.")
+    reports = [slab["report"] for slab in told]
     given = scan.voxels.shape
     shape = tuple(round(n * factor) for n, factor in zip(given, reports[0]["factors_ijk"][::-1]))
     voxels = np.empty(shape, scan.voxels.dtype)

@@ -111,7 +111,8 @@ def _slab(task: Task, cancelled: Callable[[], bool]) -> Outcome:
     assert task.slab is not None
     if not slab_file(Path(task.parts), task.slab).exists():  # left by one whose worker was lost afterwards
         _make(Path(task.work), Path(task.result).parent)
-        keep_slab(_upscaled(task, _read(task), cancelled), Path(task.parts), task.slab, Path(task.work))
+        scan = _read(task)
+        keep_slab(_upscaled(task, scan, cancelled), scan, Path(task.parts), task.slab, Path(task.work))
     return Outcome(DONE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -89,7 +90,9 @@ def spacing_of(text: str | None) -> float | tuple[float, ...] | str | None:
 
 
 def bytes_of(gib: float | None) -> int | None:
-    """Of a limit in GiB."""
+    """Of a limit in GiB (InputError: no number)."""
+    if gib and not math.isfinite(gib):
+        raise InputError(f"The memory limit {gib:g} cannot be used; give GiB such as 8, or leave it out for what is free.")
     return int(gib * 2**30) if gib else None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, ResourceError
+from ..errors import InputError, ResourceError, bytes_in_words
 from ..reporter import Reporter
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Segmentation:
         needed, free = prod(plan.made_shape) * labels.voxels.itemsize + _WORKING_BYTES, limit or psutil.virtual_memory().available
         if needed > free:
             raise ResourceError(
-                f"The label map on the grid of the result needs {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free or allowed; use a smaller factor, labels of fewer bits or a region."
+                f"The label map on the grid of the result needs {bytes_in_words(needed)} of memory and {bytes_in_words(free)} are free or allowed; use a smaller factor, labels of fewer bits or a region."
             )
         return labels
 

@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, ResourceError
+from ..errors import InputError, ResourceError, bytes_in_words
 
 if TYPE_CHECKING:
     from ..scan.volume import Volume
@@ -199,7 +199,7 @@ class Outputs:
             needed = sum(volume_bytes // 4 if path.name.lower().endswith(".gz") else volume_bytes for path in here)
             free = shutil.disk_usage(folder).free
             if needed > free:
-                raise ResourceError(f"The result needs about {needed / 2**30:.1f} GiB in {folder} and {free / 2**30:.1f} GiB are free; choose another disk or a smaller factor.")
+                raise ResourceError(f"The result needs about {bytes_in_words(needed)} in {folder} and {bytes_in_words(free)} are free; choose another disk or a smaller factor.")
 
     def _written(self) -> list[tuple[Path, Path]]:
         """(file, the output to which it belongs), second files included."""

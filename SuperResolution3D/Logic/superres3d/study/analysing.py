@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..files import claim_folder, replace_text
 from .figures import draw
 from .findings import Findings, as_json, find
-from .key import read_study
+from .key import READERS, read_study
 from .records import Answer, Answers, collect, find_answers
 from .tables import render
 
@@ -32,9 +32,11 @@ def analyse(study: Path, answers: Sequence[Path], out: Path) -> tuple[Findings, 
         The findings, and the text of tables.md.
 
     Raises:
-        InputError: the study, its key or a file of answers cannot be used.
+        InputError: the study, its key or a file of answers cannot be used; or ``out`` is what readers get.
         ResourceError: the disk refuses.
     """
+    if out.resolve().is_relative_to((study / READERS).resolve()):
+        raise InputError(f"{out} is part of what readers get, and the tables name the methods; give another folder.")
     sheet, key = read_study(study)
     collected = collect(sheet, key, find_answers(answers))
     if not collected.main:

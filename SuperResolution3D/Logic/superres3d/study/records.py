@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .answers import SUFFIX, Record, read_record
+from .answers import SUFFIX, Line, Record, read_record
+from .design import RATINGS
 from .key import CaseTold, Key
-from .session import check_reader, replay
+from .session import LEFT, RIGHT, SAME, check_reader, replay
 from .sheet import Sheet
 from .trials import CATCH, CLEAR, MAIN, REPEAT, Trial
+
+_LONGEST = 1e12  # seconds of a case; a clock may have been set meanwhile
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,11 @@ def collect(sheet: Sheet, key: Key, paths: Sequence[Path]) -> Answers:
         about = _about(record, path, sheet)
         if about["reader"] in readers:
             raise InputError(f"{path} is a second file of reader {about['reader']}; give one file a reader.")
-        mine = _answers(record, key, sheet, about["reader"])
+        strange = [line for line in record.lines if line.body["kind"] == "answer" and not _is_answer(line.body, key, sheet)]
+        mine = _answers([line for line in record.lines if line not in strange], key, sheet, about["reader"])
         answers += mine
-        problems = tuple(f"{path.name}: {problem}" for problem in record.problems)
+        told = record.problems + [f"line {line.number} is no answer to a question of this study and was dropped." for line in strange]
+        problems = tuple(f"{path.name}: {problem}" for problem in told)
         readers[about["reader"]] = Reader(
             about["reader"], str(about.get("role") or ""), bool(about.get("simulated")), len(mine), len(sheet.trials), problems, record.receipt
         )
@@ -155,14 +160,26 @@ def _about(record: Record, path: Path, sheet: Sheet) -> dict[str, Any]:
     raise InputError(f"{path} does not tell whose answers it holds; ask the reader for the file once more.")
 
 
-def _answers(record: Record, key: Key, sheet: Sheet, reader: int) -> list[Answer]:
-    given = {name: body for name, body in replay(record.lines).items() if name in key.trials}
+def _is_answer(body: dict[str, Any], key: Key, sheet: Sheet) -> bool:
+    """Whether a session could have written that: whoever edits a file can make its hashes right again."""
+    trial, seconds = body.get("trial"), body.get("seconds")
+    if not isinstance(trial, str) or trial not in key.trials or not isinstance(seconds, (int, float)) or not abs(seconds) < _LONGEST:
+        return False
+    if sheet.asks.items:
+        ratings = body.get("ratings")
+        return isinstance(ratings, dict) and set(ratings) == {item.name for item in sheet.asks.items} and all(value in RATINGS for value in ratings.values())
+    side, panel = body.get("side"), body.get("panel")
+    return panel in (0, 1) if side in (LEFT, RIGHT) else sheet.same and side == SAME and panel is None
+
+
+def _answers(lines: Sequence[Line], key: Key, sheet: Sheet, reader: int) -> list[Answer]:
+    given = replay(list(lines))
     return [_answer(name, body, key, sheet.turned[reader - 1], reader, position) for position, (name, body) in enumerate(given.items())]
 
 
 def _answer(name: str, body: dict[str, Any], key: Key, turned: bool, reader: int, position: int) -> Answer:
     trial = key.trials[name]
     panel = body.get("panel")
-    chosen = trial.panels[panel] if panel in (0, 1) and "side" in body else None
+    chosen = None if panel is None else trial.panels[panel]
     left = trial.panels[1 if turned else 0] if len(trial.panels) == 2 else ""
-    return Answer(reader, name, trial, key.cases[trial.case], chosen, left, dict(body.get("ratings") or {}), position, float(body.get("seconds") or 0.0))
+    return Answer(reader, name, trial, key.cases[trial.case], chosen, left, dict(body.get("ratings") or {}), position, float(body["seconds"]))

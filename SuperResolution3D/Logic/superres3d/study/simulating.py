@@ -15,12 +15,16 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from ..errors import InputError
+from .answers import SUFFIX
 from .key import Key
-from .session import DONE, LEFT, RIGHT, Session
+from .session import DONE, LEFT, RIGHT, Session, check_reader
 from .sheet import Sheet
 from .trials import CATCH, CLEAR, SPOILT, Trial
 
 _NODES = 41  # of the quadrature over tastes and cases
+_FARTHEST_NODE = 13  # none is so far out, in standard deviations
+_SURE = 800.0  # log odds of what is as good as certain
+_WIDEST = 10.0  # standard deviation, in log odds
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Taste:
         seconds: median time of a case.
 
     Raises:
-        InputError: a share that is none.
+        InputError: a share, a spread or a side that is none.
     """
 
     share: float = 0.8
@@ -48,6 +52,11 @@ class Taste:
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise InputError(f"The preference {self.share:g} is none; give a share between 0 and 1, such as 0.8.")
+        for spread in (self.readers, self.cases):
+            if not 0 <= spread <= _WIDEST:
+                raise InputError(f"Readers or cases cannot differ by {spread:g}; give a standard deviation in log odds from 0 to {_WIDEST:g}, such as 0.5.")
+        if not np.isfinite(self.left):
+            raise InputError(f"The left side cannot add {self.left:g} to an answer; give log odds such as 0.5.")
 
     @property
     def centre(self) -> float:
@@ -57,7 +66,8 @@ class Taste:
 
 @lru_cache
 def _centre(share: float, spread: float) -> float:
-    return float(brentq(lambda middle: mean_share(middle, spread) - share, -30, 30))
+    end = _SURE + _FARTHEST_NODE * spread
+    return float(brentq(lambda middle: mean_share(middle, spread) - share, -end, end))
 
 
 def mean_share(centre: float, spread: float) -> float:
@@ -83,15 +93,17 @@ def simulate(sheet: Sheet, key: Key, folder: Path, readers: int, taste: Taste, s
         seed: every choice comes from it.
 
     Raises:
-        InputError, ResourceError: see :class:`superres3d.study.session.Session`, or a reader has answers there already.
+        InputError, ResourceError: see :class:`superres3d.study.session.Session`, or somebody's answers are there already, which are not touched.
     """
+    check_reader(sheet, readers)
+    there = next(iter(sorted(folder.glob(f"*{SUFFIX}"))), None)
+    if there:
+        raise InputError(f"{there} holds answers already; give an empty folder.")
     rng = np.random.default_rng(seed)
     by_case = taste.cases * rng.standard_normal(len(key.cases))
     for reader in range(1, readers + 1):
         clock = _Clock()
         session = Session(sheet, folder, reader, "simulated reader", clock, simulated=True)
-        if session.position:
-            raise InputError(f"{session.file.path} holds answers already; give an empty folder.")
         _answer_all(session, key, taste, taste.centre + taste.readers * rng.standard_normal() + by_case, clock, rng)
 
 

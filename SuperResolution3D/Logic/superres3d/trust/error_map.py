@@ -11,8 +11,9 @@ import numpy as np
 import psutil
 
 from ..engine.progress import Progress
-from ..errors import InputError, ResourceError
+from ..errors import InputError, ResourceError, bytes_in_words
 from ..plan import Plan
+from ..scan.intensity import floor_of
 from ..scan.volume import Volume, accepted
 from ..upscaling import NOT_PLANNED, Result, plan_for, upscale
 from .body import body_mask
@@ -76,7 +77,7 @@ def upscale_with_doubt(
     result.report["careful"] = careful
     expected = expected_error(volume.voxels, drawn, result.spread, weights)
     if careful:
-        result = replace(result, volume=replace(result.volume, voxels=taken_back(volume.voxels, drawn, expected, strength)))
+        result = replace(result, volume=replace(result.volume, voxels=taken_back(volume.voxels, drawn, expected, strength, floor_of(volume.voxels, plan.modality))))
     if not errors:
         return result, None
     body = body_mask(result.volume.voxels, plan.modality)
@@ -108,7 +109,7 @@ def check_doubt(volume: Volume, scale: int | tuple[int, int] | None, errors: boo
     each = (2 * _FLOAT if errors else _FLOAT) + (volume.voxels.itemsize if careful else 0)
     needed, free = prod(plan.output_shape) * each + plan.result_bytes, choices.get("memory_limit") or psutil.virtual_memory().available
     if needed > free:
-        raise ResourceError(f"The result and how far it may be off need {needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free or allowed; use a smaller factor, or go without.")
+        raise ResourceError(f"The result and how far it may be off need {bytes_in_words(needed)} of memory and {bytes_in_words(free)} are free or allowed; use a smaller factor, or go without.")
     return plan
 
 
