@@ -4,7 +4,7 @@ import pytest
 import slicer.packaging
 import slicer.util
 from panel_steps import start_large_run
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtWidgets
 from SuperResolution3DLib import dependencies
 
 answers = {"agrees": True}
