@@ -16,6 +16,7 @@ from superres3d.trust.careful import careful, strength_of
 from superres3d.trust.doubtful import doubtful_places, inner
 from superres3d.trust.error_map import upscale_with_doubt
 from superres3d.trust.expected import Transfer, Weights, expected_error, local_error, rough, transfer_of, weights_of, windowed
+from superres3d.trust.part import upscale_part_with_care
 from superres3d.upscaling import upscale
 from typer.testing import CliRunner
 
@@ -193,6 +194,17 @@ def test_careful_lies_between_lanczos_and_the_network(models, mr):
     added, kept = drawn - lanczos, held.volume.voxels - lanczos
     assert (np.abs(kept) <= np.abs(added) + 0.05).all() and (kept * added >= -0.05).all()
     assert np.square(kept).mean() < 0.9 * np.square(added).mean()
+
+
+@pytest.mark.parametrize("modality, least", [("MR", 0), ("MR", -300), ("CT", -1024)])
+def test_careful_brings_no_value_below_what_the_networks_keep(models, modality, least):
+    """Lanczos rings below the background of a scan; the careful result lies nearer to it, and not below the floor; a part neither."""
+    blocks = np.kron(np.random.default_rng(3).random((4, 6, 6)) > 0.5, np.ones((3, 6, 6)))
+    scan = Volume((least + blocks * 1200 * (0.5 + smooth_noise((12, 36, 36)))).astype(np.float32), modality=modality)
+    asked = {"method": "two-stage-residual", "preset": "fast", "precision": "single"}
+    assert upscale(scan, 2, method="lanczos").volume.voxels.min() < least - 20
+    assert upscale_with_doubt(scan, 2, errors=False, careful=True, **asked)[0].volume.voxels.min() >= least
+    assert upscale_part_with_care(scan, 2, region=((2, 9), (5, 30), (6, 31)), **asked).volume.voxels.min() >= least
 
 
 def test_a_scan_too_small_to_be_asked_has_a_map_without_a_bound(models):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from superres3d import Volume, write_volume
 from superres3d.errors import InputError
 from superres3d.evaluation import agreement, segmentation, segmenters, surfaces
@@ -168,6 +168,13 @@ def test_the_network_sees_the_patients_left_feet_and_front(tmp_path):
         (lambda folder: _changed(folder, kernel=5), "the weights of layer 1"),
         (lambda folder: _changed(folder, in_channels=3), "the weights of layer 1"),
         (lambda folder: _changed(folder, bias=False), "the weights of layer 1"),
+        (lambda folder: _changed(folder, kernel=2), "a kernel, a dilation or channels"),
+        (lambda folder: _changed(folder, kernel=-3), "a kernel, a dilation or channels"),
+        (lambda folder: _changed(folder, dilation=0), "a kernel, a dilation or channels"),
+        (lambda folder: _reweighted(folder, "1.bias", torch.zeros(7)), "the weights of layer 1 are not those"),
+        (lambda folder: _reweighted(folder, "0.weight", torch.full((4, 1, 3, 3, 3), torch.nan)), "the weights of layer 0 are no numbers"),
+        (lambda folder: _reweighted(folder, "2.bias", torch.zeros(5, dtype=torch.int32)), "the weights of layer 2 are no numbers"),
+        (lambda folder: _widened(folder, 300), "300 labels"),
     ],
 )
 def test_a_folder_that_does_not_fit_is_refused_in_one_sentence(tmp_path, broken, words):
@@ -182,6 +189,28 @@ def _changed(folder, **change):
     description = json.loads((folder / "model.json").read_text())
     description["layers"][1] |= change
     (folder / "model.json").write_text(json.dumps(description))
+
+
+def _reweighted(folder, name, weight):
+    weights = load_file(folder / "weights.safetensors") | {name: weight}
+    save_file(weights, folder / "weights.safetensors")
+
+
+def _widened(folder, labels):
+    _reweighted(folder, "2.weight", torch.zeros(labels, 4, 1, 1, 1))
+    _reweighted(folder, "2.bias", torch.zeros(labels))
+    description = json.loads((folder / "model.json").read_text())
+    description["layers"][2]["out_channels"] = labels
+    (folder / "model.json").write_text(json.dumps(description))
+
+
+def test_weights_in_half_precision_are_taken(tmp_path):
+    folder, _, weights = _small_network(tmp_path)
+    seen = np.random.default_rng(4).integers(0, 256, (12, 12, 12)).astype(np.uint8)
+    window = (slice(None),) * 3
+    single = MeshNet(folder)._labels(seen, window)
+    save_file({name: weight.half() for name, weight in weights.items()}, folder / "weights.safetensors")
+    assert (MeshNet(folder)._labels(seen, window) == single).mean() > 0.98
 
 
 def test_unknown_intensities_and_a_lost_folder_are_refused(tmp_path):

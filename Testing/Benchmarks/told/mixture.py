@@ -24,7 +24,7 @@ class Mixture(nn.Module):
         factors: along (rows, columns).
         filters, blocks: see :func:`superres3d.networks.edsr.edsr`.
         conditions: how many numbers it is told.
-        variants: of each convolution, beside the first; at least one.
+        variants: of each convolution, beside the first; 0: a network that is modulated alone.
     """
 
     def __init__(self, factors: tuple[int, int], filters: int, blocks: int, conditions: int, variants: int):
@@ -33,13 +33,14 @@ class Mixture(nn.Module):
         plain = BlueprintNet(Architecture.make("edsr", {"filters": filters, "blocks": blocks}, True, factors)).stored_tensors()
         self._layers = layers_of(plain)
         self.plain = _parameters(plain)
-        self.varied = _parameters({name: torch.zeros(variants, *tensor.shape) for name, tensor in plain.items()})
+        self.varied = _parameters({name: torch.zeros(variants, *tensor.shape) for name, tensor in plain.items()} if variants else {})
         self.modulation = nn.Sequential(nn.Linear(conditions, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 2 * filters * blocks))
-        self.mixing = nn.Linear(_HIDDEN, variants * len(self._layers))
+        self.mixing = nn.Linear(_HIDDEN, variants * len(self._layers)) if variants else nn.Identity()
         for parameter in self.modulation[-1].parameters():
             nn.init.zeros_(parameter)
-        nn.init.normal_(self.mixing.weight, std=_SPREAD)
-        nn.init.zeros_(self.mixing.bias)
+        if isinstance(self.mixing, nn.Linear):
+            nn.init.normal_(self.mixing.weight, std=_SPREAD)
+            nn.init.zeros_(self.mixing.bias)
 
     def correction(self, image: Tensor, told: Tensor) -> Tensor:
         """Phases (N, r * s, H, W) that are to be added to the interpolation of an image (N, 1, H, W); all are told the same (conditions,)."""
@@ -55,8 +56,8 @@ class Mixture(nn.Module):
         """Those of :func:`superres3d.networks.told.folded`, to be learnt through."""
         hidden = torch.relu(self.modulation[0](told))
         shifts, scales = self.modulation[2](hidden).reshape(2, self._blocks, -1)
-        shares = self.mixing(hidden).reshape(self.variants, len(self._layers))
         weights = dict(_named(self.plain))
+        shares = self.mixing(hidden).reshape(self.variants, len(self._layers)) if self.variants else hidden
         for name, variants in _named(self.varied):
             weights[name] = weights[name] + torch.tensordot(shares[:, self._layers.index(name.rpartition(".")[0])], variants, 1)
         for number in range(self._blocks):

@@ -14,7 +14,7 @@ from ..networks.families import Architecture
 from ..networks.weights import Model, architecture_of, load_ranges, load_tensors
 from .half_kernels import WORTH_OF_EIGHT, chosen, is_exact, is_faster, racer
 from .memory import usable_cores
-from .openvino_graph import build_graph
+from .openvino_graph import build_graph, split_image
 from .openvino_import import MINIMUM, ov, version
 from .runtime import Runtime
 from .tiled import PieceStopped, Stopped, TiledNetwork, memory_errors
@@ -54,8 +54,9 @@ class OpenVINORuntime(Runtime):
         ranges = load_ranges(model) if self._asked == "eight" and axes == 2 else {}
         self._settle(architecture, tensors, bool(ranges))
         ranges = ranges if self.precision == "int8" else {}
-        exchanged = None if model.exchanged is model else _Graphs(self, load_tensors(model.exchanged, architecture), axes, ranges)
-        return self.network(architecture, _Graphs(self, tensors, axes, ranges), exchanged=exchanged)
+        split = architecture.residual and architecture.parts is None and self._rest != "float32"
+        exchanged = None if model.exchanged is model else _Graphs(self, load_tensors(model.exchanged, architecture), axes, ranges, split)
+        return self.network(architecture, _Graphs(self, tensors, axes, ranges, split), exchanged=exchanged)
 
     def compile(self, graph: ov.Model, streams: int, precision: str | None = None) -> ov.CompiledModel:
         """Ready to run, for so many calls at a time, in a precision ("float32"; None: the one that was chosen for what is not in 8 bits)."""
@@ -113,8 +114,9 @@ class _Graphs:
     volume all cores work together, and only its latest graph, or that of its latest part, is kept: each holds the activations of a window.
     """
 
-    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray], axes: int, ranges: Mapping[str, Ranges]):
+    def __init__(self, runtime: OpenVINORuntime, tensors: Mapping[str, np.ndarray], axes: int, ranges: Mapping[str, Ranges], split: bool):
         self._runtime = runtime
+        self._split = split  # the image, into two numbers
         self._tensors = tensors
         self._ranges = ranges
         self._streams, self._kept = (runtime.workers, 2) if axes == 2 else (1, 1)
@@ -126,7 +128,8 @@ class _Graphs:
         """See :data:`superres3d.engine.tiled.Infer`."""
         with memory_errors():
             request = self._request(draw, tuple(array.shape for array in inputs))
-            for number, array in enumerate(inputs):
+            given = [split_image(array) for array in inputs] if self._split else inputs
+            for number, array in enumerate(given):
                 request.set_input_tensor(number, ov.Tensor(array, shared_memory=True))
             request.start_async()
             while not request.wait_for(_ASK_MILLISECONDS):
@@ -144,7 +147,7 @@ class _Graphs:
             with self._lock:
                 if (draw, shapes) not in self._compiled:
                     _make_room(self._compiled, self._kept)
-                    self._compiled[draw, shapes] = self._runtime.compile(build_graph(draw, self._tensors, shapes, self._ranges), self._streams)
+                    self._compiled[draw, shapes] = self._runtime.compile(build_graph(draw, self._tensors, shapes, self._ranges, self._split), self._streams)
                 known[draw, shapes] = self._compiled[draw, shapes].create_infer_request()
         return known[draw, shapes]
 

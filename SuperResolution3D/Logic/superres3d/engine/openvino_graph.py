@@ -4,6 +4,8 @@ Some layers are written otherwise than they are drawn, with the same result:
 
 * Normalisations have frozen statistics here: a factor and an offset a channel.
 * A 1x1x1 convolution of joined maps is a sum of convolutions of the maps, which spares the copy: half of the memory of a dense network.
+* An image may come as two numbers a voxel whose sum it is (:func:`split_image`): half precision has too few digits for it, and a network that undoes a
+  filter makes what they lose stronger.  The first convolution reads both as if they were channels.
 * A convolution of slices to one channel wastes a vector unit.  It is a strided one that gives a block of 4 x 4 pixels as 16 channels, then rearranged.
 """
 
@@ -26,7 +28,15 @@ _EPSILON = 1e-5  # PyTorch's, of a normalisation
 _BLOCK = 4
 
 
-def build_graph(draw: Callable[..., Any], tensors: Mapping[str, np.ndarray], shapes: Sequence[Sequence[int]], ranges: Mapping[str, Ranges] | None = None) -> ov.Model:
+def split_image(image: np.ndarray) -> np.ndarray:
+    """Channels (N, channels, [D,] H, W) float32 as (N, 2 * channels, ...), the second half added to the first: each is a number of 8 digits, so that bfloat16 holds both."""
+    coarse = (image.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    return np.concatenate([coarse, image - coarse], 1)
+
+
+def build_graph(
+    draw: Callable[..., Any], tensors: Mapping[str, np.ndarray], shapes: Sequence[Sequence[int]], ranges: Mapping[str, Ranges] | None = None, split: bool = False
+) -> ov.Model:  # fmt: skip
     """A model for maps of fixed shapes.
 
     Args:
@@ -34,12 +44,13 @@ def build_graph(draw: Callable[..., Any], tensors: Mapping[str, np.ndarray], sha
         tensors: the trained tensors by their names in ``weights.safetensors``.
         shapes: (N, channels, [D,] H, W) of each input; the sides multiples of the network's step.
         ranges: of the convolutions of slices that are to be computed in 8 bits.
+        split: the one input comes as :func:`split_image` gives it; its shape is that of the image.
 
     Returns:
         Inputs and output (N, channels, [D,] H, W) float32; of a residual network, what is to be added to the input or its interpolation.
     """
-    inputs = [op.parameter(list(shape), np.float32) for shape in shapes]
-    output = draw(_Graph(tensors, len(shapes[0]) - 2, ranges or {}), *inputs)
+    inputs = [op.parameter([count, channels * (1 + split), *sides], np.float32) for count, channels, *sides in shapes]
+    output = draw(_Graph(tensors, len(shapes[0]) - 2, ranges or {}), *(_Split(each) if split else each for each in inputs))
     return ov.Model([op.result(_whole(output))], inputs, "superres3d")
 
 
@@ -54,6 +65,8 @@ class _Graph:
     def conv(self, name: str, features: _Map, outputs: int, kernel: Kernel = 3, stride: int = 1, bias: bool = True, **_: Any) -> ov.Node:
         weight = self._tensors[f"{name}.weight"]
         size = weight.shape[2:]
+        if isinstance(features, _Split):
+            features, weight = features.both, np.concatenate([weight, weight], 1)
         if name in self._ranges:
             convolved = self._in_eight_bits(_whole(features), weight, self._ranges[name], stride)
             return op.add(convolved, self._channels(self._tensors[f"{name}.bias"])) if bias else convolved
@@ -90,7 +103,7 @@ class _Graph:
         return op.prelu(_whole(features), op.constant(self._tensors[f"{name}.weight"]))
 
     def concat(self, maps: Sequence[_Map]) -> _Joined:
-        flat = [part for features in maps for part in (features.parts if isinstance(features, _Joined) else (features,))]
+        flat = [part for features in maps for part in (features.parts if isinstance(features, _Joined) else (_whole(features),))]
         return _Joined(tuple(flat))
 
     def add(self, first: _Map, second: _Map) -> ov.Node:
@@ -141,10 +154,19 @@ class _Joined:
     parts: tuple[ov.Node, ...]
 
 
-_Map: TypeAlias = "ov.Node | _Joined"  # a feature map
+@dataclass(frozen=True)
+class _Split:
+    """An image as two numbers a voxel."""
+
+    both: ov.Node
+
+
+_Map: TypeAlias = "ov.Node | _Joined | _Split"  # a feature map
 
 
 def _whole(features: _Map) -> ov.Node:
+    if isinstance(features, _Split):
+        return op.add(*op.split(features.both, op.constant(np.int64(1)), 2).outputs())
     return op.concat(list(features.parts), 1) if isinstance(features, _Joined) else features
 
 

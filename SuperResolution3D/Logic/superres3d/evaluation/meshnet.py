@@ -30,6 +30,7 @@ _MOST = 0.999  # of the voxels above the least are not brighter than 255
 _FOREGROUND, _FEW = 20, 20  # of 255; voxels of a plane that are not yet a body
 _AROUND_HEAD, _AROUND_BRAIN = 16, 8  # voxels
 _SLAB = 8
+_MOST_LABELS = 256  # of 8 bits
 _LAYER = {"in_channels": int, "out_channels": int, "kernel": int, "dilation": int, "bias": bool, "instance_norm": bool}
 _KEYS = ("minmax", "q05_95", "q02_98_clip")
 Window = tuple[slice, ...]
@@ -113,7 +114,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     wrong = _misfit(description, weights)
     if wrong:
         raise InputError(f"The segmenter {folder} does not fit: {wrong}; give the folder of a MeshNet, or the word tissue.")
-    return description, {name: weight.contiguous(memory_format=torch.channels_last_3d) if weight.ndim == 5 else weight for name, weight in weights.items()}
+    return description, {name: weight.float().contiguous(memory_format=torch.channels_last_3d) if weight.ndim == 5 else weight.float() for name, weight in weights.items()}
 
 
 def _misfit(description: Any, weights: dict[str, Tensor]) -> str:
@@ -126,11 +127,17 @@ def _misfit(description: Any, weights: dict[str, Tensor]) -> str:
         wrong = [name for name, kind in _LAYER.items() if not isinstance(layer, dict) or type(layer.get(name)) is not kind]
         if wrong or (number < len(layers) - 1 and layer.get("activation") not in ("elu", "relu", "gelu")):
             return f"model.json does not tell {(wrong or ['activation'])[0]} of layer {number}"
-        shape = (layer["out_channels"], layer["in_channels"], *[layer["kernel"]] * 3)
-        weight, bias = weights.get(f"{number}.weight"), weights.get(f"{number}.bias")
-        if layer["in_channels"] != channels or weight is None or tuple(weight.shape) != shape or (bias is None) == layer["bias"]:
+        if not layer["kernel"] % 2 or min(layer[name] for name in ("kernel", "dilation", "out_channels")) < 1:
+            return f"layer {number} of model.json has a kernel, a dilation or channels that no such network has"
+        shapes = {f"{number}.weight": (layer["out_channels"], layer["in_channels"], *[layer["kernel"]] * 3)} | ({f"{number}.bias": (layer["out_channels"],)} if layer["bias"] else {})
+        found = {name: tuple(weights[name].shape) for name in (f"{number}.weight", f"{number}.bias") if name in weights}
+        if layer["in_channels"] != channels or found != shapes:
             return f"the weights of layer {number} are not those that model.json describes"
+        if not all(weights[name].is_floating_point() and bool(weights[name].isfinite().all()) for name in shapes):
+            return f"the weights of layer {number} are no numbers that can be computed with"
         channels = layer["out_channels"]
+    if channels > _MOST_LABELS:
+        return f"it draws {channels} labels, and at most {_MOST_LABELS} can be told apart"
     read = description.get("input", {})
     return "" if isinstance(read, dict) and read.get("key", "minmax") in _KEYS else "model.json asks for intensities that are not known here"
 

@@ -46,6 +46,12 @@ class IntensityScale:
         return inside, outside if outside.any() else None
 
 
+def floor_of(voxels: np.ndarray, modality: str) -> float:
+    """What no result is below, in the scan's units; see :class:`IntensityScale`."""
+    least = float(voxels.min())
+    return least if modality == "CT" else min(0.0, least)
+
+
 def intensity_scale(voxels: np.ndarray, modality: str) -> IntensityScale:
     """The scale for a scan.
 
@@ -55,11 +61,10 @@ def intensity_scale(voxels: np.ndarray, modality: str) -> IntensityScale:
     """
     if modality == "CT":
         low, high = CT_RANGE_HU
-        return IntensityScale(low, high - low, 1.0, float(voxels.min()))
+        return IntensityScale(low, high - low, 1.0, floor_of(voxels, modality))
     step = max(1, round((voxels.size / _SAMPLE) ** (1 / 3)))
     sample = voxels[::step, ::step, ::step]
     low, high = np.percentile(sample, MR_PERCENTILES)
-    least = float(voxels.min())
     if high <= low:  # nearly everything is background
-        low, high = least, float(voxels.max())
-    return IntensityScale(float(low), float(high - low) or 1.0, 8.0, min(0.0, least))
+        low, high = float(voxels.min()), float(voxels.max())
+    return IntensityScale(float(low), float(high - low) or 1.0, 8.0, floor_of(voxels, modality))

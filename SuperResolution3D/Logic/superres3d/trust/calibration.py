@@ -16,6 +16,7 @@ import numpy as np
 from ..detail.measure import measure_detail
 from ..errors import InputError
 from ..plan import MINIMUM_SLICES, Plan
+from ..scan.intensity import floor_of
 from ..scan.volume import Volume
 from ..upscaling import upscale
 from .body import body_mask
@@ -100,7 +101,7 @@ def calibrate(
     made = upscale(coarse, (factors[1], factors[0]), modality=plan.modality, slice_axis="k", spread=True, progress=tell, cancelled=cancelled, **asked)
     weights = weights_of(plan.modality, plan.preset.ensemble != "none")
     expected = expected_error(coarse.voxels, made.volume.voxels, made.spread, weights)
-    voxels = careful(coarse.voxels, made.volume.voxels, expected, strength) if strength else made.volume.voxels
+    voxels = careful(coarse.voxels, made.volume.voxels, expected, strength, floor_of(coarse.voxels, plan.modality)) if strength else made.volume.voxels
     found = compared(local_error(voxels, scan.voxels), expected, body_mask(scan.voxels, plan.modality), checked)
     return replace(found, way=words, sure=sure)
 

@@ -22,7 +22,7 @@ def strength_of(modality: str, factor: float) -> float:
     return STRENGTH[modality, 4 if factor > 2 else 2]
 
 
-def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, strength: float) -> np.ndarray:
+def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, strength: float, floor: float | None = None) -> np.ndarray:
     """A result with doubtful detail taken back.
 
     Args:
@@ -30,6 +30,7 @@ def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, strength
         result: finer, over the same extent; not changed.
         expected: of the result's shape; see :func:`superres3d.trust.expected.expected_error`.
         strength: k; 0 changes nothing.
+        floor: what no value must be below, as Lanczos alone can be; None: anything may be.
 
     Returns:
         (k, j, i), of the result's shape and dtype; a voxel that equals Lanczos stays.
@@ -40,5 +41,5 @@ def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, strength
         kept = windowed(slab.padded(np.square(added)), slab.borders)
         kept /= kept + np.float32(strength) * np.square(expected[slab.first : slab.last]) + _TINY
         inner = slice(slab.first - slab.around[0], slab.last - slab.around[0])
-        shrunk[slab.first : slab.last] = finished(slab.lanczos[inner] + added[inner] * kept, result.dtype)
+        shrunk[slab.first : slab.last] = finished(slab.lanczos[inner] + added[inner] * kept, result.dtype, floor)
     return shrunk

@@ -13,6 +13,7 @@ import psutil
 from ..engine.progress import Progress
 from ..errors import InputError, ResourceError, bytes_in_words
 from ..plan import Plan
+from ..scan.intensity import floor_of
 from ..scan.volume import Volume, accepted
 from ..upscaling import NOT_PLANNED, Result, plan_for, upscale
 from .body import body_mask
@@ -76,7 +77,7 @@ def upscale_with_doubt(
     result.report["careful"] = careful
     expected = expected_error(volume.voxels, drawn, result.spread, weights)
     if careful:
-        result = replace(result, volume=replace(result.volume, voxels=taken_back(volume.voxels, drawn, expected, strength)))
+        result = replace(result, volume=replace(result.volume, voxels=taken_back(volume.voxels, drawn, expected, strength, floor_of(volume.voxels, plan.modality))))
     if not errors:
         return result, None
     body = body_mask(result.volume.voxels, plan.modality)

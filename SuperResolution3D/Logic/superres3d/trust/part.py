@@ -9,6 +9,7 @@ from typing import Any
 from ..engine.progress import Progress
 from ..engine.tiling import cut, within
 from ..errors import InputError
+from ..scan.intensity import floor_of
 from ..scan.region import in_report
 from ..scan.volume import Volume, accepted, triple
 from ..upscaling import Result, refined_part, upscale
@@ -43,7 +44,7 @@ def upscale_part_with_care(
     result = upscale(volume, scale, spread=True, progress=progress, cancelled=cancelled, **choices | {"region": rim})
     scan, drawn = refined_part(volume, result.report), result.volume.voxels
     expected = expected_error(scan.voxels, drawn, result.spread, weights_of(plan.modality, plan.preset.ensemble != "none"))
-    kept = careful(scan.voxels, drawn, expected, strength_of(plan.modality, max(plan.network_factors)))
+    kept = careful(scan.voxels, drawn, expected, strength_of(plan.modality, max(plan.network_factors)), floor_of(volume.voxels, plan.modality))
     inner = within(plan.window, tuple((start, stop) for start, stop in result.report["region"]["result_ijk"][::-1]))
     made = replace(result.volume, voxels=cut(kept, inner).copy(), origin=triple(result.volume.position([start for start, _ in inner[::-1]])))
     output = {**result.report["output"], "shape_ijk": list(plan.made_shape[::-1])}
