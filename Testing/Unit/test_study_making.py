@@ -229,7 +229,7 @@ def test_a_study_of_ratings_shows_one_picture_at_a_time(tmp_path):
     "wishes,message",
     [({"cases": 60}, "The stratum CT, 2x has .* places .* and 30 cases are asked of it"), ({"cases": 1}, "1 cases are too few for 2 strata"),
      ({"strata": ("organ",)}, "has no column 'organ'"), ({"methods": ("cubic",)}, "two or more methods"), ({"methods": ("cubic", "mdcsrn")}, "mdcsrn cannot make CT scans finer"),
-     ({"task": "blur"}, "task 'blur' does not exist"), ({"scales": (3,)}, "not made for the factor 3"), ({"design": "guess"}, "design 'guess' does not exist")],
+     ({"title": "Is Lanczos better?"}, "names the method lanczos"), ({"task": "blur"}, "task 'blur' does not exist"), ({"scales": (3,)}, "not made for the factor 3"), ({"design": "guess"}, "design 'guess' does not exist")],
 )  # fmt: skip
 def test_what_cannot_be_made_is_refused_and_leaves_nothing(tmp_path, wishes, message):
     with pytest.raises(InputError, match=message):
