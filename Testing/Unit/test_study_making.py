@@ -237,6 +237,18 @@ def test_what_cannot_be_made_is_refused_and_leaves_nothing(tmp_path, wishes, mes
     assert not (tmp_path / "study").exists()
 
 
+def test_a_title_is_no_part_of_the_page_s_program(tmp_path):
+    """However it looks like one: HTML ends or hides a script by such signs."""
+    folders = [tmp_path / "plain", tmp_path / "odd"]
+    for folder in folders:
+        folder.mkdir()
+    plain, odd = (make_small(folder, title=title, cases=4) for folder, title in zip(folders, ("A study", "<!-- <script> </script> -->")))
+    signs = ("<!--", "<script", "</script")
+    pages = [(folder / "reader" / "page.html").read_text(encoding="utf-8").lower() for folder in (plain, odd)]
+    assert [pages[0].count(sign) for sign in signs] == [pages[1].count(sign) for sign in signs]
+    assert read_sheet(odd / "reader").title == "<!-- <script> </script> -->"
+
+
 def test_a_folder_that_is_there_is_not_touched(study):
     with pytest.raises(InputError, match="is not empty"):
         make_study(study.parent, study.parent / "split.csv", "test", study, Wishes(METHODS))
