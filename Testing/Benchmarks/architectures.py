@@ -113,7 +113,7 @@ TABLES = {
         ),
     ),
     "kudo2019": Table(
-        "virtual-thin-slice.toml", {"validation": [], "slice_factors": [4, 8], "patch": 32, "patch_depth": 32, "batch": 2, "steps": 500, "last_rate": 0.1}, "thick-slice", (4, 8), ("ct_",),
+        "virtual-thin-slice.toml", {"validation": [], "slice_factors": [4, 8], "patch": 32, "patch_depth": 32, "batch": 2, "steps": 300, "last_rate": 0.1}, "thick-slice", (4, 8), ("ct_",),
         (
             Network("SRCNN 9-1-5", "srcnn-3d", "srcnn", {**_WHOLE, "options": {}}, "33.73, 0.904"),
             Network("SRCNN 9-1-5, with HF prediction", "srcnn-3d", "srcnn", {"options": {}}),

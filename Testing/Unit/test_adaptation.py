@@ -234,6 +234,22 @@ def test_its_memory_is_planned():
     assert pairs.pair_bytes((30, 256, 256)) <= pairs.MOST_BYTES + 4 * 30 * 256 * 256
 
 
+def test_the_page_of_a_run_whose_network_learnt(thick, tmp_path, monkeypatch):
+    """The network that learnt lies in no folder: the page names it, with the subjects of the one that it began with."""
+    from superres3d.cli import app
+    from superres3d.networks.weights import find_model
+    from typer.testing import CliRunner
+
+    monkeypatch.setattr("superres3d.adaptation.judging.helps", lambda before, after: True)
+    write_volume(thick, tmp_path / "scan.nii.gz")
+    asked = ["upscale", str(tmp_path / "scan.nii.gz"), str(tmp_path / "out.nrrd"), "--scale", "1,2", "--method", "two-stage-residual", "--modality", "MR", "--preset", "fast"]
+    ran = CliRunner().invoke(app, [*asked, "--adapt", "1", "--report", str(tmp_path / "report.html"), "--progress", "none"])
+    assert ran.exit_code == 0, ran.output
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    subjects = find_model("two-stage-residual-mr-depth-x2").card["training_subjects"]
+    assert "two-stage-residual-mr-depth-x2-adapted" in page and subjects and all(subject["id"] in page for subject in subjects)
+
+
 def test_the_command_line_reports_it(thick, tmp_path):
     from superres3d.cli import app
     from typer.testing import CliRunner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -264,6 +265,23 @@ def test_a_scan_that_vanishes(folder, tmp_path):
     assert summary.exit_code == 1 and summary.done == 3
     ((name, reason),) = summary.without
     assert name == "c.mha" and "does not exist" in reason
+
+
+def test_a_system_that_starts_no_process(folder, tmp_path, monkeypatch):
+    """As one whose memory or number of processes is used up; the same command does the rest later."""
+    start, refused = subprocess.Popen, [True, False]
+
+    def popen(*given, **more):
+        if refused.pop(0) if refused else False:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(*given, **more)
+
+    monkeypatch.setattr("superres3d.batch.hand.subprocess.Popen", popen)
+    summary = Batch(folder, tmp_path / "out", Choices("cubic"), Filters(), Settings(), Teller()).run()
+    ((_, reason),) = summary.without
+    assert summary.done == 3 and "could not be started (Resource temporarily unavailable)" in reason
+    again = Batch(folder, tmp_path / "out", Choices("cubic"), Filters(), Settings(), Teller()).run()
+    assert (again.done, again.kept, again.without) == (1, 3, [])
 
 
 def test_half_of_the_files_broken(folder, tmp_path):

@@ -151,6 +151,16 @@ def test_ranges_that_are_not_those_of_the_card(small, tmp_path, damage, told):
     assert OpenVINORuntime("half").load(find_model("a")), "it is not needed there"
 
 
+@pytest.mark.parametrize("content, told", [(b"", "cannot be read"), (stored({"first": Ranges(np.array([1.0, 0.0], np.float32), False)}), "no numbers above 0")])
+def test_ranges_that_are_none(small, tmp_path, content, told):
+    """Though the card names them."""
+    (tmp_path / "a" / RANGES).write_bytes(content)
+    card = json.loads((tmp_path / "a" / CARD).read_text())
+    (tmp_path / "a" / CARD).write_text(json.dumps(card | {CARD_KEY: hashlib.sha256(content).hexdigest()}))
+    with pytest.raises(ModelError, match=told):
+        load_ranges(find_model("a"))
+
+
 def neutral(model):
     """Told nothing, where it can be told of a scan."""
     tensors = load((model.folder / WEIGHTS).read_bytes())

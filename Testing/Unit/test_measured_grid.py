@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +117,24 @@ def test_a_filtered_and_zero_filled_scan_is_refined_from_its_measured_grid(truth
     lanczos = upscale(stored, 2, axes="in-plane", method="lanczos", slice_axis="k")
     errors = [np.sqrt(((result.volume.voxels - truth)[:, 40:-40, 40:-40] ** 2).mean()) for result in (back, lanczos)]
     assert errors[0] < 0.8 * errors[1]
+
+
+@pytest.mark.parametrize("extent, end_told, brought_back", [(0.6, True, True), (0.72, True, False), (0.95, False, False)])
+def test_an_end_counts_where_the_estimator_tells_of_it_too(stored, monkeypatch, extent, end_told, brought_back):
+    """A spectrum that a filter makes fall off may show a step by chance: a scan with all of its detail would be made coarser."""
+    module = sys.modules[measured_grid.__module__]
+    honest = module.measure_detail
+
+    def otherwise(voxels, modality):
+        detail = honest(voxels, modality)
+        whole = voxels.shape == stored.voxels.shape
+        return replace(detail, rows=replace(detail.rows, extent=extent), columns=replace(detail.columns, extent=extent)) if whole else detail
+
+    monkeypatch.setattr(module, "measure_detail", otherwise)
+    grid = measured_grid(stored.voxels, "MR", ("plane",))
+    assert (set(grid.ends) == {1, 2}) == end_told and grid.used == ((1, 2) if brought_back else ())
+    told = module.detail_with_ends(stored.voxels, "MR").rows.extent
+    assert told == pytest.approx(0.55 if end_told else extent, abs=0.03)
 
 
 @pytest.mark.parametrize("slice_axis", [0, 1, 2])

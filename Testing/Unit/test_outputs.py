@@ -219,7 +219,7 @@ def test_exactly_the_named_file_is_written(here, scan, name):
 @pytest.mark.parametrize(
     "name, words",
     [("100%.mhd", "cannot give to its voxels"), ("a%03d.nhdr", "cannot give"), ("LISTING.mhd", "cannot give"), ("list of a.nhdr", "cannot give"), (" a.mhd", "cannot give"),
-     ("a\\b.mhd", "cannot give"), ("a:b.nhdr", "cannot give"), ("a\nb.nii", "unprintable"), ("a" * 249 + ".nii.gz", "too long"), ("a" * 5000 + ".nii", "too long"),
+     ("a\\b.mhd", "cannot give"), ("a:b.nhdr", "cannot give"), ("a\nb.nii", r"a\nb.nii' has unprintable"), ("a" * 249 + ".nii.gz", "too long"), ("a" * 5000 + ".nii", "too long"),
      (os.fsdecode(b"\xff.nii"), "UTF-8"), ("out.img", "no suffix"), ("out.nii.bz2", "no suffix"), (".", "is not empty"), ("no/out.nii", "does not exist; create it"),
      ("in.nrrd/out.nii", "does not exist; create it")],
 )  # fmt: skip

@@ -65,7 +65,7 @@ def check_name(path: Path) -> None:
     except UnicodeEncodeError:
         raise InputError(f"{os.fsencode(path).decode('utf-8', 'replace')} has letters that are not UTF-8; give another name.") from None
     if not path.name.isprintable():
-        raise InputError(f"{path!a} has unprintable signs in its name; give another name.")
+        raise InputError(f"{str(path)!a} has unprintable signs in its name; give another name.")
     with _refusing(path), suppress(FileNotFoundError, NotADirectoryError):
         path.stat()
 

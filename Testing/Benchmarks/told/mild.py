@@ -2,6 +2,7 @@
 
 A mild loss cannot be told from how soft or sharp a scan is by nature: an estimate is off by that softness.  So it is measured on each scan as it is packed, and what is
 said of its crops is off by as much: the network learns to tell what was lost (by a cubic kernel, by means, by a cut spectrum) from what the scan shows and what is said of it.
+Of a soft scan a mild loss may seem clear.  Then that is said, and the network learns not to sharpen all that it is told of.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class MildLosses:
         side: of a crop within the slices, coarse pixels; None: as those of simulated scans.
         crops: of a group.
         random: draws.
-        told: the loss is told; else the noise and how far the spectrum reaches.
+        told: a loss that does not seem clear is told; else the noise and how far the spectrum reaches.
     """
 
     def __init__(self, pack: Path, stage: str, scale: int, side: int | None, crops: int, random: np.random.Generator, told: bool = True):
@@ -101,7 +102,7 @@ class MildLosses:
         self._across = Degrader((depth, 1, columns), (1, scale, scale), replace(Losses(), gaussian=0.3, spectral=0.0, noise=0.0, magnitude=False, gain=1.0, gamma=1.0), "cpu", 3)
 
     def __call__(self, groups: int) -> list[Group]:
-        """So many, without those whose loss the estimator would call clear."""
+        """So many; those whose loss the estimator would call clear are told that it is."""
         degrader, depth = self._degrader, self._stage == "depth"
         inner, margins = degrader.inner, degrader.margins
         coarse = depth and bool(self._random.random() < _COARSE_ACROSS[self._scale])
@@ -116,9 +117,8 @@ class MildLosses:
         for number, (low, high, noise) in enumerate(zip(*images)):
             first = number * self._crops
             said = self._said(pairs.transfer[first], extents[first], float(pairs.sigma[first]), sharp[number])
-            if not are_clear(said[None].numpy(), self.modality)[0]:
-                keep = bool(self._random.random() < 0.5)
-                made.append(Group(low, high, noise, vector(said, keep, False, self._told, coarse if depth else None), keep))
+            clear, keep = bool(are_clear(said[None].numpy(), self.modality, self._scale)[0]), bool(self._random.random() < 0.5)
+            made.append(Group(low, high, noise, vector(said, keep, clear, clear or self._told, coarse if depth else None), keep))
         return made
 
     def _drawn(self, inner: tuple[int, int, int], margins: tuple[int, int, int], depth: bool) -> tuple[Tensor, list[float]]:

@@ -83,7 +83,7 @@ def matrix(length: int, factor: int, kernel: str) -> Tensor:
 def main(
     samples: Path, held: Path, pack: Path, out: Path, start: Annotated[Path, typer.Option()], steps: Annotated[int, typer.Option()] = 1800, groups: Annotated[int, typer.Option()] = 4,
     crops: Annotated[int, typer.Option()] = 4, side: Annotated[int, typer.Option()] = 32, rate: Annotated[float, typer.Option()] = 8e-4, overshoot: Annotated[float, typer.Option()] = 0.0,
-    clear_share: Annotated[float, typer.Option()] = 0.35, variants: Annotated[int, typer.Option()] = 2, seed: Annotated[int, typer.Option()] = 1,
+    clear_share: Annotated[float, typer.Option()] = 0.35, variants: Annotated[int, typer.Option(help="0: as modulation alone, and of mild losses the noise alone is told.")] = 2, seed: Annotated[int, typer.Option()] = 1,
 ) -> None:  # fmt: skip
     """See above."""
     torch.set_num_threads(1)
@@ -92,7 +92,7 @@ def main(
         raise SystemExit(f"Error: {out.name} does not say which network it is; name it as told-mr-plane-x2.safetensors.")
     stage, scale, random = named[2], int(named[3]), np.random.default_rng(seed)
     torch.manual_seed(seed)
-    clear, mild = ClearLosses(samples, held, named[1].upper(), stage, scale, side, random), MildLosses(pack, stage, scale, side, crops, random)
+    clear, mild = ClearLosses(samples, held, named[1].upper(), stage, scale, side, random), MildLosses(pack, stage, scale, side, crops, random, variants > 0)
     training = Training(clear, mild, stage, scale, side, overshoot, variants)
     training.net.load_tensors(load_file(out if out.is_file() else start / f"two-stage-{out.stem}" / "weights.safetensors"))
     adam, began, sums = training.optimiser(rate), time.monotonic(), 0.0

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from ..staging import reason_of
 from .budget import Budget
 from .task import CANCELLED, FAILED, MEMORY, Outcome, Task
 
@@ -57,12 +58,15 @@ class Hand:
             if self._stopped.is_set():
                 return Outcome(CANCELLED)
             try:
-                return Outcome(**json.loads(self._answer(task)))
+                process = self._running()
+            except OSError as error:
+                return Outcome(FAILED, [f"The process for this scan could not be started ({reason_of(error)}); close other programs, and give the same command again."])
+            try:
+                return Outcome(**json.loads(self._answer(process, task)))
             except (OSError, ValueError):  # the pipe broke, or ended within a line
                 return self._death()
 
-    def _answer(self, task: Task) -> bytes:
-        process = self._running()
+    def _answer(self, process: subprocess.Popen[bytes], task: Task) -> bytes:
         assert process.stdin and process.stdout
         process.stdin.write(json.dumps(task.as_dict()).encode() + b"\n")
         process.stdin.flush()
@@ -109,8 +113,8 @@ class Hand:
 
     def close(self) -> None:
         """End the idle process."""
-        process, self._process = self._process, None
-        for stream in (process.stdin, process.stdout, self._said) if process else ():
+        process, self._process, said, self._said = self._process, None, self._said, None
+        for stream in (*((process.stdin, process.stdout) if process else ()), said):
             try:
                 if stream:
                     stream.close()

@@ -41,7 +41,7 @@ def batch(
     labels: Annotated[str, typer.Option(metavar="PATTERN", help="Label maps of the scans come along: such as {name}_seg.nii.gz, beside each scan; or /maps/{folder}/{name}.nrrd.")] = "",
     format: Annotated[FormatChoice, typer.Option(help="Of the results; auto: that of the scan (DICOM: a derived series).")] = FormatChoice("auto"),  # noqa: A002
     suffix: Annotated[list[str] | None, typer.Option("--suffix", metavar="TEXT", help="Only images with this BIDS suffix, such as T2w, or whose names end so; may be repeated.")] = None,
-    thicker_than: Annotated[float, typer.Option(metavar="MM", help="Only scans with voxels longer than this.")] = 0.0,
+    thicker_than: Annotated[float, typer.Option(metavar="MM", help="Only scans with voxels longer than this.", min=0.0)] = 0.0,
     participant_label: Annotated[list[str] | None, typer.Option("--participant-label", metavar="LABEL", help="Of a BIDS data set, only this participant; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again scans that ended their process, and make anew what other weights made.")] = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ResourceError
+from ..errors import SuperResolutionError
 from ..reporter import Reporter
 from .common import StyleChoice, bytes_of, reporting
 from .options import Adapt, Anonymize, AsStored, Careful, Check, Made, MemoryLimit, Progress, Series, VolumeNumber, with_options
@@ -165,7 +165,7 @@ def _stage_lanczos(volume: Volume, source: Path, outputs: Outputs, staging: Stag
 
 
 def _write_report(report: dict[str, Any], views: list[View], outputs: Outputs) -> None:
-    """After the images: they are worth more than the report, and stay without it (ResourceError that says so)."""
+    """After the images: they are worth more than the report, and stay without it (the error says so)."""
     from ..files import replace_text
     from ..page.write import write_page
 
@@ -175,8 +175,8 @@ def _write_report(report: dict[str, Any], views: list[View], outputs: Outputs) -
             write_page(outputs.report, report, views)
         else:
             replace_text(outputs.report, json.dumps(report, indent=2) + "\n")
-    except ResourceError as error:
-        raise ResourceError(f"The result is whole in {outputs.result}, but its report is missing: {error}") from None
+    except SuperResolutionError as error:
+        raise type(error)(f"The result is whole in {outputs.result}, but its report is missing: {error}") from None
 
 
 def _provenance(source: Path, report: dict[str, Any]) -> dict[str, str]:

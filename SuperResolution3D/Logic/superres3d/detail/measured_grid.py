@@ -17,6 +17,7 @@ import numpy as np
 
 from ..resampling.spectral_crop import cropped
 from .ending import end_of_spectrum
+from .estimator import AxisDetail
 from .measure import Detail, measure_detail, part_along
 from .telling import axes_of, is_worth_telling
 from .words import resolution
@@ -26,9 +27,13 @@ AXES = {"depth": (0,), "plane": (1, 2)}
 _NAMES = ("across", "rows", "columns")
 _LARGEST = 0.75  # share of the frequencies: with more there is too little to bring back
 _HALF = 0.56  # of CT: with less along every axis, networks that are told nothing are better on the measured grid, too
+_FACTOR = 4  # of the networks that refine from there
 _FEWEST = 24  # voxels that are left of an axis
 _MOST_TIMES = 6.0  # finer than the measured detail: networks bring back 4 times, from where half of it is left
 _MOST_UNSURE = 0.2
+#: share, of an end and what the estimator of the detail tells: up to 0.06 where spectra of training scans were cut, 0.21 of ends in scans as they are, where
+#: corrections have filled the rest again; a filter that falls off and is taken for an end is 0.12 to 0.43 away
+_MOST_APART, _MOST_APART_TOLD = 0.12, 0.23
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def detail_with_ends(voxels: np.ndarray, modality: str) -> Detail:
     for axis, name in enumerate(_NAMES):
         found = getattr(detail, name)
         share = None if found is None else end_of_spectrum(part_along(voxels, axis), axis, found.extent)
-        if found is not None and share is not None:
+        if found is not None and share is not None and found.extent - share < _MOST_APART_TOLD:
             sure[name] = replace(found, extent=share)
     return replace(detail, **sure)
 
@@ -95,14 +100,20 @@ def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> M
     for axis in sorted(axis for stage in stages for axis in AXES[stage]):
         found = getattr(detail, _NAMES[axis])
         share = end_of_spectrum(part_along(voxels, axis), axis, 1.0 if found is None else found.extent)
-        if share is not None:
+        if share is not None and (found is None or found.extent - share < _MOST_APART_TOLD):
             ends[axis] = share
         elif found is not None and found.extent < _LARGEST:
             unsure.append(axis)
     used: tuple[int, ...] = ()
     for stage in stages:
-        used += _worth(voxels, modality, stage, {axis: share for axis, share in ends.items() if axis in AXES[stage]})
+        agreed = {axis: share for axis, share in ends.items() if axis in AXES[stage] and _agrees(getattr(detail, _NAMES[axis]), share)}
+        used += _worth(voxels, modality, stage, agreed)
     return MeasuredGrid(ends, tuple(sorted(used)), tuple(unsure), detail)
+
+
+def _agrees(found: AxisDetail | None, share: float) -> bool:
+    """Whether the estimator tells of an end near a share of the frequencies, too."""
+    return found is None or found.extent - share < _MOST_APART
 
 
 def _worth(voxels: np.ndarray, modality: str, stage: str, ends: dict[int, float]) -> tuple[int, ...]:
@@ -113,7 +124,7 @@ def _worth(voxels: np.ndarray, modality: str, stage: str, ends: dict[int, float]
     if modality == "CT" and set(early) == set(AXES[stage]) and all(ends[axis] <= _HALF for axis in early):
         return early
     grid = MeasuredGrid(ends, early, ())
-    return early if is_worth_telling(axes_of(_on(grid, voxels, modality), stage), modality) else ()
+    return early if is_worth_telling(axes_of(_on(grid, voxels, modality), stage), modality, _FACTOR) else ()
 
 
 def _on(grid: MeasuredGrid, voxels: np.ndarray, modality: str) -> Detail:

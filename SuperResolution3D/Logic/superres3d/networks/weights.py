@@ -128,14 +128,21 @@ def load_ranges(model: Model) -> dict[str, Ranges]:
     """By convolution what is rounded to 8 bits; nothing of a model that is not made for them.
 
     Raises:
-        ModelError: unreadable, or not those that the card names.
+        ModelError: unreadable, not those that the card names, or no ranges.
     """
     wanted = model.card.get(CARD_KEY)
     if not wanted:
         return {}
     from safetensors.numpy import load
 
-    return ranges_of(load(_verified(model.folder / RANGES, wanted, "8-bit ranges")))
+    content = _verified(model.folder / RANGES, wanted, "8-bit ranges")
+    try:
+        ranges = ranges_of(load(content))
+    except Exception as error:  # safetensors' own kind has no stable name
+        raise ModelError(f"The 8-bit ranges of the model {model.name} cannot be read ({error}); install the model again.") from None
+    if not all(one.channels.ndim == 1 and np.isfinite(one.channels).all() and (one.channels > 0).all() for one in ranges.values()):
+        raise ModelError(f"The 8-bit ranges of the model {model.name} are no numbers above 0; install the model again.")
+    return ranges
 
 
 def _verified(path: Path, sha256: str, what: str, content: bytes = b"") -> bytes:

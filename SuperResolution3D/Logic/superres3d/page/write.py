@@ -97,4 +97,11 @@ def _doubtful(report: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _models(report: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"stage": stage, **model, "subjects": find_model(model["name"]).card.get("training_subjects", [])} for stage, model in report["models"].items()]
+    return [{"stage": stage, **model, "subjects": _subjects(model["name"], report.get("adaptation") or {})} for stage, model in report["models"].items()]
+
+
+def _subjects(name: str, adaptation: dict[str, Any]) -> list[dict[str, Any]]:
+    """On whom a model was trained; of one that went on learning on the scan, that which it began with: it lies in no folder itself."""
+    if adaptation.get("used") and name == adaptation["adapted"]["name"]:
+        name = adaptation["start"]["name"]
+    return find_model(name).card.get("training_subjects", [])

@@ -25,7 +25,7 @@ from ..errors import InputError
 from ..methods import MODALITIES
 from ..plan import MINIMUM_SLICES, Plan
 from ..resampling.interpolation import resize
-from ..scan.intensity import CT_RANGE_HU
+from ..scan.intensity import CT_RANGE_HU, floor_of
 from ..scan.volume import Volume, accepted, triple
 from ..upscaling import NOT_PLANNED, Result, plan_for, upscale
 from .body import body_mask, regions_of, value_range
@@ -289,7 +289,7 @@ def _images(case: _Case, coarse: Volume, slab: Slab, own: bool, progress: Told |
 def _taken_back(case: _Case, part: Volume, made: Result) -> np.ndarray:
     weights = weights_of(case.plan.modality, case.plan.preset.ensemble != "none")
     expected = expected_error(part.voxels, made.volume.voxels, made.spread, weights)
-    return taken_back(part.voxels, made.volume.voxels, expected, strength_of(case.plan.modality, max(case.factors)))
+    return taken_back(part.voxels, made.volume.voxels, expected, strength_of(case.plan.modality, max(case.factors)), floor_of(case.whole, case.plan.modality))
 
 
 def _prepared(voxels: np.ndarray, modality: str) -> np.ndarray:
