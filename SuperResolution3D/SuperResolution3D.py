@@ -142,6 +142,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SuperResolution3D.ui"))
         self.layout.addWidget(uiWidget)
+        self._form = uiWidget
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SuperResolution3DLogic()
@@ -165,6 +166,7 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
     def enter(self) -> None:
         """Called each time the user opens this module."""
         self.initializeParameterNode()
+        self._form.setFocus()  # keys reach the panel without a click
         qt.QTimer.singleShot(0, self.panel.comparison.resume)
 
     def exit(self) -> None:

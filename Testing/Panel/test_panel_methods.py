@@ -7,7 +7,7 @@ import slicer.util
 from panel_steps import volumes
 from PySide6 import QtCore
 from superres3d.errors import InputError, ModelError
-from superres3d.methods import INVENTS
+from superres3d.methods import INVENTS, METHODS
 from SuperResolution3DLib.choices import Axes, Modality, Noise, Preset, Scale
 
 INTERPOLATIONS = ["lanczos", "cubic", "linear", "nearest"]
@@ -61,13 +61,15 @@ def test_a_method_is_described_in_line_and_tip(panel, make_volume, install):
     panel.ui.inputSelector.setCurrentNode(make_volume())
     panel.parameters.axes, panel.parameters.scale = Axes.IN_PLANE, Scale.TWO
     choose(panel.ui.methodComboBox, "mdcsrn")
-    assert "for MR scans with few phase encodings" in panel.ui.methodSummaryLabel.text and "When not: " in panel.ui.methodSummaryLabel.text
+    assert not panel.ui.methodSummaryLabel.isVisible()  # it is the proposed one: Apply stays in sight
     assert not panel.ui.methodCautionLabel.isVisible()
     tip = panel.ui.methodComboBox.itemData(0, QtCore.Qt.ToolTipRole)
     assert "Assumes: The scanner measured half of k-space" in tip and "Assumes: The scanner" in panel.ui.methodComboBox.toolTip
+    assert "for MR scans with few phase encodings" in tip and "When not: " in tip
     assert "arXiv:2003.01217" in tip and "arXiv:2003.01217" in panel.ui.methodComboBox.toolTip
     assert [panel.ui.presetComboBox.itemText(2), panel.ui.ensembleComboBox.itemText(1)] == ["Fast (a quarter of the time)", "4 copies"]
     choose(panel.ui.methodComboBox, "cubic")
+    assert panel.ui.methodSummaryLabel.isVisible() and METHODS["cubic"].summary in panel.ui.methodSummaryLabel.text
     assert [panel.ui.presetComboBox.itemText(2), panel.ui.ensembleComboBox.itemText(1)] == ["Fast (a seventh of the time)", "8 copies"]
 
 

@@ -57,6 +57,8 @@ def test_a_box_around_the_crosshair_from_choice_to_result(panel, chosen):
     bounds = [0.0] * 6
     result.GetRASBounds(bounds)
     np.testing.assert_allclose(bounds, [10.5, 20.5, 15.5, 25.5, 22.5, 32.5], atol=1e-9)
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):  # in its place, over the scan
+        assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetForegroundOpacity()) == (chosen.GetID(), result.GetID(), 1.0)
     panel.picture("part-crosshair")
 
 

@@ -100,6 +100,16 @@ def test_remove_brings_back_what_lay_there(panel, ready, make_volume):
     assert all(view.GetForegroundVolumeID() == other.GetID() and view.GetForegroundOpacity() == 0.4 for view in composites())
 
 
+def test_a_part_that_was_removed_is_not_laid_over(panel, ready):
+    panel.ui.previewButton.click()
+    worker = panel.widget.panel.preview._worker
+    taken = []
+    show, worker._on_part = worker._on_part, lambda part: (taken.append(part), show(part))
+    panel.widget.panel.preview.remove()
+    panel.wait(lambda: taken, 60)
+    assert previews() == [] and not panel.ui.previewLabel.visible
+
+
 def test_a_worker_that_dies_is_told_and_comes_back(panel, ready):
     panel.ui.previewButton.click()
     made(panel)

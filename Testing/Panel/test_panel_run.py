@@ -1,13 +1,17 @@
 """What a run leaves behind, how its results are named, and what is said of it and of the machine."""
 
+import re
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import slicer
 import slicer.util
 from panel_steps import start_large_run, volumes, worker_pids
+from superres3d.engine.memory import usable_cores
 from superres3d.methods import METHODS
 from superres3d.speed import work_of
 from SuperResolution3DLib import devices
@@ -106,16 +110,30 @@ def test_the_estimate_counts_comparison_files_and_loading(panel, make_volume):
 def test_what_auto_will_use(panel, make_volume, monkeypatch, card, torch, words):
     monkeypatch.setattr(devices, "_graphics_card", lambda: card)
     monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: torch or None)
-    devices.automatic_device.cache_clear()
-    told = devices.automatic_device()
-    devices.automatic_device.cache_clear()
-    assert words in told
+    assert words in devices.automatic_device()
+
+
+def test_free_memory_of_what_auto_will_use(panel, make_volume, monkeypatch):
+    monkeypatch.setattr(devices, "_graphics_card", lambda: "")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3 * 2**30))
+    assert devices.automatic_device() == f"the processor ({usable_cores()} cores, 3 GiB of memory free)"
+
+
+def test_a_card_with_its_free_memory(monkeypatch):
+    monkeypatch.setattr(devices.sys, "platform", "linux")
+    monkeypatch.setattr(devices.shutil, "which", lambda name: name)
+    monkeypatch.setattr(devices.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="NVIDIA H100 80GB HBM3, 81559 MiB, 81000 MiB\nNVIDIA T4, 1 MiB, 1 MiB\n"))
+    devices._graphics_card.cache_clear()
+    try:
+        assert devices._graphics_card() == "NVIDIA H100 80GB HBM3 (81559 MiB, 81000 MiB free)"
+    finally:
+        devices._graphics_card.cache_clear()
 
 
 def test_what_auto_will_use_stands_in_the_estimate(panel, make_volume):
     panel.parameters.inputVolume = make_volume()
     panel.parameters.method = "two-stage-residual"
-    assert f"auto will use {devices.automatic_device()}." in panel.ui.estimateLabel.text
+    assert re.search(r"auto will use the processor \(\d+ cores, [\d.]+ GiB of memory free\)\.$", panel.ui.estimateLabel.text)
     panel.ui.deviceComboBox.setCurrentText("cpu")
     assert "auto will use" not in panel.ui.estimateLabel.text
 

@@ -39,6 +39,7 @@ def draw(volume, voxels, name="Organs", segments=(("Liver", (0.9, 0.2, 0.1)), ("
         told.append(segment)
     node = put_segmentation(slicer.mrmlScene, Drawn("", name, voxels, tuple(told)), voxels, volume)
     node.SetName(name)
+    node.RemoveAttribute("SuperResolution3D.Source")  # as a user draws it
     return node
 
 
@@ -66,6 +67,7 @@ def test_one_tick_brings_it_along(panel, scan):
     np.testing.assert_array_equal(drawn_on(made, result).voxels, expected)
     np.testing.assert_array_equal(drawn_on(node, scan).voxels, balls())  # the drawn one is as it was
     assert [name for name in volumes() if "labels" in name.lower()] == []
+    assert panel.ui.applyButton.enabled, panel.reason  # what was made is no second one to choose from
     panel.picture("segmentation")
 
 
@@ -76,8 +78,16 @@ def test_in_3d_side_by_side_and_smoother(panel, scan):
     panel.ui.applyButton.click()
     panel.finish()
     assert panel.ui.modelsButton.enabled
+    cameras = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCameraNode") for _view in range(2)]
+    for number, camera in enumerate(cameras, 1):
+        camera.SetLayoutName(str(number))
     panel.ui.modelsButton.click()
     made = panel.parameters.lastSegmentation
+    bounds = np.zeros(6)
+    made.GetRASBounds(bounds)
+    for camera in cameras:
+        np.testing.assert_allclose(camera.GetFocalPoint(), (bounds[::2] + bounds[1::2]) / 2)
+        assert camera.GetPosition()[1] > bounds[3]  # from the front
     surfaces = []
     for segmentation in (node, made):
         surface = vtk.vtkPolyData()

@@ -72,7 +72,10 @@ def the_map_lies_over_the_views(ready, result):
     assert legend.GetVisibility() and legend.GetTitleText() == "Expected error"
     ready.ui.errorSlider.value = 0
     assert {view.GetForegroundOpacity() for view in views} == {0.0} and not legend.GetVisibility()
+    told = []
+    legend.AddObserver("ModifiedEvent", lambda *_: told.append({view.GetForegroundOpacity() for view in views}))
     ready.ui.errorSlider.value = 35
+    assert told[-1] == {0.35}  # Slicer looks for the map in the views when its legend changes
     assert {view.GetForegroundOpacity() for view in views} == {0.35} and legend.GetVisibility()
 
 

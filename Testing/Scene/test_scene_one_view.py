@@ -6,10 +6,12 @@ import pytest
 pytest.importorskip("slicer_core", reason="needs the PyPI package slicer-core (real MRML)")
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
+import vtk  # noqa: E402
 from SuperResolution3DLib import composing  # noqa: E402
 from SuperResolution3DLib.choices import CompareMode, Orientation  # noqa: E402
 from SuperResolution3DLib.comparison_layouts import better_stacked, is_ours, layout_number  # noqa: E402
 from SuperResolution3DLib.one_view import LENS_PIXELS, LENS_ZOOM, OneView, Pane  # noqa: E402
+from SuperResolution3DLib.slice_canvas import insert_above_image  # noqa: E402
 
 WIDTH, HEIGHT = 240, 200
 
@@ -173,3 +175,17 @@ def test_direction_of_the_panes(orientation, extent, room, stacked):
 def test_each_layout_has_its_own_number():
     numbers = [layout_number(count, orientation, stacked) for count in (1, 2, 3) for orientation in Orientation for stacked in (False, True)]
     assert len(set(numbers)) == 18 and all(map(is_ours, numbers)) and not is_ours(3)
+
+
+def test_a_picture_lies_under_words_and_crosshair():
+    """In a renderer as Slicer's slice view has it: the image first, then what is written and drawn on it."""
+    renderer = vtk.vtkRenderer()
+    image, words, crosshair, picture = vtk.vtkActor2D(), vtk.vtkCornerAnnotation(), vtk.vtkActor2D(), vtk.vtkActor2D()
+    for actor in (image, picture):
+        actor.SetMapper(vtk.vtkImageMapper())
+    crosshair.SetMapper(vtk.vtkPolyDataMapper2D())
+    for actor in (image, words, crosshair):
+        renderer.AddViewProp(actor)
+    insert_above_image(renderer, picture)
+    props = renderer.GetViewProps()
+    assert [props.GetItemAsObject(index) for index in range(props.GetNumberOfItems())] == [image, picture, words, crosshair]

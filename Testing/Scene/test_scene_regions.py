@@ -8,6 +8,7 @@ import vtk
 from superres3d.errors import InputError
 from SuperResolution3DLib.choices import Part
 from SuperResolution3DLib.job import Job
+from SuperResolution3DLib.nodes import SOURCE_ROLE
 from SuperResolution3DLib.regions import crosshair_spans, roi_spans, spans_of, view_spans
 from SuperResolution3DLib.request import Request
 from SuperResolution3DLib.run import run_and_wait
@@ -146,6 +147,13 @@ def test_what_the_views_show(scene, make_volume):
         view_spans(volume)
     axial = make_view(scene, volume, "Red", "Axial", (5.0, 0.0, 0.0), 20, 30)
     assert view_spans(volume) == ((0, 30), (15, 45), (10, 30))  # RAS x -5 ... 15 is i 10 ... 30
+    made = make_volume("MR SR", shape=(30, 60, 50))
+    composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene)[-1]
+    composite.SetBackgroundVolumeID(made.GetID())
+    with pytest.raises(InputError, match='No slice view shows "MR"'):
+        view_spans(volume)
+    made.SetNodeReferenceID(SOURCE_ROLE, volume.GetID())  # a result lies in the same place
+    assert view_spans(volume) == ((0, 30), (15, 45), (10, 30))
     make_view(scene, volume, "Green", "Coronal", (0.0, 0.0, 4.0), 40, 20)
     assert view_spans(volume) == ((12, 22), (15, 45), (10, 30))
     axial.SetMappedInLayout(0)

@@ -87,6 +87,16 @@ def test_refusals_are_one_sentence_and_write_nothing(tmp_path, source, models, c
     assert names(tmp_path) == before
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("command", [["info", "in.nii.gz"], ["upscale", "in.nii.gz", "out.nii", "--method", "cubic", "--progress", "json"]], ids=lambda words: words[0])
+def test_an_output_that_takes_nothing_is_told(command, source):
+    """As where it goes into a file of a full disk."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "superres3d.cli", *command], cwd=source.parent, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode not in (0, 1) and done.stderr.splitlines()[0] == "Error: What there is to tell could not be written (the disk is full); send the output elsewhere."
+    assert not (source.parent / "out.nii").exists()
+
+
 def test_a_full_disk_is_refused_before_work(tmp_path, source, monkeypatch):
     from collections import namedtuple
 

@@ -170,7 +170,7 @@ def test_no_part_of_the_scan_before(worker, scan, tmp_path):
     assert "none.nrrd" in worker.hear()["message"]
     worker.ask(number=1, region=((0, 4), (0, 9), (2, 12)), choices=CHOICES, output=str(tmp_path / "a.npy"))
     told = worker.hear()
-    assert (told["event"], told["number"]) == ("error", 1) and "There is no scan" in told["message"]
+    assert (told["event"], told["number"]) == ("error", 1) and "none.nrrd does not exist" in told["message"]
     assert not (tmp_path / "a.npy").exists() and worker.end() == 0
 
 

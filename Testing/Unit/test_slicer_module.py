@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from xml.etree import ElementTree
 
 import numpy as np
+import psutil
 import SimpleITK as sitk
 import typer
 from superres3d.cli import app, common
@@ -15,6 +17,7 @@ from superres3d.cli.slicer_module import description
 from superres3d.methods import METHODS
 
 from .batch_scans import images
+from .conftest import smooth_noise, write
 
 CHOICES = {
     "--method": list(METHODS), "--modality": [word.value for word in common.ModalityChoice], "--preset": [word.value for word in common.PresetChoice],
@@ -53,3 +56,18 @@ def test_it_runs_as_slicer_runs_it(tmp_path):
 def test_a_failure_is_one_sentence_and_a_code(tmp_path):
     done = ran("--method", "cubic", tmp_path / "none.nrrd", tmp_path / "fine.nrrd")
     assert done.returncode == 2 and done.stderr.startswith("Error: ") and "none.nrrd does not exist" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_interrupt_is_told_and_leaves_nothing(tmp_path):
+    """While networks compute; the process that does it ends as well."""
+    write(tmp_path / "scan.nrrd", (smooth_noise((40, 160, 160)) * 900).astype(np.float32))
+    command = [sys.executable, "-m", "superres3d.cli.slicer_module", "--modality", "MR", "--scale", "4", str(tmp_path / "scan.nrrd"), str(tmp_path / "fine.nrrd")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    while not process.stdout.readline().startswith("<filter-progress>"):
+        assert process.poll() is None
+    children = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "Error: Cancelled; nothing was written.\n")
+    assert children and not psutil.wait_procs(children, timeout=10)[1] and [path.name for path in tmp_path.iterdir()] == ["scan.nrrd"]

@@ -229,12 +229,24 @@ def test_a_study_of_ratings_shows_one_picture_at_a_time(tmp_path):
     "wishes,message",
     [({"cases": 60}, "The stratum CT, 2x has .* places .* and 30 cases are asked of it"), ({"cases": 1}, "1 cases are too few for 2 strata"),
      ({"strata": ("organ",)}, "has no column 'organ'"), ({"methods": ("cubic",)}, "two or more methods"), ({"methods": ("cubic", "mdcsrn")}, "mdcsrn cannot make CT scans finer"),
-     ({"task": "blur"}, "task 'blur' does not exist"), ({"scales": (3,)}, "not made for the factor 3"), ({"design": "guess"}, "design 'guess' does not exist")],
+     ({"title": "Is Lanczos better?"}, "names the method lanczos"), ({"task": "blur"}, "task 'blur' does not exist"), ({"scales": (3,)}, "not made for the factor 3"), ({"design": "guess"}, "design 'guess' does not exist")],
 )  # fmt: skip
 def test_what_cannot_be_made_is_refused_and_leaves_nothing(tmp_path, wishes, message):
     with pytest.raises(InputError, match=message):
         make_small(tmp_path, **wishes)
     assert not (tmp_path / "study").exists()
+
+
+def test_a_title_is_no_part_of_the_page_s_program(tmp_path):
+    """However it looks like one: HTML ends or hides a script by such signs."""
+    folders = [tmp_path / "plain", tmp_path / "odd"]
+    for folder in folders:
+        folder.mkdir()
+    plain, odd = (make_small(folder, title=title, cases=4) for folder, title in zip(folders, ("A study", "<!-- <script> </script> -->")))
+    signs = ("<!--", "<script", "</script")
+    pages = [(folder / "reader" / "page.html").read_text(encoding="utf-8").lower() for folder in (plain, odd)]
+    assert [pages[0].count(sign) for sign in signs] == [pages[1].count(sign) for sign in signs]
+    assert read_sheet(odd / "reader").title == "<!-- <script> </script> -->"
 
 
 def test_a_folder_that_is_there_is_not_touched(study):

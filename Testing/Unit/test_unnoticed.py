@@ -10,9 +10,16 @@ from superres3d.errors import ResourceError
 from superres3d.plan import plan_upscaling
 from superres3d.resampling.consistency import back_projected, grown
 from superres3d.scan.intensity import MR_PERCENTILES, intensity_scale
+from superres3d.speed import cache_folder
 from superres3d.upscaling import upscale
 
 RNG = np.random.default_rng(8)
+
+
+def test_tests_teach_the_user_s_own_cache_nothing(monkeypatch):
+    ours = cache_folder()
+    monkeypatch.delenv("SUPERRES3D_CACHE")
+    assert ours != cache_folder() and "superres3d" in cache_folder().name
 
 
 @pytest.mark.parametrize("method", ["lanczos", "two-stage-residual"])

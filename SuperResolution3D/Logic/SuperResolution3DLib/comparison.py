@@ -80,6 +80,7 @@ class ComparisonView:
         self._link: WindowLevelLink | None = None
         self._slices: SliceLink | None = None
         self._busy = False
+        self._whole: tuple[float, ...] | None = None  # scale and shift at which the whole slice is seen
         self.one_view: OneView | None = None
 
     @property
@@ -114,11 +115,11 @@ class ComparisonView:
         self._busy = True
         try:
             self._release()
-            looked_at = self._looked_at(orientation, shown[0].volume)
+            whole, looked_at = self._whole, self._looked_at(orientation, shown[0].volume)
             self._lay_out(views, orientation, shown[0].volume)
             self._fill(shown[:views], orientation)
             if looked_at is not None:
-                follow(looked_at, self._slice_node(VIEWS[0]))
+                _look_again(looked_at, self._slice_node(VIEWS[0]), zoomed=_scale(looked_at) != whole)
             self._show_voxels([pane.volume for pane in shown])
             self._show_crosshair()
             self._link = WindowLevelLink([pane.volume for pane in shown])
@@ -158,6 +159,7 @@ class ComparisonView:
         register_layouts(layout)
         layout.SetViewArrangement(wanted)
         if self._layouts:
+            self._let_shrink(count)
             slicer.app.processEvents()  # Qt gives new views their size only now; a fit before that would be wrong
             if now != wanted:
                 self._equal_widths()
@@ -230,8 +232,21 @@ class ComparisonView:
             logic = self._slice_logic(view)
             if logic is not None:
                 logic.FitSliceToBackground()
+        self._whole = _scale(self._slice_node(VIEWS[0]))
         for view in VIEWS[:count]:  # a new view starts at the scene's origin, which may lie outside the volume
             self._slice_node(view).JumpSliceByOffsetting(*centre)
+
+    def _let_shrink(self, count: int) -> None:
+        """On a small screen three bars above the views are wider than the room: the window must not grow beyond the screen for them."""
+        import qt  # only the application has it
+
+        for view in VIEWS[:count]:
+            widget = self._layouts.sliceWidget(view)
+            if widget:
+                policy = widget.sizePolicy
+                policy.setHorizontalPolicy(qt.QSizePolicy.Ignored)
+                policy.setVerticalPolicy(qt.QSizePolicy.Ignored)
+                widget.setSizePolicy(policy)
 
     def _equal_widths(self) -> None:
         """A layout that gets another view leaves it the room that is left."""
@@ -260,6 +275,22 @@ class ComparisonView:
 
     def _composite(self, view: str) -> slicer.vtkMRMLSliceCompositeNode:
         return self._scene.GetSingletonNode(view, "vtkMRMLSliceCompositeNode")
+
+
+def _look_again(looked_at: slicer.vtkMRMLSliceNode, node: slicer.vtkMRMLSliceNode, zoomed: bool) -> None:
+    """At the same place as before; a whole slice fills the new view as it did the old one."""
+    field, origin = node.GetFieldOfView(), node.GetXYZOrigin()
+    follow(looked_at, node)
+    if not zoomed:
+        node.SetFieldOfView(*field)
+        node.SetXYZOrigin(*origin)
+
+
+def _scale(node: slicer.vtkMRMLSliceNode) -> tuple[float, ...]:
+    """Millimetres a pixel across and up, and the shift, of a view."""
+    width, height, _one = node.GetDimensions()
+    across, up, _depth = node.GetFieldOfView()
+    return tuple(round(value, 6) for value in (across / max(width, 1), up / max(height, 1), *node.GetXYZOrigin()))
 
 
 def any_in_views(*volumes: slicer.vtkMRMLScalarVolumeNode | None) -> bool:

@@ -11,6 +11,8 @@ import sys
 from slicer.i18n import tr as _
 from superres3d.engine.memory import usable_cores
 
+from . import wording
+
 
 def offered_devices() -> list[str]:
     """The names that can mean something on this machine; the worker has the last word."""
@@ -22,10 +24,11 @@ def offered_devices() -> list[str]:
     return found
 
 
-@functools.cache
 def automatic_device() -> str:
-    """In words, what the worker takes for "auto" where nothing goes wrong; found once."""
-    processor = _("the processor ({count} cores)").format(count=usable_cores())
+    """In words, what the worker takes for "auto" where nothing goes wrong, and the memory that is free there (ImportError: psutil is not installed yet)."""
+    import psutil
+
+    processor = _("the processor ({count} cores, {free} of memory free)").format(count=usable_cores(), free=wording.memory(psutil.virtual_memory().available))
     card = _graphics_card()
     if not card:
         return processor
@@ -34,15 +37,22 @@ def automatic_device() -> str:
     return card
 
 
+@functools.cache
 def _graphics_card() -> str:
-    """Name and memory of the first one, or an empty string."""
+    """Name, memory and free memory of the first one, or an empty string; asked once, which takes a moment."""
     if sys.platform == "darwin":
         return _("the graphics processor of this Mac") if importlib.util.find_spec("torch") else ""
     program = shutil.which("nvidia-smi")
     if not program:
         return ""
     try:
-        told = subprocess.run([program, "--query-gpu=name,memory.total", "--format=csv,noheader"], capture_output=True, text=True, timeout=3, check=True).stdout
+        told = subprocess.run([program, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader"], capture_output=True, text=True, timeout=3, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
-    return told.splitlines()[0].strip() if told.strip() else ""
+    return _in_words(told.splitlines()[0]) if told.strip() else ""
+
+
+def _in_words(told: str) -> str:
+    """Of a line of nvidia-smi: name, memory, free memory."""
+    name, *memory = (part.strip() for part in told.rsplit(",", 2))
+    return _("{name} ({memory}, {free} free)").format(name=name, memory=memory[0], free=memory[1]) if len(memory) == 2 else name

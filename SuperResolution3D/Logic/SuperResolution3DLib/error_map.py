@@ -81,6 +81,7 @@ def lay_over(node: slicer.vtkMRMLScalarVolumeNode | None, opacity: float) -> Non
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) if node is not None else None
     if legend is not None:
         legend.SetVisibility(opacity > 0)
+        legend.Modified()  # Slicer looks only then whether the views show the map
 
 
 def jump_to(place: Doubtful, volume: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -84,7 +84,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     _check_disk(disk, temporary_folder or tempfile.gettempdir())
     slices, rows, columns = plan.made_shape
     i, j, k = (distance / factor for distance, factor in zip(facts.spacing, plan.factors[::-1]))
-    guessed = (_("The time is a first guess; longer runs teach this module how fast the machine is."),) if plan.models and not is_known(plan.preset.precision, request.device, plan.method) else ()
+    guessed = (_("The time is a first guess; runs teach this module."),) if plan.models and not is_known(plan.preset.precision, request.device, plan.method) else ()
     return Estimate(
         (columns, rows, slices), (i, j, k), plan.result_bytes,
         max(plan.memory_bytes, loading), disk, plan.seconds + _extra_seconds(plan, request) + _around_seconds(plan, request, given), (*plan.notes, *guessed, *_device_notes(plan, request)),

@@ -49,8 +49,8 @@ def volume_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
 
 
 def only_one(scene: slicer.vtkMRMLScene, kind: str, none: str, several: str) -> slicer.vtkMRMLNode:
-    """The node of a class of which there is one; else InputError in these words, ``several`` with ``{count}``."""
-    found = slicer.util.getNodesByClass(kind, scene)
+    """The node of a class of which there is one, results apart; else InputError in these words, ``several`` with ``{count}``."""
+    found = [node for node in slicer.util.getNodesByClass(kind, scene) if not node.GetAttribute("SuperResolution3D.Source")]
     if not found:
         raise InputError(none)
     if len(found) > 1:

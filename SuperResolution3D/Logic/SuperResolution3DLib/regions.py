@@ -17,7 +17,7 @@ from superres3d.errors import InputError
 from superres3d.scan.region import Spans, checked_spans, touched
 
 from .choices import Part
-from .nodes import only_one
+from .nodes import SOURCE_ROLE, only_one
 
 ROI_CLASS = "vtkMRMLMarkupsROINode"
 
@@ -93,8 +93,12 @@ def view_spans(node: slicer.vtkMRMLScalarVolumeNode) -> Spans:
 
 
 def _shows(view: slicer.vtkMRMLSliceNode, node: slicer.vtkMRMLScalarVolumeNode) -> bool:
-    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", node.GetScene())
-    return any(node.GetID() in (c.GetBackgroundVolumeID(), c.GetForegroundVolumeID()) for c in composites if c.GetLayoutName() == view.GetLayoutName())
+    """The volume, or what was made of it."""
+    scene = node.GetScene()
+    composites = [c for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene) if c.GetLayoutName() == view.GetLayoutName()]
+    identities = [identity for c in composites for identity in (c.GetBackgroundVolumeID(), c.GetForegroundVolumeID()) if identity]
+    shown = [volume for volume in map(scene.GetNodeByID, identities) if volume is not None]
+    return any(volume is node or volume.GetNodeReference(SOURCE_ROLE) is node for volume in shown)
 
 
 def _seen(node: slicer.vtkMRMLScalarVolumeNode, view: slicer.vtkMRMLSliceNode) -> tuple[np.ndarray, int]:

@@ -18,6 +18,7 @@ SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
 _LABELMAP, _SURFACE = "Binary labelmap", "Closed surface"
 _MOST_SEGMENTS = 65535
 _DUAL_3D = ("1", "2")  # the views of that layout, left and right
+_DISTANCE = 1.7  # of the camera, in diagonals of what it looks at: a little more than fits into 30 degrees
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,23 @@ def show_beside(drawn: slicer.vtkMRMLNode, refined: slicer.vtkMRMLNode, layout: 
         display.SetVisibility3D(True)
         display.SetPreferredDisplayRepresentationName3D(_SURFACE)
         view.SetLinkedControl(True)
+        view.SetBoxVisible(False)
+        view.SetAxisLabelsVisible(False)
+    _look_at(refined)
+
+
+def _look_at(node: slicer.vtkMRMLNode) -> None:
+    """Both views from the front, filled by a model."""
+    bounds = np.zeros(6)
+    node.GetRASBounds(bounds)
+    low, high = bounds[::2], bounds[1::2]
+    middle, away = (low + high) / 2, np.array([0.0, _DISTANCE * np.linalg.norm(high - low), 0.0])
+    for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode", node.GetScene()):
+        if camera.GetLayoutName() in _DUAL_3D:
+            camera.SetFocalPoint(middle)
+            camera.SetPosition(middle + away)
+            camera.SetViewUp(0.0, 0.0, 1.0)
+            camera.ResetClippingRange()
 
 
 def _told(segment: slicer.vtkSegment) -> slicer.vtkSegment:

@@ -29,7 +29,7 @@ class SliceCanvas:
         self._actor.SetMapper(self._mapper)
         self._actor.VisibilityOff()
         self._renderer = self._view.renderWindow().GetRenderers().GetFirstRenderer()
-        self._renderer.AddViewProp(self._actor)
+        insert_above_image(self._renderer, self._actor)
 
     def listen(self, on_pointer: Callable[[int, int], None], on_space: Callable[[], None]) -> None:
         """Call ``on_pointer`` with column and row when the mouse moves, and ``on_space`` when the space bar is pressed over the view."""
@@ -83,3 +83,13 @@ def write_above(view: Any, text: str) -> None:
     annotation.SetText(vtk.vtkCornerAnnotation.UpperEdge, text)
     annotation.GetTextProperty().SetShadow(True)
     view.scheduleRender()
+
+
+def insert_above_image(renderer: vtk.vtkRenderer, actor: vtk.vtkActor2D) -> None:
+    """Draw over the image, and under what Slicer draws on it: words and crosshair.  The order in a renderer is that of being added."""
+    props = [renderer.GetViewProps().GetItemAsObject(index) for index in range(renderer.GetViewProps().GetNumberOfItems())]
+    renderer.AddViewProp(actor)
+    for prop in props:
+        if not (isinstance(prop, vtk.vtkActor2D) and isinstance(prop.GetMapper(), vtk.vtkImageMapper)):
+            renderer.RemoveViewProp(prop)
+            renderer.AddViewProp(prop)

@@ -92,7 +92,7 @@ class ComparisonSection:
         elif self.view.laid_out:
             self._show(parameters)
         else:
-            slicer.util.setSliceViewerLayers(background=finished.result, fit=not looked_at)
+            _show_result_of(finished.source, finished.result, fit=not looked_at)
         self._ui.showResultButton.visible = self._waiting
 
     def _show_result(self) -> None:
@@ -101,7 +101,7 @@ class ComparisonSection:
         self._waiting = self._ui.showResultButton.visible = False
         if parameters and parameters.lastResult is not None:
             self.view.leave()
-            slicer.util.setSliceViewerLayers(background=parameters.lastResult, fit=not any_in_views(parameters.lastSource, parameters.lastResult))
+            _show_result_of(parameters.lastSource, parameters.lastResult, fit=not any_in_views(parameters.lastSource, parameters.lastResult))
             self._refresh()
 
     def resume(self) -> None:
@@ -183,3 +183,11 @@ class ComparisonSection:
         self._shown = None
         self.view.leave()
         self._refresh()
+
+
+def _show_result_of(source: Any, result: Any, fit: bool) -> None:
+    """In all views; a part lies over its scan."""
+    if source is not None and result.GetAttribute("SuperResolution3D.Region") not in (None, "none"):
+        slicer.util.setSliceViewerLayers(background=source, foreground=result, foregroundOpacity=1.0, fit=fit)
+    else:
+        slicer.util.setSliceViewerLayers(background=result, fit=fit)

@@ -28,3 +28,12 @@ def fill(box: Any, entries: Sequence[tuple[str, str]]) -> None:
 def rich(text: str) -> str:
     """Lines of text for a tip; Qt breaks long lines of rich text only."""
     return "<p>" + "<br>".join(escape(line) for line in text.split("\n")) + "</p>"
+
+
+def reveal(widget: Any) -> None:
+    """Scroll the panel so that a widget is in sight; on a small screen the form is longer than the window."""
+    area = widget.parent()
+    while area is not None and not area.inherits("QScrollArea"):
+        area = area.parent()
+    if area is not None:
+        area.ensureWidgetVisible(widget)

@@ -34,8 +34,9 @@ class MethodSection:
 
     def refresh(self, facts: VolumeFacts | None) -> None:
         """Show the methods for an input (None: one that cannot be used), and the choices of the chosen one."""
-        chosen = self._offer(self._fitting(facts))
-        self._describe(chosen)
+        fitting = self._fitting(facts)
+        chosen, proposed = self._offer(fitting), proposed_method(fitting)
+        self._describe(chosen, proposed)
         self._show_effort(chosen)
         self._show_device()
 
@@ -63,11 +64,12 @@ class MethodSection:
         box.currentIndex = names.index(parameters.method)
         return methods[names.index(parameters.method)]
 
-    def _describe(self, method: Method) -> None:
+    def _describe(self, method: Method, proposed: Method) -> None:
+        """The tip tells all; below the box stands what another than the proposed one does, so that Apply is in sight on a small screen."""
         ui = self._ui
         ui.methodComboBox.toolTip = rich(_("The methods for this modality, factor and axes.") + "\n" + summary.method_tip(method))
         show(ui.methodCautionLabel, summary.method_caution(method) or summary.missing_networks(self._state.parameters.modality.value))
-        ui.methodSummaryLabel.text = summary.method_text(method)
+        show(ui.methodSummaryLabel, "" if method is proposed else summary.method_text(method))
 
     def _show_effort(self, method: Method) -> None:
         """The choices that only networks have, in the words of the kind of network."""

@@ -53,6 +53,7 @@ class PreviewSection:
         self._overlay = Overlay(slicer.mrmlScene)
         self._node: Any = None
         self._asked: Any = None
+        self._awaited = False
         self._began = 0.0
         self._crosshair: tuple[Any, int] | None = None
         self._timer = qt.QTimer()
@@ -79,7 +80,8 @@ class PreviewSection:
 
     def remove(self) -> None:
         """Take the preview out of the views and of the scene."""
-        self._ui.livePreviewCheckBox.checked = False
+        self._ui.livePreviewCheckBox.checked = self._awaited = False
+        self._timer.stop()
         node, self._node = self._node, None
         if node is not None and slicer.mrmlScene.IsNodePresent(node):
             self._overlay.take_away(node)
@@ -113,7 +115,7 @@ class PreviewSection:
         except SuperResolutionError as error:
             self._fail(error)
         else:
-            self._asked = wanted
+            self._asked, self._awaited = wanted, True
             self._tell(_("Making the preview..."))
 
     def _request(self) -> Request:
@@ -126,6 +128,8 @@ class PreviewSection:
         return crosshair_spans(node, [(_SLICES if axis == slices else _WITHIN) // less for axis in range(3)])
 
     def _take(self, part: Part) -> None:
+        if not self._awaited:  # it was removed before it came
+            return
         report = part.report
         first = tuple(start for start, _stop in report["region"]["result_ijk"])
         told = attributes({**report, "check": None}, part.source)

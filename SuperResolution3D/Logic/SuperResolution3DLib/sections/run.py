@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import qt
 import slicer.util
 from slicer.i18n import tr as _
 from superres3d.errors import Cancelled, ResourceError, SuperResolutionError
@@ -17,7 +18,7 @@ from ..job import Finished, Outputs
 from ..request import Request
 from ..run import PanelRun
 from ..worker import Progress
-from .controls import show
+from .controls import reveal, show
 from .report import ReportSection
 from .state import PanelState
 
@@ -207,6 +208,7 @@ class RunSection:
         self._ui.progressBar.setRange(0, 0)
         self._ui.progressBar.visible = True
         self._report.tell(text)
+        qt.QTimer.singleShot(0, lambda: reveal(self._ui.statusLabel))  # when the bar has its place
 
     def _set_idle(self) -> None:
         self._set_choices_enabled(True)

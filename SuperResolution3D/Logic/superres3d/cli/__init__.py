@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import signal
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from ..errors import Cancelled
+from ..errors import Cancelled, ResourceError
+from ..staging import reason_of
 from . import batch, check, demo, derive, evaluate, info, live, methods, study, train, upscale
 from .worker import interrupt
+
+_UNTOLD = (errno.ENOSPC, errno.EIO, errno.EFBIG)  # of a terminal, or a file in its place
 
 app = typer.Typer(
     name="superres3d",
@@ -45,3 +50,9 @@ def main() -> None:
         app()
     except KeyboardInterrupt:  # before a command could take it
         raise SystemExit(Cancelled.exit_code) from None
+    except OSError as error:
+        if error.filename or error.errno not in _UNTOLD:
+            raise
+        with suppress(OSError):
+            print(f"Error: What there is to tell could not be written ({reason_of(error)}); send the output elsewhere.", file=sys.stderr, flush=True)
+        raise SystemExit(ResourceError.exit_code) from None

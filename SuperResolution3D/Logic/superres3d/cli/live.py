@@ -45,9 +45,10 @@ def live(idle: float = _IDLE_SECONDS) -> None:
 
 @dataclass
 class _Held:
-    """The scan that parts are asked of; None: none was named, or the last one that was cannot be used."""
+    """The scan that parts are asked of; None: none was named, or the last one that was cannot be used, and why."""
 
     scan: LiveScan | None = None
+    why_none: str = "There is no scan to take a part of; name one that can be read."
 
 
 def _answer(line: bytes, held: _Held, later: Callable[[], bool]) -> None:
@@ -60,11 +61,12 @@ def _answer(line: bytes, held: _Held, later: Callable[[], bool]) -> None:
             held.scan = _read(Path(request["scan"]))
             _tell({"event": "ready"})
         elif not later():
-            _tell(_part(held.scan, request, later))
+            _tell(_part(held, request, later))
     except Cancelled:
         pass
     except (MemoryError, SuperResolutionError, OSError) as error:
         told = in_words(error)
+        held.why_none = str(told) if "scan" in request else held.why_none  # parts that were asked of it are answered with that
         _tell({"event": "error", "number": request.get("number"), "kind": type(told).__name__, "message": str(told)})
 
 
@@ -102,12 +104,12 @@ def _read(path: Path) -> LiveScan:
     return LiveScan(read_volume(path))
 
 
-def _part(scan: LiveScan | None, request: dict[str, Any], cancelled: Callable[[], bool]) -> dict[str, Any]:
+def _part(held: _Held, request: dict[str, Any], cancelled: Callable[[], bool]) -> dict[str, Any]:
     import numpy as np
 
-    if scan is None:
-        raise InputError("There is no scan to take a part of; name one that can be read.")
-    result = scan.part(request["region"], cancelled=cancelled, **request["choices"])
+    if held.scan is None:
+        raise InputError(held.why_none)
+    result = held.scan.part(request["region"], cancelled=cancelled, **request["choices"])
     output = Path(request["output"])
     np.save(output, result.volume.voxels, allow_pickle=False)
     return {"event": "part", "number": request["number"], "output": str(output), "report": result.report}

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as Xml
 
 from .. import __version__
+from ..errors import Cancelled
 from ..methods import AXES, DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, METHODS, MODALITIES, NOISES, PRESETS
 
 _NAME = "Super-resolution of CT and MR"
@@ -25,7 +26,11 @@ def main() -> None:
     if "--xml" in words:
         print(description())
         return
-    raise SystemExit(_run(words))
+    try:
+        raise SystemExit(_run(words))
+    except KeyboardInterrupt:  # the command's own process has ended by then, as its input did
+        print(f"Error: {Cancelled()}", file=sys.stderr, flush=True)
+        raise SystemExit(Cancelled.exit_code) from None
 
 
 def description() -> str:

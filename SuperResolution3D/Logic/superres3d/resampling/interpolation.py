@@ -61,20 +61,6 @@ def phase_weights(factor: int, kernel: str) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def sub_pixel_kernel(factors: tuple[int, int], kernel: str) -> np.ndarray:
-    """Interpolation of a slice as one convolution whose channels are the output phases.
-
-    Args:
-        factors: refinement of (rows, columns); 1 leaves an axis as it is.
-        kernel: a key of :data:`KERNELS`.
-
-    Returns:
-        Array (phases, 1, taps, taps), float32; the phases of a row of output pixels follow each other.
-    """
-    rows, columns = (phase_weights(factor, kernel) if factor > 1 else np.ones((1, 1)) for factor in factors)
-    return np.einsum("ph,qw->pqhw", rows, columns).reshape(-1, 1, rows.shape[1], columns.shape[1]).astype(np.float32)
-
-
 def resize_axis(array: np.ndarray, axis: int, factor: int, kernel: str = "lanczos") -> np.ndarray:
     """Refine one axis by a whole factor.
 

@@ -16,7 +16,6 @@ import numpy as np
 OUTSIDE = -1  # around a volume: of no label
 
 _OFFSETS = tuple(product((-1, 0, 1), repeat=3))  # bit n of a neighbourhood is voxel n of these, (k, j, i)
-_CENTRE = 1 << 13
 
 
 def _bits(keep: list[bool]) -> np.uint32:

@@ -81,6 +81,9 @@ class Wishes:
             raise InputError("A study compares two or more methods; name each with --method.")
         for name in self.methods:
             find_method(name)
+        named = next((name for name in self.methods if name in self.title.lower()), None)
+        if named:
+            raise InputError(f"The title {self.title!r} names the method {named}, which readers must not know; give another title.")
         if self.task not in TASKS:
             raise InputError(f"The task {self.task!r} does not exist; use one of {', '.join(TASKS)}.")
         if self.design not in DESIGNS:

@@ -21,4 +21,4 @@ def page_of(folder: Path) -> str:
     pictures = {trial.name: base64.b64encode((folder / PICTURES / f"{trial.name}.png").read_bytes()).decode("ascii") for trial in sheet.trials}
     page = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
     content = {"raw": text, "sha256": sheet.sha256, "pictures": pictures}
-    return page.replace("/*STUDY*/null", json.dumps(content).replace("</", "<\\/"))
+    return page.replace("/*STUDY*/null", json.dumps(content).replace("<", "\\u003c"))  # no title ends or opens a script
