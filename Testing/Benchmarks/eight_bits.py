@@ -6,6 +6,7 @@
 
 ``measure`` upscales scans of the training subset that lost their detail in several ways, keeps some of what each network sees, chooses the ranges that
 change each convolution least, and writes them beside the weights.  ``loss`` compares PSNR, noise and flicker of the preset fast in single, in half, and in 8 bits.
+``--sharp`` is for the network of scans with sharp kernels, of which the split has none: CT scans are made sharper, as in its training, and taken for sharp ones.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import superres3d.engine.engine as engine_module
 import torch
 import typer
 from superres3d import Volume, read_volume, upscale
+from superres3d.detail import telling
 from superres3d.engine import openvino_graph
 from superres3d.engine.openvino_cpu import OpenVINORuntime
 from superres3d.engine.openvino_import import op, ov
@@ -41,6 +43,7 @@ _MOST = 28  # windows a network
 _PERCENTILES, _SHIFTS = (0.9999, 1.0), (0.25, 0.5, 0.75, 1.0)
 _BRIGHT = ("head", "blocks.0.0")  # their maps follow the brightness of the scan, of which 8 bits are too few
 _SLICES = 32
+_SHARPER = 0.8  # exp(0.8 f^2), f over the Nyquist frequency, up to f^2 = 0.5: the most in the training of the network for sharp kernels
 
 
 @dataclass
@@ -89,19 +92,21 @@ def measure_ranges(
     subjects: Annotated[int, typer.Option(help="Of each modality.")] = 4,
     tasks: Annotated[list[str], typer.Option("--task", help="What is upscaled.")] = ["in-plane", "3-D", "through-plane"],  # noqa: B006
     slices: Annotated[int, typer.Option(help="Central slices of each scan; between slices, what is measured on a scan needs many.")] = _SLICES,
+    sharp: Annotated[bool, typer.Option(help="For the networks of sharp scans alone.")] = False,
 ) -> None:
     """Write ``eight_bits.safetensors`` beside the weights of a method's networks, and its hash into their cards."""
     runtime = _Watched()
     engine_module.choose_runtime = lambda device, precision: (runtime, [])  # type: ignore[assignment]
     ways = [acquisitions.WAYS[name] for name in ("antialiased bicubic", "means", "Gaussian, FWHM 1.4", "65 %, zero-filled, Hamming")]
     everyone = read_subjects(data, split, "train")
-    chosen = [subject for kind in MODALITIES for subject in _spread([one for one in everyone if one.modality == kind], subjects)]
+    kinds = _all_are_sharp() if sharp else MODALITIES
+    chosen = [subject for kind in kinds for subject in _spread([one for one in everyone if one.modality == kind], subjects)]
     for number, subject in enumerate(chosen):
         for turn, (name, scale) in enumerate((name, scale) for name in tasks for scale in (2, 4)):
-            low, _, slice_axis = _lowered(subject, name, scale, ways[(number + turn) % len(ways)], slices, noise=0.01 * (number % 2))
+            low, _, slice_axis = _lowered(subject, name, scale, ways[(number + turn) % len(ways)], slices, 0.01 * (number % 2), sharp)
             upscale(low, scale, axes=acquisitions._TASKS[name].axes, method=method, modality=subject.modality, preset="fast", slice_axis=slice_axis, noise="reduce" if number % 3 == 0 else "keep")
         print(subject.name, {name: len(seen) for name, seen in runtime.seen.items()}, flush=True)
-    for name, seen in sorted((name, seen) for name, seen in runtime.seen.items() if name.startswith(method)):
+    for name, seen in sorted((name, seen) for name, seen in runtime.seen.items() if name.startswith(method) and name.endswith("-sharp") == sharp):
         some = [seen[i] for i in np.random.default_rng(1).permutation(len(seen))[:_MOST]]
         _write(models / name, _chosen(some))
 
@@ -111,8 +116,23 @@ def _spread(everyone: list[Subject], count: int) -> list[Subject]:
     return [everyone[i] for i in np.unique(np.linspace(0, len(everyone) - 1, count).round().astype(int))]
 
 
-def _lowered(subject: Subject, name: str, scale: int, way: acquisitions.Way, slices: int, noise: float) -> tuple[Volume, Any, str]:
+def _all_are_sharp() -> tuple[str, ...]:
+    """From here on; the modalities that have a network for them."""
+    telling._SHARP = 0.0  # type: ignore[misc]
+    return ("CT",)
+
+
+def _sharper(volume: Volume, axis: int) -> Volume:
+    """Within the slices; see _SHARPER."""
+    squares = np.add.outer(*(np.square(2 * np.fft.fftfreq(n)) for other, n in enumerate(volume.voxels.shape) if other != axis))
+    passed = np.exp(_SHARPER * np.minimum(squares, 0.5))
+    slices = [np.fft.ifft2(np.fft.fft2(one) * passed).real for one in np.moveaxis(volume.voxels, axis, 0)]
+    return replace(volume, voxels=np.moveaxis(np.stack(slices), 0, axis).astype(np.float32))
+
+
+def _lowered(subject: Subject, name: str, scale: int, way: acquisitions.Way, slices: int, noise: float, sharp: bool = False) -> tuple[Volume, Any, str]:
     volume = read_volume(subject.path)
+    volume = _sharper(volume, find_slice_axis(volume.spacing)) if sharp else volume
     axis, task = find_slice_axis(volume.spacing), acquisitions._TASKS[name]
     factors = task.factors(scale, axis)
     truth = central_crop(volume, axis, slices, factors)
@@ -194,14 +214,16 @@ def loss(
     method: Annotated[str, typer.Option()] = "two-stage-told",
     subset: Annotated[str, typer.Option()] = "val",
     preset: Annotated[str, typer.Option()] = "fast",
+    sharp: Annotated[bool, typer.Option(help="Of the networks of sharp scans alone.")] = False,
 ) -> None:
     """PSNR in single precision, and what half and 8 bits lose of it; noise of the rounding and flicker."""
     print("| scan | task | way | single, dB | half, dB | 8 bits, dB | RMSE of the data range, half, 8 bits | flicker, single, 8 bits |\n|---|---|---|---:|---:|---:|---:|---:|")
     ways = {name: acquisitions.WAYS[name] for name in ("antialiased bicubic", "means", "Hamming")}
-    for subject in read_subjects(data, split, subset):
-        for task, scale in (("in-plane", 2), ("in-plane", 4), ("3-D", 2), ("3-D", 4)):
+    kinds = _all_are_sharp() if sharp else MODALITIES
+    for subject in [subject for subject in read_subjects(data, split, subset) if subject.modality in kinds]:
+        for task, scale in (("in-plane", 2), ("in-plane", 4), ("3-D", 2), ("3-D", 4)) if not sharp else (("in-plane", 2), ("3-D", 2)):
             for way in ways if scale == 2 else list(ways)[:1]:
-                low, reference, slice_axis = _lowered(subject, task, scale, ways[way], _SLICES, 0.0)
+                low, reference, slice_axis = _lowered(subject, task, scale, ways[way], _SLICES, 0.0, sharp)
                 made = {
                     precision: upscale(low, scale, axes=TASKS[task].axes, method=method, modality=subject.modality, preset=preset, precision=precision, slice_axis=slice_axis)
                     for precision in ("single", "half", "auto")

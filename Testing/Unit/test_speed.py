@@ -60,6 +60,55 @@ def test_calibration_measures_once_and_is_kept(models, cache):
     assert cache.read_text() == first
 
 
+def test_a_busy_machine_is_found_and_told(monkeypatch):
+    """A thread that gets a third of its core."""
+    monkeypatch.setattr(speed.time, "thread_time", lambda: speed.time.perf_counter() / 3)
+    assert speed.busy() == pytest.approx(3, rel=0.05)
+    assert "2.4 times" in speed.busy_words(2.4) and not speed.busy_words(1.1)
+
+
+def test_an_idle_machine_is_not_faster_than_itself(monkeypatch):
+    monkeypatch.setattr(speed.time, "thread_time", lambda: 2 * speed.time.perf_counter())
+    assert speed.busy() == 1.0
+
+
+def test_what_is_kept_is_the_speed_of_an_idle_machine(cache, monkeypatch):
+    """Of a processor: what else computes does not touch a graphics card."""
+    monkeypatch.setattr(speed, "busy", lambda: 4.0)
+    speed.remember_speed("cpu", "half", "2x", 1e10, 10.0)
+    speed.remember_speed("cuda:0", "half", "2x", 1e10, 10.0)
+    assert sorted(json.loads(cache.read_text()).values()) == [1e9, 4e9]
+
+
+def test_calibration_counts_its_own_time(models, cache, monkeypatch):
+    """On a machine where only every hundredth second is its own."""
+    monkeypatch.setattr(speed.time, "process_time", lambda: speed.time.perf_counter() / 100)
+    speed.calibrate("MR", "best")
+    hurried = next(iter(json.loads(cache.read_text()).values()))
+    cache.unlink()
+    monkeypatch.undo()
+    monkeypatch.setenv("SUPERRES3D_CACHE", str(cache.parent))
+    monkeypatch.setattr(speed.time, "process_time", lambda: 1e6 * speed.time.perf_counter())
+    speed.calibrate("MR", "best")
+    assert hurried > 5 * next(iter(json.loads(cache.read_text()).values()))
+
+
+def test_info_tells_times_of_the_machine_as_it_is(models, scan, tmp_path, monkeypatch):
+    from superres3d import write_volume
+    from superres3d.cli import app
+    from typer.testing import CliRunner
+
+    write_volume(scan, tmp_path / "scan.nrrd")
+    monkeypatch.setattr("superres3d.cli.info._modality", lambda volume: ("MR", "the file", ""))
+    made = {}
+    for times in (1.0, 5.0):
+        monkeypatch.setattr(speed, "busy", lambda times=times: times)
+        made[times] = [CliRunner().invoke(app, ["info", str(tmp_path / "scan.nrrd"), *options]).output for options in ([], ["--json"])]
+    alone, busy = (json.loads(made[times][1])["upscaling"][0]["seconds"]["best"] for times in (1.0, 5.0))
+    assert busy == pytest.approx(5 * alone) and json.loads(made[5.0][1])["busy"] == 5.0
+    assert "5.0 times" in made[5.0][0] and "computes" not in made[1.0][0]
+
+
 @pytest.mark.parametrize("asked", [{"slice_spacing": 1}, {"spacing": 0.7}, {"scale": 2}, {"scale": (1, 4)}])
 def test_a_run_of_any_kind_teaches_the_next_estimate(models, scan, cache, monkeypatch, asked):
     """Slices of 1 mm, too: kept under the key under which they are looked up.  A part teaches nothing."""

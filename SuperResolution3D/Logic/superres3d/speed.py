@@ -1,6 +1,6 @@
 """How fast this machine computes, learned from its own runs and kept between them.
 
-The rate of a run is the arithmetic of its networks over its seconds.  It is kept for each kind of
+The rate of a run is the arithmetic of its networks over the seconds that it would have taken had nothing else computed.  It is kept for each kind of
 device, and for each precision that presets ask for, in a small file of the user's cache folder; nothing else is.
 """
 
@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +31,8 @@ _FACTORS = ("2x", "4x")
 _PROBED = "two-stage-residual"  # the default's layers and arithmetic, and nothing that must be told
 _MEASURING_START, _MEASURED_VOXELS = 0.3, 200e6  # what a scan shows is measured on a part of it; its range of intensities is not
 _SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
+_PROBE_SECONDS, _PROBE = 0.12, bytes(1 << 16)  # hashing it needs no lock of Python's
+_BUSY = 1.25  # from here on it is worth a word
 
 
 def work_of(method: Method, factor: float) -> str:
@@ -46,6 +51,26 @@ def expected_seconds(accumulates: float, precision: str, device: str = "auto", w
     return _START_SECONDS + accumulates / (known[0] if known else _FIRST_GUESS_PER_CORE * usable_cores())
 
 
+def busy() -> float:
+    """How many times as long a computation on all cores takes now as it would if nothing else computed on this machine; at least 1."""
+
+    def work(_: int) -> tuple[float, float]:
+        started, spent = time.perf_counter(), time.thread_time()
+        while time.perf_counter() - started < _PROBE_SECONDS:
+            sha256(_PROBE)
+        return time.perf_counter() - started, time.thread_time() - spent
+
+    cores = usable_cores()
+    with ThreadPoolExecutor(cores) as pool:
+        whole, own = map(sum, zip(*pool.map(work, range(cores))))
+    return max(1.0, whole / max(own, 1e-3))
+
+
+def busy_words(times: float) -> str:
+    """What there is to say of :func:`busy`, one sentence; nothing of a machine that is idle."""
+    return f"Something else computes on this machine now: the times are {times:.1f} times those that it would take alone." if times >= _BUSY else ""
+
+
 def measuring_seconds(voxels: int) -> float:
     """What it takes to measure a scan of so many voxels, for networks that are told of it; the processor does that, whatever the device."""
     return _MEASURING_START + voxels / _MEASURED_VOXELS
@@ -59,9 +84,9 @@ def is_known(precision: str, device: str = "auto", method: Method | None = None)
 
 
 def remember_speed(device: str, precision: str, work: str, accumulates: float, seconds: float) -> None:
-    """Keep what a finished run tells of the machine; arguments as :func:`expected_seconds` takes them."""
+    """Keep what a finished run tells of the machine; arguments as :func:`expected_seconds` takes them, but all the ``seconds`` that went by."""
     if seconds >= _ENOUGH_SECONDS:
-        _keep(device, precision, accumulates / seconds, work)
+        _keep(device, precision, accumulates / seconds * (busy() if device == "cpu" else 1.0), work)
 
 
 def calibrate(modality: str, preset_name: str) -> None:
@@ -71,8 +96,6 @@ def calibrate(modality: str, preset_name: str) -> None:
     precision = find_preset(preset_name).precision
     if is_known(precision):
         return
-    import time
-
     import numpy as np
 
     from .engine.engine import Engine
@@ -87,9 +110,11 @@ def calibrate(modality: str, preset_name: str) -> None:
         count = engine.runtime.workers
         for _ in range(3):  # the first time compiles; then as many slices as take long enough to tell
             images = np.repeat(slice_, count, axis=0)
-            started = time.perf_counter()
+            started, spent = time.perf_counter(), time.process_time()
             engine.run(model, images, (IDENTITY,), lambda share: None)
             seconds = time.perf_counter() - started
+            if engine.runtime.device == "cpu":  # its own time: what else computes is none of the machine's speed
+                seconds = min(seconds, (time.process_time() - spent) / engine.runtime.workers)
             count = engine.runtime.workers * max(1, min(32, round(_CALIBRATION_SECONDS / seconds * count / engine.runtime.workers)))
         engine.close()
     except SuperResolutionError:

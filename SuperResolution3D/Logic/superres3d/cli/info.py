@@ -12,6 +12,7 @@ import typer
 from ..errors import InputError, SuperResolutionError
 from ..methods import AXES, DEFAULT_PRESET, METHODS, PRESETS, SCALES, Method, is_installed
 from ..reporter import printable
+from ..speed import busy_words
 from .common import reporting
 from .options import AsJson, Series, VolumeNumber
 
@@ -38,19 +39,21 @@ def info(
 
 def _describe(source: Path, series: str | None, number: int | None) -> dict[str, Any]:
     from ..scan.images import read_volume
-    from ..speed import calibrate
+    from ..speed import busy, calibrate
 
     volume = read_volume(source, series=series, volume=number)
     modality, known_from, refusal = _modality(volume)
     for preset in PRESETS if not refusal else ():
         calibrate(modality, preset)
+    times = 1.0 if refusal else round(busy(), 1)
     return {
         **_grid(volume),
         "modality": modality,
         "modality_from": known_from,
         "notes": volume.notes,
         "detail": None if refusal else _detail(volume, modality),
-        "upscaling": [{"scale": None, **request, "refused": refusal} if refusal else _row(volume, modality, request) for request in _requests(modality)],
+        "busy": times,
+        "upscaling": [{"scale": None, **request, "refused": refusal} if refusal else _row(volume, modality, request, times) for request in _requests(modality)],
     }
 
 
@@ -116,16 +119,16 @@ def _is_told(method: Method, modality: str) -> bool:
     return method.volumetric and modality in method.modalities and is_installed(method, modality) and not (method.adversarial or method.compared)
 
 
-def _row(volume: Volume, modality: str, request: dict[str, Any]) -> dict[str, Any]:
-    """A request with its plan, or with why it is refused."""
+def _row(volume: Volume, modality: str, request: dict[str, Any], times: float) -> dict[str, Any]:
+    """A request with its plan, or with why it is refused; all takes so many times as long as on an idle machine."""
     row = {"scale": None, **request}
     try:
-        return row | _planned(volume, modality, request)
+        return row | _planned(volume, modality, request, times)
     except SuperResolutionError as error:
         return row | {"refused": str(error)}
 
 
-def _planned(volume: Volume, modality: str, request: dict[str, Any]) -> dict[str, Any]:
+def _planned(volume: Volume, modality: str, request: dict[str, Any], times: float) -> dict[str, Any]:
     from ..plan import plan_upscaling
 
     plans = {
@@ -138,7 +141,7 @@ def _planned(volume: Volume, modality: str, request: dict[str, Any]) -> dict[str
         "spacing_mm": [s / f for s, f in zip(volume.spacing, plan.factors[::-1])],
         "result_bytes": plan.result_bytes,
         "memory_bytes": plan.memory_bytes,
-        "seconds": {preset: plan.seconds for preset, plan in plans.items()},
+        "seconds": {preset: plan.seconds * times for preset, plan in plans.items()},
     }
 
 
@@ -154,6 +157,8 @@ def _print(source: Path, content: dict[str, Any]) -> None:
     for sentence in content["detail"]["in_words"] if content["detail"] else ():
         console.print(sentence)
     console.print(_table(content["upscaling"]))
+    if said := busy_words(content["busy"]):
+        console.print(said)
     for reason in dict.fromkeys(row["refused"] for row in content["upscaling"] if "refused" in row):
         console.print(printable(f"Refused: {reason}"))
 
