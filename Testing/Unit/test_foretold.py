@@ -28,5 +28,7 @@ def test_expected_gains():
     gains = [2.0, 1.0, 0.0, -1.0]
     assert expected_gain(WAYS, gains, 0.0, "MR") == pytest.approx(0.5)
     assert expected_gain(WAYS, gains, 1.0, "") == pytest.approx(2.0)
-    assert expected_gain(WAYS, gains, 1.0, "MR") == pytest.approx(2.0 * TOLD_SHARE["MR"])
+    assert expected_gain(WAYS, gains, 1.0, "MR") == pytest.approx(2.0 * TOLD_SHARE["MR"][0])
+    of_clear, of_mild = TOLD_SHARE["CT"]
+    assert of_clear > of_mild and expected_gain(WAYS, gains, 0.3, "CT") == pytest.approx(0.3 * 2.0 * of_clear + 0.7 * 0.5 * of_mild)
     assert expected_gain(WAYS[1:], gains[1:], 1.0, "MR") == pytest.approx(0.0)

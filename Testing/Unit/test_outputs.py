@@ -231,6 +231,12 @@ def test_names_that_cannot_be_written_are_refused_before_the_work(here, scan, na
             refused(here, words, "in.nrrd", *arguments)
 
 
+@pytest.mark.parametrize("option, series", [("--compare", True), ("--residual-map", False), ("--error-map", False)])
+def test_a_folder_is_named_where_it_would_do(here, scan, option, series):
+    write_volume(scan, here / "in.nrrd")
+    refused(here, "for DICOM." if series else "use one of .nii.gz, .nii, .nrrd, .nhdr, .mha, .mhd.", "in.nrrd", "out.nrrd", option, "out.foo")
+
+
 @pytest.mark.parametrize("name, words", [("folder", "is a folder"), ("pipe", "no plain file"), ("/dev/null", "no plain file"), ("no/r.json", "create it"), ("r" * 300, "too long")])
 def test_reports_that_cannot_be_written_are_refused_before_the_work(here, scan, name, words):
     write_volume(scan, here / "in.nrrd")

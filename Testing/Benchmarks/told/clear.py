@@ -30,7 +30,7 @@ class ClearLosses:
         self._said, self._stage, self._random, self._scale, self._side = torch.tensor(np.load(held)["told"]), stage, random, scale, side
         loaded = np.load(samples)
         owner = loaded[f"owner{scale}"]
-        kept = (self._said[:, :, 6:10].mean(2).amax(1) < _MOST_UNSURE).numpy() & are_clear(self._said.numpy(), modality, scale)
+        kept = (self._said[:, :, 6:10].mean(2).amax(1) < _MOST_UNSURE).numpy() & are_clear(self._said.numpy(), modality)
         chosen = np.array([number < len(kept) and kept[number] for number in owner])
         self._owner, self._crops = owner[chosen], [loaded[f"{part}{scale}"][chosen] for part in ("low", "high", "noise")]
         self.any = len(self._owner) > 0

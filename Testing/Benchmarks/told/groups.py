@@ -46,10 +46,10 @@ def vector(said: Tensor, keep: bool, clear: bool, known: bool, coarse: bool | No
     return torch.cat([transfer, torch.tensor(middle), unsure, 5 * (1 - said[:, 5])])
 
 
-def are_clear(said: np.ndarray, modality: str, scale: int) -> np.ndarray:
+def are_clear(said: np.ndarray, modality: str) -> np.ndarray:
     """Which estimates (N, axes, 12) show a clear loss, as :mod:`superres3d.detail.telling` decides."""
 
     def axis(values: np.ndarray) -> AxisDetail:
         return AxisDetail(tuple(values[:4]), float(values[5]), float(10 ** values[4]), float(values[6:10].mean()), *_HELD)
 
-    return np.array([is_clear([axis(values) for values in axes], modality, scale) for axes in said])
+    return np.array([is_clear([axis(values) for values in axes], modality) for axes in said])

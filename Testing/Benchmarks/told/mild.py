@@ -28,7 +28,7 @@ _COLOURED = 0.5  # share of the CT crops whose noise is not white
 _NO_DETAIL = 0.05  # transfer near the Nyquist frequency of a spectrum that ends before
 _NOISE_ERROR = 0.2
 _SEEMING_NOISE, _SEEMS = 0.08, 0.7  # that is told of a scan that has none, and how often
-_SOFTER = {"MR": (-0.3, 0.4, 0.25), "CT": (-0.8, 0.5, 0.4)}  # crops that are made sharper or softer: the range, and how many
+_SOFTER = {"MR": (-0.3, 4.0, 0.25), "CT": (-0.8, 0.5, 0.4)}  # crops that are made sharper or softer: the range, and how many; within brains MR may be as soft as that
 _SOFTNESS_ERROR = {"MR": 0.07, "CT": 0.1}
 _SOFTEST, _SHARPEST = -1.2, 0.8  # that an estimate may say
 _SLICES = 16  # on which a scan's softness is measured
@@ -117,7 +117,7 @@ class MildLosses:
         for number, (low, high, noise) in enumerate(zip(*images)):
             first = number * self._crops
             said = self._said(pairs.transfer[first], extents[first], float(pairs.sigma[first]), sharp[number])
-            clear, keep = bool(are_clear(said[None].numpy(), self.modality, self._scale)[0]), bool(self._random.random() < 0.5)
+            clear, keep = bool(are_clear(said[None].numpy(), self.modality)[0]), bool(self._random.random() < 0.5)
             made.append(Group(low, high, noise, vector(said, keep, clear, clear or self._told, coarse if depth else None), keep))
         return made
 

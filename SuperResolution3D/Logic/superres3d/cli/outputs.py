@@ -104,7 +104,7 @@ class Outputs:
                 continue
             if self.anonymize:
                 raise InputError(f"--anonymize leaves the patient out of DICOM series, and {path} will be none; give the name of a folder.")
-            try_writing(path)
+            try_writing(path, or_series=True)
         if self.labels:
             self._check_labels(self.labels)
         if self.error_map:

@@ -27,7 +27,6 @@ AXES = {"depth": (0,), "plane": (1, 2)}
 _NAMES = ("across", "rows", "columns")
 _LARGEST = 0.75  # share of the frequencies: with more there is too little to bring back
 _HALF = 0.56  # of CT: with less along every axis, networks that are told nothing are better on the measured grid, too
-_FACTOR = 4  # of the networks that refine from there
 _FEWEST = 24  # voxels that are left of an axis
 _MOST_TIMES = 6.0  # finer than the measured detail: networks bring back 4 times, from where half of it is left
 _MOST_UNSURE = 0.2
@@ -124,7 +123,7 @@ def _worth(voxels: np.ndarray, modality: str, stage: str, ends: dict[int, float]
     if modality == "CT" and set(early) == set(AXES[stage]) and all(ends[axis] <= _HALF for axis in early):
         return early
     grid = MeasuredGrid(ends, early, ())
-    return early if is_worth_telling(axes_of(_on(grid, voxels, modality), stage), modality, _FACTOR) else ()
+    return early if is_worth_telling(axes_of(_on(grid, voxels, modality), stage), modality) else ()
 
 
 def _on(grid: MeasuredGrid, voxels: np.ndarray, modality: str) -> Detail:

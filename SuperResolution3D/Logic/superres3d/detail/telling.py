@@ -22,7 +22,6 @@ _NO_NOISE = 0.06  # below, in units of noise, there is none
 _UNSURE_UNIT, _EXTENT_UNIT = 0.1, 0.2
 _MOST_UNSURE, _MOST_APART, _FARTHEST, _FARTHEST_ACROSS = 0.2, 0.15, 1.5, 1.2
 _CLEAR_LOSS = 0.72  # share of the detail left at 0.55 of the Nyquist frequency
-_CLEAR_LOSS_2X = 0.63  # of MR within the slices, for the networks 2x: soft scans seem to keep no more than 0.64 to 0.7 of what a cubic kernel left
 _CLEARLY_EMPTY = {"MR": 0.87, "CT": 0.72}  # extent
 _WHOLE = 0.93  # extent
 _SHARP = 0.95  # what seems left at 0.55 of the Nyquist frequency, which no loss leaves of scans that are not sharp
@@ -42,26 +41,20 @@ def is_sure(axes: Sequence[AxisDetail | None]) -> bool:
     return len(measured) == len(axes) and all(axis.unsure < _MOST_UNSURE and axis.apart < _MOST_APART and axis.far < farthest for axis in measured)
 
 
-def is_clear(axes: Sequence[AxisDetail], modality: str, scale: float) -> bool:
+def is_clear(axes: Sequence[AxisDetail], modality: str) -> bool:
     """Whether the loss of detail along the axes of a stage is clear enough to be undone.
 
     Scans differ in how soft they are by nature.  A mild loss cannot be told from that, and to undo what was never lost would sharpen too much: there
     networks are told the noise alone, or learn how far what was measured is to be believed.  Between the slices of CT, which are means, networks have met no spectrum that ends.
-
-    Args:
-        axes: of the stage.
-        modality: "CT" or "MR".
-        scale: factor of the network that is to be told.
     """
-    least = _CLEAR_LOSS_2X if modality == "MR" and len(axes) == 2 and scale <= 2 else _CLEAR_LOSS
-    soft = all(axis.transfer[1] < least for axis in axes)
+    soft = all(axis.transfer[1] < _CLEAR_LOSS for axis in axes)
     empty = any(axis.extent < _CLEARLY_EMPTY[modality] for axis in axes)
     return soft and axes[0].extent > _WHOLE if len(axes) == 1 and modality == "CT" else soft or empty
 
 
-def is_worth_telling(axes: Sequence[AxisDetail | None], modality: str, scale: float) -> bool:
-    """Whether the loss of detail itself is told: sure, and clear; arguments as :func:`is_clear` takes them."""
-    return is_sure(axes) and is_clear([axis for axis in axes if axis is not None], modality, scale)
+def is_worth_telling(axes: Sequence[AxisDetail | None], modality: str) -> bool:
+    """Whether the loss of detail itself is told: sure, and clear."""
+    return is_sure(axes) and is_clear([axis for axis in axes if axis is not None], modality)
 
 
 def is_sharp(axes: Sequence[AxisDetail]) -> bool:
@@ -121,7 +114,7 @@ def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.nda
     """
     detail = detail or measure_detail(voxels, modality)
     sure = [stage for stage in models if is_sure(axes_of(detail, stage))]
-    clear = [stage for stage in sure if is_clear(measured(detail, stage), modality, models[stage].card["scale"])]
+    clear = [stage for stage in sure if is_clear(measured(detail, stage), modality)]
     told = [stage for stage in sure if stage in clear or stage in _TOLD_OF_MILD[modality]]
     chosen = {stage: _told(model, detail, stage, stage in clear, keep_noise, "plane" in models) if stage in told else blind[stage] for stage, model in models.items()}
     unmeasured = [_WHERE[stage] for stage in models if None in axes_of(detail, stage)]

@@ -30,8 +30,12 @@ _ONE_FILE = {".nhdr": ".nrrd", ".mhd": ".mha"}
 _UNREADABLE = re.compile(r"^LIST|^\s|\s$|[%\\:\x00-\x1f]", re.IGNORECASE)
 
 
-def check_writable(path: str | os.PathLike) -> Path:
+def check_writable(path: str | os.PathLike, or_series: bool = False) -> Path:
     """Refuse an output path before any work starts.
+
+    Args:
+        path: of a file.
+        or_series: in its place there might be the name of a folder, for a DICOM series.
 
     Raises:
         InputError: unknown suffix (of any letter case), a folder that is missing or cannot be written to, a write-protected file,
@@ -39,7 +43,8 @@ def check_writable(path: str | os.PathLike) -> Path:
     """
     path = Path(path)
     if not split_name(path, WRITABLE_SUFFIXES)[1]:
-        raise InputError(f"{path} has no suffix that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}, or the name of a folder, with / at its end, for DICOM.")
+        folder = ", or the name of a folder, with / at its end, for DICOM" if or_series else ""
+        raise InputError(f"{path} has no suffix that can be written; use one of {', '.join(WRITABLE_SUFFIXES)}{folder}.")
     check_output_file(path)
     _check_second_file(path)
     others = twins(path)
@@ -48,15 +53,15 @@ def check_writable(path: str | os.PathLike) -> Path:
     return path
 
 
-def try_writing(path: Path) -> None:
-    """Write a tiny scan the way a real one is written, beside ``path`` and not at its place; it is removed again.
+def try_writing(path: Path, or_series: bool = False) -> None:
+    """Write a tiny scan the way a real one is written, beside ``path`` and not at its place; it is removed again.  Arguments as :func:`check_writable`.
 
     Raises:
         InputError: as :func:`check_writable`.
         ResourceError: the disk refuses.
     """
     with Staging() as staging:
-        stage_volume(Volume(np.arange(8, dtype=np.int16).reshape(2, 2, 2)), check_writable(path), staging)
+        stage_volume(Volume(np.arange(8, dtype=np.int16).reshape(2, 2, 2)), check_writable(path, or_series), staging)
 
 
 def written_files(path: Path) -> list[Path]:
