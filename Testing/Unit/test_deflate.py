@@ -26,8 +26,8 @@ def library(request, monkeypatch):
     return request.param
 
 
-def packed(pieces=(CONTENT,)):
-    file = io.BytesIO()
+def packed(pieces=(CONTENT,), file=None):
+    file = file or io.BytesIO()
     with deflate.gzip_writer(file) as out:
         for piece in pieces:
             out.write(piece)
@@ -63,9 +63,8 @@ def test_a_full_disk_is_an_error_of_the_system(library):
                 raise OSError(28, "No space left on device")
             return super().write(content)
 
-    with pytest.raises(OSError, match="No space left"), deflate.gzip_writer(Full()) as out:
-        for _ in range(40):
-            out.write(CONTENT)
+    with pytest.raises(OSError, match="No space left"):
+        packed([CONTENT] * 40, Full())
 
 
 @pytest.mark.parametrize("container", [deflate.GZIP, deflate.ZLIB])
