@@ -231,6 +231,13 @@ def test_names_that_cannot_be_written_are_refused_before_the_work(here, scan, na
             refused(here, words, "in.nrrd", *arguments)
 
 
+def test_what_is_written_is_settled_when_it_is_named(here):
+    """A folder that another program makes meanwhile, of the file's name, makes no series of a file."""
+    outputs = Outputs.named(str(here / "out.nii"), None, None, False)
+    (here / "out.nii").mkdir()
+    assert not outputs.is_series(here / "out.nii") and Outputs.named(str(here / "out.nii"), None, None, False).is_series(here / "out.nii")
+
+
 @pytest.mark.parametrize("option, series", [("--compare", True), ("--residual-map", False), ("--error-map", False)])
 def test_a_folder_is_named_where_it_would_do(here, scan, option, series):
     write_volume(scan, here / "in.nrrd")
