@@ -98,6 +98,19 @@ def test_display_units_transform_and_attributes_are_those_of_the_input(scene, ma
     assert result.GetNodeReference(nodes.SOURCE_ROLE) is volume
 
 
+def test_an_automatic_window_is_that_of_the_input(scene, make_volume):
+    """An automatic one of the result would differ, and Slicer would look at all its voxels before the window answers again."""
+    volume = make_volume()
+    display = volume.GetDisplayNode()
+    assert display.GetAutoWindowLevel()
+    shown = display.GetWindow(), display.GetLevel()
+    result = put(scene, volume)  # all voxels 0
+    for existing in (None, result):
+        made = put(scene, volume, existing=existing).GetDisplayNode()
+        assert (made.GetWindow(), made.GetLevel()) == shown and not made.GetAutoWindowLevel()
+    assert display.GetAutoWindowLevel() and (display.GetWindow(), display.GetLevel()) == shown
+
+
 def test_result_lies_beside_its_input_in_the_subject_hierarchy(scene, make_volume):
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +189,39 @@ def test_a_strangers_file_stays(folder, tmp_path):
     (out / "a_cubic-x2.nii.gz").write_text("mine")
     done = batch(folder, out)
     assert done.returncode == 1 and "3 of 4" in done.stderr and (out / "a_cubic-x2.nii.gz").read_text() == "mine"
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_what_a_stranger_puts_there_meanwhile_stays(is_folder, folder, tmp_path):
+    """While the scan is computed: the result does not take its place, and the others are made."""
+    out = tmp_path / "out"
+
+    class Meanwhile(LocalCrew):
+        def submit(self, task):
+            if task.name != "c.mha":
+                return super().submit(task)
+            work = importlib.import_module("superres3d.batch.work")
+            written = work._write
+
+            def write_late(*given):
+                staged = written(*given)
+                path = Path(task.result) / "theirs" if is_folder else Path(task.result)
+                path.parent.mkdir(exist_ok=True)
+                path.write_text("kept")
+                return staged
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(work, "_write", write_late)
+                outcome = work.perform(task)
+            future = Future()
+            future.set_result(outcome)
+            return future
+
+    summary = Batch(folder, out, Choices("cubic"), Filters(), Settings(crew=lambda memory: Meanwhile(1, memory)), Teller()).run()
+    ((name, reason),) = summary.without
+    assert name == "c.mha" and "is not what this command wrote" in reason and summary.done == 3
+    place = out / "c_cubic-x2.mha"
+    assert (place / "theirs" if is_folder else place).read_text() == "kept" and not leftovers(out)
 
 
 def test_two_inputs_in_one_output_folder(tmp_path):

@@ -18,7 +18,7 @@ CONTENT = np.random.default_rng(0).normal(0, 40, 300_000).astype(np.int16).tobyt
 def library(request, monkeypatch):
     """Which one is at work; without isal as where it was never installed."""
     if request.param == "zlib":
-        for name in ("igzip", "isal_zlib"):
+        for name in ("igzip_threaded", "isal_zlib"):
             monkeypatch.setattr(deflate, name, None)
         monkeypatch.setattr(deflate, "Damaged", (zlib.error,))
     else:
@@ -26,8 +26,8 @@ def library(request, monkeypatch):
     return request.param
 
 
-def packed(pieces=(CONTENT,)):
-    file = io.BytesIO()
+def packed(pieces=(CONTENT,), file=None):
+    file = file or io.BytesIO()
     with deflate.gzip_writer(file) as out:
         for piece in pieces:
             out.write(piece)
@@ -42,7 +42,29 @@ def test_the_standard_library_unpacks_what_is_written(library):
 
 
 def test_written_by_the_library_that_is_there(library):
-    assert type(deflate.gzip_writer(io.BytesIO())).__module__.startswith("isal" if library == "isal" else "gzip")
+    with deflate.gzip_writer(io.BytesIO()) as out:
+        assert isinstance(out, gzip.GzipFile) == (library == "zlib")
+
+
+def test_the_number_of_threads_does_not_show(library, monkeypatch):
+    """Of content of several parts, which a part of the threads pack; some of it cannot be packed."""
+    content = (CONTENT * 6, np.random.default_rng(1).bytes(2_500_000), CONTENT)
+    made = []
+    for cores in ({0}, {0, 1, 2}, set(range(64))):
+        monkeypatch.setattr(deflate.os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)
+        made.append(packed(content))
+    assert made[0] == made[1] == made[2] and gzip.decompress(made[0]) == b"".join(content)
+
+
+def test_a_full_disk_is_an_error_of_the_system(library):
+    class Full(io.BytesIO):
+        def write(self, content):
+            if self.tell() + len(content) > 200_000:
+                raise OSError(28, "No space left on device")
+            return super().write(content)
+
+    with pytest.raises(OSError, match="No space left"):
+        packed([CONTENT] * 40, Full())
 
 
 @pytest.mark.parametrize("container", [deflate.GZIP, deflate.ZLIB])
@@ -85,7 +107,7 @@ def test_without_isal_the_module_still_imports(monkeypatch):
     from importlib import import_module
 
     alone = import_module("superres3d.scan.deflate")
-    assert alone.igzip is None and zlib.error in alone.Damaged
+    assert alone.igzip_threaded is None and zlib.error in alone.Damaged
     file = io.BytesIO()
     with alone.gzip_writer(file) as out:
         out.write(CONTENT)

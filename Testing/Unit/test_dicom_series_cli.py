@@ -137,6 +137,6 @@ def test_a_failure_at_the_last_slice_leaves_nothing(tmp_path, series, monkeypatc
 
 def test_what_is_a_series(tmp_path):
     (tmp_path / "there.v1").mkdir()
-    outputs = Outputs.named("new.v1" + os.sep, None, None, False)
+    outputs = Outputs.named("new.v1" + os.sep, str(tmp_path / "there.v1"), None, False)
     assert outputs.is_series(Path("new.v1")) and outputs.is_series(tmp_path / "there.v1") and outputs.is_series(Path("plain"))
     assert not any(outputs.is_series(Path(name)) for name in ("new.v2", "a.nii.gz", "a.NRRD", "a.png"))

@@ -18,7 +18,8 @@ from superres3d.cli import app
 from superres3d.cli.outputs import Outputs
 from superres3d.errors import InputError, ResourceError
 from superres3d.files import check_new_folder, check_output_file
-from superres3d.scan.writing import try_writing
+from superres3d.scan.writing import stage_volume, try_writing
+from superres3d.staging import Staging
 from typer.testing import CliRunner
 
 from .conftest import write
@@ -229,6 +230,21 @@ def test_names_that_cannot_be_written_are_refused_before_the_work(here, scan, na
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("superres3d.scan.images.read_volume", None)  # not even read
             refused(here, words, "in.nrrd", *arguments)
+
+
+@pytest.mark.parametrize("suffix", ["mhd", "nhdr"])
+def test_a_second_file_that_came_during_the_work_stays(here, scan, suffix):
+    (here / "out.raw").write_text("kept")
+    with Staging() as staging, pytest.raises(InputError, match="out.raw, which is there and is not this program's"):
+        stage_volume(scan, here / f"out.{suffix}", staging)
+    assert [path.name for path in here.iterdir()] == ["out.raw"] and (here / "out.raw").read_text() == "kept"
+
+
+def test_what_is_written_is_settled_when_it_is_named(here):
+    """A folder that another program makes meanwhile, of the file's name, makes no series of a file."""
+    outputs = Outputs.named(str(here / "out.nii"), None, None, False)
+    (here / "out.nii").mkdir()
+    assert not outputs.is_series(here / "out.nii") and Outputs.named(str(here / "out.nii"), None, None, False).is_series(here / "out.nii")
 
 
 @pytest.mark.parametrize("option, series", [("--compare", True), ("--residual-map", False), ("--error-map", False)])

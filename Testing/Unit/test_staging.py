@@ -170,6 +170,18 @@ def test_a_second_file_that_appeared_meanwhile_stays(tmp_path):
         (tmp_path / "a.raw").unlink()
 
 
+def test_a_folder_that_appeared_where_a_file_was_meant_stays(tmp_path):
+    """With what another program put into it, and no other output comes to its place."""
+    with Staging() as staging:
+        for name in ("first.txt", "second.txt"):
+            staging.path(tmp_path / name).write_text("new")
+        (tmp_path / "second.txt").mkdir()
+        (tmp_path / "second.txt" / "theirs").write_text("kept")
+        with pytest.raises(ResourceError, match="second.txt could not be written: a folder of that name is there"):
+            staging.commit()
+    assert [path.name for path in tmp_path.iterdir()] == ["second.txt"] and (tmp_path / "second.txt" / "theirs").read_text() == "kept"
+
+
 def test_a_folder_that_is_not_empty_stays(place):
     (place / "full").mkdir()
     (place / "full" / "1.dcm").write_text("a stranger's")

@@ -226,6 +226,7 @@ def _fill(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolu
     instances = origin.GetAttribute("DICOM.instanceUIDs") or origin.GetAttribute(INSTANCES)
     node.RemoveAttribute("DICOM.instanceUIDs")
     node.SetAttribute(INSTANCES, instances or None)
+    _hold_window(node, origin)
     node.SetAndObserveImageData(product.image)
     matrix = slicer.util.vtkMatrixFromArray(refined_ijk_to_ras(source.ijk_to_ras, product.factors, product.first))
     node.SetIJKToRASMatrix(matrix)
@@ -243,9 +244,21 @@ def _copy_display(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLSc
         return
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
-    name = node.GetDisplayNode().GetName()
-    node.GetDisplayNode().CopyContent(origin.GetDisplayNode())
-    node.GetDisplayNode().SetName(name)
+    display = node.GetDisplayNode()
+    name, was_modifying = display.GetName(), display.StartModify()
+    display.CopyContent(origin.GetDisplayNode())
+    display.SetName(name)
+    _hold_window(node, origin)
+    display.EndModify(was_modifying)
+
+
+def _hold_window(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """The window of the source as it is.  An automatic one would be another, and Slicer would look at all voxels for it: half a minute for 2.3 GiB."""
+    display, told = node.GetDisplayNode(), origin.GetDisplayNode()
+    if display is not None and told is not None:
+        display.SetAutoWindowLevel(False)
+        display.SetAutoThreshold(False)
+        display.SetWindowLevel(told.GetWindow(), told.GetLevel())
 
 
 def _place_beside(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -183,6 +183,8 @@ class _Move:
         if not self.replaces:
             _move_to_free_name(self.staged, self.final)
             return
+        if self.final.is_dir():  # made meanwhile by another program, perhaps with files in it
+            raise OSError(errno.EISDIR, "")
         if os.path.lexists(self.final):
             try:
                 os.link(self.final, self.kept)  # so that there is a file at every moment

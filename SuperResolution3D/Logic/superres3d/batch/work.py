@@ -97,6 +97,7 @@ def _publish(task: Task, cancelled: Callable[[], bool], started: float) -> Outco
     outcome = _outcome(result, staged, time.time() - task.begun if task.parts else time.perf_counter() - started)
     if map_facts:
         outcome.facts["labels"] = map_facts
+    _check_result(task)  # once more: it may have come there while this was computed
     _write_beside(task, scan, result, outcome, work)
     if map_file:
         _move(map_file, Path(task.labels_out), work)

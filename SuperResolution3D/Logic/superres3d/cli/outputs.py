@@ -32,7 +32,7 @@ class Outputs:
         residual_map: what the result averages to, minus the scan, on the scan's grid; an image file.
         anonymize: whether the patient is left out of DICOM series.
         called: what reports call the scan, in place of its file.
-        slashed: those that were named as a folder, with a slash at the end, which a path does not keep.
+        folders: those that were named as a folder, with a slash at the end, which a path does not keep, or were one at that time.
     """
 
     result: Path
@@ -43,13 +43,13 @@ class Outputs:
     residual_map: Path | None = None
     anonymize: bool = False
     called: str | None = None
-    slashed: frozenset[Path] = frozenset()
+    folders: frozenset[Path] = frozenset()
 
     @classmethod
     def named(cls, result: str, comparison: str | None, report: Path | None, anonymize: bool, labels: Path | None = None, error_map: Path | None = None) -> Outputs:
         """From what was typed."""
-        slashed = frozenset(Path(name) for name in (result, comparison) if name and name.endswith((os.sep, os.altsep or os.sep)))
-        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize=anonymize, slashed=slashed)
+        folders = frozenset(Path(name) for name in (result, comparison) if name and (name.endswith((os.sep, os.altsep or os.sep)) or os.path.isdir(name)))
+        return cls(Path(result), Path(comparison) if comparison else None, report, labels, error_map, anonymize=anonymize, folders=folders)
 
     @property
     def page(self) -> bool:
@@ -72,11 +72,11 @@ class Outputs:
         return [path for path in (*self.images, self.report) if path]
 
     def is_series(self, path: Path) -> bool:
-        """Whether an image is written as a folder of DICOM slices: its name has no suffix, ends in a slash, or is that of a folder."""
+        """Whether an image is written as a folder of DICOM slices: its name has no suffix, ends in a slash, or was that of a folder when it was named."""
         from ..scan.companions import split_name
         from ..scan.writing import WRITABLE_SUFFIXES
 
-        return path in self.slashed or path.is_dir() or not (path.suffix or split_name(path, WRITABLE_SUFFIXES)[1])
+        return path in self.folders or not (path.suffix or split_name(path, WRITABLE_SUFFIXES)[1])
 
     def check(self, *sources: Path) -> None:
         """Refuse what could not be written, or would change another file, before anything is read.

@@ -99,7 +99,7 @@ def _keepable(volume: Volume) -> Volume:
 
 
 def stage_volume(volume: Volume, path: Path, staging: Staging, metadata: dict[str, str] | None = None) -> None:
-    """:func:`write_volume` without its check, and among other outputs that appear together (ResourceError)."""
+    """:func:`write_volume` without its check, and among other outputs that appear together (ResourceError; InputError: a second file that is another's is there by now)."""
     _, suffix = split_name(path, WRITABLE_SUFFIXES)
     staged = staging.path(path, suffix)  # a plain name: the writers go by letter case, and take % for a pattern
     try:
@@ -111,6 +111,7 @@ def stage_volume(volume: Volume, path: Path, staging: Staging, metadata: dict[st
             _write_itk(to_image(volume), staged, metadata or {})
         _check_complete(staged, volume.voxels.nbytes)
         if suffix in _DATA_LINES:
+            _check_second_file(path)  # once more: the work may have taken hours
             _name_data(staged, _DATA_LINES[suffix], written_files(path)[0], staging)
     except (RuntimeError, OSError) as error:
         raise unwritable(path, error if isinstance(error, OSError) else _cause(staged, volume.voxels.nbytes)) from None
