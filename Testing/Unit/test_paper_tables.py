@@ -29,6 +29,7 @@ def test_the_networks_of_a_table_differ_in_nothing_but_the_network(name):
     schedules = {json.dumps({field: value for field, value in recipe.items() if field not in _OWN}, sort_keys=True) for recipe in recipes}
     assert len(schedules) == 1
     assert len({(recipe["residual"], recipe["last_rate"]) for recipe in recipes}) == len({recipe["residual"] for recipe in recipes})  # one rate a form
+    assert all(recipe["residual"] or recipe["last_rate"] == 1.0 for recipe in recipes)
     assert len({json.dumps({field: recipe[field] for field in _OWN - {"method"}}, sort_keys=True) for recipe in recipes}) == len(recipes)
 
 
@@ -51,6 +52,18 @@ def test_a_network_is_measured_with_the_means_and_alone(monkeypatch):
     assert names == ["virtual-thin-slice", "virtual-thin-slice alone", "lanczos", "spline"]
     assert asked == [("virtual-thin-slice", True), ("virtual-thin-slice", False), ("lanczos", False), ("spline", False)]
     assert methods["virtual-thin-slice"].keeps_means
+
+
+def test_the_gain_is_that_of_the_network_alone():
+    def row(method, subject, psnr, scale=4):
+        return {"method": method, "subject": subject, "scale": scale, "psnr": psnr, "ssim": psnr / 100.0, "nrmse": 0.1}
+
+    lanczos = [row("lanczos", "b", 33.0), row("lanczos", "a", 30.0), row("lanczos", "a", 20.0, 8)]
+    mine = [row("net", "a", 30.5), row("net alone", "a", 29.0), row("net", "b", 33.5), row("net alone", "b", 31.0), row("net alone", "a", 1.0, 8)]
+    assert ARCHITECTURES._texts(mine, lanczos, 4, True) == ["30.00", "0.3000", "-1.50 [-1.00, -2.00]", "32.00", "0.3200"]
+    assert ARCHITECTURES._texts([row("net", "a", 30.5), row("net", "b", 33.5)], lanczos, 4, False) == ["32.00", "0.3200", "0.1000", "+0.50 [+0.50, +0.50]"]
+    spline = [row("spline", "a", 30.0), row("spline, means kept", "a", 31.0)]
+    assert ARCHITECTURES._texts(spline, lanczos, 4, True) == ["30.00", "0.3000", "+0.00 [+0.00]", "31.00", "0.3100"]
 
 
 def test_another_seed_has_a_folder_of_its_own():

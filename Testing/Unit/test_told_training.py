@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from superres3d.networks.told import folded
 
 _BENCHMARKS = Path(__file__).parents[1] / "Benchmarks"
 sys.path[:0] = [str(_BENCHMARKS / "gpu"), str(_BENCHMARKS / "told")]
 
+import distil  # noqa: E402
 import mild  # noqa: E402
 import pack  # noqa: E402
 import train_told  # noqa: E402
@@ -68,6 +70,63 @@ def test_variants_begin_without_an_effect_and_are_kept():
     torch.testing.assert_close(new.correction(image, told), grown.correction(image, told))
 
 
+class _None:
+    """No clear losses."""
+
+    any = False
+
+
+def test_a_network_without_variants_is_modulated_alone():
+    net, told = _mixture(0), torch.randn(15)
+    raw = net.stored_tensors()
+    assert {name.partition(".")[0] for name in raw} == {"net", "modulation"}
+    plain = folded({name: tensor.numpy() for name, tensor in raw.items()}, told.tolist())
+    for name, tensor in net._folded(told).items():
+        np.testing.assert_allclose(plain[name], tensor.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_small_network_begins_with_blocks_of_its_teacher():
+    """The blocks that it has not are without an effect here: then it is as good."""
+    torch.manual_seed(5)
+    large, small = (Mixture((2, 2), 8, blocks, 15, 0) for blocks in (6, 3))
+    with torch.no_grad():
+        for name, parameter in large.named_parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+            if name.startswith(("plain.blocks/0/1", "plain.blocks/2/1", "plain.blocks/4/1")):
+                parameter.zero_()
+    small.load_tensors(distil.thinned(large.stored_tensors(), small.stored_tensors()))
+    image, told = torch.rand(1, 1, 9, 11), torch.randn(15)
+    torch.testing.assert_close(small.correction(image, told), large.correction(image, told))
+
+
+def test_a_distillation_that_was_stopped_goes_on_as_if_it_had_not_been(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(distil, "ClearLosses", lambda *_: _None())
+    monkeypatch.setattr(distil, "_EVERY", 2)
+    models = _BENCHMARKS.parents[1] / "models"
+
+    def run(folder: str) -> dict[str, torch.Tensor]:
+        out = tmp_path / folder / "told-mr-plane-x2-small.safetensors"
+        out.parent.mkdir(exist_ok=True)
+        distil.main(packed, packed, packed, out, models, steps=6, groups=2, crops=2, side=12)
+        return load_file(out)
+
+    whole, write = run("whole"), distil.State.write
+
+    def stopping(self: distil.State, steps: int) -> None:
+        write(self, steps)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        monkeypatch.setattr(distil.State, "write", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run("stopped")
+        monkeypatch.setattr(distil.State, "write", write)
+    stopped = run("stopped")
+    assert sum(name.endswith(".0.bias") and name.startswith("net.blocks") for name in whole) == 3
+    for name, tensor in whole.items():
+        torch.testing.assert_close(stopped[name], tensor)
+
+
 @pytest.fixture
 def packed(tmp_path) -> Path:
     values = np.clip(150 * anatomy((40, 96, 96), 0) + 20, 0, 255).astype(np.uint8)
@@ -91,19 +150,10 @@ def test_a_mild_group_lost_its_detail_alike_and_is_told_so(packed, stage, condit
 def test_a_step_learns(packed):
     torch.manual_seed(2)
 
-    class _None:
-        any = False
-
-    training = train_told.Training(_None(), mild.MildLosses(packed, "plane", 2, 12, 2, np.random.default_rng(2)), "plane", 2, 12, 0.3, 1)
+    training = train_told.Training(_None(), mild.MildLosses(packed, "plane", 2, 12, 2, np.random.default_rng(2)), "plane", 2, 0.3, 1)
     adam = training.optimiser(1e-3)
     (group, *_) = training.groups(4, 0.4, 2, np.random.default_rng(4))
-    losses = []
-    for _ in range(12):
-        loss = training.loss(group)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        losses.append(float(loss.detach()))
+    losses = [training.descend([group], adam) for _ in range(12)]
     assert losses[-1] < 0.97 * losses[0]
     assert any(float(tensor.abs().max()) > 0 for name, tensor in training.net.stored_tensors().items() if name.startswith("variants."))
 

@@ -60,8 +60,12 @@ def download_question(missing: list[str]) -> str:
 
 def missing_packages(requirements: Path) -> list[str]:
     """Lines of a requirements file (``name>=version``) that are not met."""
+    return [line for line in _lines(requirements) if not _is_met(*line.split(">="))]
+
+
+def _lines(requirements: Path) -> list[str]:
     lines = [line.strip() for line in requirements.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line and not line.startswith("#") and not _is_met(*line.split(">="))]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _is_met(name: str, minimum: str) -> bool:
@@ -80,6 +84,15 @@ def installed_version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except (importlib.metadata.PackageNotFoundError, TypeError, KeyError, OSError):
         return None
+
+
+def versions_text(requirements: Path) -> str:
+    """The version of the package, and of all that its networks need, in one line."""
+    from superres3d import __version__
+
+    names = [line.split(">=")[0] for line in _lines(requirements)]
+    told = [f"{name} {installed_version(name) or _('not installed')}" for name in [*names, "torch"]]
+    return ", ".join([f"superres3d {__version__}", *told])
 
 
 def torch_is_usable(version: str | None) -> bool:
@@ -138,6 +151,19 @@ class SlicerInstaller:
             raise DeviceError(_("The Python packages could not be installed ({reason}); check the internet connection and the free disk space, then click Apply again.").format(reason=_first_line(error))) from error
         NoInstaller().ensure_packages(requirements)  # in testing mode Slicer installs nothing
         self.installed = True
+
+    def update_packages(self, requirements: Path) -> bool:
+        """Bring the small packages to their newest versions; False if it is declined (DeviceError if they cannot be had)."""
+        import slicer.packaging
+
+        names = ", ".join(line.split(">=")[0] for line in _lines(requirements))
+        if not self._ask(_("The Python packages {names} will be brought to their newest versions from PyPI; your scans are not sent anywhere. Update them now?").format(names=names)):
+            return False
+        try:
+            slicer.packaging.pip_install(["--upgrade", *_lines(requirements)], requester=REQUESTER)
+        except Exception as error:  # pip, the network and the disk each raise their own kinds
+            raise DeviceError(_("The Python packages could not be updated ({reason}); check the internet connection and the free disk space.").format(reason=_first_line(error))) from error
+        return True
 
     def ensure_torch(self, minimum: str) -> None:
         """torch by way of the PyTorch extension (DeviceError if declined, offline or half-installed)."""

@@ -19,6 +19,7 @@ from .sections.inputs import InputsSection
 from .sections.measured import MeasuredSection
 from .sections.method import MethodSection
 from .sections.outputs import OutputsSection
+from .sections.packages import PackagesSection
 from .sections.part import PartSection
 from .sections.preview import PreviewSection
 from .sections.queue import QueueSection
@@ -54,6 +55,7 @@ class Panel:
         self.inputs = InputsSection(ui, self.state, on_new_volume=self._forget)
         self.measured = MeasuredSection(ui, self.state)
         self.method = MethodSection(ui, self.state)
+        self.packages = PackagesSection(ui, self.report)
         self.dicom = DicomSection(ui, self.state, self.report, lambda: slicer.app.temporaryPath)
         self.part = PartSection(ui, self.state, self.refresh)
         self.preview = PreviewSection(ui, self.state, lambda: slicer.app.temporaryPath, self.run.ensure_packages)

@@ -32,14 +32,14 @@ from mild import MildLosses
 from mixture import Mixture
 from superres3d.networks.module import sub_pixel
 from superres3d.networks.told import MODULATION, NETWORK
-from told import SIZES, conditions_of
-from train_told import matrix
+from told import SIZES
+from train_told import Lesson
 
 _EVERY = 250  # steps between two states
 _WARM_UP = 100
 
 
-class Distillation:
+class Distillation(Lesson):
     """A small network, its teacher and their samples.
 
     Args:
@@ -50,19 +50,14 @@ class Distillation:
     """
 
     def __init__(self, clear: ClearLosses, mild: MildLosses, stage: str, scale: int, filters: int, blocks: int, of_teacher: float):
-        self._clear, self._mild, self._of_teacher = clear, mild, of_teacher
-        self.factors, told = (scale, scale if stage == "plane" else 1), conditions_of(stage) + 2 * (2 if stage == "plane" else 1)
-        self.net, self.teacher = Mixture(self.factors, filters, blocks, told, 0), Mixture(self.factors, *SIZES[stage, scale], told, 0)
+        super().__init__(clear, mild, stage, scale)
+        self._of_teacher = of_teacher
+        self.net, self.teacher = (Mixture(self.factors, *size, self.conditions, 0) for size in ((filters, blocks), SIZES[stage, scale]))
 
     def begin(self, weights: Mapping[str, Tensor]) -> None:
         """From those of the teacher."""
         self.teacher.load_tensors(dict(weights))
         self.net.load_tensors(thinned(weights, self.net.stored_tensors()))
-
-    def groups(self, count: int, clear_share: float, crops: int, random: np.random.Generator) -> list[Group]:
-        """Of one batch."""
-        clear = int((random.random(count) < clear_share).sum()) if self._clear.any else 0
-        return [self._clear(crops) for _ in range(clear)] + (self._mild(count - clear) if clear < count else [])
 
     def loss(self, group: Group) -> Tensor:
         """Root mean square errors of each crop."""
@@ -73,11 +68,6 @@ class Distillation:
             given = sub_pixel(self.net.correction(image, group.told).float(), self.factors)
         truth = group.high + (self._along(group.noise, "lanczos") if group.keep else 0.0) - self._along(group.low, "cubic")
         return self._of_teacher * _apart(given, wanted) + (1 - self._of_teacher) * _apart(given, truth)
-
-    def _along(self, image: Tensor, kernel: str) -> Tensor:
-        """Interpolated."""
-        rows, columns = (matrix(length, factor, kernel) for length, factor in zip(image.shape[2:], self.factors))
-        return rows @ image @ columns.T
 
 
 def thinned(weights: Mapping[str, Tensor], small: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -157,14 +147,8 @@ def main(
         for step in range(start, min(start + _EVERY, steps)):
             adam.param_groups[0]["lr"] = rate * max(0.01, 0.5 * (1 + np.cos(np.pi * step / steps))) * min(1.0, (step + 1) / _WARM_UP)
             drawn = distillation.groups(groups, clear_share, crops, random)
-            if not drawn:
-                continue
-            loss = torch.stack([distillation.loss(group) for group in drawn]).mean()
-            adam.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(distillation.net.parameters(), 0.5)
-            adam.step()
-            losses.append(float(loss.detach()))
+            if drawn:
+                losses.append(distillation.descend(drawn, adam))
         print(f"{step + 1} steps, {time.monotonic() - began:.0f} s, loss {np.mean(losses):.6f}", flush=True)
         state.write(step + 1)
         save_file(distillation.net.stored_tensors(), out)

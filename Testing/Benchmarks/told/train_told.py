@@ -37,19 +37,52 @@ from told import SIZES, conditions_of
 _VARIANTS_FASTER = 1.5  # than the network that they are added to
 
 
-class Training:
-    """A told network and its samples."""
+class Lesson:
+    """What a told network learns from: crops that lost their detail clearly, and those that lost little.
 
-    def __init__(self, clear: ClearLosses, mild: MildLosses, stage: str, scale: int, side: int | None, overshoot: float, variants: int):
-        self._clear, self._mild, self.overshoot = clear, mild, overshoot
+    Args:
+        clear, mild: the samples.
+        stage, scale: of the network.
+    """
+
+    net: Mixture
+
+    def __init__(self, clear: ClearLosses, mild: MildLosses, stage: str, scale: int):
+        self._clear, self._mild = clear, mild
         self.factors = (scale, scale if stage == "plane" else 1)
-        filters, blocks = SIZES[stage, scale]
-        self.net = Mixture(self.factors, filters, blocks, conditions_of(stage) + 2 * (2 if stage == "plane" else 1), variants)
+        self.conditions = conditions_of(stage) + 2 * (2 if stage == "plane" else 1)
 
     def groups(self, count: int, clear_share: float, crops: int, random: np.random.Generator) -> list[Group]:
         """Of one batch."""
         clear = int((random.random(count) < clear_share).sum()) if self._clear.any else 0
         return [self._clear(crops) for _ in range(clear)] + (self._mild(count - clear) if clear < count else [])
+
+    def _along(self, image: Tensor, kernel: str) -> Tensor:
+        """Interpolated."""
+        rows, columns = (matrix(length, factor, kernel) for length, factor in zip(image.shape[2:], self.factors))
+        return rows @ image @ columns.T
+
+    def loss(self, group: Group) -> Tensor:
+        """Of one group."""
+        raise NotImplementedError
+
+    def descend(self, groups: list[Group], adam: torch.optim.Optimizer) -> float:
+        """One step; the loss before it."""
+        loss = torch.stack([self.loss(group) for group in groups]).mean()
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 0.5)
+        adam.step()
+        return float(loss.detach())
+
+
+class Training(Lesson):
+    """A told network and its samples."""
+
+    def __init__(self, clear: ClearLosses, mild: MildLosses, stage: str, scale: int, overshoot: float, variants: int):
+        super().__init__(clear, mild, stage, scale)
+        self.overshoot = overshoot
+        self.net = Mixture(self.factors, *SIZES[stage, scale], self.conditions, variants)
 
     def loss(self, group: Group) -> Tensor:
         """The root mean square error of each crop; what is added to Lanczos beyond the truth counts more."""
@@ -61,11 +94,6 @@ class Training:
         if self.overshoot:
             squared = squared * (1 + self.overshoot * (error * (refined - self._along(group.low, "lanczos")) > 0))
         return squared.flatten(1).mean(1).add(1e-10).sqrt().mean()
-
-    def _along(self, image: Tensor, kernel: str) -> Tensor:
-        """Interpolated."""
-        rows, columns = (matrix(length, factor, kernel) for length, factor in zip(image.shape[2:], self.factors))
-        return rows @ image @ columns.T
 
     def optimiser(self, rate: float) -> torch.optim.Adam:
         """Of the network and, faster, its variants."""
@@ -93,7 +121,7 @@ def main(
     stage, scale, random = named[2], int(named[3]), np.random.default_rng(seed)
     torch.manual_seed(seed)
     clear, mild = ClearLosses(samples, held, named[1].upper(), stage, scale, side, random), MildLosses(pack, stage, scale, side, crops, random, variants > 0)
-    training = Training(clear, mild, stage, scale, side, overshoot, variants)
+    training = Training(clear, mild, stage, scale, overshoot, variants)
     training.net.load_tensors(load_file(out if out.is_file() else start / f"two-stage-{out.stem}" / "weights.safetensors"))
     adam, began, sums = training.optimiser(rate), time.monotonic(), 0.0
     for step in range(steps):
@@ -102,12 +130,7 @@ def main(
         drawn = training.groups(groups, clear_share, crops, random)
         if not drawn:
             continue
-        loss = torch.stack([training.loss(group) for group in drawn]).mean()
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(training.net.parameters(), 0.5)
-        adam.step()
-        sums += float(loss.detach())
+        sums += training.descend(drawn, adam)
         if (step + 1) % 200 == 0 or step + 1 == steps:
             print(f"{step + 1} steps, {time.monotonic() - began:.0f} s, loss {sums / ((step % 200) + 1):.6f}", flush=True)
             sums = 0.0

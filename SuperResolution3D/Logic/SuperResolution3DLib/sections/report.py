@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,11 @@ class ReportSection:
         self._ui.logCollapsibleButton.collapsed = False
         self.tell(_("Installing PyTorch"))
         self._ui.logText.appendPlainText(line)
+
+    def add_log_line(self, line: str) -> None:
+        """A line of the log, which may be watched while a run goes on."""
+        self._ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {line}")
+        self._ui.logCollapsibleButton.visible = True
 
     def save_page(self, path: str) -> None:
         """Write the page of the last run to a file; what the disk refuses is said in the status."""

@@ -65,6 +65,7 @@ class RunSection:
         self._on_success = on_success
         self._refresh = refresh
         self._installing = self._lent = False
+        self._stage = ""  # that the log told last
         self._choices: Any = None
         self._failed_choices: Any = None  # for which the last run failed
         self.current: PanelRun | None = None
@@ -171,6 +172,9 @@ class RunSection:
         self._ui.progressBar.setRange(0, 100)
         self._ui.progressBar.value = int(100 * progress.share)
         text = wording.stage(progress.stage)
+        if text != self._stage:
+            self._stage = text
+            self._report.add_log_line(text)
         if progress.seconds_left is not None and progress.share < 1:
             text = _("{stage}: about {time} left").format(stage=text, time=wording.duration(progress.seconds_left))
         self._report.tell(text)
@@ -208,6 +212,8 @@ class RunSection:
         self._ui.progressBar.setRange(0, 0)
         self._ui.progressBar.visible = True
         self._report.tell(text)
+        self._stage = ""
+        self._report.add_log_line(self._ui.commandLineEdit.text)
         qt.QTimer.singleShot(0, lambda: reveal(self._ui.statusLabel))  # when the bar has its place
 
     def _set_idle(self) -> None:
