@@ -116,7 +116,7 @@ def test_what_auto_will_use(panel, make_volume, monkeypatch, card, torch, words)
 def test_free_memory_of_what_auto_will_use(panel, make_volume, monkeypatch):
     monkeypatch.setattr(devices, "_graphics_card", lambda: "")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3 * 2**30))
-    assert devices.automatic_device() == f"the processor ({usable_cores()} cores, 3 GiB of memory free)"
+    assert devices.automatic_device() == f"the processor ({usable_cores()} cores, 3.0 GiB of memory free)"
 
 
 def test_a_card_with_its_free_memory(monkeypatch):

@@ -190,7 +190,7 @@ def test_noise_stays_or_goes_as_asked(brain):
     lanczos = upscale(noisy, 2, axes="in-plane", method="lanczos", slice_axis="k")
     flat = [result.volume.voxels[2:6, 20:170, 8:60].std() for result in (lanczos, kept, reduced)]
     assert 0.6 * flat[0] < flat[1] < 1.3 * flat[0]
-    assert flat[2] < 0.7 * flat[1]
+    assert flat[2] < 0.8 * flat[1]
     assert kept.report["detail"]["noise"] == "keep"
 
 

@@ -25,6 +25,12 @@ def end_of_spectrum(voxels: np.ndarray, axis: int, told: float = 1.0) -> float |
         axis: of the array.
         told: the share that the estimator of the detail tells (:attr:`superres3d.detail.estimator.AxisDetail.extent`); 1: none.
     """
+    found = end_and_step(voxels, axis, told)
+    return None if found is None else found[0]
+
+
+def end_and_step(voxels: np.ndarray, axis: int, told: float = 1.0) -> tuple[float, float] | None:
+    """As :func:`end_of_spectrum`, and the step there, dB."""
     power = _decibels(voxels, axis)
     if power is None:
         return None
@@ -39,7 +45,7 @@ def end_of_spectrum(voxels: np.ndarray, axis: int, told: float = 1.0) -> float |
     before, beyond = power[place - 2 * width : place - width], power[place + 1 :]
     falls = before.mean() - power[place - width : place].mean()
     ends = step >= least and step - falls >= _STEEPER and beyond.max() < power[place - width : place].mean() - least + _MOST_RISE
-    return float(share) if ends else None
+    return (float(share), float(step)) if ends else None
 
 
 def _decibels(voxels: np.ndarray, axis: int) -> np.ndarray | None:

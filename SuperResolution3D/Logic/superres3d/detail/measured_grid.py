@@ -16,7 +16,7 @@ from math import ceil
 import numpy as np
 
 from ..resampling.spectral_crop import cropped
-from .ending import end_of_spectrum
+from .ending import end_and_step
 from .estimator import AxisDetail
 from .measure import Detail, measure_detail, part_along
 from .telling import axes_of, is_worth_telling
@@ -30,8 +30,9 @@ _HALF = 0.56  # of CT: with less along every axis, networks that are told nothin
 _FEWEST = 24  # voxels that are left of an axis
 _MOST_TIMES = 6.0  # finer than the measured detail: networks bring back 4 times, from where half of it is left
 _MOST_UNSURE = 0.2
-#: share, of an end and what the estimator of the detail tells: up to 0.06 where spectra of training scans were cut, 0.21 of ends in scans as they are, where
-#: corrections have filled the rest again; a filter that falls off and is taken for an end is 0.12 to 0.43 away
+_CERTAIN_STEP = 10.0  # dB; 19 and more where spectra of validation and training scans were cut, 6 to 7.4 where a filter that falls off was taken for an end
+_NEARLY_WHOLE = 0.9  # extent that the estimator of the detail tells: up to 0.87 where 40 to 80 % of a spectrum were left, 0.92 and more under such a filter
+#: share, of an end and such an extent: 0.21 at most of ends in scans as they are, where corrections have filled the rest again
 _MOST_APART, _MOST_APART_TOLD = 0.12, 0.23
 
 
@@ -77,9 +78,9 @@ def detail_with_ends(voxels: np.ndarray, modality: str) -> Detail:
     detail, sure = measure_detail(voxels, modality), {}
     for axis, name in enumerate(_NAMES):
         found = getattr(detail, name)
-        share = None if found is None else end_of_spectrum(part_along(voxels, axis), axis, found.extent)
-        if found is not None and share is not None and found.extent - share < _MOST_APART_TOLD:
-            sure[name] = replace(found, extent=share)
+        end = None if found is None else end_and_step(part_along(voxels, axis), axis, found.extent)
+        if found is not None and end is not None and _counts(end, found, _MOST_APART_TOLD):
+            sure[name] = replace(found, extent=end[0])
     return replace(detail, **sure)
 
 
@@ -95,24 +96,25 @@ def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> M
         ModelError: the estimator of the detail is missing or damaged.
     """
     detail, stages = measure_detail(voxels, modality), tuple(stages)
-    ends, unsure = {}, []
+    ends: dict[int, float] = {}
+    certain, unsure = set(), []
     for axis in sorted(axis for stage in stages for axis in AXES[stage]):
         found = getattr(detail, _NAMES[axis])
-        share = end_of_spectrum(part_along(voxels, axis), axis, 1.0 if found is None else found.extent)
-        if share is not None and (found is None or found.extent - share < _MOST_APART_TOLD):
-            ends[axis] = share
+        end = end_and_step(part_along(voxels, axis), axis, 1.0 if found is None else found.extent)
+        if end is not None and _counts(end, found, _MOST_APART_TOLD):
+            ends[axis] = end[0]
+            certain |= {axis} if _counts(end, found, _MOST_APART) else set()
         elif found is not None and found.extent < _LARGEST:
             unsure.append(axis)
     used: tuple[int, ...] = ()
     for stage in stages:
-        agreed = {axis: share for axis, share in ends.items() if axis in AXES[stage] and _agrees(getattr(detail, _NAMES[axis]), share)}
-        used += _worth(voxels, modality, stage, agreed)
+        used += _worth(voxels, modality, stage, {axis: share for axis, share in ends.items() if axis in AXES[stage] and axis in certain})
     return MeasuredGrid(ends, tuple(sorted(used)), tuple(unsure), detail)
 
 
-def _agrees(found: AxisDetail | None, share: float) -> bool:
-    """Whether the estimator tells of an end near a share of the frequencies, too."""
-    return found is None or found.extent - share < _MOST_APART
+def _counts(end: tuple[float, float], found: AxisDetail | None, most_apart: float) -> bool:
+    """Whether an end (share, step in dB) is one: by its step, or since the estimator, too, tells of an end along that axis."""
+    return found is None or end[1] >= _CERTAIN_STEP or found.extent < _NEARLY_WHOLE or found.extent - end[0] < most_apart
 
 
 def _worth(voxels: np.ndarray, modality: str, stage: str, ends: dict[int, float]) -> tuple[int, ...]:
