@@ -75,8 +75,9 @@ def test_critic_judges_each_sample_by_itself(shape):
     verdicts = critic(volumes)
     assert verdicts.shape == (3,)
     changed = torch.cat([volumes[:1], 5 + 9 * volumes[1:]])
-    torch.testing.assert_close(critic(changed)[0], verdicts[0])
-    torch.testing.assert_close(critic(volumes[:1])[0], verdicts[0])
+    near = {"rtol": 1e-4, "atol": 1e-5}  # sums are cut otherwise where fewer threads are free
+    torch.testing.assert_close(critic(changed)[0], verdicts[0], **near)
+    torch.testing.assert_close(critic(volumes[:1])[0], verdicts[0], **near)
     assert abs(critic(changed)[1] - verdicts[1]) > 1e-4
 
 
