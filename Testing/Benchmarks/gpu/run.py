@@ -37,7 +37,9 @@ def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, opti
     if name == "told":
         sizes = ["--side", "8", "--batch", "2"] if tiny else options
         start = ["--start", str(_HERE.parents[2] / "models")]
-        return [[sys.executable, str(_HERE / "told.py"), str(out / "told"), *pack.split("&"), *common, *start, *sizes]]
+        packs = pack.split("&")
+        said = [word for path in packs for word in ("--said", str(Path(path).with_suffix(".said.npz")))]
+        return [[sys.executable, str(_HERE / "told.py"), str(out / "told"), *packs, *said, *common, *start, *sizes]]
     if name == "kudo":
         sizes = ["--filters", "4", "--batch", "2"] if tiny else options
         return [[sys.executable, str(_HERE / "kudo.py"), "train", pack, str(out / "kudo"), *common, *sizes]]
