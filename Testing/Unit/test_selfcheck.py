@@ -195,7 +195,7 @@ def test_slices_are_spread_over_the_body():
 def test_a_check_by_hand(head, monkeypatch):
     """The whole scan, one way: cubic against Lanczos, within the body."""
     monkeypatch.setattr(selfcheck, "WAYS", dict.fromkeys(("bicubic", "cut"), WAYS["bicubic"]))
-    monkeypatch.setattr(selfcheck, "_measured", lambda *_: ((None, None, None), None))
+    monkeypatch.setattr(selfcheck, "_measured", lambda *_: ((None, None, None), None, None))
     found = check(head, 2, method="cubic")
     coarse = antialiased_bicubic(head.voxels, (2, 2, 2))
     body, span = body_mask(head.voxels, "MR"), value_range(head.voxels, "MR")[1]
