@@ -32,7 +32,7 @@ from .body import body_mask, regions_of, value_range
 from .careful import careful as taken_back
 from .careful import strength_of
 from .closeness import Tally
-from .coarser import OWN, WAYS, Noise, Way, cropped_to, made_coarser, own_way
+from .coarser import OWN, WAYS, Noise, Way, cropped_to, lost_share, made_coarser, own_way
 from .expected import expected_error, weights_of
 from .foretold import CLEAR, WITHIN, clearness, expected_gain
 from .ground import threshold_of
@@ -123,8 +123,9 @@ def check(
     sample = sample_of(case.body, case.factors, len(ways), not (plan.method.volumetric or careful), plan.accumulates / prod(plan.shape))
     case, slabs = _alone(case, sample.slabs)
     truths = [_truth(case, slab) for slab in slabs[: 1 if plan.adaptation else None]]
+    noise = case.noise and case.noise.lost(case.scan.voxels.shape, case.factors)
     with Refining(case.asked) as refining:
-        found = tuple(_checked(case, refining, way, truths, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
+        found = tuple(_checked(case, refining, way, noise, truths, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
     factors = [case.factors[(plan.slice_axis, *(a for a in range(3) if a != plan.slice_axis)).index(axis)] for axis in (2, 1, 0)]
     clear = clearness([case.detail[axis] for axis, factor in enumerate(case.factors) if factor > 1])
     told = plan.modality if plan.method.blind else ""
@@ -254,9 +255,9 @@ def _truth(case: _Case, slab: Slab) -> _Truth:
     return _Truth(slab, voxels, body, regions_of(voxels, body, case.plan.modality, case.span, case.neighbours))
 
 
-def _checked(case: _Case, refining: Refining, ways: dict[int, Way], truths: Sequence[_Truth], progress: Told | None, cancelled: Callable[[], bool] | None) -> WayResult:
+def _checked(case: _Case, refining: Refining, ways: dict[int, Way], noise: np.ndarray | None, truths: Sequence[_Truth], progress: Told | None, cancelled: Callable[[], bool] | None) -> WayResult:
     """One way to make the scan coarser."""
-    coarse = made_coarser(case.scan, case.factors, ways, case.noise)
+    coarse = made_coarser(case.scan, case.factors, ways, noise)
     tally = _tally(case)
     own = next(iter(ways.values())).name == OWN
     for number, truth in enumerate(truths):
@@ -272,8 +273,7 @@ def _checked(case: _Case, refining: Refining, ways: dict[int, Way], truths: Sequ
 
 
 def _tally(case: _Case) -> Tally:
-    lost = 1.0 - 1.0 / float(np.prod(case.factors))  # of the noise: what the coarser scan does not hold
-    variance = case.noise.variance * lost if case.noise else 0.0
+    variance = case.noise.variance * lost_share(case.factors) if case.noise else 0.0
     return Tally(case.span, case.neighbours, case.factors[0] > 1, threshold_of(case.plan.modality, case.span), variance)
 
 
