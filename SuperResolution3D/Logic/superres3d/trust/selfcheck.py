@@ -123,7 +123,7 @@ def check(
     sample = sample_of(case.body, case.factors, len(ways), not (plan.method.volumetric or careful), plan.accumulates / prod(plan.shape))
     case, slabs = _alone(case, sample.slabs)
     truths = [_truth(case, slab) for slab in slabs[: 1 if plan.adaptation else None]]
-    noise = case.noise and case.noise.lost(case.scan.voxels.shape, case.factors)
+    noise = case.noise.lost(case.scan.voxels.shape, case.factors) if case.noise else None
     with Refining(case.asked) as refining:
         found = tuple(_checked(case, refining, way, noise, truths, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
     factors = [case.factors[(plan.slice_axis, *(a for a in range(3) if a != plan.slice_axis)).index(axis)] for axis in (2, 1, 0)]
