@@ -145,12 +145,12 @@ def main(
     for name in table or TABLES:
         chosen = [network for network in TABLES[name].networks if not only or network.name in only]
         for network in chosen:
-            _train(_folder(out, name, network, seed), data, TABLES[name], network, [f"seed={seed}", *(setting or [])])
+            _train(folder_of(out, name, network, seed), data, TABLES[name], network, [f"seed={seed}", *(setting or [])])
         if subset:
             print(f"{name}\n\n{_table(name, out, data, split, subset, slices, chosen, seed)}\n")
 
 
-def _folder(out: Path, table: str, network: Network, seed: int) -> Path:
+def folder_of(out: Path, table: str, network: Network, seed: int) -> Path:
     words = network.name if seed == FIRST_SEED else f"{network.name} seed {seed}"
     return out / table / "".join(letter if letter.isalnum() else "-" for letter in words)
 
@@ -190,7 +190,7 @@ def _table(name: str, out: Path, data: Path, split: Path, subset: str, slices: i
     given = [[label, "", "", published] for label, published in _GIVEN.items() if label in rows]
     lines = []
     for network in networks:
-        folder = _folder(out, name, network, seed)
+        folder = folder_of(out, name, network, seed)
         if (folder / "models").is_dir():
             rows[network.name] = _measured(folder, data, split, subset, slices, table, (network.method,))
             lines.append([network.name, f"{rows[network.name][0]['parameters']:,}", (folder / "seconds.txt").read_text().strip(), network.published])

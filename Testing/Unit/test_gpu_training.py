@@ -9,14 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file as load_numpy
+from safetensors.torch import load_file, save_file
+from superres3d.detail.estimator import AxisDetail
+from superres3d.detail.telling import is_clear
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, sub_pixel
-from superres3d.networks.told import folded  # noqa: E402
+from superres3d.networks.told import folded, told_of
 from superres3d.resampling.degradation import antialiased_bicubic, cosine_matrices, slice_profile_matrix, spectral_window
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "Benchmarks" / "gpu"))
 
 import pack  # noqa: E402
+import said  # noqa: E402
 import samples  # noqa: E402
 import told  # noqa: E402
 import train  # noqa: E402
@@ -146,7 +151,7 @@ def test_training_goes_on_and_its_weights_load(tmp_path):
     first, second = (line["step"] for line in lines if "steps" in line)
     assert second > first > 0
     assert any("goes_on_from" in line and line["goes_on_from"] == first for line in lines)
-    from safetensors.torch import load_file
+
 
     net = BlueprintNet(*[Architecture.make("mdsr", {"features": 8, "blocks": 1}, True, task) for task in train.TASKS])
     net.load_tensors(load_file(tmp_path / "out" / "weights.safetensors"))
@@ -194,54 +199,113 @@ def test_what_is_told_folds_into_the_weights(stage):
     np.testing.assert_allclose(refined.detach(), plain.correction(image).detach(), rtol=1e-4, atol=1e-4)
 
 
-def _told(stage: str, batch: int = 2, values: np.ndarray | None = None) -> told.Training:
+def _said(modality: str = "mr", volumes: int = 2) -> dict[str, np.ndarray]:
+    """As if the estimator had said the truth of 40 simulated scans; the packed ones seem softer along their columns."""
+    random, said = np.random.default_rng(4), {}
+    for stage, axes in (("plane", 2), ("depth", 1)):
+        truth = random.random((40, axes, 5))
+        arrays = {"truth": truth.reshape(40, -1), "off": np.zeros((40, axes, 4)), "unsure": np.full((40, axes), 0.05), "clear": truth[:, 0, 1] < 0.7}
+        said |= {f"{modality}-{stage}-{name}": array.astype(np.float16) for name, array in arrays.items()}
+    return {**said, **{f"{modality}-sharpness-{scale}": np.tile(np.float16([0.0, -0.5]), (volumes, 1)) for scale in (2, 4)}}
+
+
+def _told(stage: str, batch: int = 2, values: np.ndarray | None = None, large: bool = False) -> told.Training:
     values = _scan("a", "train")[1] if values is None else values
-    return told.Training(samples.DeviceScans([(values, True, False, 1.0)], 200, "cpu"), "MR", stage, 2, 8, batch, "cpu")
+    return told.Training(samples.DeviceScans([(values, True, False, 1.0)], 200, "cpu"), _said(), "MR", stage, 2, 8, batch, "cpu", large)
 
 
 @pytest.mark.parametrize("stage", ["plane", "depth"])
-def test_told_networks_begin_as_the_default(stage):
-    """Before it has learned anything a told network gives the default's result, whatever it is told."""
+def test_a_told_training_begins_with_what_there_is(stage, tmp_path):
+    """With the shipped network, which its weights fit, or with what an earlier training has left."""
     training = _told(stage)
-    plain = BlueprintNet(training.net.net.architecture)
-    torch.nn.init.normal_(plain.layer("tail").weight, std=0.1)
-    told.begin_as(training.net, plain.stored_tensors())
-    image = torch.rand(2, 1, 8, 8)
-    np.testing.assert_allclose(training.refined(image, torch.rand(2, training.net.conditions)).detach(), plain(image).detach(), atol=1e-5)
-
-
-def test_a_told_training_begins_with_what_there_is(tmp_path):
-    from safetensors.torch import save_file
-
-    training = _told("plane")
+    before = {name: value.clone() for name, value in training.net.stored_tensors().items()}
+    told.begin(training, tmp_path)
+    torch.testing.assert_close(training.net.stored_tensors(), before)
     told.begin(training, Path(__file__).parents[2] / "models")
-    plain = {name: value.clone() for name, value in training.net.stored_tensors().items()}
-    assert float(plain["net.head.weight"].abs().max()) > 0.0
-    save_file({name: (value + 1.0).contiguous() for name, value in plain.items()}, tmp_path / "told-mr-plane-x2.safetensors")
+    shipped = {name: value.clone() for name, value in training.net.stored_tensors().items()}
+    weights = load_numpy(Path(__file__).parents[2] / "models" / f"two-stage-told-mr-{stage}-x2" / "weights.safetensors")
+    assert set(weights) == set(shipped)
+    for name, value in shipped.items():
+        np.testing.assert_array_equal(value.detach().numpy(), weights[name].astype(np.float32))
+    save_file({name: (value + 1.0).contiguous() for name, value in shipped.items()}, tmp_path / f"told-mr-{stage}-x2.safetensors")
     told.begin(training, tmp_path)
     for name, value in training.net.stored_tensors().items():
-        torch.testing.assert_close(value, plain[name] + 1.0)
+        torch.testing.assert_close(value, shipped[name] + 1.0)
 
 
 def test_a_told_training_writes_weights(tmp_path):
     pack.write_pack(tmp_path / "x.pack", "MR", [_scan("a", "train", any_axis=True), _scan("b", "val")])
-    told.main(tmp_path / "out", [tmp_path / "x.pack"], seconds=9.0, side=8, batch=2, device="cpu", start=None)
-    from safetensors.torch import load_file
-
-    for stage, scale in told.SIZES:
-        net = told.Told((scale, scale if stage == "plane" else 1), *told.SIZES[stage, scale], told.conditions_of(stage))
-        net.load_tensors(load_file(tmp_path / "out" / f"told-mr-{stage}-x{scale}.safetensors"))
+    np.savez(tmp_path / "x.said.npz", **_said())
+    told.main(tmp_path / "out", [tmp_path / "x.pack"], seconds=12.0, said=[tmp_path / "x.said.npz"], side=8, batch=2, device="cpu", large=["depth-x2"])
+    sizes = {f"{stage}-x{scale}": (stage, scale, size) for (stage, scale), size in told.SIZES.items()} | {"depth-x2-large": ("depth", 2, told.LARGE)}
+    for name, (stage, scale, size) in sizes.items():
+        net = told.Told((scale, scale if stage == "plane" else 1), *size, told.conditions_of(stage))
+        net.load_tensors(load_file(tmp_path / "out" / f"told-mr-{name}.safetensors"))
         assert float(net.modulation[-1].weight.detach().abs().max()) > 0.0
 
 
 def test_kept_noise_is_in_what_is_wanted():
-    """Where noise is kept, interpolating it is right: a network that adds nothing has no error on a scan that is nothing but noise."""
+    """Where noise is kept, interpolating it by Lanczos is right: a network that adds nothing to it has no error on a scan that is nothing but noise."""
     flat = np.full((20, 24, 28), 100, np.uint8)
     training = _told("plane", 4, flat)
-    training.losses = training.degrader.losses = samples.Losses(gaussian=0.0, spectral=0.0, noise=0.1, noise_share=1.0, magnitude=False, gain=1.0, gamma=1.0)
-    pairs = training.pairs(False)
+    for degrader in training.degraders:
+        degrader.losses = samples.Losses(gaussian=0.0, spectral=0.0, noise=0.1, noise_share=1.0, magnitude=False, gain=1.0, gamma=1.0)
+    pairs, vector, keep = training.samples(training.degraders[0], 4, False)
     low, high, noise = (told._slices(image) for image in pairs[:3])
-    np.testing.assert_allclose(training.base(low), high + training.base(noise), atol=1e-5)
+    np.testing.assert_allclose(training.along(low, "lanczos"), high + training.along(noise, "lanczos"), atol=1e-5)
+    np.testing.assert_array_equal(vector[:, 9], keep)
+
+
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+@pytest.mark.parametrize("stage", ["plane", "depth"])
+def test_what_is_said_on_a_card_is_in_the_order_of_the_product(modality, stage):
+    """And clear where the product finds it clear: without errors of the estimate, on what it would be told of the same."""
+    axes, count = (2 if stage == "plane" else 1), 200
+    torch.manual_seed(8)
+    sayer = said.Sayer(_said(modality.lower()), modality, stage, 2, "cpu")
+    true, extents = 0.1 + torch.rand(count, axes, 4), [torch.ones(count)] * axes
+    sayer._transfer = lambda true, sharp, neighbour: true.clamp(max=1.1)  # type: ignore[method-assign]
+    pairs = samples.Pairs(*[torch.zeros(count)] * 3, true, torch.zeros(count))
+    coarse = None if stage == "plane" else torch.ones(count)
+    vector = sayer(pairs, extents, torch.zeros(count, axes), torch.ones(count), coarse).numpy()
+    middle = 4 * axes
+    for number, found in enumerate(vector):
+        reach = 1 - found[-axes:] / 5
+        measured = [AxisDetail(tuple(values), float(end), 0.0, 0.05, 0.0, 0.0) for values, end in zip(true[number].clamp(max=1.1).tolist(), reach)]
+        clear = is_clear(measured, modality)
+        assert bool(found[middle + 2]) == clear
+        unsure = [0.5 * clear] * axes
+        expected = told_of([axis.transfer for axis in measured], clear, clear, float(found[middle]), True, None if coarse is None else True, unsure, found[-axes:].tolist())
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_scan_seems_as_soft_as_it_is_along_each_axis():
+    """Softer along its columns: an estimate is too low there, wherever that axis has come to lie in a crop."""
+    torch.manual_seed(3)
+    sayer = said.Sayer(_said(), "MR", "plane", 2, "cpu")
+    scan, order = torch.zeros(2, dtype=torch.long), torch.tensor([[0, 1, 2], [0, 2, 1]])
+    np.testing.assert_allclose(sayer.sharpness(scan, order, torch.tensor([0.0, 2.0])), [[0.0, -0.5], [-1.0, -0.5]], atol=1e-3)
+    true = torch.full((2000, 2, 4), 0.8)
+    sharp = torch.tensor([0.0, -0.5]).repeat(2000, 1)
+    seems = sayer._transfer(true, sharp, torch.zeros(2000, dtype=torch.long)).mean(0)
+    np.testing.assert_allclose(seems[1] / seems[0], np.exp(-0.5 * np.square(samples.FREQUENCIES)), rtol=0.02)
+
+
+def test_softened_crops_are_those_of_a_gaussian_filter():
+    """exp(-s f^2) of a scan that is mirrored at its ends: what SciPy's Gaussian filter does, with f over the Nyquist frequency."""
+    from scipy.ndimage import gaussian_filter
+
+    torch.manual_seed(2)
+    softening = said.Softening((1, 40, 48), "MR", "cpu")
+    softening._range = (3.0, 3.0, 1.0)
+    crops = torch.rand(2, 1, 40, 48)
+    softer, strength = softening(crops)
+    assert strength.tolist() == [3.0, 3.0]
+    sigma = np.sqrt(2 * 3.0) / np.pi  # exp(-s f^2) = exp(-sigma^2 w^2 / 2), w = pi f
+    expected = gaussian_filter(crops.numpy().astype(float), (0, 0, sigma, sigma), mode="reflect", truncate=8)
+    np.testing.assert_allclose(softer, expected, atol=0.02)
+    softening._range = (-0.3, -0.3, 1.0)
+    assert float(softening(crops)[0].std()) > float(crops.std())
 
 
 def test_all_steps_run_and_what_they_trained_comes_back(tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import fft, ndimage
 from superres3d import Volume, upscale
-from superres3d.detail.ending import end_and_step, end_of_spectrum
+from superres3d.detail import ending
+from superres3d.detail.ending import End, end_of_spectrum
 from superres3d.detail.measured_grid import MeasuredGrid, measured_grid, sentences
 from superres3d.plan import on_measured_grid, plan_upscaling
 from superres3d.resampling.spectral_crop import cropped, cropped_matrix
@@ -60,13 +61,14 @@ def test_the_crop_stays_within_the_values_of_the_scan():
 @pytest.mark.parametrize("share", [0.5, 0.65, 0.8])
 def test_the_end_is_found_where_it_was_made(axis, share):
     scan = np.rint(900 * np.abs(zero_filled(ndimage.gaussian_filter(anatomy((72, 80, 88), 1), 0.5), axis, share)))
-    assert end_of_spectrum(scan, axis) == pytest.approx(share, abs=0.02)
+    found = end_of_spectrum(scan, axis)
+    assert found.share == pytest.approx(share, abs=0.02) and found.step > 10 and found.certain
     assert all(end_of_spectrum(scan, other) is None for other in range(3) if other != axis)
 
 
 def test_a_filter_does_not_hide_the_end():
     scan = np.rint(900 * np.abs(filtered(anatomy((20, 96, 96), 2), 1, 0.6)))
-    assert end_of_spectrum(scan, 1) == pytest.approx(0.6, abs=0.03)
+    assert end_of_spectrum(scan, 1).share == pytest.approx(0.6, abs=0.03)
 
 
 @pytest.mark.parametrize("blur", [0.0, 0.7, 1.2])
@@ -131,16 +133,10 @@ def test_a_weak_end_counts_where_the_estimator_tells_of_one_too(stored, monkeypa
         return replace(detail, rows=replace(detail.rows, extent=extent), columns=replace(detail.columns, extent=extent)) if whole else detail
 
     monkeypatch.setattr(module, "measure_detail", otherwise)
-    monkeypatch.setattr(module, "end_and_step", lambda voxels, axis, extent: (0.55, float(step)))
+    monkeypatch.setattr(ending, "_largest_step", lambda power, found: End(0.55, float(step), True))
     grid = measured_grid(stored.voxels, "MR", ("plane",))
     assert (set(grid.ends), grid.used) == ({1, 2} if told else set(), (1, 2) if brought_back else ())
     assert module.detail_with_ends(stored.voxels, "MR").rows.extent == pytest.approx(0.55 if told else extent)
-
-
-@pytest.mark.parametrize("axis", [1, 2])
-def test_the_step_of_an_end_is_told(stored, axis):
-    share, step = end_and_step(stored.voxels, axis)
-    assert share == end_of_spectrum(stored.voxels, axis) and step > 10
 
 
 @pytest.mark.parametrize("slice_axis", [0, 1, 2])

@@ -68,7 +68,7 @@ def test_the_gain_is_that_of_the_network_alone():
 
 def test_another_seed_has_a_folder_of_its_own():
     network = ARCHITECTURES.TABLES["chen2020"].networks[0]
-    folders = {ARCHITECTURES._folder(Path("out"), "chen2020", network, seed) for seed in (2020, 2021)}
+    folders = {ARCHITECTURES.folder_of(Path("out"), "chen2020", network, seed) for seed in (2020, 2021)}
     assert folders == {Path("out/chen2020/FSRCNN"), Path("out/chen2020/FSRCNN-seed-2021")}
 
 

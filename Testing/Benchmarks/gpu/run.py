@@ -26,7 +26,7 @@ _TINY = ["--features", "8", "--blocks", "1", "--batch", "2", "--side", "8", "--d
 
 
 def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> list[list[str]]:
-    """What a step runs, at the same time: "right=<references>", "fast", "train=<pack>" or "told=<pack>&<pack>"."""
+    """What a step runs, at the same time: "right=<references>", "fast", "train=<pack>", "told=<pack>&<pack>" or "kudo=<pack>"."""
     name, _, pack = step.partition("=")
     common = ["--seconds", f"{seconds:.0f}", "--device", device]
     if name in ("right", "fast"):
@@ -37,8 +37,13 @@ def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, opti
     if name == "told":
         sizes = ["--side", "8", "--batch", "2"] if tiny else options
         start = ["--start", str(_HERE.parents[2] / "models")]
-        return [[sys.executable, str(_HERE / "told.py"), str(out / "told"), *pack.split("&"), *common, *start, *sizes]]
-    raise SystemExit(f"The step {step!r} does not exist; use right=<folder of references>, fast, train=<pack> or told=<pack>.")
+        packs = pack.split("&")
+        said = [word for path in packs for word in ("--said", str(Path(path).with_suffix(".said.npz")))]
+        return [[sys.executable, str(_HERE / "told.py"), str(out / "told"), *packs, *said, *common, *start, *sizes]]
+    if name == "kudo":
+        sizes = ["--filters", "4", "--batch", "2"] if tiny else options
+        return [[sys.executable, str(_HERE / "kudo.py"), "train", pack, str(out / "kudo"), *common, *sizes]]
+    raise SystemExit(f"The step {step!r} does not exist; use right=<folder of references>, fast, train=<pack>, told=<pack> or kudo=<pack>.")
 
 
 def run(entry: str, left: float, out: Path, device: str, tiny: bool) -> list[dict[str, object]]:
@@ -82,7 +87,7 @@ def collect(work: Path, out: Path) -> None:
 
 
 def main(
-    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right=<folder>, fast, train=<pack> or told=<pack>&<pack>; options after a comma; + for at the same time")],
+    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right=<folder>, fast, train=<pack>, told=<pack>&<pack> or kudo=<pack>; options after a comma; + for at the same time")],
     out: Annotated[Path, typer.Option()],
     budget: Annotated[float, typer.Option(help="Seconds for all steps; later ones get what is left.")] = 540.0,
     device: str = "cuda",

@@ -56,6 +56,20 @@ class Losses:
 LOSSES = {"MR": Losses(), "CT": Losses(spectral=0.15, filtered=0.1, noise=0.012, spectral_slices=False, magnitude=False, gamma=1.0)}
 
 
+class Drawn(NamedTuple):
+    """Crops of scans.
+
+    Attributes:
+        crops: (N, D, H, W) float32 in network units.
+        scan: (N,) the number of the scan that each is from.
+        order: (N, 3) which of its axes each axis of the crop is.
+    """
+
+    crops: Tensor
+    scan: Tensor
+    order: Tensor
+
+
 class DeviceScans:
     """Scans in one flat tensor on the device.  Drawing from it copies nothing to the device and waits for nothing, so it can be captured.
 
@@ -82,7 +96,11 @@ class DeviceScans:
         self._orders = torch.tensor([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)], device=device)
 
     def crops(self, count: int, inner: Factors, margins: Factors, refines_slices: bool, turn: bool = True) -> Tensor:
-        """Random crops (count, D, H, W) float32 in network units.
+        """Random crops (count, D, H, W) float32 in network units, see :meth:`drawn`."""
+        return self.drawn(count, inner, margins, refines_slices, turn).crops
+
+    def drawn(self, count: int, inner: Factors, margins: Factors, refines_slices: bool, turn: bool = True) -> Drawn:
+        """Random crops, and where they are from.
 
         Args:
             count: of crops.
@@ -103,7 +121,7 @@ class DeviceScans:
         flat = self._gather(scan, shape, stride, start, flip, probes).flatten(1).std(1) < _FLAT
         chosen = torch.topk(-(flat.float() + 0.5 * torch.rand(tried, device=self.device)), count).indices
         lines = [torch.arange(-m, n + m, device=self.device) for n, m in zip(inner, margins)]
-        return self._gather(*(table[chosen] for table in (scan, shape, stride, start, flip)), lines)
+        return Drawn(self._gather(*(table[chosen] for table in (scan, shape, stride, start, flip)), lines), scan[chosen], order[chosen])
 
     def _gather(self, scan: Tensor, shape: Tensor, stride: Tensor, start: Tensor, flip: Tensor, lines: list[Tensor]) -> Tensor:
         index = self._offsets[scan][:, None, None, None]

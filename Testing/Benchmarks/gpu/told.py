@@ -1,14 +1,14 @@
 #!/usr/bin/env python
 """Train the default method's networks, told how the scan lost its detail, on a graphics card within a number of seconds.
 
-    python Testing/Benchmarks/gpu/told.py OUT mr.pack ct.pack --seconds 100
+    python Testing/Benchmarks/gpu/told.py OUT mr.pack ct.pack --said said-mr.npz --said said-ct.npz --seconds 100
 
-The four networks of each pack learn at the same time, each on a stream of its own: one alone is far too small for a card.
+The networks of each pack learn at the same time, each on a stream of its own: one alone is far too small for a card.
 
 The network is the default's; what it is told (the transfer function along each refined axis at four frequencies, the noise, whether noise is to be
-kept) modulates its features: each block's inner channels are shifted before the ReLU and scaled after it (FiLM: Perez, Strub, de Vries, Dumoulin,
-Courville. AAAI 2018).  For a scan the conditions are constants, so that both fold into the convolutions: told networks cost nothing when they run.
-On a share of the samples it is told nothing, and has to do as the default does.
+kept, how unsure all of that is, how far the spectrum reaches) modulates its features: each block's inner channels are shifted before the ReLU and scaled
+after it (FiLM: Perez, Strub, de Vries, Dumoulin, Courville. AAAI 2018).  For a scan the conditions are constants, so that both fold into the
+convolutions: told networks cost nothing when they run.  What is told is what the estimator would say, not the truth: see said.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -30,21 +30,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import pack
 from loop import Optimizer, Steps, Tell, cosine, telling, within
+from said import CLEAR, MILD, Alike, Sayer, Softening
 from samples import FREQUENCIES, Degrader, DeviceScans, Losses, Pairs
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, Runner, sub_pixel
-from train import cubic, saved, set_up, with_reduced
+from superres3d.resampling.interpolation import sampling_matrix
+from train import saved, set_up, with_reduced
 
-_MARGIN = 12
+_MARGIN = 8
 _HIDDEN = 64
-_UNKNOWN = 0.15  # share of the samples that are told nothing
-_UNSURE = 0.1  # standard deviation of the error of what is told, as a share of it
-LOSSES = {
-    "MR": Losses(gaussian=0.2, spectral=0.4, zero_filled=0.5, filtered=0.4, noise=0.025, noise_share=0.6),
-    "CT": Losses(gaussian=0.3, spectral=0.3, zero_filled=0.4, filtered=0.4, noise=0.02, noise_share=0.6, spectral_slices=False, magnitude=False, gamma=1.0),
-}
+_CLEAR_SHARE = 0.5  # of a batch whose detail is lost by what may be clear
+#: what is added to Lanczos beyond the truth counts so much more
+OVERSHOOT = {"MR": 0.4, "CT": 0.15}
 #: filters and blocks of the default's networks
 SIZES = {("plane", 2): (32, 6), ("plane", 4): (48, 8), ("depth", 2): (32, 4), ("depth", 4): (32, 6)}
+#: of a network for a graphics card
+LARGE = (64, 16)
+_LARGE = "-large"
+_LARGE_RATE = 0.5  # of the learning rate
 _COARSE_ACROSS = {2: 0.5, 4: 0.35}
 
 
@@ -88,41 +91,36 @@ class Told(nn.Module):
 
 
 def conditions_of(stage: str) -> int:
-    """Transfer function along the refined axes, noise, noise kept, told or not; between slices also whether the slices are coarse within."""
-    return (2 if stage == "plane" else 1) * len(FREQUENCIES) + (3 if stage == "plane" else 4)
-
-
-def told_vector(transfer: Tensor, sigma: Tensor, keep: Tensor, known: Tensor, coarse: Tensor | None, noise_unit: float) -> Tensor:
-    """(N, conditions).
-
-    Args:
-        transfer: (N, refined axes, 4), 0 to 1.
-        sigma: (N,) standard deviation of the noise, in network units.
-        keep: (N,) 1 where noise is to stay.
-        known: (N,) 0 where nothing is told of the loss of detail and of the noise.
-        coarse: (N,) 1 where the slices are coarse within; between slices alone.
-        noise_unit: that is told as 1.
-    """
-    loss = torch.cat([transfer.flatten(1) - 0.5, (sigma / noise_unit)[:, None]], 1) * known[:, None]
-    rest = [keep, known] if coarse is None else [keep, known, coarse]
-    return torch.cat([loss, torch.stack(rest, 1)], 1)
+    """Along the refined axes the transfer function, how unsure it is and how far the spectrum reaches; noise, noise kept, clear; between slices whether they are coarse within."""
+    return (2 if stage == "plane" else 1) * (len(FREQUENCIES) + 2) + (3 if stage == "plane" else 4)
 
 
 class Training:
-    """A told network, its optimiser, and the scans on the device."""
+    """A told network, its optimiser, and the scans on the device.
 
-    def __init__(self, scans: DeviceScans, modality: str, stage: str, scale: int, side: int, batch: int, device: str):
-        self.device, self.stage, self.scale, self.batch, self.kind = device, stage, scale, batch, torch.device(device).type
-        self.name = f"{modality.lower()}-{stage}-x{scale}"
-        self.losses, self.scans = LOSSES[modality], scans
-        filters, blocks = SIZES[stage, scale]
+    Args:
+        scans: on the device.
+        said: what said_of.py wrote of them.
+        modality, stage, scale: of the network.
+        side: coarse pixels of a crop.
+        batch: crops of a step.
+        device: of all.
+        large: the network has :data:`LARGE` filters and blocks.
+    """
+
+    def __init__(self, scans: DeviceScans, said: Mapping[str, np.ndarray], modality: str, stage: str, scale: int, side: int, batch: int, device: str, large: bool = False):
+        self.device, self.modality, self.stage, self.scale, self.batch, self.kind = device, modality, stage, scale, batch, torch.device(device).type
+        self.name = f"{modality.lower()}-{stage}-x{scale}{_LARGE if large else ''}"
+        self.scans, self.sayer, self.overshoot = scans, Sayer(said, modality, stage, scale, device), OVERSHOOT[modality]
         self.factors = (scale, scale if stage == "plane" else 1)
-        self.net = Told(self.factors, filters, blocks, conditions_of(stage)).to(device, memory_format=torch.channels_last)
+        self.net = Told(self.factors, *(LARGE if large else SIZES[stage, scale]), conditions_of(stage)).to(device, memory_format=torch.channels_last)
         low_shape, factors = ((1, side, side), (1, scale, scale)) if stage == "plane" else ((side, 1, side), (scale, 1, 1))
-        self.degrader = Degrader(low_shape, factors, self.losses, device, _MARGIN)
-        depth = self.degrader.inner[0] + 2 * self.degrader.margins[0]
+        self.degraders = [Alike(modality == "CT", low_shape, factors, losses[modality], device, _MARGIN) for losses in (CLEAR, MILD)]
+        inner, margins = self.degraders[0].inner, self.degraders[0].margins
+        depth = inner[0] + 2 * margins[0]
         self.across = Degrader((depth, 1, side), (1, scale, scale), Losses(gaussian=0.3, spectral=0.0, noise=0.0, magnitude=False, gain=1.0, gamma=1.0), device, 3)
-        self.bases = [cubic(side, f, device) if f > 1 else None for f in self.factors]
+        self.softening = Softening((inner[0] + 2 * margins[0], inner[1] + 2 * margins[1], inner[2] + 2 * margins[2]), modality, device, 1.0 if stage == "plane" else 0.5)
+        self.lines = {kernel: [along(side, f, kernel, device) if f > 1 else None for f in self.factors] for kernel in ("cubic", "lanczos")}
         self.optimizer = Optimizer(self.net)
         self._random = np.random.default_rng(2026)
 
@@ -130,50 +128,61 @@ class Training:
         """Whether the slices of the next batch are coarse within."""
         return self.stage == "depth" and bool(self._random.random() < _COARSE_ACROSS[self.scale])
 
-    def pairs(self, coarse: bool) -> Pairs:
-        """A batch."""
-        degrader = self.degrader
-        if coarse:
-            inner = (degrader.inner[0], self.scale, degrader.inner[2] * self.scale)
-            margins = (degrader.margins[0], *self.across.margins[1:])
-            crops = self.scans.crops(self.batch, inner, margins, True)
-            return degrader(self.across(crops).low[:, 0])
-        return degrader(self.scans.crops(self.batch, degrader.inner, degrader.margins, self.stage == "depth"))
-
     def step(self, coarse: bool) -> Tensor:
-        """One batch; the loss, still on the device."""
+        """One batch, of which some lost their detail by what may be clear; the loss, still on the device."""
+        clear = round(self.batch * _CLEAR_SHARE)
         with torch.no_grad():
-            pairs = self.pairs(coarse)
-            low, high, noise = (_slices(image) for image in pairs[:3])
-            keep, known = (self._uniform() < 0.5).float(), (self._uniform() >= _UNKNOWN).float()
-            unsure = torch.exp(_UNSURE * torch.randn_like(pairs.transfer))
-            sigma = pairs.sigma * torch.exp(2 * _UNSURE * torch.randn_like(pairs.sigma))
-            told = told_vector(
-                (pairs.transfer * unsure).clamp(max=1.1), sigma, keep, known, None if self.stage == "plane" else torch.full_like(keep, float(coarse)), self.losses.noise
-            )
-            wanted = high + keep[:, None, None, None] * self.base(noise)
-        loss = (self.refined(low, told) - wanted).square().flatten(1).mean(1).add(1e-10).sqrt().mean()
+            batches = [self.samples(degrader, count, coarse) for degrader, count in zip(self.degraders, (clear, self.batch - clear))]
+            low, high, noise = (torch.cat([_slices(pairs[part]) for pairs, *_ in batches]) for part in range(3))
+            told, keep = (torch.cat([batch[part] for batch in batches]) for part in (1, 2))
+            wanted = high + keep[:, None, None, None] * self.along(noise, "lanczos")
+        loss = self.errors(low, told, wanted).mean()
         self.optimizer.adam.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 0.5, foreach=True)
         self.optimizer.adam.step()
         return loss.detach()
 
+    def samples(self, degrader: Alike, count: int, coarse: bool) -> tuple[Pairs, Tensor, Tensor]:
+        """So many, what is said of them, and which are to keep their noise."""
+        inner, margins = degrader.inner, degrader.margins
+        if coarse:
+            inner, margins = (inner[0], self.scale, inner[2] * self.scale), (margins[0], *self.across.margins[1:])
+        drawn = self.scans.drawn(count, inner, margins, self.stage == "depth")
+        crops = self.across(drawn.crops).low[:, 0] if coarse else drawn.crops
+        strength = torch.zeros(count, device=self.device)
+        if degrader is self.degraders[-1]:  # where softness is what a mild loss is taken for
+            crops, strength = self.softening(crops)
+        pairs = degrader(crops)
+        keep = (torch.rand(count, device=self.device) < 0.5).float()
+        extents = degrader.extents[-2:] if self.stage == "plane" else degrader.extents[-1:]
+        between = None if self.stage == "plane" else torch.full_like(keep, float(coarse))
+        return pairs, self.sayer(pairs, extents, self.sayer.sharpness(drawn.scan, drawn.order, strength), keep, between), keep
+
+    def errors(self, low: Tensor, told: Tensor, wanted: Tensor) -> Tensor:
+        """(N,): root mean square of each crop; what is added to Lanczos beyond what is wanted counts more."""
+        refined = self.refined(low, told)
+        error = refined - wanted
+        beyond = error * (refined.detach() - self.along(low, "lanczos")) > 0
+        return (error.square() * (1.0 + self.overshoot * beyond)).flatten(1).mean(1).add(1e-10).sqrt()
+
     def refined(self, low: Tensor, told: Tensor) -> Tensor:
         """(N, 1, rows, columns), finer."""
         with torch.autocast(self.kind, torch.bfloat16, enabled=self.kind == "cuda", cache_enabled=False):
             phases = self.net.correction(low.contiguous(memory_format=torch.channels_last), told)
-        return self.base(low) + sub_pixel(phases.float(), self.factors)
+        return self.along(low, "cubic") + sub_pixel(phases.float(), self.factors)
 
     @torch.no_grad()
-    def base(self, low: Tensor) -> Tensor:
-        """Cubic interpolation, single precision."""
-        rows, columns = self.bases
+    def along(self, low: Tensor, kernel: str) -> Tensor:
+        """Interpolated, single precision."""
+        rows, columns = self.lines[kernel]
         low = rows @ low
         return low if columns is None else low @ columns.T
 
-    def _uniform(self) -> Tensor:
-        return torch.rand(self.batch, device=self.device)
+
+def along(length: int, factor: int, kernel: str, device: str) -> Tensor:
+    """Interpolation of a line as a matrix."""
+    return torch.from_numpy(sampling_matrix(length, length * factor, kernel).astype(np.float32)).to(device)
 
 
 def _slices(image: Tensor) -> Tensor:
@@ -181,18 +190,12 @@ def _slices(image: Tensor) -> Tensor:
     return image.squeeze(2) if image.shape[2] == 1 else image.squeeze(3)
 
 
-def begin_as(net: Told, weights: Mapping[str, Tensor]) -> None:
-    """The default's weights; what is told has no effect yet."""
-    net.net.load_tensors(weights)
-
-
 def begin(training: Training, folder: Path) -> None:
-    """From a told network of the same name in a folder, else from the default's."""
-    told = folder / f"told-{training.name}.safetensors"
-    if told.is_file():
-        training.net.load_tensors(load_file(told))
-    else:
-        begin_as(training.net, load_file(folder / f"two-stage-residual-{training.name}" / "weights.safetensors"))
+    """From a told network of the same name in a folder of trainings or of models, where there is one."""
+    for path in (folder / f"told-{training.name}.safetensors", folder / f"two-stage-told-{training.name}" / "weights.safetensors"):
+        if path.is_file():
+            training.net.load_tensors({name: tensor.float() for name, tensor in load_file(path).items()})
+            return
 
 
 def scans_of(path: Path, device: str) -> tuple[str, DeviceScans]:
@@ -202,14 +205,15 @@ def scans_of(path: Path, device: str) -> tuple[str, DeviceScans]:
     return modality, DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], pack.span(modality), device)
 
 
-def trainings(path: Path, side: int, batch: int, device: str, start: Path | None) -> Iterator[Training]:
-    """One for each of the four networks, on the scans of a pack."""
+def trainings(path: Path, said: Mapping[str, np.ndarray], side: int, batch: int, device: str, start: Path | None, large: Sequence[str]) -> Iterator[Training]:
+    """One for each of the four networks, on the scans of a pack; and for those that are also to be large."""
     modality, scans = scans_of(path, device)
     for stage, scale in SIZES:
-        training = Training(scans, modality, stage, scale, side, batch, device)
-        if start:
-            begin(training, start)
-        yield training
+        for size in (False, True) if f"{stage}-x{scale}" in large else (False,):
+            training = Training(scans, said, modality, stage, scale, side, batch, device, size)
+            if start:
+                begin(training, start)
+            yield training
 
 
 class _Learner:
@@ -222,11 +226,12 @@ class _Learner:
         self._steps = Steps(training.step, on_card, tell, self._stream)
         self._sum = torch.zeros((), device=training.device)
         self._every = 2000 if on_card else 20
+        self._share = _LARGE_RATE if training.name.endswith(_LARGE) else 1.0
 
     def advance(self, rate: float) -> None:
         """One step; does not wait for it."""
         with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():
-            self.training.optimizer.set_rate(rate)
+            self.training.optimizer.set_rate(self._share * rate)
             self._sum += self._steps(self.training.next_kind())
             self.done += 1
             if self.done % self._every == 0:
@@ -238,18 +243,21 @@ def main(
     out: Path,
     packs: list[Path],
     seconds: float = 100.0,
+    said: Annotated[list[Path] | None, typer.Option(help="What said_of.py wrote of the packs.")] = None,
     side: int = 32,
-    batch: int = 48,
+    batch: int = 96,
     rate: float = 1e-3,
     device: str = "cuda",
-    start: Annotated[Path | None, typer.Option(help="Folder of told networks, or of models, whose default is begun from.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Folder of told networks, or of models, that are begun from.")] = None,
+    large: Annotated[list[str] | None, typer.Option(help="plane-x2, say: also trained in the size for a graphics card.")] = None,
 ) -> None:
     """See above."""
     began = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     set_up()
     with telling(out / "told.jsonl", began) as tell:
-        learners = [_Learner(training, tell) for path in packs for training in trainings(path, side, batch, device, start)]
+        known = {name: array for path in said or [] for name, array in np.load(path).items()}
+        learners = [_Learner(training, tell) for path in packs for training in trainings(path, known, side, batch, device, start, large or [])]
         tell(networks=len(learners))
         sync = torch.cuda.synchronize if learners[0].training.kind == "cuda" else lambda: None
         for share in within(seconds - 3.0 - (time.perf_counter() - began), sync):

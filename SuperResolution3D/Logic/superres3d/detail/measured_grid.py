@@ -9,15 +9,14 @@ on the measured grid, and in CT where half of the matrix was measured along both
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 
 from ..resampling.spectral_crop import cropped
-from .ending import end_and_step
-from .estimator import AxisDetail
+from .ending import End, end_of_spectrum
 from .measure import Detail, measure_detail, part_along
 from .telling import axes_of, is_worth_telling
 from .words import resolution
@@ -30,10 +29,6 @@ _HALF = 0.56  # of CT: with less along every axis, networks that are told nothin
 _FEWEST = 24  # voxels that are left of an axis
 _MOST_TIMES = 6.0  # finer than the measured detail: networks bring back 4 times, from where half of it is left
 _MOST_UNSURE = 0.2
-_CERTAIN_STEP = 10.0  # dB; 19 and more where spectra of validation and training scans were cut, 6 to 7.4 where a filter that falls off was taken for an end
-_NEARLY_WHOLE = 0.9  # extent that the estimator of the detail tells: up to 0.87 where 40 to 80 % of a spectrum were left, 0.92 and more under such a filter
-#: share, of an end and such an extent: 0.21 at most of ends in scans as they are, where corrections have filled the rest again
-_MOST_APART, _MOST_APART_TOLD = 0.12, 0.23
 
 
 @dataclass(frozen=True)
@@ -75,13 +70,17 @@ def finer_than_measured(grid: MeasuredGrid, spacing: Sequence[float], wanted: Se
 
 def detail_with_ends(voxels: np.ndarray, modality: str) -> Detail:
     """What a scan shows, to be told to a user: where the spectrum surely ends along an axis, with that for its extent; arguments as :func:`measured_grid`."""
-    detail, sure = measure_detail(voxels, modality), {}
-    for axis, name in enumerate(_NAMES):
-        found = getattr(detail, name)
-        end = None if found is None else end_and_step(part_along(voxels, axis), axis, found.extent)
-        if found is not None and end is not None and _counts(end, found, _MOST_APART_TOLD):
-            sure[name] = replace(found, extent=end[0])
-    return replace(detail, **sure)
+    detail = measure_detail(voxels, modality)
+    ends = [(_NAMES[axis], end) for axis, end in _ends(voxels, detail, range(3))]
+    return replace(detail, **{name: replace(part, extent=end.share) for name, end in ends if (part := getattr(detail, name))})
+
+
+def _ends(voxels: np.ndarray, detail: Detail, axes: Iterable[int]) -> Iterator[tuple[int, End]]:
+    """The axes along which the spectrum of a scan (slices, rows, columns) ends."""
+    for axis in axes:
+        end = end_of_spectrum(part_along(voxels, axis), axis, getattr(detail, _NAMES[axis]))
+        if end is not None:
+            yield axis, end
 
 
 def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> MeasuredGrid:
@@ -96,25 +95,14 @@ def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> M
         ModelError: the estimator of the detail is missing or damaged.
     """
     detail, stages = measure_detail(voxels, modality), tuple(stages)
-    ends: dict[int, float] = {}
-    certain, unsure = set(), []
-    for axis in sorted(axis for stage in stages for axis in AXES[stage]):
-        found = getattr(detail, _NAMES[axis])
-        end = end_and_step(part_along(voxels, axis), axis, 1.0 if found is None else found.extent)
-        if end is not None and _counts(end, found, _MOST_APART_TOLD):
-            ends[axis] = end[0]
-            certain |= {axis} if _counts(end, found, _MOST_APART) else set()
-        elif found is not None and found.extent < _LARGEST:
-            unsure.append(axis)
+    axes = sorted(axis for stage in stages for axis in AXES[stage])
+    ends = dict(_ends(voxels, detail, axes))
+    seeming = [axis for axis in axes if axis not in ends and getattr(detail, _NAMES[axis])]
+    unsure = tuple(axis for axis in seeming if getattr(detail, _NAMES[axis]).extent < _LARGEST)
     used: tuple[int, ...] = ()
     for stage in stages:
-        used += _worth(voxels, modality, stage, {axis: share for axis, share in ends.items() if axis in AXES[stage] and axis in certain})
-    return MeasuredGrid(ends, tuple(sorted(used)), tuple(unsure), detail)
-
-
-def _counts(end: tuple[float, float], found: AxisDetail | None, most_apart: float) -> bool:
-    """Whether an end (share, step in dB) is one: by its step, or since the estimator, too, tells of an end along that axis."""
-    return found is None or end[1] >= _CERTAIN_STEP or found.extent < _NEARLY_WHOLE or found.extent - end[0] < most_apart
+        used += _worth(voxels, modality, stage, {axis: end.share for axis, end in ends.items() if axis in AXES[stage] and end.certain})
+    return MeasuredGrid({axis: end.share for axis, end in ends.items()}, tuple(sorted(used)), unsure, detail)
 
 
 def _worth(voxels: np.ndarray, modality: str, stage: str, ends: dict[int, float]) -> tuple[int, ...]:
