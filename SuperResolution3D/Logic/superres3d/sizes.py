@@ -12,7 +12,6 @@ from .engine.parted import computed_accumulates
 from .engine.tiling import Region, extent, on_grid
 from .methods import ENSEMBLES
 from .networks.weights import Model, architecture_of
-from .scan.uneven import WHOLLY, Shares
 
 T = TypeVar("T")
 
@@ -60,7 +59,7 @@ class Sizes:
         return prod(self.made) * self.itemsize
 
 
-def accumulates_of(models: dict[str, Model], ensemble: str, sizes: Sizes, working: int, uneven: Shares = WHOLLY) -> float:
+def accumulates_of(models: dict[str, Model], ensemble: str, sizes: Sizes, working: int, uneven: Sequence[float] = (1.0, 1.0, 1.0)) -> float:
     """Of a region what lies around it as well.
 
     Args:
@@ -70,7 +69,7 @@ def accumulates_of(models: dict[str, Model], ensemble: str, sizes: Sizes, workin
         working: bytes that a volumetric network's feature maps may take.
         uneven: of the scan, from :func:`superres3d.scan.uneven.uneven_shares`.
     """
-    total = _of_all(models, ensemble, sizes.slices_first, sizes.factors, working, slices_first(uneven, sizes.axis))
+    total = _of_all(models, ensemble, sizes.slices_first, sizes.factors, working, slices_first(tuple(uneven), sizes.axis))
     if not models or not sizes.region:
         return total
     task = task_of(sizes.factors) if "volume" in models and "tasks" in models["volume"].network else None
