@@ -52,12 +52,13 @@ def test_the_first_estimate_is_measured_and_the_window_does_not_wait(cache, scri
 def test_a_machine_that_cannot_be_measured_leaves_a_guess_and_is_not_asked_for_ever(cache, script, panel, make_volume, text):
     asked = script(text)
     panel.ui.inputSelector.setCurrentNode(make_volume())
-    panel.wait(lambda: asked.exists() and "runs teach this module" in panel.ui.estimateLabel.text)
+    panel.wait(lambda: panel.widget.panel.machine._looked is not None and "runs teach this module" in panel.ui.estimateLabel.text)
+    times = len(asked.read_text().splitlines())
     for _turn in range(5):
         panel.widget.panel.refresh()
     end = time.monotonic() + 0.5
     panel.wait(lambda: time.monotonic() > end)
-    assert len(asked.read_text().splitlines()) == 1 and panel.ui.applyButton.enabled
+    assert len(asked.read_text().splitlines()) == times <= 2 and panel.ui.applyButton.enabled
 
 
 def test_a_busy_machine_is_told_and_the_time_is_as_much_longer(cache, script, panel, make_volume):
