@@ -40,6 +40,7 @@ from .run_report import report_of
 from .scan.intensity import IntensityScale, intensity_scale
 from .scan.modality import contradiction, guess_modality
 from .scan.region import Spans, asked_region, checked_spans, cut_out
+from .scan.uneven import WHOLLY, uneven_shares
 from .scan.volume import Volume, accepted, check_steps, triple
 from .speed import remember_speed, work_of
 
@@ -169,7 +170,10 @@ def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, moda
     try:
         choices["result_spacing"] = choices.pop("spacing", None)
         choices["region"] = spans_of(volume, choices.get("region"))
-        plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0, **choices)
+        plan = plan_upscaling(
+            volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0,
+            uneven=WHOLLY if choices["region"] else uneven_shares(volume.voxels), **choices,
+        )  # fmt: skip
     except InputError as error:
         if notes and not volume.modality and f"is not for {modality}" in str(error):
             raise InputError(f"{str(error).rstrip('.')} (taken as {modality} from its intensities; if it is not, give the modality).") from None
