@@ -34,6 +34,7 @@ from SuperResolution3DLib.choices import Axes, CompareMode, Ensemble, Modality, 
 
 if TYPE_CHECKING:
     from SuperResolution3DLib.dependencies import Installer
+    from SuperResolution3DLib.estimate import MachineNow
     from SuperResolution3DLib.job import Finished, Job, Outputs
     from SuperResolution3DLib.request import Request
     from SuperResolution3DLib.run import PanelRun
@@ -295,12 +296,12 @@ class SuperResolution3DLogic(ScriptedLoadableModuleLogic):
 
         check_choices(inputVolume, request, outputs)
 
-    def estimate(self, inputVolume: vtkMRMLScalarVolumeNode, request: "Request") -> str:
+    def estimate(self, inputVolume: vtkMRMLScalarVolumeNode, request: "Request", machine: "MachineNow | None" = None) -> str:
         """What a run takes, in words (a SuperResolutionError says why it does not fit)."""
         from SuperResolution3DLib.checks import volume_facts
-        from SuperResolution3DLib.estimate import estimate_text
+        from SuperResolution3DLib.estimate import MachineNow, estimate_text
 
-        return estimate_text(volume_facts(inputVolume), request, self._temporaryFolder())
+        return estimate_text(volume_facts(inputVolume), request, self._temporaryFolder(), machine or MachineNow())
 
     def ensureDependencies(self, request: "Request", installer: "Installer") -> None:
         """The Python packages that a run needs (DeviceError with what to do)."""

@@ -142,6 +142,14 @@ def pictures(tmp_path_factory) -> Path:
     return Path(named) if named else tmp_path_factory.mktemp("pictures")
 
 
+@pytest.fixture(autouse=True)
+def unmeasured_machine(monkeypatch):
+    """No test but those of it waits for a measurement of the machine."""
+    from SuperResolution3DLib import machine
+
+    monkeypatch.setattr(machine, "_SETTLED", 3_600_000)
+
+
 @pytest.fixture
 def panel(tmp_path, pictures, monkeypatch):
     """A fresh panel over an empty scene; fails if any slot raised, or if a file, a process or the panel itself was left behind."""

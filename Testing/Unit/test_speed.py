@@ -1,7 +1,12 @@
 """What is learned of the machine's speed, and that a damaged memory of it spoils nothing."""
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from superres3d import speed
 from superres3d.plan import plan_upscaling
@@ -139,3 +144,48 @@ def test_a_folder_that_cannot_be_written_spoils_nothing(models, scan, tmp_path, 
     monkeypatch.setenv("SUPERRES3D_CACHE", str(tmp_path / "file" / "below"))
     speed.calibrate("MR", "fast")
     assert upscale(scan, 2, preset="fast").report["engine"]
+
+
+def test_slices_of_one_value_are_not_counted():
+    """Closed form: half of the slices are zero, and a quarter of the columns; each stage's share of its own slicings."""
+    from superres3d.scan.uneven import uneven_shares
+
+    voxels = np.random.default_rng(0).integers(1, 99, (64, 256, 256)).astype("int16")
+    voxels[:32], voxels[:, :, 192:] = 0, 0
+    shares = uneven_shares(voxels)
+    assert shares == (0.5, 1.0, 0.75)
+    depth, plane = (64 * 256 * 256 * 9 * 32 * layers for layers in (1 + 8 * 32 + 2, 2 * (1 + 12 * 32 + 4)))
+    assert plan(uneven=shares).accumulates == 8 * (depth * (1.0 + 0.75) / 2 + plane * 0.5)
+    across = plan_upscaling((256, 256, 64), (5.0, 1.0, 1.0), "int16", 2, uneven=(0.75, 1.0, 0.5))
+    assert across.slice_axis == 2 and across.accumulates == plan(uneven=(0.5, 0.75, 1.0)).accumulates
+
+
+def test_a_run_plans_without_its_air_and_a_region_with_all(models, scan):
+    from superres3d.upscaling import plan_for
+
+    voxels = scan.voxels.copy()
+    count, air = len(voxels), len(voxels) // 2
+    voxels[:air] = voxels.min()
+    half = replace(scan, voxels=voxels)
+    way = {"method": "two-stage-residual", "axes": "in-plane", "modality": "MR"}
+    assert plan_for(half, 2, **way)[0].accumulates == pytest.approx(plan_for(scan, 2, **way)[0].accumulates * (count - air) / count)
+    region = ((0, 6), (0, 9), (0, 12))
+    assert plan_for(half, 2, region=region, **way)[0].accumulates == plan_for(scan, 2, region=region, **way)[0].accumulates
+
+
+def test_the_race_tells_how_busy_the_machine_is_and_keeps_its_speed(models, cache, monkeypatch):
+    from superres3d.cli import app
+    from typer.testing import CliRunner
+
+    monkeypatch.setattr("superres3d.cli.race.stop_at_end_of_input", lambda: None)
+    monkeypatch.setattr(speed, "busy", lambda: 2.5)
+    assert CliRunner().invoke(app, ["race", "MR", "--device", "cpu"]).output == "2.50\n"
+    assert speed.is_known("half", "cpu") and speed.is_known("eight", "cpu")
+
+
+@pytest.mark.skipif(not hasattr(os, "setpriority"), reason="no priorities")
+def test_a_worker_takes_the_usual_priority_where_it_may():
+    """In a process of its own; only root may, others stay as they are."""
+    program = "import os; os.nice(7); from superres3d.cli.worker import take_usual_priority; take_usual_priority(); print(os.getpriority(os.PRIO_PROCESS, 0))"
+    told = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+    assert told <= (0 if os.geteuid() == 0 else 19)

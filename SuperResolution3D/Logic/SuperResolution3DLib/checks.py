@@ -6,7 +6,9 @@ and what to do.  Nothing here changes the scene.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import slicer
@@ -14,6 +16,7 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 from superres3d.errors import InputError
+from superres3d.scan.uneven import Shares, uneven_shares
 from superres3d.scan.volume import find_slice_axis
 
 from .modality import ModalityGuess, guess_modality
@@ -33,6 +36,7 @@ class VolumeFacts:
         slice_distance: millimetres between the slices.
         thickness: that distance over the width of the pixels.
         frame: of a sequence: (number from 1, count), else None.
+        uneven: along (k, j, i): share of the slices that networks compute, see :func:`superres3d.scan.uneven.uneven_shares`.
     """
 
     name: str
@@ -43,6 +47,7 @@ class VolumeFacts:
     slice_distance: float
     thickness: float
     frame: tuple[int, int] | None
+    uneven: Shares
 
 
 def volume_facts(node: slicer.vtkMRMLScalarVolumeNode) -> VolumeFacts:
@@ -54,7 +59,7 @@ def volume_facts(node: slicer.vtkMRMLScalarVolumeNode) -> VolumeFacts:
     pixels = max(length for axis, length in enumerate(spacing) if axis != slices)
     return VolumeFacts(
         node.GetName(), tuple(array.shape[::-1]), spacing, array.dtype,
-        guess_modality(node), spacing[slices], spacing[slices] / pixels, current_frame(node),
+        guess_modality(node), spacing[slices], spacing[slices] / pixels, current_frame(node), _remembered(uneven_shares, node),
     )  # fmt: skip
 
 
@@ -120,7 +125,7 @@ def _check_values(node: slicer.vtkMRMLScalarVolumeNode) -> None:
         raise InputError(_('"{name}" has the same value ({value}) everywhere; check that the right volume was chosen.').format(name=name, value=f"{low:g}"))
 
 
-_ranges: dict[str, tuple[tuple[str, int], tuple[float, float]]] = {}
+_known: dict[tuple[Callable, str], tuple[tuple[str, int], Any]] = {}
 
 
 def value_range(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float]:
@@ -128,12 +133,20 @@ def value_range(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float]:
 
     VTK's own range skips NaN, and the panel asks at every change of a choice.
     """
+    return _remembered(_range, node)
+
+
+def _range(array: np.ndarray) -> tuple[float, float]:
+    return float(array.min()), float(array.max())
+
+
+def _remembered(look: Callable[[np.ndarray], Any], node: slicer.vtkMRMLScalarVolumeNode) -> Any:
+    """What is seen in the voxels, as long as they stay the same."""
     image = node.GetImageData()
     state = (image.GetAddressAsString(""), image.GetMTime())
-    known = _ranges.get(node.GetID())
+    known = _known.get((look, node.GetID()))
     if known and known[0] == state:
         return known[1]
-    array = slicer.util.arrayFromVolume(node)
-    found = float(array.min()), float(array.max())
-    _ranges[node.GetID()] = state, found
+    found = look(slicer.util.arrayFromVolume(node))
+    _known[look, node.GetID()] = state, found
     return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from slicer.i18n import tr as _
 from superres3d.errors import ResourceError
+from superres3d.scan.uneven import WHOLLY
 
 from . import wording
 from .checks import VolumeFacts
@@ -25,6 +26,19 @@ _CHECKING = {2: 0.25, 4: 0.05}
 _LEAST_CHECKING = 1.5  # seconds: of a short run it takes more than its share
 _MAPPING = 0.125
 _INTERPOLATED, _FILES = 60e6, 150e6  # bytes a second
+
+
+@dataclass(frozen=True)
+class MachineNow:
+    """Of an estimate.
+
+    Attributes:
+        busy: how many times as long everything takes as it would alone.
+        racing: whether its speed is being measured.
+    """
+
+    busy: float = 1.0
+    racing: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,7 @@ class Estimate:
         return " ".join((told, *self.notes))
 
 
-def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None = None) -> Estimate:
+def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None = None, machine: MachineNow = MachineNow()) -> Estimate:
     """What ``request`` takes on this machine now.
 
     Raises:
@@ -66,8 +80,6 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
         ResourceError: the result does not fit into memory or onto the disk.
         ImportError: psutil is not installed yet (it comes with the first Apply).
     """
-    from superres3d.speed import is_known
-
     dtype = np.dtype("float32") if facts.dtype == np.float64 else facts.dtype  # as the package converts it
     plan = _plan(facts, request, dtype)
     volumes = 2 if request.makes_comparison else 1
@@ -84,10 +96,10 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     _check_disk(disk, temporary_folder or tempfile.gettempdir())
     slices, rows, columns = plan.made_shape
     i, j, k = (distance / factor for distance, factor in zip(facts.spacing, plan.factors[::-1]))
-    guessed = (_("The time is a first guess; runs teach this module."),) if plan.models and not is_known(plan.preset.precision, request.device, plan.method) else ()
+    seconds = machine.busy * (plan.seconds + _extra_seconds(plan, request) + _around_seconds(plan, request, given))
     return Estimate(
         (columns, rows, slices), (i, j, k), plan.result_bytes,
-        max(plan.memory_bytes, loading), disk, plan.seconds + _extra_seconds(plan, request) + _around_seconds(plan, request, given), (*plan.notes, *guessed, *_device_notes(plan, request)),
+        max(plan.memory_bytes, loading), disk, seconds, (*plan.notes, *_time_notes(plan, request, machine), *_device_notes(plan, request)),
     )  # fmt: skip
 
 
@@ -105,6 +117,18 @@ def _around_seconds(plan: Plan, request: Request, given: int) -> float:
     return interpolating + (given + 2 * volumes * plan.result_bytes) / _FILES
 
 
+def _time_notes(plan: Plan, request: Request, machine: MachineNow) -> tuple[str, ...]:
+    """How far the time is to be believed, and why it is so long."""
+    from superres3d.speed import BUSY, is_known
+
+    notes = []
+    if plan.models and not is_known(plan.preset.precision, request.device, plan.method):
+        notes.append(_("The time is a first guess; the speed of this machine is being measured.") if machine.racing else _("The time is a first guess; runs teach this module."))
+    if machine.busy >= BUSY:
+        notes.append(_("Something else computes on this machine now: the time is {times} times that which it would take alone.").format(times=f"{machine.busy:.1f}"))
+    return tuple(notes)
+
+
 def _device_notes(plan: Plan, request: Request) -> tuple[str, ...]:
     return (_("auto will use {device}.").format(device=automatic_device()),) if plan.models and request.device == "auto" else ()
 
@@ -116,14 +140,14 @@ def _plan(facts: VolumeFacts, request: Request, dtype: np.dtype) -> Plan:
     return plan_upscaling(
         facts.shape[::-1], facts.spacing, dtype, request.scale, axes=request.axes, slice_spacing=request.slice_spacing, result_spacing=request.spacing,
         method=request.method,
-        modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, consistency=request.consistency, memory_limit=limit, region=request.region,
+        modality=request.modality, preset=request.preset, ensemble=request.ensemble, precision=request.precision, device=request.device, consistency=request.consistency, memory_limit=limit, region=request.region, uneven=WHOLLY if request.region else facts.uneven,
     )  # fmt: skip
 
 
-def estimate_text(facts: VolumeFacts, request: Request, temporary_folder: str | None = None) -> str:
+def estimate_text(facts: VolumeFacts, request: Request, temporary_folder: str | None = None, machine: MachineNow = MachineNow()) -> str:
     """:func:`estimate` in words, or that it must wait for a package (the same errors but ImportError)."""
     try:
-        return estimate(facts, request, temporary_folder).text()
+        return estimate(facts, request, temporary_folder, machine).text()
     except ImportError as error:
         return _("The estimate needs the Python package {name}, which is installed with the first Apply.").format(name=error.name)
 

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from .comparison import ComparisonView
 from .job import Finished
+from .machine import Machine
 from .notice import ExitGuard
 from .sections.comparison import ComparisonSection
 from .sections.dicom import DicomSection
@@ -51,7 +52,8 @@ class Panel:
         self.report = ReportSection(ui, lambda: slicer.app.temporaryPath)
         self.errors = ErrorsSection(ui, self.state, logic.getParameterNode)
         self.comparison = ComparisonSection(ui, self.state, view, logic.getParameterNode, self.refresh, is_open)
-        self.run = RunSection(ui, self.state, logic, self.report, self._take, self.refresh)
+        self.machine = Machine(self.refresh, lambda: not self.measured.under_way)
+        self.run = RunSection(ui, self.state, logic, self.report, self.machine, self._take, self.refresh)
         self.inputs = InputsSection(ui, self.state, on_new_volume=self._forget)
         self.measured = MeasuredSection(ui, self.state)
         self.method = MethodSection(ui, self.state)
@@ -104,6 +106,7 @@ class Panel:
         """The module is closed: a run and its files end here, and the page of an earlier one goes."""
         self.guard.remove()
         self.run.abort()
+        self.machine.stop()
         self.measured.stop()
         self.part.stop()
         self.preview.close()

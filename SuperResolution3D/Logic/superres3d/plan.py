@@ -23,6 +23,7 @@ from .networks.weights import Model, architecture_of, check_kind, find_model, ta
 from .refinement import Asked, Refinement, Triple, factors_between, network_factor
 from .resampling.consistency import MOST
 from .scan.region import checked_spans
+from .scan.uneven import WHOLLY, Shares
 from .scan.volume import find_slice_axis
 from .sizes import Sizes, T, accumulates_of, slices_first, task_of
 from .speed import expected_seconds, measuring_seconds, work_of
@@ -53,7 +54,7 @@ class Plan:
         result_bytes: size of the result.
         memory_bytes: input, result and working set together.
         working_bytes: the part of it that may be spent on blocks in work.
-        accumulates: multiply-accumulates of the networks.
+        accumulates: multiply-accumulates of the networks, as far as ``uneven`` tells.
         seconds: a guess for this machine; see :mod:`superres3d.speed`.
         models: by stage, "plane" and "depth" in the order in which they run, or "volume".
         notes: what was assumed, one sentence each.
@@ -65,6 +66,7 @@ class Plan:
         adaptation: how long the depth network goes on learning on the scan; None: not at all.
         region: of the scan, (start, stop) in voxels of ``shape``; None: all of it.
         kept: that region in voxels of ``output_shape``.
+        uneven: share of the scan's slices across each axis that is not one value; see :func:`superres3d.scan.uneven.uneven_shares`.
     """
 
     method: Method
@@ -90,6 +92,7 @@ class Plan:
     adaptation: Budget | None = None
     region: Region | None = None
     kept: Region | None = None
+    uneven: Shares = WHOLLY
 
     @property
     def window(self) -> Region:
@@ -150,6 +153,7 @@ def plan_upscaling(
     memory_limit: int | None = None,
     inputs_in_memory: int = 1,
     region: Sequence[Sequence[int]] | None = None,
+    uneven: Shares = WHOLLY,
 ) -> Plan:
     """Check the choices against the scan and the machine.
 
@@ -174,6 +178,7 @@ def plan_upscaling(
         memory_limit: bytes that the process may use; None: what the machine has free.
         inputs_in_memory: 1 if the scan is still to be read into memory, 0 if it is there already.
         region: of the scan, (start, stop) along (k, j, i) in voxels; None: all of it.
+        uneven: for the estimate of the time: share of the slices across (k, j, i) that is not one value.
 
     Raises:
         InputError: a choice that does not exist or does not fit the scan.
@@ -198,13 +203,13 @@ def plan_upscaling(
     part = None if region is None else checked_spans(region, shape)
     sizes = Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory, part)
     space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement.smaller, adaptation_bytes(sizes.slices_first) if budget else 0)
-    accumulates = accumulates_of(models, chosen.ensemble, sizes, space.features or space.working)
+    accumulates = accumulates_of(models, chosen.ensemble, sizes, space.features or space.working, uneven)
     seconds = expected_seconds(accumulates, chosen.precision, device, work_of(found, max(sizes.factors))) + sizes.result / (_FINISHED if models else _INTERPOLATED)
     seconds += measuring_seconds(prod(sizes.shape)) if found.blind else 0.0
     seconds += budget.seconds if budget else 0.0
     return Plan(
         found, modality, in_plane, refinement.through_plane, axis, chosen, sizes.shape, sizes.output_shape, sizes.result, space.total, space.working,
-        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing, budget, part, sizes.kept,
+        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing, budget, part, sizes.kept, uneven,
     )  # fmt: skip
 
 
@@ -310,7 +315,7 @@ def on_measured_grid(plan: Plan, shape: Sequence[int], memory_limit: int | None 
     return replace(
         plan, shape=sizes.shape, in_plane=in_plane, through_plane=ratios[axis], models=models, network_slices=0 if made == plan.output_shape else between,
         memory_bytes=space.total, working_bytes=space.working, region=part,
-        accumulates=accumulates_of(models, plan.preset.ensemble, sizes, space.working),
+        accumulates=accumulates_of(models, plan.preset.ensemble, sizes, space.working, plan.uneven),
     )  # fmt: skip
 
 

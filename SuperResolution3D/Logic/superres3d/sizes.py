@@ -59,16 +59,24 @@ class Sizes:
         return prod(self.made) * self.itemsize
 
 
-def accumulates_of(models: dict[str, Model], ensemble: str, sizes: Sizes, working: int) -> float:
-    """Of a region what lies around it as well; ``working`` are the bytes that a volumetric network's feature maps may take."""
-    total = _of_all(models, ensemble, sizes.slices_first, sizes.factors, working)
+def accumulates_of(models: dict[str, Model], ensemble: str, sizes: Sizes, working: int, uneven: Sequence[float] = (1.0, 1.0, 1.0)) -> float:
+    """Of a region what lies around it as well.
+
+    Args:
+        models: by stage.
+        ensemble: a key of :data:`superres3d.methods.ENSEMBLES`.
+        sizes: of the request.
+        working: bytes that a volumetric network's feature maps may take.
+        uneven: of the scan, from :func:`superres3d.scan.uneven.uneven_shares`.
+    """
+    total = _of_all(models, ensemble, sizes.slices_first, sizes.factors, working, slices_first(tuple(uneven), sizes.axis))
     if not models or not sizes.region:
         return total
     task = task_of(sizes.factors) if "volume" in models and "tasks" in models["volume"].network else None
     return total * share_of_work(models, ensemble, sizes.slices_first, slices_first(sizes.region, sizes.axis), task)
 
 
-def _of_all(models: dict[str, Model], ensemble: str, shape: Sequence[int], factors: Sequence[int | float], working: int) -> float:
+def _of_all(models: dict[str, Model], ensemble: str, shape: Sequence[int], factors: Sequence[int | float], working: int, uneven: Sequence[float]) -> float:
     """The later stage works on what the earlier one refined, a volumetric network on the scan or on its interpolation, and on its tiles' margins.
 
     Args:
@@ -76,6 +84,7 @@ def _of_all(models: dict[str, Model], ensemble: str, shape: Sequence[int], facto
         ensemble: a key of :data:`superres3d.methods.ENSEMBLES`.
         shape, factors: along (slices, rows, columns).
         working: bytes that a volumetric network's feature maps may take.
+        uneven: shares of the slices across (slices, rows, columns) that are computed.
     """
     if "volume" in models:
         model = models["volume"]
@@ -84,7 +93,8 @@ def _of_all(models: dict[str, Model], ensemble: str, shape: Sequence[int], facto
         return computed_accumulates(architecture, given, working) * ENSEMBLES[ensemble]["volume"]
     pixels, total = float(prod(shape)), 0.0
     for stage, model in models.items():
-        total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble][stage]
+        computed = uneven[0] if stage == "plane" else (uneven[1] + uneven[2]) / 2  # the depth network sees both slicings
+        total += pixels * model.multiply_accumulates * ENSEMBLES[ensemble][stage] * computed
         pixels *= factors[1] * factors[2] if stage == "plane" else factors[0]
     return total
 

@@ -32,7 +32,8 @@ _PROBED = "two-stage-residual"  # the default's layers and arithmetic, and nothi
 _MEASURING_START, _MEASURED_VOXELS = 0.3, 200e6  # what a scan shows is measured on a part of it; its range of intensities is not
 _SLOWEST, _FASTEST = 1e6, 1e16  # anything else is damage
 _PROBE_SECONDS, _PROBE = 0.12, bytes(1 << 16)  # hashing it needs no lock of Python's
-_BUSY = 1.25  # from here on it is worth a word
+#: times as long as alone: from here on it is worth a word
+BUSY = 1.25
 
 
 def work_of(method: Method, factor: float) -> str:
@@ -68,7 +69,7 @@ def busy() -> float:
 
 def busy_words(times: float) -> str:
     """What there is to say of :func:`busy`, one sentence; nothing of a machine that is idle."""
-    return f"Something else computes on this machine now: the times are {times:.1f} times those that it would take alone." if times >= _BUSY else ""
+    return f"Something else computes on this machine now: the times are {times:.1f} times those that it would take alone." if times >= BUSY else ""
 
 
 def measuring_seconds(voxels: int) -> float:
@@ -89,12 +90,12 @@ def remember_speed(device: str, precision: str, work: str, accumulates: float, s
         _keep(device, precision, accumulates / seconds * (busy() if device == "cpu" else 1.0), work)
 
 
-def calibrate(modality: str, preset_name: str) -> None:
+def calibrate(modality: str, preset_name: str, device: str = "auto") -> None:
     """Measure this machine for half a second with a shipped network, unless it is known already or no engine can be loaded."""
     from .methods import METHODS, find_preset
 
     precision = find_preset(preset_name).precision
-    if is_known(precision):
+    if is_known(precision, device):
         return
     import numpy as np
 
@@ -105,7 +106,7 @@ def calibrate(modality: str, preset_name: str) -> None:
 
     try:
         model = find_model(METHODS[_PROBED].model_name(modality, "plane", 2))
-        engine = Engine("auto", precision)
+        engine = Engine(device, precision)
         slice_ = np.random.default_rng(0).random((1, 192, 192), dtype=np.float32)
         count = engine.runtime.workers
         for _ in range(3):  # the first time compiles; then as many slices as take long enough to tell

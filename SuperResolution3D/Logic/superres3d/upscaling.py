@@ -20,7 +20,8 @@ import numpy as np
 from .adaptation.adapt import Adapted
 from .adaptation.adapt import adapt as adapt_to_scan
 from .adaptation.budget import Budget
-from .detail.measured_grid import AXES, finer_than_measured, in_report, measured_grid, sentences
+from .detail.measure import Detail
+from .detail.measured_grid import AXES, MeasuredGrid, finer_than_measured, in_report, measured_grid, sentences
 from .detail.telling import tell
 from .engine.chain import Chain, Window, blocks_of, refine_block
 from .engine.memory import kept_heap
@@ -39,6 +40,7 @@ from .run_report import report_of
 from .scan.intensity import IntensityScale, intensity_scale
 from .scan.modality import contradiction, guess_modality
 from .scan.region import Spans, asked_region, checked_spans, cut_out
+from .scan.uneven import WHOLLY, uneven_shares
 from .scan.volume import Volume, accepted, check_steps, triple
 from .speed import remember_speed, work_of
 
@@ -168,7 +170,10 @@ def plan_for(volume: Volume, scale: int | tuple[int, int] | None = None, *, moda
     try:
         choices["result_spacing"] = choices.pop("spacing", None)
         choices["region"] = spans_of(volume, choices.get("region"))
-        plan = plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0, **choices)
+        plan = plan_upscaling(
+            volume.voxels.shape, volume.spacing, volume.voxels.dtype, scale, modality=modality, inputs_in_memory=0,
+            uneven=WHOLLY if choices["region"] else uneven_shares(volume.voxels), **choices,
+        )  # fmt: skip
     except InputError as error:
         if notes and not volume.modality and f"is not for {modality}" in str(error):
             raise InputError(f"{str(error).rstrip('.')} (taken as {modality} from its intensities; if it is not, give the modality).") from None
@@ -243,8 +248,14 @@ class Prepared:
         return replace(self, plan=replace(self.plan, region=region, kept=plan.kept, working_bytes=plan.working_bytes))
 
 
-def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stored: bool, memory_limit: int | None) -> Prepared:
-    """Arguments as :func:`upscale`; ``whole`` is what is measured."""
+def grid_of(plan: Plan, whole: np.ndarray, as_stored: bool, detail: Detail | None = None) -> MeasuredGrid:
+    """Where the spectrum of a whole scan (k, j, i) ends, as a run needs it; ``detail``: what was measured on it, where that is known."""
+    stages = () if as_stored or plan.consistency or plan.adaptation else plan.models
+    return measured_grid(np.moveaxis(whole, plan.slice_axis, 0), plan.modality, stages, detail)
+
+
+def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stored: bool, memory_limit: int | None, grid: MeasuredGrid | None = None) -> Prepared:
+    """Arguments as :func:`upscale`; ``whole`` is what is measured, ``grid`` what :func:`grid_of` told of it, where that is known."""
     if noise not in NOISES:
         raise InputError(f"The noise cannot be {noise!r}; use {' or '.join(NOISES)}.")
     doubt: tuple[str, ...] = ()
@@ -256,7 +267,7 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
     axes = (plan.slice_axis, *(axis for axis in range(3) if axis != plan.slice_axis))
     names, spacing = ["kji"[axis] for axis in axes], [volume.spacing[2 - axis] for axis in axes]
     source = np.moveaxis(whole, plan.slice_axis, 0)
-    grid = measured_grid(source, plan.modality, () if as_stored or plan.consistency or plan.adaptation else plan.models)
+    grid = grid or grid_of(plan, whole, as_stored)
     voxels, measured = volume.voxels, source
     if grid.used:
         plan = on_measured_grid(plan, plan.stored_order(grid.shape(plan.slices_first(plan.shape))), memory_limit)

@@ -63,7 +63,7 @@ class Learner:
         others = nn.ModuleList([layer for layer in self.net.layers.values() if layer is not last])
         self._optimizers = [Optimizer(others, betas), Optimizer(last, betas)]
         self._judges = [Optimizer(self._judge, betas)] if self._judge else []
-        self._batch = Crops(*(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in crops))
+        self.batch = Crops(*(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in crops))
         on_card = self._kind == "cuda"
         self._stream = torch.cuda.Stream() if on_card else None
         self._steps = Steps(self.step, on_card, tell, self._stream)
@@ -85,7 +85,7 @@ class Learner:
         if self._stream and drawn:
             self._stream.wait_stream(drawn)
         with torch.cuda.stream(self._stream) if self._stream else contextlib.nullcontext():
-            for kept, new in zip(self._batch, crops):
+            for kept, new in zip(self.batch, crops):
                 kept.copy_(new)
             if self._stream and drawn:
                 drawn.wait_stream(self._stream)  # the next batch may be drawn now
@@ -103,7 +103,7 @@ class Learner:
         """An update of the discriminator, if there is one, and one of the network; mean absolute errors of what is made and given, and the adversarial losses."""
         if frozen:
             self.net.freeze_norm()
-        given, truth, _ = self._batch
+        given, truth, _ = self.batch
         made = self.made(given)
         judged = doubt = torch.zeros((), device=given.device)
         error = functional.l1_loss(made, truth)
@@ -128,7 +128,7 @@ class Learner:
     def _verdict(self, thin: Tensor) -> Tensor:
         assert self._judge
         with self._half():
-            return self._judge(self._batch.given, thin, self._batch.condition)
+            return self._judge(self.batch.given, thin, self.batch.condition)
 
     def _half(self) -> torch.autocast:
         return torch.autocast(self._kind, torch.bfloat16, enabled=self._kind == "cuda", cache_enabled=False)
@@ -142,15 +142,16 @@ class Learner:
             optimizer.adam.step()
 
 
-def write(learners: list[Learner], path: Path, **settings: Any) -> None:
-    """Weights of all: kernels in half precision, the rest in single."""
+def write(learners: list[Learner], path: Path) -> None:
+    """Weights of all, kernels in half precision, the rest in single; and the schedule so far."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     tensors = {}
     for learner in learners:
         for name, tensor in learner.net.stored_tensors().items():
             tensors[f"{learner.name}|{name}"] = (tensor.half() if tensor.ndim > 1 else tensor.float()).cpu().contiguous()
-    save_file(tensors, path, {"settings": json.dumps({"steps": learners[0].done, **settings})})
+    first = learners[0]
+    save_file(tensors, path, {"settings": json.dumps({"steps": first.done, "batch": len(first.batch.given), "seed": first.recipe.seed})})
 
 
 @app.command()
@@ -201,7 +202,7 @@ def train(
         on_card = torch.device(device).type == "cuda"
         tell(networks=len(learners), batch=batch, device=torch.cuda.get_device_name() if on_card else device)
         _learn(sampler, learners, seconds - (5.0 if on_card else 2.0) - (time.perf_counter() - began), out, tell, on_card)
-        write(learners, out / _WEIGHTS, batch=batch, seed=learners[0].recipe.seed)
+        write(learners, out / _WEIGHTS)
         tell(steps=learners[0].done, gib=round(torch.cuda.max_memory_allocated() / 2**30, 1) if on_card else 0.0)
 
 
@@ -218,7 +219,7 @@ def _learn(sampler: ThickSlices, learners: list[Learner], seconds: float, out: P
             learner.advance(crops, stream, share)
         if share > 0.5 and not half:
             half = True
-            write(learners, out / _WEIGHTS, half_way=True)
+            write(learners, out / _WEIGHTS)
 
 
 @app.command()

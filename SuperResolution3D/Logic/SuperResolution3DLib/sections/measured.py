@@ -49,6 +49,11 @@ class MeasuredSection:
             self._under_way = self._measure(voxels, facts.spacing, self._state.parameters.modality.value)
             self._timer.start()
 
+    @property
+    def under_way(self) -> bool:
+        """Whether something is measured now."""
+        return self._under_way is not None
+
     def stop(self) -> None:
         """The module is closed; what is under way tells nobody."""
         self._timer.stop()

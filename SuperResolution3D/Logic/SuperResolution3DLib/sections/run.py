@@ -14,7 +14,9 @@ from superres3d.errors import Cancelled, ResourceError, SuperResolutionError
 from .. import wording
 from ..command_line import command_line
 from ..dependencies import Installer, SlicerInstaller
+from ..estimate import MachineNow
 from ..job import Finished, Outputs
+from ..machine import Machine
 from ..request import Request
 from ..run import PanelRun
 from ..worker import Progress
@@ -29,7 +31,7 @@ class RunLogic(Protocol):
     def check(self, inputVolume: Any, request: Request, outputs: Outputs) -> None:
         """Refuse choices that cannot be run (InputError)."""
 
-    def estimate(self, inputVolume: Any, request: Request) -> str:
+    def estimate(self, inputVolume: Any, request: Request, machine: MachineNow) -> str:
         """What a run takes, in words (a SuperResolutionError says why it does not fit)."""
 
     def ensureDependencies(self, request: Request, installer: Installer) -> None:
@@ -47,6 +49,7 @@ class RunSection:
         state: shared with the other sections.
         logic: checks, estimates and starts.
         report: where the run tells of itself.
+        machine: what the estimate must know of it.
         on_success: called with the nodes of a run, before ``refresh``.
         refresh: called when a run has ended, for all sections.
 
@@ -55,13 +58,14 @@ class RunSection:
     """
 
     def __init__(
-        self, ui: Any, state: PanelState, logic: RunLogic, report: ReportSection,
+        self, ui: Any, state: PanelState, logic: RunLogic, report: ReportSection, machine: Machine,
         on_success: Callable[[Finished], None], refresh: Callable[[], None],
     ):  # fmt: skip
         self._ui = ui
         self._state = state
         self._logic = logic
         self._report = report
+        self._machine = machine
         self._on_success = on_success
         self._refresh = refresh
         self._installing = self._lent = False
@@ -78,9 +82,12 @@ class RunSection:
         volume = self._state.parameters.inputVolume
         reason = estimate = command = ""
         try:
-            command = command_line(self._state.request(), volume)
-            self._logic.check(volume, self._state.request(), self._state.outputs())
-            estimate = self._logic.estimate(volume, self._state.request())
+            request = self._state.request()
+            command = command_line(request, volume)
+            self._logic.check(volume, request, self._state.outputs())
+            if not self.under_way:
+                self._machine.look(request)
+            estimate = self._logic.estimate(volume, request, self._machine.now)
         except SuperResolutionError as error:
             reason = str(error)
         self._ui.commandLineEdit.text = command
@@ -101,6 +108,7 @@ class RunSection:
                 self._refresh()  # the estimate is seen before minutes are spent
                 self._report.tell(_("The packages are installed. The estimate stands above Apply, which starts the run."))
                 return
+            self._machine.stop()
             self.current = self._logic.start(
                 self._state.parameters.inputVolume, self._state.request(), self._state.outputs(),
                 onProgress=self._show_progress, onSuccess=self._succeeded, onFailure=self._failed,
@@ -142,6 +150,8 @@ class RunSection:
     def lend(self, lent: bool) -> None:
         """Whether another section runs something; meanwhile the choices stay as they are."""
         self._lent = lent
+        if lent:
+            self._machine.stop()
         self._set_choices_enabled(not lent)
         self._refresh()
 

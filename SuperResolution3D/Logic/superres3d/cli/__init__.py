@@ -14,7 +14,7 @@ import typer
 from .. import __version__
 from ..errors import Cancelled, ResourceError
 from ..staging import reason_of
-from . import batch, check, demo, derive, evaluate, info, live, methods, study, train, upscale
+from . import batch, check, demo, derive, evaluate, info, live, methods, race, study, train, upscale
 from .worker import interrupt
 
 _UNTOLD = (errno.ENOSPC, errno.EIO, errno.EFBIG)  # of a terminal, or a file in its place
@@ -29,8 +29,9 @@ app = typer.Typer(
 for command in (upscale.upscale, check.check, batch.batch, methods.methods, info.info, train.train, evaluate.evaluate, demo.demo):  # in the order of the help
     app.command()(command)
 app.add_typer(study.study)
-app.command(hidden=True)(live.live)  # these two are for the panel
+app.command(hidden=True)(live.live)  # these three are for the panel
 app.command(hidden=True)(derive.derive)
+app.command(hidden=True)(race.race)
 
 
 @app.callback(invoke_without_command=True)

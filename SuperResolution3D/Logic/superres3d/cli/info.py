@@ -130,9 +130,11 @@ def _row(volume: Volume, modality: str, request: dict[str, Any], times: float) -
 
 def _planned(volume: Volume, modality: str, request: dict[str, Any], times: float) -> dict[str, Any]:
     from ..plan import plan_upscaling
+    from ..scan.uneven import uneven_shares
 
+    uneven = uneven_shares(volume.voxels)
     plans = {
-        preset: plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, **request, modality=modality, preset=preset, inputs_in_memory=0)
+        preset: plan_upscaling(volume.voxels.shape, volume.spacing, volume.voxels.dtype, **request, modality=modality, preset=preset, inputs_in_memory=0, uneven=uneven)
         for preset in PRESETS
     }
     plan = plans[DEFAULT_PRESET]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import Cancelled, InputError, SuperResolutionError, in_words
+from .worker import take_usual_priority
 
 if TYPE_CHECKING:
     from ..live import LiveScan
@@ -33,6 +34,7 @@ _PART = {"number", "region", "choices", "output"}  # what a request for a part h
 
 def live(idle: float = _IDLE_SECONDS) -> None:
     """Upscale parts of a scan as they are asked for on standard input."""
+    take_usual_priority()
     asked: queue.Queue[bytes | None] = queue.Queue()
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
     _warm()

@@ -14,7 +14,7 @@ from ..errors import SuperResolutionError
 from ..reporter import Reporter
 from .common import StyleChoice, bytes_of, reporting
 from .options import Adapt, Anonymize, AsStored, Careful, Check, Made, MemoryLimit, Progress, Series, VolumeNumber, with_options
-from .worker import stop_at_end_of_input
+from .worker import stop_at_end_of_input, take_usual_priority
 
 if TYPE_CHECKING:
     from ..page.pictures import View
@@ -56,6 +56,7 @@ def upscale(
     from .outputs import Outputs
 
     if stop_with_parent:
+        take_usual_priority()
         stop_at_end_of_input()
     with reporting(progress.value) as reporter:
         segmentation = Segmentation.named(labels, labels_out)
