@@ -25,8 +25,6 @@ _CLEAR_LOSS = 0.72  # share of the detail left at 0.55 of the Nyquist frequency
 _CLEARLY_EMPTY = {"MR": 0.87, "CT": 0.72}  # extent
 _WHOLE = 0.93  # extent
 _SHARP = 0.95  # what seems left at 0.55 of the Nyquist frequency, which no loss leaves of scans that are not sharp
-#: stages whose networks have been taught mild losses; of CT there is no validation scan with slices enough to check one between them
-_TOLD_OF_MILD = {"MR": ("plane", "depth"), "CT": ("plane",)}
 
 
 def axes_of(detail: Detail, stage: str) -> tuple[AxisDetail | None, ...]:
@@ -115,11 +113,10 @@ def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.nda
     detail = detail or measure_detail(voxels, modality)
     sure = [stage for stage in models if is_sure(axes_of(detail, stage))]
     clear = [stage for stage in sure if is_clear(measured(detail, stage), modality)]
-    told = [stage for stage in sure if stage in clear or stage in _TOLD_OF_MILD[modality]]
-    chosen = {stage: _told(model, detail, stage, stage in clear, keep_noise, "plane" in models) if stage in told else blind[stage] for stage, model in models.items()}
+    chosen = {stage: _told(model, detail, stage, stage in clear, keep_noise, "plane" in models) if stage in sure else blind[stage] for stage, model in models.items()}
     unmeasured = [_WHERE[stage] for stage in models if None in axes_of(detail, stage)]
     notes = (f"The scan is too small or too empty to measure its detail {' and '.join(unmeasured)}; the networks there take it as usual.",) if unmeasured else ()
-    return Told(chosen, notes, {"measured": in_report(detail), "noise": "keep" if keep_noise else "reduce", "told": told, "clear": clear})
+    return Told(chosen, notes, {"measured": in_report(detail), "noise": "keep" if keep_noise else "reduce", "told": sure, "clear": clear})
 
 
 def measured(detail: Detail, stage: str) -> list[AxisDetail]:
