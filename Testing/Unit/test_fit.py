@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from superres3d import Volume
 from superres3d.resampling.interpolation import resize
+from superres3d.trust import fit
 from superres3d.trust.fit import fit_of, overshoot, overshoot_of_lanczos, residual, residual_map, residual_of_lanczos, sentences_of_fit
 
 from .conftest import smooth_noise
@@ -49,6 +50,22 @@ def test_overshoot_against_scipy(scan):
     found = overshoot(scan, result, 900.0)
     assert found.beyond == np.count_nonzero(far > 0.09) > 0 and found.largest == pytest.approx(far.max())
     assert found.dots == 0 and found.voxels == result.size
+
+
+@pytest.mark.parametrize("shape", [(8, 17, 10), (13, 12, 25), (8, 36, 7)])
+@pytest.mark.parametrize("slab", [1 << 25, 1])
+def test_overshoot_on_any_grid_voxel_by_voxel(scan, shape, slab, monkeypatch):
+    """Slabs of one slice, which cut a voxel of the scan, as well; the last shape is coarser along an axis."""
+    monkeypatch.setattr(fit, "_SLAB_BYTES", slab)
+    scan[:, :, :4] = 0
+    result = (np.random.default_rng(0).random(shape) * 900).astype(np.float32)
+    places = np.ix_(*(np.minimum(((np.arange(n) + 0.5) * count / n).astype(int), count - 1) for n, count in zip(shape, scan.shape)))
+    low, high = (f(scan, size=3, mode="nearest")[places].astype(np.float32) for f in (ndimage.minimum_filter, ndimage.maximum_filter))
+    flat = ndimage.minimum_filter(scan, 3, mode="nearest") == ndimage.maximum_filter(scan, 3, mode="nearest")
+    far = np.maximum(result - high, low - result)
+    found = overshoot(scan, result, 900.0)
+    assert found.beyond == np.count_nonzero(far > 0.09) and found.largest == pytest.approx(far.max()) and found.voxels == result.size
+    assert found.dots == np.count_nonzero((far > 45) & ndimage.maximum_filter(flat, 5)[places]) > 0
 
 
 def test_overshoot_of_lanczos_is_that_of_its_result(scan):

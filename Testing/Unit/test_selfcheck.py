@@ -16,10 +16,10 @@ from superres3d.errors import Cancelled, InputError
 from superres3d.evaluation.tasks import TASKS
 from superres3d.resampling.degradation import antialiased_bicubic
 from superres3d.resampling.interpolation import resize
-from superres3d.trust import selfcheck
+from superres3d.trust import refining, selfcheck
 from superres3d.trust.body import body_mask, regions_of, value_range
 from superres3d.trust.closeness import Tally, rough, ssim_map
-from superres3d.trust.coarser import WAYS, made_coarser, own_way
+from superres3d.trust.coarser import WAYS, Noise, made_coarser, own_way
 from superres3d.trust.sample import sample_of, share_of_scan
 from superres3d.trust.words import statement, warnings
 
@@ -195,7 +195,7 @@ def test_slices_are_spread_over_the_body():
 def test_a_check_by_hand(head, monkeypatch):
     """The whole scan, one way: cubic against Lanczos, within the body."""
     monkeypatch.setattr(selfcheck, "WAYS", dict.fromkeys(("bicubic", "cut"), WAYS["bicubic"]))
-    monkeypatch.setattr(selfcheck, "_measured", lambda *_: ((None, None, None), None))
+    monkeypatch.setattr(selfcheck, "_measured", lambda *_: ((None, None, None), None, None))
     found = check(head, 2, method="cubic")
     coarse = antialiased_bicubic(head.voxels, (2, 2, 2))
     body, span = body_mask(head.voxels, "MR"), value_range(head.voxels, "MR")[1]
@@ -223,6 +223,29 @@ def test_networks_get_the_scale_of_the_whole_scan(head, models):
     alone = upscale(replace(head, voxels=head.voxels[10:14] // 2), (2, 1), preset="fast", precision="single").volume.voxels
     np.testing.assert_array_equal(part, whole[10:14])
     assert not np.array_equal(alone, whole[10:14])
+
+
+@pytest.mark.parametrize("method", ["two-stage-told", "two-stage-residual", "cubic"])
+def test_parts_are_refined_as_a_run_would_and_networks_loaded_once(head, models, monkeypatch, method):
+    asked = {"scale": (2, 1), "method": method, "preset": "fast", "precision": "single", "slice_axis": "k"}
+    whole, parts = head.voxels, [replace(head, voxels=head.voxels[start : start + 5]) for start in (6, 12)]
+    expected = [upscale(part, **asked, part_of=whole).volume.voxels for part in parts]
+    engines, measured = [], []
+    monkeypatch.setattr(refining, "engine_of", lambda *given: engines.append(upscaling.engine_of(*given)) or engines[-1])
+    monkeypatch.setattr(refining, "grid_of", lambda *given: measured.append(upscaling.grid_of(*given)) or measured[-1])
+    with refining.Refining(asked) as refine:
+        found = [refine.part(part, whole)[0] for part in parts]
+        other = refine.part(parts[0], whole // 2)[0]
+    for ours, theirs in zip(found, expected):
+        np.testing.assert_array_equal(ours, theirs)
+    assert method == "cubic" or not np.array_equal(other, expected[0])
+    assert len(engines) == (method != "cubic") and len(measured) == 2 * (method == "two-stage-told")
+
+
+def test_the_noise_that_is_put_back_is_what_means_take_away():
+    flat = AxisDetail((1.0,) * 4, 1.0, 1.0, 0.0, 0.0, 0.0)
+    lost = Noise(10.0, (None, flat, flat)).lost((6, 64, 128), (1, 2, 2))
+    assert lost.shape == (6, 32, 64) and lost.std() == pytest.approx(10 * 0.75**0.5, rel=0.03)
 
 
 def test_a_network_is_checked(head, models):

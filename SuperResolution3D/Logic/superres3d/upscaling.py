@@ -20,7 +20,8 @@ import numpy as np
 from .adaptation.adapt import Adapted
 from .adaptation.adapt import adapt as adapt_to_scan
 from .adaptation.budget import Budget
-from .detail.measured_grid import AXES, finer_than_measured, in_report, measured_grid, sentences
+from .detail.measure import Detail
+from .detail.measured_grid import AXES, MeasuredGrid, finer_than_measured, in_report, measured_grid, sentences
 from .detail.telling import tell
 from .engine.chain import Chain, Window, blocks_of, refine_block
 from .engine.memory import kept_heap
@@ -247,8 +248,14 @@ class Prepared:
         return replace(self, plan=replace(self.plan, region=region, kept=plan.kept, working_bytes=plan.working_bytes))
 
 
-def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stored: bool, memory_limit: int | None) -> Prepared:
-    """Arguments as :func:`upscale`; ``whole`` is what is measured."""
+def grid_of(plan: Plan, whole: np.ndarray, as_stored: bool, detail: Detail | None = None) -> MeasuredGrid:
+    """Where the spectrum of a whole scan (k, j, i) ends, as a run needs it; ``detail``: what was measured on it, where that is known."""
+    stages = () if as_stored or plan.consistency or plan.adaptation else plan.models
+    return measured_grid(np.moveaxis(whole, plan.slice_axis, 0), plan.modality, stages, detail)
+
+
+def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_stored: bool, memory_limit: int | None, grid: MeasuredGrid | None = None) -> Prepared:
+    """Arguments as :func:`upscale`; ``whole`` is what is measured, ``grid`` what :func:`grid_of` told of it, where that is known."""
     if noise not in NOISES:
         raise InputError(f"The noise cannot be {noise!r}; use {' or '.join(NOISES)}.")
     doubt: tuple[str, ...] = ()
@@ -260,7 +267,7 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
     axes = (plan.slice_axis, *(axis for axis in range(3) if axis != plan.slice_axis))
     names, spacing = ["kji"[axis] for axis in axes], [volume.spacing[2 - axis] for axis in axes]
     source = np.moveaxis(whole, plan.slice_axis, 0)
-    grid = measured_grid(source, plan.modality, () if as_stored or plan.consistency or plan.adaptation else plan.models)
+    grid = grid or grid_of(plan, whole, as_stored)
     voxels, measured = volume.voxels, source
     if grid.used:
         plan = on_measured_grid(plan, plan.stored_order(grid.shape(plan.slices_first(plan.shape))), memory_limit)

@@ -83,18 +83,19 @@ def _ends(voxels: np.ndarray, detail: Detail, axes: Iterable[int]) -> Iterator[t
             yield axis, end
 
 
-def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str]) -> MeasuredGrid:
+def measured_grid(voxels: np.ndarray, modality: str, stages: Iterable[str], detail: Detail | None = None) -> MeasuredGrid:
     """Where a scan's spectrum surely ends, along the axes that are to be refined.
 
     Args:
         voxels: (slices, rows, columns), any real dtype; a part of them is read.
         modality: "CT" or "MR".
         stages: of "depth" and "plane", those that refine.
+        detail: what was measured on these voxels, where it is known.
 
     Raises:
         ModelError: the estimator of the detail is missing or damaged.
     """
-    detail, stages = measure_detail(voxels, modality), tuple(stages)
+    detail, stages = detail or measure_detail(voxels, modality), tuple(stages)
     axes = sorted(axis for stage in stages for axis in AXES[stage])
     ends = dict(_ends(voxels, detail, axes))
     seeming = [axis for axis in axes if axis not in ends and getattr(detail, _NAMES[axis])]

@@ -90,9 +90,9 @@ class OpenVINORuntime(Runtime):
         def compiled(precision: str) -> ov.CompiledModel:
             return self.compile(build_graph(architecture.blueprint, tensors, [shape]), 1, precision)
 
-        compiled("float32")  # a library that cannot compile fails here, before the work begins
         kind = architecture.name, architecture.axes, wanted
         if kind not in self._precisions:
+            compiled("float32")  # a library that cannot compile fails here, before the work begins
             halves: dict[str, ov.CompiledModel] = {}
             for precision in wanted:
                 with suppress(RuntimeError):  # a precision that it cannot compile

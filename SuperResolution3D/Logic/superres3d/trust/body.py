@@ -74,9 +74,21 @@ def _largest(bright: np.ndarray) -> np.ndarray:
     image = sitk.GetImageFromArray(bright.astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(image, (1, 1, 0))
     parts = sitk.RelabelComponent(sitk.ConnectedComponent(opened), sortByObjectSize=True)
-    body = sitk.GetArrayFromImage(parts) == 1
-    fill = sitk.BinaryFillholeImageFilter()
-    return np.stack([sitk.GetArrayFromImage(fill.Execute(sitk.GetImageFromArray(image.astype(np.uint8)))) > 0 for image in body])
+    return _filled(sitk.GetArrayFromImage(parts) == 1)
+
+
+def _filled(body: np.ndarray) -> np.ndarray:
+    """Holes filled slice by slice: what is not of the body, and not connected with the border of its slice by faces."""
+    import SimpleITK as sitk
+
+    apart = np.zeros((2 * len(body), *body.shape[1:]), np.uint8)  # with a slice between any two, so that nothing is connected through them
+    apart[::2] = ~body
+    parts = sitk.GetArrayFromImage(sitk.ConnectedComponent(sitk.GetImageFromArray(apart)))[::2]
+    outside = np.zeros(int(parts.max()) + 1, bool)
+    for side in (parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]):
+        outside[np.unique(side)] = True
+    outside[0] = False
+    return ~outside[parts]
 
 
 def regions_of(voxels: np.ndarray, body: np.ndarray, modality: str, span: float, axes: Sequence[int]) -> dict[str, np.ndarray]:

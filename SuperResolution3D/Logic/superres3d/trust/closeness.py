@@ -18,7 +18,7 @@ SSIM_WINDOW = 7
 _K1, _K2 = 0.01, 0.03  # Wang et al., IEEE TIP 13(4), 2004
 _LEAST_SSIM = 1e-12
 _MOST_NOISE = 0.8  # of an error
-_MOST_SSIM = 200_000  # pixels of a slab that SSIM looks at: it takes longer than all else
+_MOST_SSIM = 100_000  # pixels of a slab that SSIM looks at: it takes longer than all else
 _EXACT = 1e-10  # mean square error over the square of the range: below it is rounding
 
 

@@ -90,14 +90,20 @@ class Noise:
         """What the filter leaves."""
         return self.sd**2 * float(np.prod([np.mean(weights_of(axis, 64) ** 2) for axis in self.axes if axis is not None]))
 
-    def of(self, shape: Sequence[int], share: float) -> np.ndarray:
-        """So much of its variance as an image (slices, rows, columns), float32, always the same."""
-        white = np.random.default_rng(0).standard_normal(tuple(shape), dtype=np.float32) * np.float32(self.sd * share**0.5)
+    def lost(self, shape: Sequence[int], factors: Sequence[int]) -> np.ndarray:
+        """What making a scan of some shape coarser takes of it away, as an image (slices, rows, columns) on the coarser grid, float32, always the same."""
+        shape = tuple(n // factor for n, factor in zip(shape, factors))
+        white = np.random.default_rng(0).standard_normal(shape, dtype=np.float32) * np.float32(self.sd * lost_share(factors) ** 0.5)
         for number, axis in enumerate(self.axes):
             if axis is not None:
                 synthesis, analysis = cosine_matrices(shape[number], 1)
                 white = apply_along(white, number, (synthesis * weights_of(axis, shape[number]) @ analysis).astype(np.float32))
         return white
+
+
+def lost_share(factors: Sequence[int]) -> float:
+    """Of the variance of white noise, what means over so many voxels take away."""
+    return 1.0 - 1.0 / float(np.prod(factors))
 
 
 def cropped_to(volume: Volume, factors: Sequence[int]) -> Volume:
@@ -110,7 +116,7 @@ def cropped_to(volume: Volume, factors: Sequence[int]) -> Volume:
     return replace(volume, voxels=volume.voxels[tuple(slice(0, n - n % f) for n, f in zip(volume.voxels.shape, factors))])
 
 
-def made_coarser(volume: Volume, factors: Sequence[int], ways: Way | Mapping[int, Way], noise: Noise | None = None) -> Volume:
+def made_coarser(volume: Volume, factors: Sequence[int], ways: Way | Mapping[int, Way], noise: np.ndarray | None = None) -> Volume:
     """A scan made coarser on the same field of view; float32, not rounded.
 
     To make a scan coarser takes noise away.  A method meets the noise of the scan itself, so what was taken away is put back.
@@ -119,7 +125,7 @@ def made_coarser(volume: Volume, factors: Sequence[int], ways: Way | Mapping[int
         volume: voxels (k, j, i), each size a multiple of its factor.
         factors: along (k, j, i).
         ways: one for all axes, or one for each axis of the array that is made coarser.
-        noise: of the scan; None: there is none.
+        noise: by :meth:`Noise.lost`; None: there is none.
     """
     voxels = volume.voxels.astype(np.float32)
     for axis, factor in enumerate(factors):
@@ -127,7 +133,7 @@ def made_coarser(volume: Volume, factors: Sequence[int], ways: Way | Mapping[int
             way = ways if isinstance(ways, Way) else ways[axis]
             voxels = apply_along(voxels, axis, way.matrix(voxels.shape[axis], factor).astype(np.float32))
     if noise is not None:
-        voxels = voxels + noise.of(voxels.shape, 1.0 - 1.0 / float(np.prod(factors)))
+        voxels = voxels + noise
     spectral = ways.spectral if isinstance(ways, Way) else any(way.spectral for way in ways.values())
     if (spectral or noise is not None) and volume.voxels.min() >= 0:
         voxels = np.abs(voxels)

@@ -15,12 +15,12 @@ Solid: TypeAlias = tuple[slice, slice, slice]
 
 #: of the run's time, by the larger factor
 SHARE_OF_RUN = {2: 0.22, 4: 0.045}
-# Time is told in multiply-accumulates, so that a scan is looked at in the same places on every machine: 200e9 in a second, as on a fast core; on a slower one networks
-# take longer, and the rest a smaller share.
-_SECOND = 200e9
+# Time is told in multiply-accumulates, so that a scan is looked at in the same places on every machine: 330e9 in a second of the processor, as on a fast core in half
+# precision or 8 bits; on a slower one networks take longer, and the rest a smaller share.
+_SECOND = 330e9
 _START = 0.8 * _SECOND  # measuring, compiling
 _MADE = 25e-9 * _SECOND  # of a voxel of a result, outside the networks
-_COMPARED = 250e-9 * _SECOND  # of a voxel that is looked at, in each way
+_COMPARED = 200e-9 * _SECOND  # of a voxel that is looked at, in each way
 _COARSENED = 30e-9 * _SECOND  # of a voxel of the scan, in each way, where all of it is made coarser
 _MOST_VOXELS = 4_000_000  # of the scan: more tell no more
 _LEAST_VOXELS = 250_000  # fewer tell too little: with 120,000 the gain was up to 0.4 dB off

@@ -20,23 +20,24 @@ from typing import Any
 import numpy as np
 
 from ..detail.estimator import AxisDetail
-from ..detail.measure import measure_detail
+from ..detail.measure import Detail, measure_detail
 from ..errors import InputError
 from ..methods import MODALITIES
 from ..plan import MINIMUM_SLICES, Plan
 from ..resampling.interpolation import resize
 from ..scan.intensity import CT_RANGE_HU, floor_of
 from ..scan.volume import Volume, accepted, triple
-from ..upscaling import NOT_PLANNED, Result, plan_for, upscale
+from ..upscaling import NOT_PLANNED, plan_for
 from .body import body_mask, regions_of, value_range
 from .careful import careful as taken_back
 from .careful import strength_of
 from .closeness import Tally
-from .coarser import OWN, WAYS, Noise, Way, cropped_to, made_coarser, own_way
+from .coarser import OWN, WAYS, Noise, Way, cropped_to, lost_share, made_coarser, own_way
 from .expected import expected_error, weights_of
 from .foretold import CLEAR, WITHIN, clearness, expected_gain
 from .ground import threshold_of
 from .profile import profile_way, thickness_of, with_profile
+from .refining import Refining
 from .result import CheckResult, WayResult
 from .sample import Slab, sample_of
 from .words import in_words
@@ -63,6 +64,7 @@ class _Case:
         asked: the arguments of ``upscale`` for a coarser scan.
         detail: what was measured of the scan along (slices, rows, columns).
         noise: of the scan.
+        measured: all that was measured of it.
         careful: doubtful detail is taken back.
     """
 
@@ -75,6 +77,7 @@ class _Case:
     asked: dict[str, Any]
     detail: tuple[AxisDetail | None, ...]
     noise: Noise | None
+    measured: Detail | None = None
     careful: bool = False
 
     @property
@@ -120,7 +123,9 @@ def check(
     sample = sample_of(case.body, case.factors, len(ways), not (plan.method.volumetric or careful), plan.accumulates / prod(plan.shape))
     case, slabs = _alone(case, sample.slabs)
     truths = [_truth(case, slab) for slab in slabs[: 1 if plan.adaptation else None]]
-    found = tuple(_checked(case, way, truths, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
+    noise = case.noise.lost(case.scan.voxels.shape, case.factors) if case.noise else None
+    with Refining(case.asked) as refining:
+        found = tuple(_checked(case, refining, way, noise, truths, _shared(progress, number, len(ways)), cancelled) for number, way in enumerate(ways))
     factors = [case.factors[(plan.slice_axis, *(a for a in range(3) if a != plan.slice_axis)).index(axis)] for axis in (2, 1, 0)]
     clear = clearness([case.detail[axis] for axis, factor in enumerate(case.factors) if factor > 1])
     told = plan.modality if plan.method.blind else ""
@@ -159,14 +164,14 @@ def _alone(case: _Case, slabs: tuple[Slab, ...]) -> tuple[_Case, tuple[Slab, ...
     return alone, (replace(slabs[0], coarse=(slice(0, len(chosen)), within[0], within[1])),)
 
 
-def _measured(voxels: np.ndarray, modality: str) -> tuple[tuple[AxisDetail | None, ...], Noise | None]:
-    """Along (slices, rows, columns); what is too unsure is None.  And the noise."""
+def _measured(voxels: np.ndarray, modality: str) -> tuple[tuple[AxisDetail | None, ...], Noise | None, Detail | None]:
+    """Along (slices, rows, columns); what is too unsure is None.  And the noise, and everything."""
     if modality not in MODALITIES:
-        return (None, None, None), None
+        return (None, None, None), None, None
     found = measure_detail(voxels, modality)
     axes = tuple(axis if axis is not None and is_sure(axis) else None for axis in (found.across, found.rows, found.columns))
     noises = [axis.noise for axis in axes[1:] if axis is not None]
-    return axes, Noise(float(np.mean(noises)) * found.noise_unit, axes) if noises else None
+    return axes, Noise(float(np.mean(noises)) * found.noise_unit, axes) if noises else None, found
 
 
 def slices_first(volume: Volume, slice_axis: int) -> Volume:
@@ -250,14 +255,14 @@ def _truth(case: _Case, slab: Slab) -> _Truth:
     return _Truth(slab, voxels, body, regions_of(voxels, body, case.plan.modality, case.span, case.neighbours))
 
 
-def _checked(case: _Case, ways: dict[int, Way], truths: Sequence[_Truth], progress: Told | None, cancelled: Callable[[], bool] | None) -> WayResult:
+def _checked(case: _Case, refining: Refining, ways: dict[int, Way], noise: np.ndarray | None, truths: Sequence[_Truth], progress: Told | None, cancelled: Callable[[], bool] | None) -> WayResult:
     """One way to make the scan coarser."""
-    coarse = made_coarser(case.scan, case.factors, ways, case.noise)
+    coarse = made_coarser(case.scan, case.factors, ways, noise)
     tally = _tally(case)
     own = next(iter(ways.values())).name == OWN
     for number, truth in enumerate(truths):
         if truth.body.any():
-            images = _images(case, coarse, truth.slab, own, _shared(progress, number, len(truths)), cancelled)
+            images = _images(case, refining, coarse, truth.slab, own, _shared(progress, number, len(truths)), cancelled)
             tally.add(truth.voxels, dict(images), truth.body, truth.regions)
     if not tally.of("count body"):
         raise InputError("The parts of the scan that the check looks at are empty; go without the check.")
@@ -268,28 +273,28 @@ def _checked(case: _Case, ways: dict[int, Way], truths: Sequence[_Truth], progre
 
 
 def _tally(case: _Case) -> Tally:
-    lost = 1.0 - 1.0 / float(np.prod(case.factors))  # of the noise: what the coarser scan does not hold
-    variance = case.noise.variance * lost if case.noise else 0.0
+    variance = case.noise.variance * lost_share(case.factors) if case.noise else 0.0
     return Tally(case.span, case.neighbours, case.factors[0] > 1, threshold_of(case.plan.modality, case.span), variance)
 
 
-def _images(case: _Case, coarse: Volume, slab: Slab, own: bool, progress: Told | None, cancelled: Callable[[], bool] | None) -> Iterator[tuple[str, np.ndarray]]:
+def _images(
+    case: _Case, refining: Refining, coarse: Volume, slab: Slab, own: bool, progress: Told | None, cancelled: Callable[[], bool] | None
+) -> Iterator[tuple[str, np.ndarray]]:
     """The part refined by the method and by Lanczos, cut to what is measured."""
     part = replace(coarse, voxels=np.ascontiguousarray(coarse.voxels[slab.coarse]))
     if part.voxels.min() == part.voxels.max():
         raise InputError("A part of the scan that the check looks at has the same value everywhere; go without the check.")
     # what lost its detail as the scan did is told what the scan is told; a network that learns must not see the scan, which is the truth here
-    part_of = case.whole if own and not case.plan.adaptation else coarse.voxels
-    made = upscale(part, **case.asked, part_of=part_of, spread=case.careful, progress=progress, cancelled=cancelled)
-    result = _taken_back(case, part, made) if case.careful else made.volume.voxels
+    part_of, detail = (case.whole, case.measured) if own and not case.plan.adaptation else (coarse.voxels, None)
+    drawn, spread = refining.part(part, part_of, detail, case.careful, progress, cancelled)
+    result = _taken_back(case, part, drawn, spread) if case.careful else drawn
     yield "result", _prepared(result[slab.inner], case.plan.modality)
     yield "baseline", _prepared(resize(part.voxels, case.factors, BASELINE)[slab.inner], case.plan.modality)
 
 
-def _taken_back(case: _Case, part: Volume, made: Result) -> np.ndarray:
-    weights = weights_of(case.plan.modality, case.plan.preset.ensemble != "none")
-    expected = expected_error(part.voxels, made.volume.voxels, made.spread, weights)
-    return taken_back(part.voxels, made.volume.voxels, expected, strength_of(case.plan.modality, max(case.factors)), floor_of(case.whole, case.plan.modality))
+def _taken_back(case: _Case, part: Volume, drawn: np.ndarray, spread: np.ndarray | None) -> np.ndarray:
+    expected = expected_error(part.voxels, drawn, spread, weights_of(case.plan.modality, case.plan.preset.ensemble != "none"))
+    return taken_back(part.voxels, drawn, expected, strength_of(case.plan.modality, max(case.factors)), floor_of(case.whole, case.plan.modality))
 
 
 def _prepared(voxels: np.ndarray, modality: str) -> np.ndarray:
