@@ -19,7 +19,7 @@ Region = tuple[tuple[int, int], ...]  # (start, stop) along (k, j, i)
 
 #: voxels of the scan, either side, that a bound depends on: whether a region of one value begins two voxels away, and is the darkest of those two around it
 REACH = 4
-FLAT_MARGIN = 0.1  # of the neighbours' range, beside a region of one value: less than Lanczos goes beyond them
+FLAT_MARGIN = 0.05  # of the neighbours' range, beside a region of one value: less than Lanczos goes beyond them
 _MARGIN_BY_FACTOR = 0.25
 _SLAB_BYTES = 1 << 24
 
