@@ -8,6 +8,7 @@ import pytest
 from standin.application import MODULE_PATH
 from superres3d.errors import Cancelled, InputError
 from SuperResolution3DLib.choices import Axes, Ensemble, Modality, Noise, Part, Preset, Scale
+from SuperResolution3DLib.estimate import MachineNow
 from SuperResolution3DLib.sections.outputs import OutputsSection
 from SuperResolution3DLib.sections.report import ReportSection
 from SuperResolution3DLib.sections.run import RunSection
@@ -70,7 +71,7 @@ class Logic:
         if self.refusal:
             raise self.refusal
 
-    def estimate(self, volume, request):
+    def estimate(self, volume, request, machine):
         return "A second."
 
     def ensureDependencies(self, request, installer):
@@ -89,7 +90,8 @@ def parts(state):
     """A run section and all that it works with."""
     ui, logic, shown = Form(), Logic(), []
     report = ReportSection(ui)
-    run = RunSection(ui, state, logic, report, on_success=shown.append, refresh=lambda: (shown.append("refreshed"), run.refresh()))
+    machine = SimpleNamespace(look=lambda request: None, stop=lambda: None, now=MachineNow())
+    run = RunSection(ui, state, logic, report, machine, on_success=shown.append, refresh=lambda: (shown.append("refreshed"), run.refresh()))
     return SimpleNamespace(ui=ui, logic=logic, report=report, run=run, shown=shown)
 
 

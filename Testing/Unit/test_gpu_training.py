@@ -117,7 +117,7 @@ def test_transfer_is_what_is_left_of_a_wave():
     frequencies = np.array(samples.FREQUENCIES) * np.pi / 2  # radians a fine sample
 
     def transfer(cut, averaged, chance: float, width: float = 0.5) -> np.ndarray:
-        matrix, _ = line.matrices(cut, averaged, torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([width]), torch.tensor([chance]), False)
+        matrix, _ = line.matrices(cut, averaged, torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([width]), torch.tensor([chance]), samples._PIXEL)
         return line.transfer(matrix)[0].numpy()
 
     np.testing.assert_allclose(transfer(no, yes, 0.1), np.abs(np.cos(frequencies / 2)), atol=1e-3)
@@ -131,13 +131,13 @@ def test_spectral_and_averaging_lines_are_those_of_the_degradations():
     padded = 8 + 2 * samples.MARGIN
     inner = slice(samples.MARGIN, samples.MARGIN + 8)
     extent, window = torch.tensor([0.7]), torch.tensor([0.6])
-    matrix, noise = line.matrices(torch.tensor([True]), torch.tensor([False]), extent, window, torch.tensor([0.3]), torch.tensor([0.9]), False)
+    matrix, noise = line.matrices(torch.tensor([True]), torch.tensor([False]), extent, window, torch.tensor([0.3]), torch.tensor([0.9]), samples._PIXEL)
     synthesis, analysis = cosine_matrices(padded * 2, 2)
     weights = spectral_window(padded, np.array(0.7), np.array(0.6))
     np.testing.assert_allclose(matrix[0], (synthesis * weights @ analysis)[inner], atol=1e-6)
     np.testing.assert_allclose(noise[0], (synthesis * weights @ cosine_matrices(padded, 1)[1])[inner], atol=1e-6)
-    matrix, noise = line.matrices(torch.tensor([False]), torch.tensor([True]), extent, window, torch.tensor([0.5]), torch.tensor([0.9]), True)
-    sigma = sum(samples._PROFILE) / 2 * 2
+    matrix, noise = line.matrices(torch.tensor([False]), torch.tensor([True]), extent, window, torch.tensor([0.5]), torch.tensor([0.9]), (0.22, 0.48))
+    sigma = (0.22 + 0.48) / 2 * 2
     np.testing.assert_allclose(matrix[0], slice_profile_matrix(padded * 2, 2, sigma)[inner], atol=1e-6)
     np.testing.assert_array_equal(noise[0], np.eye(padded)[inner])
 

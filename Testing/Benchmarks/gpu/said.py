@@ -177,8 +177,8 @@ class Sayer:
 
 #: losses that are clear, and losses that are not
 CLEAR = {
-    "MR": Losses(gaussian=0.35, spectral=0.55, zero_filled=0.6, filtered=0.7, noise=0.025, noise_share=0.65, gain=1.3, gamma=1.5),
-    "CT": Losses(gaussian=0.45, spectral=0.5, zero_filled=0.6, filtered=0.7, noise=0.02, noise_share=0.65, spectral_slices=False, magnitude=False, gain=1.0, gamma=1.0),
+    "MR": Losses(gaussian=0.35, spectral=0.55, zero_filled=0.6, filtered=0.7, noise=0.025, noise_share=0.65, filtered_slices=0.3, profile=(0.21, 0.64), gain=1.3, gamma=1.5),
+    "CT": Losses(gaussian=0.45, spectral=0.5, zero_filled=0.6, filtered=0.7, noise=0.02, noise_share=0.65, spectral_slices=False, magnitude=False, profile=(0.21, 0.64), gain=1.0, gamma=1.0),
 }
 MILD = {
     "MR": Losses(gaussian=0.15, spectral=0.3, zero_filled=0.4, filtered=0.0, noise=0.025, noise_share=0.45),

@@ -19,8 +19,8 @@ from torch import Tensor
 MARGIN = 6  # coarse voxels around a crop: two for the cubic kernel and one for the blur; a cut spectrum rings as far as there is room
 _PROBES = 5  # points a side at which a crop is looked at before it is taken
 _CANDIDATES = 3  # for each crop
+_PIXEL = (0.6 / 2.355, 1.4 / 2.355)  # as Losses.profile, within the slices
 _FLAT = 0.02  # standard deviation, in network units, below which a crop is mostly air
-_PROFILE = (0.22, 0.48)  # sigma of a slice profile over the distance of the slices
 
 Factors = tuple[int, int, int]
 
@@ -38,6 +38,8 @@ class Losses:
         noise_share: of the samples that have it.
         spectral_slices: whether slices may be partitions measured in k-space.
         magnitude: whether measured images are magnitudes.
+        filtered_slices: of the samples, those whose spectrum between slices has such a window, too.
+        profile: range of the sigma of a slice profile over the distance of the slices.
         gain, gamma: intensities are multiplied by exp(U(-log, log)), and raised to such a power.
     """
 
@@ -49,6 +51,8 @@ class Losses:
     noise_share: float = 0.3
     spectral_slices: bool = True
     magnitude: bool = True
+    filtered_slices: float = 0.0
+    profile: tuple[float, float] = (0.22, 0.48)
     gain: float = 1.5
     gamma: float = 1.3
 
@@ -196,9 +200,11 @@ class Degrader:
             if line is None:
                 continue
             cut = spectral if axis > 0 or losses.spectral_slices else torch.zeros_like(spectral)
-            # Each direction is measured as far as it is; slices are partitions without a filter, or means.
+            # Each direction is measured as far as it is; slices are partitions, seldom with a filter, or means.
             along = extent if axis == 1 else self._extent(count)
-            matrix, passed = line.matrices(cut, averaged, along, window if axis > 0 else torch.ones_like(window), self._uniform(count), self._uniform(count), axis == 0)
+            filtered = window if axis > 0 else torch.where(self._uniform(count) < losses.filtered_slices, window, torch.ones_like(window))
+            profile = losses.profile if axis == 0 else _PIXEL
+            matrix, passed = line.matrices(cut, averaged, along, filtered, self._uniform(count), self._uniform(count), profile)
             low, noise = _along(matrix, low, axis), _along(passed, noise, axis)
             transfers.append(line.transfer(matrix))
         low = low + noise
@@ -243,21 +249,21 @@ class _Line:
         self._noise = self._tensor(cosine_matrices(self._padded, 1)[1])
         self._white = self._tensor(np.eye(self._padded)[inner])
 
-    def matrices(self, cut: Tensor, averaged: Tensor, extent: Tensor, window: Tensor, width: Tensor, chance: Tensor, slices: bool) -> tuple[Tensor, Tensor]:
+    def matrices(self, cut: Tensor, averaged: Tensor, extent: Tensor, window: Tensor, width: Tensor, chance: Tensor, profile: tuple[float, float]) -> tuple[Tensor, Tensor]:
         """For the scan (N, length, padded fine length) and for noise on its coarse voxels (N, length, padded length).
 
         Args:
             cut, averaged: which samples lose their detail by a cut spectrum, and by Gaussians or means.
             extent, window: of the spectrum, see :func:`superres3d.resampling.degradation.spectral_window`.
             width, chance: random, 0 to 1.
-            slices: a slice profile, else the profile of a pixel.
+            profile: range of the sigma of Gaussian profiles, over the distance of the coarse samples.
         """
         blurred = self._blurred(0.5 * width * (chance >= 0.5))
-        low, high = _PROFILE if slices else (0.6 / 2.355, 1.4 / 2.355)
-        profile = torch.where((chance < 0.25)[:, None, None], self._means, self._gaussian((low + (high - low) * width) * self._factor))
+        low, high = profile
+        averages = torch.where((chance < 0.25)[:, None, None], self._means, self._gaussian((low + (high - low) * width) * self._factor))
         weights = self._weights(extent, window)
         spectral = (self._synthesis * weights[:, None, :]) @ self._analysis
-        matrix = torch.where(cut[:, None, None], spectral, torch.where(averaged[:, None, None], profile, blurred))
+        matrix = torch.where(cut[:, None, None], spectral, torch.where(averaged[:, None, None], averages, blurred))
         passed = (self._synthesis * weights[:, None, :]) @ self._noise
         return matrix, torch.where(cut[:, None, None], passed, self._white)
 

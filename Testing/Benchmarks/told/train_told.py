@@ -50,7 +50,7 @@ class Lesson:
     def __init__(self, clear: ClearLosses, mild: MildLosses, stage: str, scale: int):
         self._clear, self._mild = clear, mild
         self.factors = (scale, scale if stage == "plane" else 1)
-        self.conditions = conditions_of(stage) + 2 * (2 if stage == "plane" else 1)
+        self.conditions = conditions_of(stage)
 
     def groups(self, count: int, clear_share: float, crops: int, random: np.random.Generator) -> list[Group]:
         """Of one batch."""

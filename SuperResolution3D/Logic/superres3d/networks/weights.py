@@ -20,6 +20,7 @@ from ..errors import InputError, ModelError
 from ..staging import Staging
 from .eight_bits import CARD_KEY, RANGES, Ranges, ranges_of
 from .families import FAMILIES, Architecture
+from .stored import unpacked
 from .told import crossed, folded
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def load_tensors(model: Model, architecture: Architecture) -> dict[str, np.ndarr
 
     content = verified_weights(model)
     try:
-        tensors = load(content)
+        tensors = unpacked(load(content))
     except Exception as error:  # safetensors' own kind has no stable name
         raise ModelError(f"The weights of the model {model.name} cannot be read ({error}); install the model again.") from None
     wanted = architecture.survey.shapes
