@@ -148,17 +148,24 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = SuperResolution3DLogic()
         self.panel = Panel(self.ui, self.logic, ComparisonView(slicer.mrmlScene, slicer.app.layoutManager()), lambda: bool(self.parent.isEntered))
+        self.panel.tidy()
         self._applyShortcut = qt.QShortcut(qt.QKeySequence("Ctrl+Return"), uiWidget)
         self._applyShortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
         self._applyShortcut.connect("activated()", self.panel.run.apply)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
+        self._newVolume = qt.QTimer()  # a volume gets its voxels, and is shown, after it was added
+        self._newVolume.setSingleShot(True)
+        self._newVolume.setInterval(300)
+        self._newVolume.connect("timeout()", self.panel.propose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEnd)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEnd)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Called when Slicer closes and before a reload: a run and its files end here."""
+        self._newVolume.stop()
         self.panel.close()
         self.setParameterNode(None)
         self.removeObservers()
@@ -190,6 +197,12 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.panel.run.stop_without_input()
         self.panel.queue.queue.stop_without_input()
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller: Any, event: str, node: Any) -> None:
+        """Perhaps a scan that was loaded while the panel is open."""
+        if node.IsA("vtkMRMLScalarVolumeNode") and self.parent.isEntered:
+            self._newVolume.start()
+
     def onSceneEnd(self, caller: Any, event: str) -> None:
         """The scene was closed, or another one was loaded: its choices count now."""
         if self.parent.isEntered:
@@ -197,14 +210,9 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
             qt.QTimer.singleShot(0, self.panel.comparison.resume)  # when the views of the scene are there
 
     def initializeParameterNode(self) -> None:
-        """Make sure that there is a parameter node; choose the volume that is shown if none is chosen."""
+        """Make sure that there is a parameter node; choose the volume that is shown if the user has chosen none."""
         self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
-            from SuperResolution3DLib.nodes import proposed_input
-
-            proposed = proposed_input(slicer.mrmlScene)
-            if proposed:
-                self._parameterNode.inputVolume = proposed
+        self.panel.propose()
 
     def setParameterNode(self, parameterNode: SuperResolution3DParameterNode | None) -> None:
         """Connect the panel to a parameter node, or to none."""

@@ -1,8 +1,10 @@
 """What the panel proposes for a volume, and what it says of choices that contradict it."""
 
+import time
+
 import slicer
 import slicer.util
-from SuperResolution3DLib.choices import Axes, Modality, Scale
+from SuperResolution3DLib.choices import Axes, Modality, Preset, Scale
 
 
 def test_a_factor_for_another_volume_does_not_survive(panel, make_volume):
@@ -44,6 +46,46 @@ def test_what_is_shown_is_proposed_and_a_result_never(panel, make_volume):
         assert panel.parameters.inputVolume is expected
     panel.parameters.inputVolume = result
     assert "This volume is itself a result (Two-stage CNN, residual)." in panel.ui.factsLabel.text
+
+
+def load(panel, volume):
+    """Shown in the views, as Slicer does with what is loaded."""
+    slicer.util.setSliceViewerLayers(background=volume, fit=False)
+    end = time.monotonic() + 0.6
+    panel.wait(lambda: time.monotonic() > end)
+    return volume
+
+
+def test_a_volume_that_is_loaded_while_the_panel_is_open_is_proposed(panel, make_volume):
+    """Until the user chooses: a volume, or anything for it."""
+    first = load(panel, make_volume("First"))
+    assert panel.parameters.inputVolume is first and "Proposed: 4x" in panel.ui.axesHintLabel.text
+    second = load(panel, make_volume("Second", spacing=(1.0, 1.0, 1.0)))
+    assert panel.parameters.inputVolume is second and panel.parameters.scale is Scale.TWO
+    panel.parameters.preset = Preset.FAST
+    load(panel, make_volume("Third"))
+    assert panel.parameters.inputVolume is second
+    panel.parameters.preset = Preset.BEST
+    fourth = load(panel, make_volume("Fourth"))
+    assert panel.parameters.inputVolume is fourth
+    panel.ui.inputSelector.setCurrentNode(first)
+    load(panel, make_volume("Fifth"))
+    assert panel.parameters.inputVolume is first
+
+
+def test_neither_a_result_nor_what_another_module_loads_takes_the_place(panel, make_volume):
+    first = load(panel, make_volume("First"))
+    panel.choose_cubic()
+    panel.ui.applyButton.click()
+    panel.finish()
+    load(panel, panel.parameters.lastResult)
+    assert panel.parameters.inputVolume is first
+    load(panel, make_volume("Next"))
+    assert panel.parameters.inputVolume is first, "a run is a choice"
+    panel.parameters.inputVolume = None
+    panel.raw.setProperty("isEntered", False)
+    load(panel, make_volume("Elsewhere"))
+    assert panel.parameters.inputVolume is None
 
 
 def test_networks_after_networks_stop_at_4x(panel, make_volume):

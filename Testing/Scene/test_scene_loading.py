@@ -1,5 +1,6 @@
 """Results come into the scene in pieces, once, and are kept where the scene cannot take them."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,23 @@ def test_nothing_is_kept_of_a_run_whose_input_is_gone(panel_run, scene, tmp_path
     while steps:
         steps.pop()()
     assert isinstance(said[-1], InputError) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("aborted", [False, True])
+def test_the_window_has_its_turns_while_large_files_are_removed(panel_run, monkeypatch, tmp_path, aborted):
+    """The end is told when they are gone, and of an aborted run not at all."""
+    run, steps, said = panel_run
+    close = run._job.close
+    monkeypatch.setattr(run._job, "close", lambda: (time.sleep(0.3), close()))
+    turns = 0
+    while steps:
+        steps.pop()()
+        if said and not isinstance(said[-1], tuple):
+            break
+        if ("loading", 1.0) in said:
+            turns += 1
+        if aborted and turns == 3:
+            run.abort()
+            said.clear()
+    assert 3 <= turns < 30 and not list(tmp_path.iterdir())
+    assert aborted != (bool(said) and hasattr(said[-1], "result"))

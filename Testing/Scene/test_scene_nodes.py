@@ -98,6 +98,23 @@ def test_display_units_transform_and_attributes_are_those_of_the_input(scene, ma
     assert result.GetNodeReference(nodes.SOURCE_ROLE) is volume
 
 
+def test_a_new_node_is_as_slicers_clone(scene, make_volume):
+    """But for a name of its own and the window, which is held; made without a look at the voxels."""
+    volume = make_volume()
+    volume.SetAttribute("Custom", "1")
+    volume.SetDescription("as scanned")
+    volume.GetDisplayNode().SetInterpolate(0)
+    volume.GetDisplayNode().SetThreshold(10, 20)
+    clone, made = slicer.vtkSlicerVolumesLogic.CloneVolumeWithoutImageData(scene, volume, "new"), nodes._node_like(scene, volume, "new")
+    assert made.GetName() != clone.GetName() and made.GetName().startswith("new")
+    assert {key: made.GetAttribute(key) for key in made.GetAttributeNames()} == {key: clone.GetAttribute(key) for key in clone.GetAttributeNames()}
+    assert made.GetDescription() == "as scanned" and made.GetImageData() is None and made.GetStorageNode() is None
+    displays = [node.GetDisplayNode() for node in (clone, made)]
+    for key in ("GetInterpolate", "GetLowerThreshold", "GetUpperThreshold", "GetApplyThreshold", "GetColorNodeID", "GetVisibility", "GetWindow", "GetLevel"):
+        assert getattr(displays[0], key)() == getattr(displays[1], key)(), key
+    assert displays[1] is not volume.GetDisplayNode() and scene.IsNodePresent(displays[1]) and not displays[1].GetAutoWindowLevel()
+
+
 def test_an_automatic_window_is_that_of_the_input(scene, make_volume):
     """An automatic one of the result would differ, and Slicer would look at all its voxels before the window answers again."""
     volume = make_volume()

@@ -153,7 +153,7 @@ def put_into_scene(
     origin = source.node(scene)
     node = existing
     if node is None:
-        node = slicer.vtkSlicerVolumesLogic.CloneVolumeWithoutImageData(scene, origin, product.name)  # makes the name unique
+        node = _node_like(scene, origin, product.name)
     wasModifying = node.StartModify()
     try:
         _fill(node, origin, source, product)
@@ -172,7 +172,7 @@ def put_preview(scene: slicer.vtkMRMLScene, source: Source, product: Product, ex
     origin = source.node(scene)
     node = existing
     if node is None:
-        node = slicer.vtkSlicerVolumesLogic.CloneVolumeWithoutImageData(scene, origin, product.name)
+        node = _node_like(scene, origin, product.name)
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
         if node.GetDisplayNode():
@@ -226,7 +226,7 @@ def _fill(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolu
     instances = origin.GetAttribute("DICOM.instanceUIDs") or origin.GetAttribute(INSTANCES)
     node.RemoveAttribute("DICOM.instanceUIDs")
     node.SetAttribute(INSTANCES, instances or None)
-    _hold_window(node, origin)
+    _hold_window(node.GetDisplayNode(), origin.GetDisplayNode())
     node.SetAndObserveImageData(product.image)
     matrix = slicer.util.vtkMatrixFromArray(refined_ijk_to_ras(source.ijk_to_ras, product.factors, product.first))
     node.SetIJKToRASMatrix(matrix)
@@ -236,6 +236,32 @@ def _fill(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolu
     for key, value in product.attributes.items():
         node.SetAttribute(key, value)
     node.SetNodeReferenceID(SOURCE_ROLE, origin.GetID())
+
+
+def _node_like(scene: slicer.vtkMRMLScene, origin: slicer.vtkMRMLScalarVolumeNode, name: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """A volume with attributes and display of another, under a name of its own, without voxels.
+
+    Slicer's own clone would look at all voxels of the other for its automatic window: a second for 300 MiB.
+    """
+    node = _made(scene, origin.GetClassName())
+    for key in origin.GetAttributeNames():
+        node.SetAttribute(key, origin.GetAttribute(key))
+    node.SetDescription(origin.GetDescription())
+    node.SetName(scene.GetUniqueNameByString(name))
+    told = origin.GetDisplayNode()
+    if told is not None:
+        display = _made(scene, told.GetClassName())
+        display.CopyContent(told)
+        _hold_window(display, told)
+        node.SetAndObserveDisplayNodeID(scene.AddNode(display).GetID())
+    return scene.AddNode(node)
+
+
+def _made(scene: slicer.vtkMRMLScene, kind: str) -> slicer.vtkMRMLNode:
+    """A node that is not in the scene yet."""
+    node = scene.CreateNodeByClass(kind)
+    node.UnRegister(None)  # Python holds it
+    return node
 
 
 def _copy_display(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -248,13 +274,12 @@ def _copy_display(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLSc
     name, was_modifying = display.GetName(), display.StartModify()
     display.CopyContent(origin.GetDisplayNode())
     display.SetName(name)
-    _hold_window(node, origin)
+    _hold_window(display, origin.GetDisplayNode())
     display.EndModify(was_modifying)
 
 
-def _hold_window(node: slicer.vtkMRMLScalarVolumeNode, origin: slicer.vtkMRMLScalarVolumeNode) -> None:
+def _hold_window(display: slicer.vtkMRMLDisplayNode | None, told: slicer.vtkMRMLDisplayNode | None) -> None:
     """The window of the source as it is.  An automatic one would be another, and Slicer would look at all voxels for it: half a minute for 2.3 GiB."""
-    display, told = node.GetDisplayNode(), origin.GetDisplayNode()
     if display is not None and told is not None:
         display.SetAutoWindowLevel(False)
         display.SetAutoThreshold(False)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import slicer
 import slicer.util
 from slicer.i18n import tr as _
+from superres3d.errors import SuperResolutionError
 
 from .comparison import ComparisonView
 from .job import Finished
 from .machine import Machine
+from .nodes import proposed_input
 from .notice import ExitGuard
 from .sections.comparison import ComparisonSection
 from .sections.dicom import DicomSection
@@ -28,6 +32,7 @@ from .sections.report import ReportSection
 from .sections.run import RunLogic, RunSection
 from .sections.segmentation import SegmentationSection, show_in_scene
 from .sections.state import PanelState
+from .worker import sweep
 
 
 class PanelLogic(RunLogic, Protocol):
@@ -64,6 +69,7 @@ class Panel:
         self.queue = QueueSection(ui, self.state, logic, self.run.ensure_packages, self.run.lend)
         self.segmentation = SegmentationSection(ui, self.state, logic.getParameterNode, show_in_scene)
         self.outputs = OutputsSection(ui, self.state)
+        self._proposed: Any = ()  # what was chosen when a volume was proposed last
         self.guard = ExitGuard(slicer.util.mainWindow(), lambda: self.run.under_way, slicer.util.confirmYesNoDisplay)
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
@@ -91,6 +97,29 @@ class Panel:
         self.queue.refresh()
         self.run.refresh()
 
+    def tidy(self) -> None:
+        """Remove what crashed runs left; gigabytes take a second, beside the window."""
+        threading.Thread(target=sweep, args=(Path(slicer.app.temporaryPath),)).start()
+
+    def propose(self) -> None:
+        """Choose the volume that is shown, unless the user has chosen one, or something else for the one that was proposed."""
+        parameters = self.state.parameters
+        if not parameters or self.run.under_way:
+            return
+        if parameters.inputVolume is not None and self._proposed != self._chosen():
+            return
+        shown = proposed_input(slicer.mrmlScene)
+        if shown is not None and shown.GetImageData() is not None and shown is not parameters.inputVolume:
+            parameters.inputVolume = shown
+            self._proposed = self._chosen()
+
+    def _chosen(self) -> Any:
+        """The volume, and what is asked of it."""
+        try:
+            return self.state.parameters.inputVolume.GetID(), self.state.request()
+        except SuperResolutionError:  # choices that do not go together are the user's
+            return None
+
     def close_scene(self) -> None:
         """The volumes are about to go: so do the run and the comparison."""
         stopped = self.run.abort()
@@ -115,6 +144,7 @@ class Panel:
         self.report.clear()
 
     def _take(self, finished: Finished) -> None:
+        self._proposed = ()  # a run is a choice
         self.comparison.take(finished)
         self.errors.take(finished)
         self.segmentation.take(finished)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Generator
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from superres3d.errors import Cancelled, InputError, ResourceError, SuperResolut
 
 from .job import Finished, Job
 from .worker import BlockingRunner, Progress, Workspace
+
+_TURN_SECONDS = 0.02
 
 
 class EventLoopRunner(Protocol):
@@ -106,13 +109,22 @@ class PanelRun:
                 raise Cancelled()
             share = next(loading)
         except StopIteration as end:
-            self._job.close()
-            self._on_success(end.value)
+            removing = threading.Thread(target=self._job.close)
+            removing.start()
+            self._tell_when_removed(removing, end.value)
         except Exception as error:
             self._not_loaded(error)
         else:
             self._on_progress(Progress("loading", share, None))
             self._later(self._load_piece)
+
+    def _tell_when_removed(self, removing: threading.Thread, finished: Finished) -> None:
+        """Gigabytes take a second to remove; the window has its turns meanwhile."""
+        removing.join(_TURN_SECONDS)
+        if removing.is_alive():
+            self._later(lambda: self._tell_when_removed(removing, finished))
+        elif self._loading is not None:  # else aborted
+            self._on_success(finished)
 
     def _not_loaded(self, error: Exception) -> None:
         """What was computed is kept where the scene could not take it."""
