@@ -294,6 +294,12 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
     return models
 
 
+def left_to(plan: Plan, name: str) -> Plan:
+    """The plan for another two-stage method, with the same factors (ModelError if it is not installed)."""
+    method = find_method(name)
+    return replace(plan, method=method, models=_models(method, plan.modality, plan.in_plane, plan.network_slices or plan.through_plane, plan.shape[plan.slice_axis]))
+
+
 def _knows(method: Method, factor: int | float) -> Method:
     """The method whose networks refine by a factor: it, or the one that it leaves it to."""
     return find_method(method.otherwise) if method.otherwise and factor not in method.scales else method
