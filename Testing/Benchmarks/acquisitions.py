@@ -52,7 +52,9 @@ class Way:
         return synthesis * self.weights(count) @ analysis
 
 
-def _spectral(extent: float, window: float) -> Way:
+def spectral_way(extent: float, window: float) -> Way:
+    """A cut of the spectrum, of which a share was measured, under a raised cosine (1: none)."""
+
     def weights(count: int) -> np.ndarray:
         return spectral_window(count, extent, window)
 
@@ -63,21 +65,22 @@ def _spectral(extent: float, window: float) -> Way:
     return Way(matrix, weights)
 
 
-def _gaussian(width: float) -> Way:
+def gaussian_way(width: float) -> Way:
+    """A Gaussian profile; its full width at half maximum in coarse voxels."""
     return Way(lambda length, factor: slice_profile_matrix(length, factor, width * _SIGMA * factor))
 
 
 WAYS = {
     "antialiased bicubic": Way(antialiased_bicubic_matrix),
     "means": Way(lambda length, factor: interval_means(length, length // factor)),
-    "Gaussian, FWHM 0.6": _gaussian(0.6),
-    "Gaussian, FWHM 1": _gaussian(1.0),
-    "Gaussian, FWHM 1.4": _gaussian(1.4),
-    "spectrum cut": _spectral(1.0, 1.0),
-    "80 %, zero-filled": _spectral(0.8, 1.0),
-    "65 %, zero-filled": _spectral(0.65, 1.0),
-    "Hamming": _spectral(1.0, 0.54),
-    "65 %, zero-filled, Hamming": _spectral(0.65, 0.54),
+    "Gaussian, FWHM 0.6": gaussian_way(0.6),
+    "Gaussian, FWHM 1": gaussian_way(1.0),
+    "Gaussian, FWHM 1.4": gaussian_way(1.4),
+    "spectrum cut": spectral_way(1.0, 1.0),
+    "80 %, zero-filled": spectral_way(0.8, 1.0),
+    "65 %, zero-filled": spectral_way(0.65, 1.0),
+    "Hamming": spectral_way(1.0, 0.54),
+    "65 %, zero-filled, Hamming": spectral_way(0.65, 0.54),
 }
 
 

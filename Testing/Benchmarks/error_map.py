@@ -63,6 +63,8 @@ def measure(
             drawn = (str(random.choice(list(_TASKS), p=(0.25, 0.5, 0.25))), names[0] if random.random() < 0.4 else str(random.choice(names)), 0.01 * (random.random() < 0.25))
             chosen = ("in-plane" if "openms" in subject.name else task or drawn[0], way or drawn[1], noise if noise >= 0 else drawn[2])
             name = f"{subset}-{subject.name}-{scale}-{chosen[0]}-{chosen[1]}-{chosen[2]}-{preset}".replace(" ", "_")
+            if (pairs / f"{name}.npz").exists():  # of a run that was stopped
+                continue
             try:
                 found = _pairs(subject, scale, *chosen, preset, method)
             except SuperResolutionError as error:

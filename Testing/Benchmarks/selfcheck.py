@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from acquisitions import WAYS, coarsened
+from acquisitions import WAYS, Way, coarsened, gaussian_way, spectral_way
 from superres3d import read_volume, upscale
 from superres3d.detail.measure import measure_detail
 from superres3d.errors import InputError, SuperResolutionError
@@ -47,6 +47,7 @@ def main(
     method: Annotated[list[str] | None, typer.Option(help="May be repeated; default: two-stage-residual, two-stage-told and georgescu2020.")] = None,
     noise: Annotated[list[float] | None, typer.Option(help="Standard deviation of white noise, share of the data range; may be repeated; default: 0 and 0.01.")] = None,
     way: Annotated[list[str] | None, typer.Option(help=f"Of losing detail, see acquisitions.py; may be repeated; default: {', '.join(_SHOWN)}.")] = None,
+    drawn: Annotated[int, typer.Option(help="So many ways and noises drawn at random for each scan, in place of those.")] = 0,
     slices: Annotated[int, typer.Option(help="Central slices of each scan.")] = 12,
     pixels: Annotated[int, typer.Option(help="Central pixels of each slice, along rows and columns.")] = 192,
     preset: Annotated[str, typer.Option()] = "fast",
@@ -58,7 +59,7 @@ def main(
         cases = list(product(axes or ("in-plane",), scale or (2, 4), way or _SHOWN, noise or (0.0, 0.01)))
         methods = method or ["two-stage-residual", "two-stage-told", "georgescu2020"]
         rows = _read(out)
-        for found, case in product(subjects, cases):
+        for found, case in [(found, case) for number, found in enumerate(subjects) for case in (_drawn(number, drawn, axes or ["in-plane"], scale or [2]) if drawn else cases)]:
             missing = [name for name in methods if not any(_is(row, found.name, case, name) for row in rows)]
             for row in _rows(found, case, missing, slices, pixels, preset) if missing else ():
                 rows.append(row)
@@ -66,6 +67,26 @@ def main(
         print(table(rows))
     except SuperResolutionError as error:
         raise SystemExit(f"Error: {error}") from None
+
+
+def _drawn(seed: int, count: int, axes: Sequence[str], scales: Sequence[int]) -> list[tuple[str, int, str, float]]:
+    """Cases whose way and noise are drawn at random: Gaussian profiles, and spectra that end and are filtered."""
+    random = np.random.default_rng(seed)
+    cases = []
+    for _ in range(count):
+        gaussian, width, extent, window = random.random() < 0.5, random.uniform(0.4, 1.6), min(1.0, random.uniform(0.55, 1.2)), random.uniform(0.5, 1.0)
+        way = f"Gaussian {width:.2f}" if gaussian else f"spectrum {extent:.2f} {window:.2f}"
+        noise = 0.0 if random.random() < 0.4 else round(random.uniform(0.0, 0.015), 4)
+        cases.append((str(random.choice(list(axes))), int(random.choice(list(scales))), way, noise))
+    return cases
+
+
+def _way(name: str) -> Way:
+    """By its name in the table of ways, or as :func:`_drawn` calls it."""
+    kind, *numbers = name.split()
+    if name in WAYS:
+        return WAYS[name]
+    return gaussian_way(*map(float, numbers)) if kind == "Gaussian" else spectral_way(*map(float, numbers))
 
 
 def _is(row: dict[str, Any], subject: str, case: Sequence[Any], method: str) -> bool:
@@ -79,7 +100,7 @@ def _rows(subject: Subject, case: tuple[str, int, str, float], methods: Sequence
     factors = _AXES[axes].factors(scale, axis)
     truth = _cut(central_crop(volume, axis, slices, factors), axis, pixels)
     _, span = value_range(truth.voxels, subject.modality)
-    voxels = coarsened(truth.voxels, factors, WAYS[way], noise * span, subject.modality == "MR")
+    voxels = coarsened(truth.voxels, factors, _way(way), noise * span, subject.modality == "MR")
     coarse = replace(_AXES[axes].low_resolution(truth, factors, axis), voxels=voxels)
     detail = measure_detail(np.moveaxis(voxels, axis, 0), subject.modality)
     for method in methods:

@@ -21,11 +21,22 @@ SHAPE = (7, 20, 23)
 
 
 def masked_scan(shape=SHAPE):
-    """Texture with a hole and a border of one value."""
+    """Texture with a hole and a border of one value, and a thin gap; a plateau that is brighter than what lies around it is no mask."""
     voxels = smooth_noise(shape, 3) * 900 + 100
+    voxels[1:6, 8:10, 2:9] = 0
+    voxels[1:5, 14:16, 3:6] = 950
     voxels[:, :5, :] = 0
     voxels[2:, 11:18, 12:19] = 0
     return voxels.astype(np.float32)
+
+
+def thin_masks(scan, block):
+    """Voxels of a block of one value that are the least of those two voxels around them."""
+    found = np.zeros(scan.shape, bool)
+    for place in np.ndindex(*(n - size + 1 for n, size in zip(scan.shape, block))):
+        part = tuple(slice(start, start + size) for start, size in zip(place, block))
+        found[part] |= np.ptp(scan[part]) == 0
+    return found & (scan == minimum_filter(scan, (5 if block[0] > 1 else 1, 5, 5), mode="nearest"))
 
 
 def limits(scan, factors):
@@ -34,6 +45,9 @@ def limits(scan, factors):
     low, high = (one(scan, (edge, 3, 3), mode="nearest") for one in (minimum_filter, maximum_filter))
     reach = high - low
     flat = minimum_filter(reach, (2 * edge - 1, 5, 5), mode="nearest") == 0
+    masked = maximum_filter(thin_masks(scan, (2 if edge > 1 else 1, 2, 2)), (2 * edge - 1, 5, 5), mode="constant")
+    assert (masked & ~flat).any()
+    flat |= masked
     reach *= np.where(flat, FLAT_MARGIN, margin_of(factors)).astype(np.float32)
     places = np.minimum(((np.arange(round(len(scan) * factors[0])) + 0.5) / factors[0]).astype(int), len(scan) - 1)
     return [limit[places].repeat(factors[1], 1).repeat(factors[2], 2) for limit in (low - reach, high + reach)]
@@ -60,7 +74,7 @@ def test_a_part_has_the_bounds_of_the_whole():
     given = scan[tuple(slice(a, b) for a, b in around)]
     made = bounded(part, given, tuple((a - first, b - first) for (a, b), (first, _) in zip(region, around)), (2, 2, 2))
     np.testing.assert_array_equal(made, whole[6:12, 14:30, 18:40])
-    assert REACH == 3
+    assert REACH == 4
 
 
 def test_slices_of_any_distance_lie_in_their_voxel():

@@ -16,7 +16,7 @@ from superres3d.trust.careful import careful, strength_of
 from superres3d.trust.doubtful import doubtful_places, inner
 from superres3d.trust.error_map import upscale_with_doubt
 from superres3d.trust.expected import Transfer, Weights, expected_error, local_error, rough, transfer_of, weights_of, windowed
-from superres3d.trust.part import upscale_part_with_care
+from superres3d.trust.part import upscale_part_with_doubt
 from superres3d.upscaling import upscale
 from typer.testing import CliRunner
 
@@ -204,7 +204,7 @@ def test_careful_brings_no_value_below_what_the_networks_keep(models, modality, 
     asked = {"method": "two-stage-residual", "preset": "fast", "precision": "single"}
     assert upscale(scan, 2, method="lanczos").volume.voxels.min() < least - 20
     assert upscale_with_doubt(scan, 2, errors=False, careful=True, **asked)[0].volume.voxels.min() >= least
-    assert upscale_part_with_care(scan, 2, region=((2, 9), (5, 30), (6, 31)), **asked).volume.voxels.min() >= least
+    assert upscale_part_with_doubt(scan, 2, errors=False, careful=True, region=((2, 9), (5, 30), (6, 31)), **asked)[0].volume.voxels.min() >= least
 
 
 def test_a_scan_too_small_to_be_asked_has_a_map_without_a_bound(models):

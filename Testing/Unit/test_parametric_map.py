@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from superres3d import read_volume
-from superres3d.scan.dicom.parametric_map_out import stage_parametric_map
+from superres3d.scan.dicom.parametric_map_out import ERROR, stage_parametric_map
 from superres3d.staging import Staging
 from typer.testing import CliRunner
 
@@ -27,7 +27,7 @@ def written(folder, image):
     errors = replace(scan, voxels=(k + 10 * j + 0.125 * i).astype(np.float32))
     files = sorted(series.iterdir(), reverse=True)
     with Staging() as staging:
-        stage_parametric_map(errors, files, folder / "errors.dcm", staging)
+        stage_parametric_map(errors, ERROR, files, folder / "errors.dcm", staging)
         staging.commit()
     return pydicom.dcmread(folder / "errors.dcm"), errors, files
 
@@ -76,9 +76,42 @@ def test_on_the_command_line(models, tmp_path):
     assert residual.origin == pytest.approx(scan.origin, abs=1e-3)
 
 
-def test_a_map_needs_a_series(models, tmp_path):
+@pytest.mark.parametrize("image", [scans.mr_image, scans.ct_image])
+@pytest.mark.parametrize("region", [[], ["--region", "ijk=5:17,3:15,1:5"]])
+def test_residual_and_errors_of_a_part_lie_where_they_belong(models, tmp_path, image, region):
+    """The residual has the scan's grid and values below 0, and still refers to the result's slices; both are read back by highdicom."""
+    from superres3d.cli import app
+
+    series = scans.series(tmp_path / "in", image())
+    asked = ["upscale", series, tmp_path / "out/", "--axes", "in-plane", "--method", "two-stage-residual", "--preset", "fast", "--progress", "none", *region]
+    maps = [part for name in ("e", "r") for part in (f"--{'error' if name == 'e' else 'residual'}-map", tmp_path / f"{name}.dcm")]
+    done = CliRunner().invoke(app, [str(part) for part in (*asked, *maps)])
+    assert done.exit_code == 0, done.output
+    scan, result = read_volume(series), read_volume(tmp_path / "out")
+    part = scan.voxels[1:5, 3:15, 5:17] if region else scan.voxels
+    means = result.voxels.reshape(len(part), part.shape[1], 2, part.shape[2], 2).mean(axis=(2, 4))
+    for name, values, first in (("r", means - part, scan.position((5, 3, 1) if region else (0, 0, 0))), ("e", None, result.origin)):
+        dataset = pydicom.dcmread(tmp_path / f"{name}.dcm")
+        volume = hd.pm.ParametricMap.from_dataset(dataset).get_volume(apply_real_world_transform=True)
+        at = volume.map_reference_to_indices(np.array([first]))[0]
+        assert at == pytest.approx(np.round(at), abs=1e-3) and set(np.round(at).astype(int)) <= {0, len(part) - 1}
+        found = np.frombuffer(dataset.FloatPixelData, np.float32).reshape(dataset.NumberOfFrames, dataset.Rows, dataset.Columns)
+        if values is not None:
+            places = [np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float) for frame in dataset.PerFrameFunctionalGroupsSequence]
+            order = np.argsort([float(place @ scan.direction[:, 2]) for place in places])
+            np.testing.assert_allclose(found[order], values, atol=0.01)
+            assert found.min() < 0 and dataset.SeriesDescription.startswith("residual")
+        else:
+            assert found.shape == result.voxels.shape and found.min() >= 0
+        if shutil.which("dciodvfy"):
+            told = subprocess.run(["dciodvfy", tmp_path / f"{name}.dcm"], capture_output=True, text=True).stderr
+            assert "ParametricMap" in told and "Error" not in told, told
+
+
+@pytest.mark.parametrize("option", ["--error-map", "--residual-map"])
+def test_a_map_needs_a_series(models, tmp_path, option):
     from superres3d.cli import app
 
     series = scans.series(tmp_path / "in", scans.mr_image())
-    done = CliRunner().invoke(app, ["upscale", str(series), str(tmp_path / "out.nii.gz"), "--error-map", str(tmp_path / "e.dcm"), "--progress", "none"])
+    done = CliRunner().invoke(app, ["upscale", str(series), str(tmp_path / "out.nii.gz"), option, str(tmp_path / "e.dcm"), "--progress", "none"])
     assert done.exit_code != 0 and {path.name for path in tmp_path.iterdir()} == {"in", "models"}

@@ -176,19 +176,36 @@ def test_a_part_takes_less(models):
 def test_careful_on_a_part(oblique, scale):
     """With the networks that are shipped, the crop of the careful whole."""
     from superres3d.trust.error_map import upscale_with_doubt
-    from superres3d.trust.part import upscale_part_with_care
+    from superres3d.trust.part import upscale_part_with_doubt
 
     scan = Volume(np.tile(oblique.voxels, (2, 1, 1)), oblique.spacing, oblique.origin, oblique.direction, "MR")
     way = {"scale": scale, "ensemble": "4", "precision": "single"}
     region = ((10, 16), (20, 30), (15, 31))
     whole, _ = upscale_with_doubt(scan, errors=False, careful=True, **way)
-    part = upscale_part_with_care(scan, region=region, **way)
+    part = upscale_part_with_doubt(scan, errors=False, careful=True, region=region, **way)[0]
     expected = sitk.GetArrayFromImage(cropped_by_itk(whole.volume, part.volume)).astype(int)
     assert np.abs(expected - part.volume.voxels).max() <= 1 and part.report["careful"] and part.report["region"]["voxels_ijk"] == [[15, 31], [20, 30], [10, 16]]
     plain = upscale(scan, region=region, **way).volume.voxels.astype(int)
     assert np.abs(plain - part.volume.voxels).max() > 1
     with pytest.raises(InputError, match="needs a whole factor"):
-        upscale_part_with_care(scan, spacing=0.7, region=region)
+        upscale_part_with_doubt(scan, errors=False, careful=True, spacing=0.7, region=region)
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_an_error_map_of_a_part(oblique, careful):
+    """Before the scan is asked, the crop of the whole map; then both rise and fall alike, for how evenly errors lie is told by the part."""
+    from superres3d.trust.error_map import upscale_with_doubt
+    from superres3d.trust.part import upscale_part_with_doubt
+
+    scan = Volume(np.tile(oblique.voxels, (2, 1, 1)), oblique.spacing, oblique.origin, oblique.direction, "MR")
+    way = {"scale": 2, "precision": "single", "preset": "fast", "careful": careful}
+    _, errors = upscale_with_doubt(scan, **way)
+    part, found = upscale_part_with_doubt(scan, region=((10, 16), (20, 30), (15, 31)), **way)
+    assert found.volume.voxels.shape == part.volume.voxels.shape == (12, 20, 32) and part.report["careful"] == careful
+    expected = sitk.GetArrayFromImage(cropped_by_itk(errors.volume, found.volume))
+    assert np.corrcoef(expected.ravel() ** 2, found.volume.voxels.ravel() ** 2)[0, 1] > 0.99  # a line through the squares
+    assert found.bound == errors.bound and part.report["error_map"]["calibrated"]
+    assert all(all(0 <= n < size for n, size in zip(place.voxel_ijk, (32, 20, 12))) for place in found.places)
 
 
 def test_labels_come_along(scan):
@@ -233,7 +250,7 @@ def test_a_part_as_a_derived_series(tmp_path, kind):
     assert "Image" in told and "Error" not in told, told
 
 
-@pytest.mark.parametrize("more, told", [(["--error-map", "errors.nii"], "needs the whole scan"), (["--region", "5"], "cannot be understood")])
+@pytest.mark.parametrize("more, told", [(["--region", "5"], "cannot be understood")])
 def test_the_command_line_refuses_before_it_reads(tmp_path, more, told):
     done = CliRunner().invoke(app, ["upscale", str(tmp_path / "none.nii"), str(tmp_path / "out.nii"), "--region", "ijk=0:5,0:5,0:5", "--progress", "json", *more])
     assert done.exit_code != 0 and told in done.output and not (tmp_path / "out.nii").exists()

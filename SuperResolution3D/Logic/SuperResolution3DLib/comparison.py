@@ -14,6 +14,7 @@ import vtk
 from slicer.i18n import tr as _
 from superres3d.methods import METHODS
 
+from . import wording
 from .choices import CompareMode, Orientation
 from .comparison_layouts import VIEW_GROUP, VIEWS, better_stacked, is_ours, layout_number, register_layouts
 from .nodes import SOURCE_ROLE
@@ -57,7 +58,7 @@ def _result_label(result: slicer.vtkMRMLScalarVolumeNode) -> str:
     method = METHODS.get(name)
     if method is None:
         return name
-    return method.title + ("\n" + _("may show texture that is not in the scan") if method.adversarial else "")
+    return wording.title(method) + ("\n" + _("may show texture that is not in the scan") if method.adversarial else "")
 
 
 class ComparisonView:

@@ -13,7 +13,6 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 from superres3d.errors import InputError, SuperResolutionError
-from superres3d.methods import METHODS
 from superres3d.scan.region import Spans
 from superres3d.scan.volume import find_slice_axis
 
@@ -145,7 +144,7 @@ class PreviewSection:
         self._ui.removePreviewButton.enabled = True
         self._tell(
             _("Preview: {part} voxels around the crosshair in {seconds} s ({method}, quality Fast).")
-            .format(part=wording.dimensions([stop - start for start, stop in report["region"]["voxels_ijk"]]), seconds=f"{time.monotonic() - self._began:.1f}", method=METHODS[report["method"]].title)
+            .format(part=wording.dimensions([stop - start for start, stop in report["region"]["voxels_ijk"]]), seconds=f"{time.monotonic() - self._began:.1f}", method=wording.title(report["method"]))
         )  # fmt: skip
 
     def _fail(self, error: Exception) -> None:

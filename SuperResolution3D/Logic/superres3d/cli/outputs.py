@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, ResourceError, bytes_in_words
 
 if TYPE_CHECKING:
+    from ..scan.dicom.parametric_map_out import Meaning
     from ..scan.volume import Volume
     from ..staging import Staging
     from ..upscaling import Result
@@ -29,7 +30,7 @@ class Outputs:
         report: a page (.html) or JSON.
         labels: a segmentation on the same grid.
         error_map: the errors to expect, on the same grid; an image file, beside a DICOM series also a DICOM parametric map.
-        residual_map: what the result averages to, minus the scan, on the scan's grid; an image file.
+        residual_map: what the result averages to, minus the scan, on the scan's grid; a file as the error map.
         anonymize: whether the patient is left out of DICOM series.
         called: what reports call the scan, in place of its file.
         folders: those that were named as a folder, with a slash at the end, which a path does not keep, or were one at that time.
@@ -107,10 +108,8 @@ class Outputs:
             try_writing(path, or_series=True)
         if self.labels:
             self._check_labels(self.labels)
-        if self.error_map:
-            self._check_error_map(self.error_map)
-        if self.residual_map:
-            try_writing(self.residual_map)
+        for path in filter(None, (self.error_map, self.residual_map)):
+            self._check_map(path)
         if self.report:
             check_output_file(self.report)
 
@@ -128,7 +127,7 @@ class Outputs:
             raise InputError(f"--anonymize cannot know whether the words of a segmentation name the patient; give the labels a name such as labels.nii.gz, not {path}.")
         check_output_file(path)
 
-    def _check_error_map(self, path: Path) -> None:
+    def _check_map(self, path: Path) -> None:
         from ..files import check_output_file
         from ..scan.dicom.highdicom_out import is_dicom_name
         from ..scan.dicom.parametric_map_out import check_parametric_map
@@ -138,7 +137,7 @@ class Outputs:
             try_writing(path)
             return
         if not self.is_series(self.result):
-            raise InputError(f"{path} would be a DICOM parametric map, which belongs to a DICOM series; give the result the name of a folder, or the map a name such as errors.nii.gz.")
+            raise InputError(f"{path} would be a DICOM parametric map, which belongs to a DICOM series; give the result the name of a folder, or the map a name such as map.nii.gz.")
         check_parametric_map()
         check_output_file(path)
 
@@ -172,23 +171,19 @@ class Outputs:
 
     def stage_error_map(self, volume: Volume, slices: Sequence[Path], staging: Staging) -> None:
         """Write the error map beside its place; ``slices`` are those of a DICOM series (ResourceError: the disk refuses)."""
-        from ..scan.dicom.highdicom_out import is_dicom_name
-        from ..scan.dicom.parametric_map_out import stage_parametric_map
-        from ..scan.writing import stage_volume
+        from ..scan.dicom.parametric_map_out import ERROR
 
         assert self.error_map
-        if is_dicom_name(self.error_map):
-            stage_parametric_map(volume, slices, self.error_map, staging)
-            return
-        stage_volume(volume, self.error_map, staging, {"ITK_FileNotes": "Error map of SuperResolution3D: expected local error; not for diagnosis"})
+        _stage_map(volume, ERROR, self.error_map, slices, staging, "Error map of SuperResolution3D: expected local error; not for diagnosis")
 
-    def stage_residual_map(self, scan: Volume, result: Result, staging: Staging) -> None:
-        """Write the residual map beside its place (ResourceError: the disk refuses)."""
-        from ..scan.writing import stage_volume
+    def stage_residual_map(self, scan: Volume, result: Result, slices: Sequence[Path], staging: Staging) -> None:
+        """Write the residual map beside its place; ``slices`` as :meth:`stage_error_map` takes them (ResourceError: the disk refuses)."""
+        from ..scan.dicom.parametric_map_out import RESIDUAL
         from ..trust.fit import residual_map
 
         assert self.residual_map
-        stage_volume(residual_map(scan, result.volume), self.residual_map, staging, {"ITK_FileNotes": "Residual of SuperResolution3D: averaged result minus scan; not for diagnosis"})
+        volume = residual_map(scan, result.volume)
+        _stage_map(volume, RESIDUAL, self.residual_map, slices, staging, "Residual of SuperResolution3D: averaged result minus scan; not for diagnosis")
 
     def check_disk(self, volume_bytes: int) -> None:
         """Refuse before hours of work what the disks cannot take (ResourceError); ``volume_bytes`` is one image, uncompressed."""
@@ -240,3 +235,15 @@ class Outputs:
 def _key(path: Path) -> str:
     """Equal for paths that some disk takes for the same: links followed, letter case and accents levelled."""
     return unicodedata.normalize("NFC", os.path.realpath(path)).casefold()
+
+
+def _stage_map(volume: Volume, meaning: Meaning, path: Path, slices: Sequence[Path], staging: Staging, notes: str) -> None:
+    """As a DICOM parametric map, or as an image file with notes, by its name."""
+    from ..scan.dicom.highdicom_out import is_dicom_name
+    from ..scan.dicom.parametric_map_out import stage_parametric_map
+    from ..scan.writing import stage_volume
+
+    if is_dicom_name(path):
+        stage_parametric_map(volume, meaning, slices, path, staging)
+        return
+    stage_volume(volume, path, staging, {"ITK_FileNotes": notes})

@@ -71,10 +71,12 @@ def _upscale_file(
 ) -> None:
     """``choices`` are the arguments of :func:`superres3d.upscaling.upscale`."""
     from ..scan.images import read_volume
+    from ..scan.region import asked_region
     from ..staging import Staging
     from ..upscaling import NOT_PLANNED, plan_for
 
-    _check_region(choices["region"], outputs.error_map is not None)
+    if choices["region"] is not None:
+        asked_region(choices["region"])
     outputs.check(source, *([segmentation.source] if segmentation else []))
     volume = read_volume(source, series=series, volume=number)
     outputs.check_scan(volume)
@@ -100,18 +102,6 @@ def _upscale_file(
     reporter.done(str(outputs.result), report)
 
 
-def _check_region(region: str | None, mapped: bool) -> None:
-    """InputError, before anything is read, for a region that cannot be understood or does not go with what else was asked for."""
-    from ..errors import InputError
-    from ..scan.region import asked_region
-
-    if region is None:
-        return
-    asked_region(region)
-    if mapped:
-        raise InputError("The error map needs the whole scan; leave --error-map out, or leave --region out.")
-
-
 def _stage_result(
     volume: Volume, source: Path, outputs: Outputs, staging: Staging, reporter: Reporter, checked: bool, careful: bool, choices: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Path], list[View]]:
@@ -120,14 +110,12 @@ def _stage_result(
     from ..upscaling import upscale as upscale_volume
 
     errors: ErrorMap | None = None
-    if careful and choices["region"]:
-        from ..trust.part import upscale_part_with_care
-
-        result = upscale_part_with_care(volume, progress=reporter.progress, **choices)
-    elif careful or outputs.error_map:
+    if careful or outputs.error_map:
         from ..trust.error_map import upscale_with_doubt
+        from ..trust.part import upscale_part_with_doubt
 
-        result, errors = upscale_with_doubt(volume, errors=outputs.error_map is not None, careful=careful, progress=reporter.progress, **choices)
+        doubting = upscale_part_with_doubt if choices["region"] else upscale_with_doubt
+        result, errors = doubting(volume, errors=outputs.error_map is not None, careful=careful, progress=reporter.progress, **choices)
     else:
         result = upscale_volume(volume, progress=reporter.progress, **choices)
     if checked:
@@ -140,7 +128,7 @@ def _stage_result(
     if errors and outputs.error_map:
         outputs.stage_error_map(errors.volume, slices, staging)
     if outputs.residual_map:
-        outputs.stage_residual_map(refined_part(volume, result.report), result, staging)
+        outputs.stage_residual_map(refined_part(volume, result.report), result, slices, staging)
     report = result.report if outputs.anonymize else {**result.report, "source": outputs.called or str(source)}
     return report, slices, views
 

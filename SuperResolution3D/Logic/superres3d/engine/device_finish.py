@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..resampling.bounds import FLAT_MARGIN, REACH, bounded_axes, margin_of, sources
+from ..resampling.bounds import FLAT_MARGIN, REACH, blocks_of_one_value, bounded_axes, margin_of, sources
 from ..resampling.interpolation import sampling_matrix
 from ..scan.intensity import IntensityScale
 from .tiling import Region
@@ -76,7 +76,8 @@ class _Bounds:
     def __init__(self, inside: Tensor, keep: Region, factors: Sequence[int]):
         self._inside, self._keep, self._factors = inside, keep, factors
         self._margin = margin_of(factors)
-        edges = [3 if axis in bounded_axes(factors) else 1 for axis in (0, 1, 2)]
+        self._axes = bounded_axes(factors)
+        edges = [3 if axis in self._axes else 1 for axis in (0, 1, 2)]
         self._window, self._padding = edges, [edge // 2 for edge in edges]
 
     def __call__(self, refined: Tensor, place: slice) -> Tensor:
@@ -86,7 +87,8 @@ class _Bounds:
         slab = self._inside[start : int(slices[-1]) + REACH + 1][None]
         low, high = self._least(slab), self._most(slab)
         reach = high - low
-        beside = self._least(self._least(reach)) == 0
+        masked = blocks_of_one_value(slab[0], self._axes, torch.zeros_like(slab[0], dtype=torch.bool))[None] & (slab == self._least(low))
+        beside = (self._least(self._least(reach)) == 0) | (self._most(self._most(masked.to(slab.dtype))) > 0)
         reach *= torch.where(beside, FLAT_MARGIN, self._margin)
         chosen = torch.from_numpy(slices - start).to(slab.device)
         for limit, function in ((low - reach, torch.maximum), (high + reach, torch.minimum)):

@@ -24,7 +24,7 @@ from .doubtful import Place, doubtful_places, inner
 from .expected import SIGMA, expected_error, transfer_of, weights_of
 
 _FLOAT = 4
-_CHECKING = 0.1  # of the progress
+CHECKING = 0.1  # of the progress
 _SAMPLE = 1_000_000
 SCANS = 0.9  # of the scans on which the bound was fitted: there it held for the coverage or more
 
@@ -68,9 +68,9 @@ def upscale_with_doubt(
     volume = accepted(volume, "The scan")
     plan = check_doubt(volume, scale, errors, careful, **choices)
     strength = strength_of(plan.modality, max(plan.network_factors)) if careful else 0.0
-    before = _CHECKING if errors else 0.0
+    before = CHECKING if errors else 0.0
     checking = (lambda share: progress("checking", before * share)) if progress else None
-    found, why = _asked(volume, plan, choices, strength, checking, cancelled) if errors else (None, "")
+    found, why = asked_of(volume, plan, choices, strength, checking, cancelled) if errors else (None, "")
     told = (lambda stage, share: progress(stage, before + (1.0 - before) * share)) if progress else None
     result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices)
     drawn, weights = result.volume.voxels, weights_of(plan.modality, plan.preset.ensemble != "none")
@@ -80,6 +80,20 @@ def upscale_with_doubt(
         result = replace(result, volume=replace(result.volume, voxels=taken_back(volume.voxels, drawn, expected, strength, floor_of(volume.voxels, plan.modality))))
     if not errors:
         return result, None
+    made = told_errors(result, plan, found, why, expected)
+    return result, made
+
+
+def told_errors(result: Result, plan: Plan, found: Calibration | None, why: str, expected: np.ndarray) -> ErrorMap:
+    """The map of a result, whose report tells of it.
+
+    Args:
+        result: with its volume.
+        plan: of the run.
+        found: what the scan told; None: it could not be asked.
+        why: the reason for that.
+        expected: of the result's shape; see :func:`superres3d.trust.expected.expected_error`; changed.
+    """
     body = body_mask(result.volume.voxels, plan.modality)
     if found is not None:
         across_alone = max(plan.network_factors[1:]) <= 1
@@ -89,10 +103,10 @@ def upscale_with_doubt(
         result.report["warnings"].append(f"The error map is not calibrated on this scan: {why}")
     made = _map_of(result, plan, found, expected, body)
     result.report["error_map"] = made.report
-    return result, made
+    return made
 
 
-def _asked(volume: Volume, *given: Any) -> tuple[Calibration | None, str]:
+def asked_of(volume: Volume, *given: Any) -> tuple[Calibration | None, str]:
     """What the scan told, or why it could not be asked; arguments as :func:`superres3d.trust.calibration.calibrate`."""
     try:
         return calibrate(volume, *given), ""

@@ -1,4 +1,4 @@
-"""Careful on a part of a scan: what the whole result would hold there, with doubtful detail taken back."""
+"""How far a part of a result may be off, and the part with doubtful detail taken back: what the whole result would hold there."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ from ..scan.intensity import floor_of
 from ..scan.region import in_report
 from ..scan.volume import Volume, accepted, triple
 from ..upscaling import Result, refined_part, upscale
-from .careful import careful, strength_of
-from .error_map import check_doubt
+from .careful import careful as taken_back
+from .careful import strength_of
+from .error_map import CHECKING, ErrorMap, asked_of, check_doubt, told_errors
 from .expected import expected_error, weights_of
 
 #: voxels of the scan around a part: the window of the expected error, Lanczos and the roughness of the scan look no farther
 _RIM = 12
 
 
-def upscale_part_with_care(
-    volume: Volume, scale: int | tuple[int, int] | None = None, *, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None, **choices: Any
-) -> Result:
-    """Upscale a region of a scan, and take back what the networks add over Lanczos where the expected error exceeds it.
+def upscale_part_with_doubt(
+    volume: Volume, scale: int | tuple[int, int] | None = None, *, errors: bool = True, careful: bool = False,
+    progress: Progress | None = None, cancelled: Callable[[], bool] | None = None, **choices: Any,
+) -> tuple[Result, ErrorMap | None]:  # fmt: skip
+    """Upscale a region of a scan, and tell how far the result may be off there.
 
     Args:
         volume: voxels (k, j, i), not changed.
         scale, choices: as :func:`superres3d.upscaling.upscale` takes them; ``region`` among them.
+        errors: make the error map; the scan, not the region alone, is made coarser once more and upscaled again for it.
+        careful: take back what the networks add over Lanczos where the expected error exceeds it.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
 
@@ -37,15 +41,22 @@ def upscale_part_with_care(
         ModelError, DeviceError, ResourceError, Cancelled: see :mod:`superres3d.errors`.
     """
     volume = accepted(volume, "The scan")
-    plan = check_doubt(volume, scale, False, True, **choices)
+    plan = check_doubt(volume, scale, errors, careful, **choices)
     if not plan.region or any(factor != int(factor) for factor in plan.factors):
-        raise InputError("Careful on a region needs a whole factor; give --scale 2 or 4, or leave --careful or --region out.")
+        what = "Careful" if careful else "An error map"
+        raise InputError(f"{what} on a region needs a whole factor; give --scale 2 or 4, or leave {'--careful' if careful else '--error-map'} or --region out.")
+    strength = strength_of(plan.modality, max(plan.network_factors)) if careful else 0.0
+    before = CHECKING if errors else 0.0
+    checking = (lambda share: progress("checking", before * share)) if progress else None
+    found, why = asked_of(volume, plan, choices, strength, checking, cancelled) if errors else (None, "")
     rim = tuple((max(0, start - _RIM), min(n, stop + _RIM)) for (start, stop), n in zip(plan.region, plan.shape))
-    result = upscale(volume, scale, spread=True, progress=progress, cancelled=cancelled, **choices | {"region": rim})
+    told = (lambda stage, share: progress(stage, before + (1.0 - before) * share)) if progress else None
+    result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices | {"region": rim})
     scan, drawn = refined_part(volume, result.report), result.volume.voxels
     expected = expected_error(scan.voxels, drawn, result.spread, weights_of(plan.modality, plan.preset.ensemble != "none"))
-    kept = careful(scan.voxels, drawn, expected, strength_of(plan.modality, max(plan.network_factors)), floor_of(volume.voxels, plan.modality))
+    kept = taken_back(scan.voxels, drawn, expected, strength, floor_of(volume.voxels, plan.modality)) if careful else drawn
     inner = within(plan.window, tuple((start, stop) for start, stop in result.report["region"]["result_ijk"][::-1]))
     made = replace(result.volume, voxels=cut(kept, inner).copy(), origin=triple(result.volume.position([start for start, _ in inner[::-1]])))
     output = {**result.report["output"], "shape_ijk": list(plan.made_shape[::-1])}
-    return Result(made, {**result.report, "careful": True, "region": in_report(volume, plan.region, plan.window), "output": output})
+    done = Result(made, {**result.report, "careful": careful, "region": in_report(volume, plan.region, plan.window), "output": output})
+    return done, told_errors(done, plan, found, why, cut(expected, inner).copy()) if errors else None
