@@ -157,8 +157,7 @@ def upscale(
     _remember(prepared.plan, engine if part_of is None and region is None and plan is asked else None, watch)
     notes += [*(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
     told = replace(plan, models=prepared.plan.models)
-    report = report_of(told, volume, watch, block_count, engine, notes, time.perf_counter() - started)
-    report |= {"detail": prepared.detail, "adaptation": adapted.report if adapted else None}
+    report = report_of(told, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {"detail": prepared.detail, "adaptation": adapted.report if adapted else None}
     return Result(placed_result(volume, voxels, plan), report, differing)
 
 
