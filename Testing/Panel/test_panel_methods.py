@@ -8,6 +8,7 @@ from panel_steps import volumes
 from PySide6 import QtCore
 from superres3d.errors import InputError, ModelError
 from superres3d.methods import INVENTS, METHODS
+from SuperResolution3DLib import wording
 from SuperResolution3DLib.choices import Axes, Modality, Noise, Preset, Scale
 
 INTERPOLATIONS = ["lanczos", "cubic", "linear", "nearest"]
@@ -302,3 +303,11 @@ def test_script_without_factor_and_axes_takes_what_the_method_is_made_for(panel,
     install("mdcsrn-mr")
     finished = panel.module.SuperResolution3DLogic().upscale(make_volume(), method="mdcsrn", modality="MR", preset="fast", device="cpu")
     assert finished.result.GetName() == "MR head SR x2 in-plane"
+
+
+def test_titles_are_those_of_the_catalogue_and_can_be_translated(monkeypatch):
+    """Each title that is words is a string of the panel; names of networks stay as they are."""
+    assert {name: wording.title(name) for name in METHODS} == {name: method.title for name, method in METHODS.items()}
+    monkeypatch.setattr(wording, "_", lambda text: f"<{text}>")
+    plain = {name for name in METHODS if not wording.title(name).startswith("<")}
+    assert plain == {"mdcsrn", "srdensenet-3d", "srresnet-3d", "fsrcnn-3d", "srcnn-3d", "pix2pix-3d"}

@@ -62,6 +62,27 @@ def test_a_box_around_the_crosshair_from_choice_to_result(panel, chosen):
     panel.picture("part-crosshair")
 
 
+def test_the_comparison_of_a_part_looks_at_the_part(panel, chosen):
+    """In its middle; how large it is there needs a view that is drawn."""
+    choose_part(panel, Part.CROSSHAIR)
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode") or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    panel.ui.boxSizeSpinBox.value = 10
+    crosshair.SetCrosshairRAS((10.5, 20.5, 37.5))
+    panel.widget.panel.refresh()
+    panel.ui.applyButton.click()
+    panel.finish()
+    panel.ui.showComparisonButton.click()
+    views = [slicer.mrmlScene.GetSingletonNode(f"SuperResolution3D-{number}", "vtkMRMLSliceNode") for number in (1, 2, 3)]
+    composites = [slicer.mrmlScene.GetSingletonNode(f"SuperResolution3D-{number}", "vtkMRMLSliceCompositeNode") for number in (1, 2, 3)]
+    assert [view.GetBackgroundVolumeID() for view in composites] == [node.GetID() for node in (chosen, panel.parameters.lastComparison, panel.parameters.lastResult)]
+    bounds = [0.0] * 6
+    panel.parameters.lastResult.GetRASBounds(bounds)
+    middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2])]
+    for view in views:
+        position = slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS())[:3, 3]
+        np.testing.assert_allclose(position[2], middle[2], atol=0.01)
+
+
 def test_the_estimate_follows_what_is_dragged(panel, chosen):
     """An ROI that is moved, without a click in the panel."""
     roi = draw_roi((10.0, 10.0, 20.0), (8.0, 8.0, 20.0))

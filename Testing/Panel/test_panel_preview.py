@@ -54,6 +54,18 @@ def test_a_click_shows_the_block_in_its_place(panel, ready):
     panel.picture("preview")
 
 
+def test_its_middle_is_marked_until_it_is_removed(panel, ready):
+    """A crosshair that was shown before stays as it was."""
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    for before, during in ((crosshair.NoCrosshair, crosshair.ShowSmallBasic), (crosshair.ShowBasic, crosshair.ShowBasic)):
+        crosshair.SetCrosshairMode(before)
+        panel.ui.previewButton.click()
+        panel.wait(lambda: bool(previews()) and panel.ui.removePreviewButton.enabled, 60)
+        assert crosshair.GetCrosshairMode() == during
+        panel.ui.removePreviewButton.click()
+        assert crosshair.GetCrosshairMode() == before
+
+
 def test_the_worker_stays_for_the_next_and_ends_with_the_module(panel, ready):
     panel.ui.previewButton.click()
     made(panel)

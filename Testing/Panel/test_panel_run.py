@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -38,6 +39,16 @@ def test_another_node_that_is_removed_does_not(panel, make_volume):
     assert panel.run is not None
     panel.ui.cancelButton.click()
     panel.finish()
+
+
+def test_opening_the_module_sweeps_what_a_crash_left(panel):
+    """Gigabytes do not wait for the next run; the window does not wait for them."""
+    left = Path(slicer.app.temporaryPath) / "SuperResolution3D-crashed"
+    left.mkdir()
+    (left / "owner.txt").write_text("999999999")
+    (left / "result.nrrd").write_bytes(b"0")
+    panel.widget.panel.tidy()
+    panel.wait(lambda: not left.exists())
 
 
 def test_folders_of_crashed_runs_are_swept(tmp_path):

@@ -1,6 +1,7 @@
 """The sections of the panel alone, with what they work with stood in for."""
 
 import ast
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -193,3 +194,23 @@ def test_what_the_panel_writes_itself_is_no_choice(state):
     assert state.editable is state.parameters
     state.refreshing = True
     assert state.editable is None
+
+
+FORM = ElementTree.parse(SECTIONS[0].parents[3] / "Resources" / "UI" / "SuperResolution3D.ui").getroot()
+
+
+def properties(widget):
+    """Of a widget of the form, by name."""
+    return {found.get("name"): found for found in widget.findall("property")}
+
+
+def test_long_text_does_not_widen_the_panel():
+    """A wrapped label asks for a room of its own that grows with its text, unless that is ignored."""
+    wrapped = [widget for widget in FORM.iter("widget") if widget.get("class") == "QLabel" and "wordWrap" in properties(widget)]
+    assert len(wrapped) > 10
+    assert [widget.get("name") for widget in wrapped if properties(widget)["sizePolicy"].find("sizepolicy").get("hsizetype") != "Ignored"] == []
+
+
+def test_headers_of_sections_have_accessible_names():
+    headers = [properties(widget) for widget in FORM.iter("widget") if widget.get("class") == "ctkCollapsibleButton"]
+    assert len(headers) == 8 and all(found["accessibleName"].findtext("string") == found["text"].findtext("string") != "" for found in headers)

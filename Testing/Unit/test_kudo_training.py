@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -20,6 +21,7 @@ from superres3d.resampling.interpolation import spline_matrix
 from superres3d.training.discriminators import PairDiscriminator
 from superres3d.training.recipe import VolumeRecipe
 from torch import nn
+from torch.nn import functional
 
 _BENCHMARKS = Path(__file__).parents[1] / "Benchmarks"
 sys.path[:0] = [str(_BENCHMARKS / "gpu"), str(_BENCHMARKS)]
@@ -55,6 +57,12 @@ def test_crops_are_regions_of_a_scan_turned():
         assert abs(steps[0]) == 64 and {abs(step) for step in steps[1:]} == {8, 1}
         found.add(tuple(steps))
     assert len(found) > 4 and crops.truth.shape == (24, 1, 12, 8, 8)
+
+
+def test_windows_begin_at_every_slice_that_leaves_room():
+    crops = _sampler(3000)()
+    tops = (crops.truth.flatten(1).amin(1) * 4095).round().int() // 64  # rows and columns add less than a slice
+    assert [set(tops[crops.condition[:, part] > 0].tolist()) for part in (0, 1)] == [set(range(37 - 12 + 1)), set(range(20 - 12 + 2))]
 
 
 def test_slices_are_made_thick_as_the_recipe_says():
@@ -163,11 +171,63 @@ def test_normalisations_are_kept_at_the_end_and_discriminators_learn(packed):
     assert torch.equal(norm.running_mean, kept) and learner.done == 2
 
 
-def test_a_made_volume_is_what_the_network_makes(packed):
-    learner = _learner(packed, "VTS without HF prediction")
-    given = torch.rand(1, 1, 32, 32, 32)
+@pytest.mark.parametrize("name", ["VTS", "VTS without HF prediction"])
+def test_a_made_volume_is_what_the_network_makes(packed, name):
+    learner = _learner(packed, name)
+    given, last = torch.rand(1, 1, 32, 32, 32), learner.net.layers[learner.net.last]
+    nn.init.normal_(last.weight, 0.0, 0.1)  # with HF prediction it begins as nothing
     learner.net.eval()
-    torch.testing.assert_close(learner.made(given), learner.net(given), rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        made = learner.made(given)
+        assert float((made - given).abs().max()) > 0.01
+        torch.testing.assert_close(made, learner.net(given), rtol=1e-3, atol=1e-4)
+
+
+def test_first_steps_are_as_long_as_the_rates(packed):
+    """Adam's first step moves a parameter by its rate, wherever it has a gradient to speak of."""
+    for name, of_last in (("VTS", 0.1), ("VTS without HF prediction", 1.0)):
+        learner = _learner(packed, name)
+        parts = [*learner.net.layers[learner.net.last].parameters()], [*learner._judge.parameters()]
+        before = [[tensor.clone() for tensor in part] for part in parts]
+        learner.advance(_far_apart(), None, 0.5)
+        moved = [max(float((one - two).abs().max().detach()) for one, two in zip(part, old)) for part, old in zip(parts, before)]
+        rate = 1e-3 * 0.5 / 200  # half of the cosine, the first step of the rise
+        assert moved == pytest.approx([rate * of_last, rate * 0.2], rel=0.02)
+
+
+def _far_apart() -> kudo.Crops:
+    return kudo.Crops(0.2 + 0.1 * torch.rand(2, 1, 32, 32, 32), torch.rand(2, 1, 32, 32, 32), torch.ones(2, 8))
+
+
+def test_a_discriminator_learns_to_tell_and_a_network_to_deceive_it(packed):
+    learner = _learner(packed, "Pix2Pix")
+    for kept, new in zip(learner.batch, _far_apart()):
+        kept.copy_(new)
+    learner._judges[0].set_rate(1e-3)
+    told = [float(learner.step(False)[2]) for _ in range(12)]
+    with torch.no_grad():
+        truth, made = learner._verdict(learner.batch.truth).mean(), learner._verdict(learner.made(learner.batch.given)).mean()
+    assert told[-1] < 0.8 * told[0] and float(truth) > 0.0 > float(made)
+    learner._judges[0].set_rate(0.0)
+    learner.recipe = replace(learner.recipe, voxel_weight=0.0)
+    for optimizer in learner._optimizers:
+        optimizer.set_rate(3e-3)
+    doubts = [float(learner.step(False)[3]) for _ in range(12)]
+    assert doubts[-1] < 0.8 * doubts[0]
+    assert all(parameter.requires_grad for parameter in learner._judge.parameters())
+
+
+def test_what_is_lowered_is_the_recipes_loss(packed):
+    learner, sought = _learner(packed, "VTS"), []
+    for kept, new in zip(learner.batch, _far_apart()):
+        kept.copy_(new)
+    with torch.no_grad():  # entropies: the truth is 1, what is made is 0
+        verdicts = [learner._verdict(volume) for volume in (learner.batch.truth, learner.batch.given)]
+        wanted = sum(float(functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, goal))) for logits, goal in zip(verdicts, (1.0, 0.0)))
+    learner._descend = lambda loss, optimizers: sought.append(float(loss.detach()))
+    error, given, judged, doubt = learner.step(False).tolist()
+    assert judged == pytest.approx(wanted, rel=1e-4)
+    assert sought == pytest.approx([judged, 100.0 * error + doubt]) and error == given  # it begins as what is given
 
 
 def test_what_comes_back_becomes_models(packed, monkeypatch):

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 from superres3d.methods import METHODS
 
+from . import wording
 from .choices import CompareMode, Orientation
 from .comparison_layouts import VIEW_GROUP, VIEWS, better_stacked, is_ours, layout_number, register_layouts
 from .nodes import SOURCE_ROLE
@@ -57,7 +59,7 @@ def _result_label(result: slicer.vtkMRMLScalarVolumeNode) -> str:
     method = METHODS.get(name)
     if method is None:
         return name
-    return method.title + ("\n" + _("may show texture that is not in the scan") if method.adversarial else "")
+    return wording.title(method) + ("\n" + _("may show texture that is not in the scan") if method.adversarial else "")
 
 
 class ComparisonView:
@@ -215,8 +217,9 @@ class ComparisonView:
         for composite in composites:
             composite.SetLinkedControl(False)
             composite.SetHotLinkedControl(False)
+        fitted = min((pane.volume for pane in shown), key=_extent)  # a part of the scan fills the views, not the scan around it
         for view, composite, pane in zip(VIEWS, composites, shown):
-            composite.SetBackgroundVolumeID(pane.volume.GetID())
+            composite.SetBackgroundVolumeID(fitted.GetID())
             composite.SetForegroundVolumeID(None)
             composite.SetLabelVolumeID(None)
             slice_node = self._slice_node(view)
@@ -224,7 +227,9 @@ class ComparisonView:
             slice_node.SetOrientation(orientation.value)
             slice_node.RotateToVolumePlane(shown[0].volume)  # oblique slices lie in a view as they were measured
             self._label(view, pane.label)
-        self._fit(len(shown), _centre(shown[0].volume))
+        self._fit(len(shown), _centre(fitted))
+        for composite, pane in zip(composites, shown):
+            composite.SetBackgroundVolumeID(pane.volume.GetID())
 
     def _fit(self, count: int, centre: Sequence[float]) -> None:
         """The whole slice in each view, at the place ``centre`` (RAS, mm)."""
@@ -309,6 +314,14 @@ def _in_views() -> set[str]:
     views = {node.GetLayoutName() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.IsMappedInLayout()}
     composites = [node for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode") if node.GetLayoutName() in views]
     return {layer for node in composites for layer in (node.GetBackgroundVolumeID(), node.GetForegroundVolumeID()) if layer}
+
+
+def _extent(volume: slicer.vtkMRMLScalarVolumeNode) -> float:
+    """Cubic millimetres, so rounded that volumes over the same field of view are alike."""
+    bounds = [0.0] * 6
+    volume.GetRASBounds(bounds)
+    low, high = np.reshape(bounds, (3, 2)).T
+    return round(float(np.prod(high - low)), -1)
 
 
 def _centre(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:

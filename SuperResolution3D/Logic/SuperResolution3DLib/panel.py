@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import slicer
@@ -30,6 +32,7 @@ from .sections.report import ReportSection
 from .sections.run import RunLogic, RunSection
 from .sections.segmentation import SegmentationSection, show_in_scene
 from .sections.state import PanelState
+from .worker import sweep
 
 
 class PanelLogic(RunLogic, Protocol):
@@ -93,6 +96,10 @@ class Panel:
         self.dicom.refresh()
         self.queue.refresh()
         self.run.refresh()
+
+    def tidy(self) -> None:
+        """Remove what crashed runs left; gigabytes take a second, beside the window."""
+        threading.Thread(target=sweep, args=(Path(slicer.app.temporaryPath),)).start()
 
     def propose(self) -> None:
         """Choose the volume that is shown, unless the user has chosen one, or something else for the one that was proposed."""

@@ -110,7 +110,7 @@ def modality_source(guess: ModalityGuess, chosen: Modality) -> str:
 def again_text(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     """A sentence on a volume that is itself a result, else an empty string."""
     method = METHODS.get(node.GetAttribute("SuperResolution3D.Method") or "")
-    return _('This volume is itself a result ({method}).').format(method=method.title) if method else ""
+    return _('This volume is itself a result ({method}).').format(method=wording.title(method)) if method else ""
 
 
 def missing_networks(modality: str) -> str:
@@ -135,14 +135,14 @@ def method_caution(method: Method) -> str:
 def method_tip(method: Method) -> str:
     """All that the catalogue tells of a method."""
     assumes = _("Assumes: {text}").format(text=method.assumes) if method.networks else ""
-    lines = [method.title, method_caution(method), method_text(method), assumes, _("Source: {text}.").format(text=method.paper) if method.paper else ""]
+    lines = [wording.title(method), method_caution(method), method_text(method), assumes, _("Source: {text}.").format(text=method.paper) if method.paper else ""]
     return "\n".join(filter(None, lines))
 
 
 def _with_titles(text: str) -> str:
     """Networks by the titles that the panel's list shows, in place of the names of the command line."""
     for name in sorted((name for name, method in METHODS.items() if method.networks), key=len, reverse=True):
-        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", f'"{METHODS[name].title}"', text)
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", f'"{wording.title(name)}"', text)
     return text
 
 
@@ -202,6 +202,6 @@ def _result_text(finished: Finished) -> str:
     report, output = finished.report, finished.report["output"]
     return _('"{name}": {shape} voxels of {spacing} mm, {method}, {time} on {device}.').format(
         name=finished.result.GetName(), shape=wording.dimensions(output["shape_ijk"]), spacing=wording.dimensions(output["spacing_mm"]),
-        method=METHODS[report["method"]].title, time=wording.duration(report["seconds"].get("shown", report["seconds"]["total"])),
+        method=wording.title(report["method"]), time=wording.duration(report["seconds"].get("shown", report["seconds"]["total"])),
         device=_computed_on(report["device"], report["precision"]),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slicer.i18n import tr as _
+from superres3d.methods import METHODS, Method
 
 
 def dimensions(counts: Sequence[float]) -> str:
@@ -41,3 +42,23 @@ def stage(name: str) -> str:
         "writing": _("Writing the result"),
         "loading": _("Loading the result"),
     }.get(name, name.capitalize())
+
+
+def title(method: Method | str) -> str:
+    """A method of the catalogue, or its name, as the panel shows it; the catalogue itself knows no languages."""
+    name = method if isinstance(method, str) else method.name
+    told = {
+        "two-stage-told": _("Two-stage CNN, told of the scan"),
+        "two-stage-large": _("Two-stage CNN, large"),
+        "two-stage-residual": _("Two-stage CNN, residual"),
+        "georgescu2020": _("Two-stage CNN, as published"),
+        "mdsr-3d": _("Volumetric CNN, all axes at once"),
+        "mdcsrn-gan": _("mDCSRN-GAN"),
+        "virtual-thin-slice": _("Virtual Thin Slice, light"),
+        "virtual-thin-slice-gan": _("Virtual Thin Slice with GAN"),
+        "lanczos": _("Lanczos interpolation"),
+        "cubic": _("Cubic interpolation"),
+        "linear": _("Linear interpolation"),
+        "nearest": _("Nearest-neighbour interpolation"),
+    }
+    return told.get(name, METHODS[name].title)  # what bears the name of a paper's network alone is the same in all languages

@@ -8,7 +8,7 @@ import qt
 from slicer.i18n import tr as _
 from superres3d.methods import Method
 
-from .. import summary
+from .. import summary, wording
 from ..checks import VolumeFacts
 from ..choices import Ensemble, Preset, Scale
 from ..devices import offered_devices
@@ -56,7 +56,7 @@ class MethodSection:
         # What is only there to be compared with is for benchmarks; a scene or a script may ask for it.
         methods = [method for method in methods if not method.compared or method.name == parameters.method]
         names = [method.name for method in methods]
-        fill(box, [(method.title, method.name) for method in methods])
+        fill(box, [(wording.title(method), method.name) for method in methods])
         for index, method in enumerate(methods):
             box.setItemData(index, rich(summary.method_tip(method)), qt.Qt.ToolTipRole)
         if parameters.method not in names:

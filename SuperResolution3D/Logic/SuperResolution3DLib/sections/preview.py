@@ -13,7 +13,6 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 from superres3d.errors import InputError, SuperResolutionError
-from superres3d.methods import METHODS
 from superres3d.scan.region import Spans
 from superres3d.scan.volume import find_slice_axis
 
@@ -53,7 +52,7 @@ class PreviewSection:
         self._overlay = Overlay(slicer.mrmlScene)
         self._node: Any = None
         self._asked: Any = None
-        self._awaited = False
+        self._awaited = self._marked = False
         self._began = 0.0
         self._crosshair: tuple[Any, int] | None = None
         self._timer = qt.QTimer()
@@ -86,6 +85,7 @@ class PreviewSection:
         if node is not None and slicer.mrmlScene.IsNodePresent(node):
             self._overlay.take_away(node)
             slicer.mrmlScene.RemoveNode(node)
+        self._unmark()
         show(self._ui.previewLabel, "")
         self._ui.removePreviewButton.enabled = False
 
@@ -143,10 +143,24 @@ class PreviewSection:
             self._fail(error)
             return
         self._ui.removePreviewButton.enabled = True
+        self._mark()
         self._tell(
             _("Preview: {part} voxels around the crosshair in {seconds} s ({method}, quality Fast).")
-            .format(part=wording.dimensions([stop - start for start, stop in report["region"]["voxels_ijk"]]), seconds=f"{time.monotonic() - self._began:.1f}", method=METHODS[report["method"]].title)
+            .format(part=wording.dimensions([stop - start for start, stop in report["region"]["voxels_ijk"]]), seconds=f"{time.monotonic() - self._began:.1f}", method=wording.title(report["method"]))
         )  # fmt: skip
+
+    def _mark(self) -> None:
+        """A small crosshair in the middle of it, for thin slices look much alike; one that is shown already stays as it is."""
+        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        if crosshair is not None and crosshair.GetCrosshairMode() == crosshair.NoCrosshair:
+            crosshair.SetCrosshairMode(crosshair.ShowSmallBasic)
+            self._marked = True
+
+    def _unmark(self) -> None:
+        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        if self._marked and crosshair is not None and crosshair.GetCrosshairMode() == crosshair.ShowSmallBasic:
+            crosshair.SetCrosshairMode(crosshair.NoCrosshair)
+        self._marked = False
 
     def _fail(self, error: Exception) -> None:
         self._asked = None
