@@ -23,7 +23,7 @@ from superres3d.errors import InputError, SuperResolutionError
 from superres3d.evaluation.metrics import make_reference, measure
 from superres3d.evaluation.protocol import BASELINE, Subject, central_crop, read_subjects
 from superres3d.evaluation.tasks import TASKS, Task
-from superres3d.methods import MODALITIES
+from superres3d.methods import METHODS, MODALITIES
 from superres3d.resampling.degradation import antialiased_bicubic_matrix, cosine_matrices, interval_means, slice_profile_matrix, spectral_window
 from superres3d.scan.volume import find_slice_axis
 from superres3d.upscaling import upscale
@@ -102,8 +102,9 @@ def main(
                 raise InputError(f"The {name} {given!r} are not known; give one of {', '.join(filter(None, known))}.")
         for kind in (modality,) if modality else MODALITIES:
             subjects = [subject for subject in read_subjects(data, split, subset) if subject.modality == kind]
-            for scale in _TASKS[axes].scales if subjects else ():
-                _table(subjects, scale, _TASKS[axes], method, slices, preset, noise)
+            for scale in _TASKS[axes].scales if subjects and kind in METHODS[method].modalities else ():
+                if scale in METHODS[method].scales:
+                    _table(subjects, scale, _TASKS[axes], method, slices, preset, noise)
     except SuperResolutionError as error:
         raise SystemExit(f"Error: {error}") from None
 

@@ -31,7 +31,7 @@ from superres3d.engine.openvino_import import op, ov
 from superres3d.evaluation.metrics import make_reference, measure
 from superres3d.evaluation.protocol import Subject, central_crop, read_subjects
 from superres3d.evaluation.tasks import TASKS
-from superres3d.methods import MODALITIES
+from superres3d.methods import METHODS
 from superres3d.networks.eight_bits import CARD_KEY, RANGES, Ranges, stored
 from superres3d.networks.weights import CARD, Model, architecture_of
 from superres3d.scan.volume import find_slice_axis
@@ -99,10 +99,10 @@ def measure_ranges(
     engine_module.choose_runtime = lambda device, precision: (runtime, [])  # type: ignore[assignment]
     ways = [acquisitions.WAYS[name] for name in ("antialiased bicubic", "means", "Gaussian, FWHM 1.4", "65 %, zero-filled, Hamming")]
     everyone = read_subjects(data, split, "train")
-    kinds = _all_are_sharp() if sharp else MODALITIES
+    kinds = _all_are_sharp() if sharp else METHODS[method].modalities
     chosen = [subject for kind in kinds for subject in _spread([one for one in everyone if one.modality == kind], subjects)]
     for number, subject in enumerate(chosen):
-        for turn, (name, scale) in enumerate((name, scale) for name in tasks for scale in (2, 4)):
+        for turn, (name, scale) in enumerate((name, scale) for name in tasks for scale in METHODS[method].scales):
             low, _, slice_axis = _lowered(subject, name, scale, ways[(number + turn) % len(ways)], slices, 0.01 * (number % 2), sharp)
             upscale(low, scale, axes=acquisitions._TASKS[name].axes, method=method, modality=subject.modality, preset="fast", slice_axis=slice_axis, noise="reduce" if number % 3 == 0 else "keep")
         print(subject.name, {name: len(seen) for name, seen in runtime.seen.items()}, flush=True)
@@ -219,7 +219,7 @@ def loss(
     """PSNR in single precision, and what half and 8 bits lose of it; noise of the rounding and flicker."""
     print("| scan | task | way | single, dB | half, dB | 8 bits, dB | RMSE of the data range, half, 8 bits | flicker, single, 8 bits |\n|---|---|---|---:|---:|---:|---:|---:|")
     ways = {name: acquisitions.WAYS[name] for name in ("antialiased bicubic", "means", "Hamming")}
-    kinds = _all_are_sharp() if sharp else MODALITIES
+    kinds = _all_are_sharp() if sharp else METHODS[method].modalities
     for subject in [subject for subject in read_subjects(data, split, subset) if subject.modality in kinds]:
         for task, scale in (("in-plane", 2), ("in-plane", 4), ("3-D", 2), ("3-D", 4)) if not sharp else (("in-plane", 2), ("3-D", 2)):
             for way in ways if scale == 2 else list(ways)[:1]:

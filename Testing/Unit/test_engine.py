@@ -21,7 +21,7 @@ from .conftest import random_network, slice_network, smooth_noise
 
 NAME = "two-stage-residual-mr-plane-x2"
 #: those that are told of a scan have tests of their own (test_told.py)
-EVERY = sorted(card.parent.name for root in model_folders() for card in root.glob("*/card.json") if not card.parent.name.startswith(("detail-", "error-map", "two-stage-told-")))
+EVERY = sorted(card.parent.name for root in model_folders() for card in root.glob("*/card.json") if not card.parent.name.startswith(("detail-", "error-map", "two-stage-told-", "two-stage-large-")))
 VOLUMETRIC = [name for name in EVERY if find_model(name).card["stage"] == "volume"]
 SHIPPED = [name for name in EVERY if name not in VOLUMETRIC]
 

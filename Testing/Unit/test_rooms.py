@@ -29,8 +29,9 @@ MAY_USE: dict[str, str] = {
     "sizes": "networks engine methods",  # how large a run is
     "plan": "errors resampling scan networks adaptation engine methods speed refinement sizes",  # what a run will be
     "catalogue": "methods plan",  # the catalogue in words
+    "ahead": "resampling",  # whether larger networks are ahead on the scan
     "run_report": "scan engine methods plan",  # what a run tells of itself
-    "upscaling": "errors resampling scan networks detail adaptation engine methods speed refinement plan run_report",  # the run
+    "upscaling": "errors resampling scan networks detail adaptation engine methods speed refinement plan ahead run_report",  # the run
     "live": "errors scan engine methods plan run_report upscaling",  # parts of one scan, while a user still chooses
     "trust": "errors resampling scan networks detail engine methods plan upscaling",  # whether a result can be believed
     "page": "files resampling scan networks detail methods trust",  # the one-page report

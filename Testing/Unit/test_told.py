@@ -118,9 +118,10 @@ def test_folding_is_modulation(stage):
     axes = (ROWS,) if stage == "depth" else (ROWS, COLUMNS)
     name = "two-stage-told-ct-plane-x2-sharp" if stage == "sharp" else f"two-stage-told-mr-{stage}-x2"
     model = replace(find_model(name), conditions=conditions(axes, True, False if stage == "depth" else None))
-    from safetensors.torch import load_file
+    from superres3d.networks.stored import read_tensors
 
-    raw, image = load_file(model.folder / "weights.safetensors"), torch.rand(1, 1, 12, 14)
+    raw = {key: torch.from_numpy(tensor) for key, tensor in read_tensors(model.folder / "weights.safetensors").items()}
+    image = torch.rand(1, 1, 12, 14)
     hidden = torch.relu(raw["modulation.0.weight"] @ torch.tensor(model.conditions) + raw["modulation.0.bias"])
     blocks = model.card["network"]["blocks"]
     shifts, scales = (raw["modulation.2.weight"] @ hidden + raw["modulation.2.bias"]).reshape(2, blocks, -1, 1, 1)

@@ -49,6 +49,7 @@ def title(method: Method | str) -> str:
     name = method if isinstance(method, str) else method.name
     told = {
         "two-stage-told": _("Two-stage CNN, told of the scan"),
+        "two-stage-large": _("Two-stage CNN, large"),
         "two-stage-residual": _("Two-stage CNN, residual"),
         "georgescu2020": _("Two-stage CNN, as published"),
         "mdsr-3d": _("Volumetric CNN, all axes at once"),

@@ -22,7 +22,7 @@ from .plan import Plan
 from .run_report import report_of
 from .scan.intensity import IntensityScale, intensity_scale
 from .scan.volume import Volume, accepted
-from .upscaling import Prepared, Result, computed, engine_of, placed_result, plan_for, prepared_for
+from .upscaling import Prepared, Result, computed, engine_of, placed_result, plan_for, prepared_for, settled
 
 if TYPE_CHECKING:
     from .engine.engine import Engine
@@ -64,12 +64,12 @@ class LiveScan:
         plan, notes = plan_for(self.volume, region=region, **choices)
         if "volume" in plan.models and not can_be_cut(plan.models["volume"]):
             raise InputError(f"The network of {plan.method.name} computes the whole scan, however small the part, so there is no preview of it; choose another method, or upscale the scan.")
-        prepared = self._ready(plan, noise, as_stored, choices)
+        prepared = self._ready(plan, noise, as_stored, choices, device)
         engine = self._engine(prepared.plan, device) if plan.method.networks else None
         watch = Watch(None, cancelled)
         voxels, count = computed(prepared, self.volume.voxels.dtype, engine, watch, self.volume.voxels, intensities=self._scale(plan))
         notes += [*prepared.notes, *plan.notes]
-        report = report_of(replace(plan, models=prepared.plan.models), self.volume, watch, count, engine, notes, time.perf_counter() - started)
+        report = report_of(replace(plan, method=prepared.plan.method, models=prepared.plan.models), self.volume, watch, count, engine, notes, time.perf_counter() - started)
         return Result(placed_result(self.volume, voxels, plan), report | {"detail": prepared.detail})
 
     def close(self) -> None:
@@ -79,13 +79,15 @@ class LiveScan:
         self._engines.clear()
         self._prepared.clear()
 
-    def _ready(self, plan: Plan, noise: str, as_stored: bool, choices: dict[str, Any]) -> Prepared:
+    def _ready(self, plan: Plan, noise: str, as_stored: bool, choices: dict[str, Any], device: str) -> Prepared:
         """What was measured for these choices, with the networks that were told, for the plan's region."""
         key = (noise, as_stored, *(f"{name}={value}" for name, value in sorted(choices.items())))
         if key not in self._prepared:
             if len(self._prepared) >= _MOST_KEPT:
                 self.close()
-            self._prepared[key] = prepared_for(plan, self.volume, self.volume.voxels, noise, as_stored, None)
+            whole, judged = settled(plan, self.volume.voxels, device)
+            prepared = prepared_for(whole, self.volume, self.volume.voxels, noise, as_stored, None)
+            self._prepared[key] = replace(prepared, notes=(*judged, *prepared.notes))
         return self._prepared[key].moved(plan)
 
     def _scale(self, plan: Plan) -> IntensityScale | None:

@@ -288,10 +288,21 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
     if method.volumetric:
         return {"volume": _volumetric_model(method, modality, in_plane, through_plane)}
     factors = {"plane": in_plane, "depth": through_plane}
-    models = {stage: find_model(method.model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
+    models = {stage: find_model(_knows(method, factors[stage]).model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
     for model in models.values():
         check_kind(model, 2)
     return models
+
+
+def left_to(plan: Plan, name: str) -> Plan:
+    """The plan for another two-stage method, with the same factors (ModelError if it is not installed)."""
+    method = find_method(name)
+    return replace(plan, method=method, models=_models(method, plan.modality, plan.in_plane, plan.network_slices or plan.through_plane, plan.shape[plan.slice_axis]))
+
+
+def _knows(method: Method, factor: int | float) -> Method:
+    """The method whose networks refine by a factor: it, or the one that it leaves it to."""
+    return find_method(method.otherwise) if method.otherwise and factor not in method.scales else method
 
 
 def on_measured_grid(plan: Plan, shape: Sequence[int], memory_limit: int | None = None) -> Plan:

@@ -20,6 +20,7 @@ import numpy as np
 from .adaptation.adapt import Adapted
 from .adaptation.adapt import adapt as adapt_to_scan
 from .adaptation.budget import Budget
+from .ahead import smallest_gain
 from .detail.measure import Detail
 from .detail.measured_grid import AXES, MeasuredGrid, finer_than_measured, in_report, measured_grid, sentences
 from .detail.telling import tell
@@ -32,7 +33,7 @@ from .engine.tiling import Stage, around
 from .errors import InputError
 from .methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, INVENTS, MODALITIES, NOISES, needs_modality
 from .networks.weights import verified_weights
-from .plan import Plan, blind_models, on_measured_grid, plan_upscaling
+from .plan import Plan, blind_models, left_to, on_measured_grid, plan_upscaling
 from .refinement import factors_between
 from .resampling.spectral_crop import cropped
 from .run_report import NOT_FOR_DIAGNOSIS as NOT_FOR_DIAGNOSIS
@@ -140,8 +141,9 @@ def upscale(
         precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit, region=region,
     )  # fmt: skip
     whole = volume.voxels if part_of is None else part_of
+    asked, (plan, judged) = plan, settled(plan, whole, device, cancelled)
     prepared = prepared_for(plan, volume, whole, noise, as_stored, memory_limit)
-    notes = [*volume.notes, *assumed, *prepared.notes]
+    notes = [*volume.notes, *assumed, *judged, *prepared.notes]
     watch = Watch(progress, cancelled)
     engine = engine_of(prepared.plan, device) if plan.method.networks else None
     try:
@@ -152,11 +154,10 @@ def upscale(
     finally:
         if engine:
             engine.close()
-    _remember(prepared.plan, engine if part_of is None and region is None else None, watch)
+    _remember(prepared.plan, engine if part_of is None and region is None and plan is asked else None, watch)
     notes += [*(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
     told = replace(plan, models=prepared.plan.models)
-    report = report_of(told, volume, watch, block_count, engine, notes, time.perf_counter() - started)
-    report |= {"detail": prepared.detail, "adaptation": adapted.report if adapted else None}
+    report = report_of(told, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {"detail": prepared.detail, "adaptation": adapted.report if adapted else None}
     return Result(placed_result(volume, voxels, plan), report, differing)
 
 
@@ -278,6 +279,28 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
     grid = replace(grid, unsure=tuple(axis for axis in grid.unsure if axis not in knows))
     notes = (*doubt, *sentences(grid, spacing, names), *told.notes, *finer_than_measured(grid, spacing, wanted, names))
     return Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
+
+
+def settled(plan: Plan, whole: np.ndarray, device: str, cancelled: Callable[[], bool] | None = None) -> tuple[Plan, tuple[str, ...]]:
+    """A plan whose larger networks are left to the usual ones where they are not ahead on the scan (k, j, i), one scale coarser; what to say of it."""
+    other = plan.method.otherwise
+    if not other:
+        return plan, ()
+
+    def refine(coarse: np.ndarray, axes: str, method: str) -> np.ndarray:
+        part = Volume(coarse, (1.0, 1.0, 1.0), modality=plan.modality)
+        small = plan_for(part, 2, axes=axes, method=method, modality=plan.modality, preset="fast", slice_axis="k")[0]
+        return computed(prepared_for(small, part, coarse, DEFAULT_NOISE, True, None), coarse.dtype, engine, Watch(None, cancelled), coarse)[0]
+
+    engine = engine_of(plan, device)
+    try:
+        gain = smallest_gain(np.moveaxis(whole, plan.slice_axis, 0), plan.models, plan.method.name, other, refine)
+    finally:
+        engine.close()
+    if gain is not None and gain > 0:
+        return plan, ()
+    why = "The scan is too small to tell whether" if gain is None else f"Made coarser once more, this scan came out {-gain:.1f} dB worse with {plan.method.name}, so it is not known that"
+    return left_to(plan, other), (f"{why} its networks are ahead here; {other} was used.",)
 
 
 def _adapted(prepared: Prepared, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[Prepared, Adapted | None]:

@@ -23,7 +23,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -34,6 +34,7 @@ from said import CLEAR, MILD, Alike, Sayer, Softening
 from samples import FREQUENCIES, Degrader, DeviceScans, Losses, Pairs
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, Runner, sub_pixel
+from superres3d.networks.stored import read_tensors
 from superres3d.resampling.interpolation import sampling_matrix
 from train import saved, set_up, with_reduced
 
@@ -194,7 +195,7 @@ def begin(training: Training, folder: Path) -> None:
     """From a told network of the same name in a folder of trainings or of models, where there is one."""
     for path in (folder / f"told-{training.name}.safetensors", folder / f"two-stage-told-{training.name}" / "weights.safetensors"):
         if path.is_file():
-            training.net.load_tensors({name: tensor.float() for name, tensor in load_file(path).items()})
+            training.net.load_tensors({name: torch.from_numpy(tensor) for name, tensor in read_tensors(path).items()})
             return
 
 

@@ -31,6 +31,7 @@ from groups import Group
 from mild import MildLosses
 from mixture import Mixture
 from superres3d.networks.module import sub_pixel
+from superres3d.networks.stored import read_tensors
 from superres3d.networks.told import MODULATION, NETWORK
 from told import SIZES
 from train_told import Lesson
@@ -135,7 +136,7 @@ def main(
     stage, scale, random = named[3], int(named[4]), np.random.default_rng(seed)
     clear = ClearLosses(samples, held, named[2].upper(), stage, scale, side, random)
     distillation = Distillation(clear, MildLosses(pack, stage, scale, side, crops, random, told=False), stage, scale, filters, blocks, of_teacher)
-    distillation.begin(load_file(teacher / f"two-stage-told-{named[1]}" / "weights.safetensors"))
+    distillation.begin({name: torch.from_numpy(tensor) for name, tensor in read_tensors(teacher / f"two-stage-told-{named[1]}" / "weights.safetensors").items()})
     adam = torch.optim.Adam(distillation.net.parameters(), rate, betas=(0.9, 0.99))
     state = State(out.with_suffix(".state.safetensors"), distillation.net, adam)
     first, began = state.read(), time.monotonic()

@@ -20,7 +20,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "gpu"))
@@ -31,6 +31,7 @@ from groups import Group
 from mild import MildLosses
 from mixture import Mixture
 from superres3d.networks.module import sub_pixel
+from superres3d.networks.stored import read_tensors
 from superres3d.resampling.interpolation import sampling_matrix
 from told import SIZES, conditions_of
 
@@ -122,7 +123,8 @@ def main(
     torch.manual_seed(seed)
     clear, mild = ClearLosses(samples, held, named[1].upper(), stage, scale, side, random), MildLosses(pack, stage, scale, side, crops, random, variants > 0)
     training = Training(clear, mild, stage, scale, overshoot, variants)
-    training.net.load_tensors(load_file(out if out.is_file() else start / f"two-stage-{out.stem}" / "weights.safetensors"))
+    begun = read_tensors(out if out.is_file() else start / f"two-stage-{out.stem}" / "weights.safetensors")
+    training.net.load_tensors({name: torch.from_numpy(tensor) for name, tensor in begun.items()})
     adam, began, sums = training.optimiser(rate), time.monotonic(), 0.0
     for step in range(steps):
         for group in adam.param_groups:

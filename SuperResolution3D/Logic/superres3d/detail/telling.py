@@ -24,9 +24,9 @@ _MOST_UNSURE, _MOST_APART, _FARTHEST, _FARTHEST_ACROSS = 0.2, 0.15, 1.5, 1.2
 _CLEAR_LOSS = 0.72  # share of the detail left at 0.55 of the Nyquist frequency
 _CLEARLY_EMPTY = {"MR": 0.87, "CT": 0.72}  # extent
 _WHOLE = 0.93  # extent
+#: modality, stage and factor that are told of clear losses alone: no validation scan has slices enough to see what a mild one does
+_CLEAR_ALONE = ("CT", "depth", 4)
 _SHARP = 0.95  # what seems left at 0.55 of the Nyquist frequency, which no loss leaves of scans that are not sharp
-#: stages whose networks have been taught mild losses; of CT there is no validation scan with slices enough to check one between them
-_TOLD_OF_MILD = {"MR": ("plane", "depth"), "CT": ("plane",)}
 
 
 def axes_of(detail: Detail, stage: str) -> tuple[AxisDetail | None, ...]:
@@ -115,7 +115,7 @@ def tell(models: Mapping[str, Model], blind: Mapping[str, Model], voxels: np.nda
     detail = detail or measure_detail(voxels, modality)
     sure = [stage for stage in models if is_sure(axes_of(detail, stage))]
     clear = [stage for stage in sure if is_clear(measured(detail, stage), modality)]
-    told = [stage for stage in sure if stage in clear or stage in _TOLD_OF_MILD[modality]]
+    told = [stage for stage in sure if stage in clear or (modality, stage, models[stage].card.get("scale")) != _CLEAR_ALONE]
     chosen = {stage: _told(model, detail, stage, stage in clear, keep_noise, "plane" in models) if stage in told else blind[stage] for stage, model in models.items()}
     unmeasured = [_WHERE[stage] for stage in models if None in axes_of(detail, stage)]
     notes = (f"The scan is too small or too empty to measure its detail {' and '.join(unmeasured)}; the networks there take it as usual.",) if unmeasured else ()

@@ -6,6 +6,7 @@ They are computed with in single precision, as all others.  What is lost is far 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +27,13 @@ def packed(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         stored[name] = np.rint(rows / np.where(scale > 0, scale, 1.0)[:, None]).astype(np.int8).reshape(tensor.shape)
         stored[f"{name}{SCALE}"] = scale
     return stored
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Of a file of weights, float32, as they were before :func:`packed` (safetensors' errors, and those of :func:`unpacked`)."""
+    from safetensors.numpy import load_file
+
+    return unpacked(load_file(path))
 
 
 def unpacked(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
