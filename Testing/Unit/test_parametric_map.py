@@ -93,6 +93,9 @@ def test_residual_and_errors_of_a_part_lie_where_they_belong(models, tmp_path, i
     for name, values, first in (("r", means - part, scan.position((5, 3, 1) if region else (0, 0, 0))), ("e", None, result.origin)):
         dataset = pydicom.dcmread(tmp_path / f"{name}.dcm")
         volume = hd.pm.ParametricMap.from_dataset(dataset).get_volume(apply_real_world_transform=True)
+        measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        spacing = scan.spacing if name == "r" else result.spacing
+        assert [*measures.PixelSpacing, measures.SpacingBetweenSlices] == pytest.approx([spacing[1], spacing[0], spacing[2]]) and spacing[0] != spacing[1]
         at = volume.map_reference_to_indices(np.array([first]))[0]
         assert at == pytest.approx(np.round(at), abs=1e-3) and set(np.round(at).astype(int)) <= {0, len(part) - 1}
         found = np.frombuffer(dataset.FloatPixelData, np.float32).reshape(dataset.NumberOfFrames, dataset.Rows, dataset.Columns)

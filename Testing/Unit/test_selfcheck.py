@@ -17,7 +17,7 @@ from superres3d.evaluation.tasks import TASKS
 from superres3d.resampling.degradation import antialiased_bicubic
 from superres3d.resampling.interpolation import resize
 from superres3d.trust import refining, selfcheck
-from superres3d.trust.body import body_mask, regions_of, value_range
+from superres3d.trust.body import body_mask, filled, regions_of, value_range
 from superres3d.trust.closeness import Tally, rough, ssim_map
 from superres3d.trust.coarser import WAYS, Noise, made_coarser, own_way
 from superres3d.trust.sample import sample_of, share_of_scan
@@ -150,6 +150,14 @@ def test_regions():
     found = regions_of(voxels, body, "CT", 4095.0, (0, 1, 2))
     assert set(zip(*np.nonzero(found["bright"]))) == {(4, 4, 4)}
     assert found["edges"][:, :, 11:13].all() and not found["flat"][:, :, 11:13].any() and found["flat"][8, 15, 3]
+
+
+def test_holes_of_a_body_are_filled_slice_by_slice():
+    """As scipy fills them; bodies that reach the border, and holes that are open in a neighbouring slice."""
+    shapes = ndimage.gaussian_filter(np.random.default_rng(5).standard_normal((6, 40, 44)), (0.7, 1.5, 1.5)) > 0
+    made = filled(shapes)
+    np.testing.assert_array_equal(made, np.stack([ndimage.binary_fill_holes(image) for image in shapes]))
+    assert (made > shapes).any() and shapes[:, 0].any() and filled(np.ones((2, 8, 8), bool)).all() and not filled(np.zeros((2, 8, 8), bool)).any()
 
 
 @pytest.mark.parametrize("factors,ways", [((2, 2, 2), 3), ((1, 2, 2), 4), ((2, 1, 1), 3), ((4, 1, 1), 4), ((4, 4, 4), 3), ((1, 4, 4), 3)])

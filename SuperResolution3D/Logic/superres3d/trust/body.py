@@ -74,11 +74,11 @@ def _largest(bright: np.ndarray) -> np.ndarray:
     image = sitk.GetImageFromArray(bright.astype(np.uint8))
     opened = sitk.BinaryMorphologicalOpening(image, (1, 1, 0))
     parts = sitk.RelabelComponent(sitk.ConnectedComponent(opened), sortByObjectSize=True)
-    return _filled(sitk.GetArrayFromImage(parts) == 1)
+    return filled(sitk.GetArrayFromImage(parts) == 1)
 
 
-def _filled(body: np.ndarray) -> np.ndarray:
-    """Holes filled slice by slice: what is not of the body, and not connected with the border of its slice by faces."""
+def filled(body: np.ndarray) -> np.ndarray:
+    """A body (slices, rows, columns), bool, with its holes filled slice by slice: what is not of it, and not connected with the border of its slice by faces."""
     import SimpleITK as sitk
 
     apart = np.zeros((2 * len(body), *body.shape[1:]), np.uint8)  # with a slice between any two, so that nothing is connected through them
