@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from superres3d import Volume, upscale
+from superres3d import Volume, check, upscale
 from superres3d.ahead import smallest_gain
 from superres3d.live import LiveScan
 from superres3d.methods import METHODS, find_method
@@ -71,6 +71,16 @@ def test_the_networks_that_are_ahead_refine_the_scan(monkeypatch, gain, used):
     np.testing.assert_array_equal(part.volume.voxels, result.volume.voxels)
     if used == USUAL:
         np.testing.assert_array_equal(upscale(scan, 2, method=USUAL, **choices).volume.voxels, result.volume.voxels)
+
+
+@pytest.mark.parametrize("gain, used", [(0.3, LARGE), (-0.3, USUAL)])
+def test_the_check_looks_at_the_networks_that_will_run(monkeypatch, gain, used):
+    """They are chosen once, on the scan itself, and not on what it makes coarser."""
+    scan, asked = _scan((8, 96, 96)), []
+    monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda source, *_: asked.append(source.shape) or gain)
+    found = check(scan, 2, axes="in-plane", method=LARGE, preset="fast", slice_axis="k")
+    assert asked == [(8, 96, 96)] and found.method == used
+    assert any("two-stage-told was used" in note for note in found.notes) == (used == USUAL)
 
 
 def test_what_is_asked_of_the_scan_is_asked_of_the_networks():

@@ -27,7 +27,7 @@ from ..plan import MINIMUM_SLICES, Plan
 from ..resampling.interpolation import resize
 from ..scan.intensity import CT_RANGE_HU, floor_of
 from ..scan.volume import Volume, accepted, triple
-from ..upscaling import NOT_PLANNED, plan_for
+from ..upscaling import NOT_PLANNED, plan_for, settled
 from .body import body_mask, regions_of, value_range
 from .careful import careful as taken_back
 from .careful import strength_of
@@ -113,6 +113,7 @@ def check(
     started = time.perf_counter()
     volume = accepted(volume, "The scan")
     plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
+    plan, judged = settled(plan, volume.voxels, choices.get("device", "auto"), cancelled)
     if plan.method.name == BASELINE:
         raise InputError("The check compares a method with Lanczos, and Lanczos itself was asked for; name another method.")
     if careful and not plan.method.networks:
@@ -132,7 +133,7 @@ def check(
     result = CheckResult(
         plan.method.name, plan.preset.name if plan.method.networks else None, plan.modality, (factors[0], factors[1], factors[2]), found,
         {"share": sample.share, "words": sample.words}, clear, expected_gain([way.way for way in found], [way.gain_db for way in found], clear, told), WITHIN[clear > CLEAR],
-        notes=(*notes, *smaller), seconds=time.perf_counter() - started, careful=careful, adapted=plan.adaptation is not None,
+        notes=(*notes, *judged, *smaller), seconds=time.perf_counter() - started, careful=careful, adapted=plan.adaptation is not None,
     )  # fmt: skip
     return in_words(result)
 
