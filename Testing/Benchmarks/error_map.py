@@ -144,7 +144,9 @@ def fit(pairs: Path, model: Path, kept: Annotated[str, typer.Option()] = "train,
         here = [row for row in rows if _name(row) == name]
         growths = [compared(row["true"], row["expected"], np.ones(row["true"].shape, bool)).growth for row in here if row["noise"] == 0]
         scale = float(np.exp(np.median(np.log(growths))))
-        tensors[name] = tensors[name] * np.array([1, 1, 1, scale], np.float32)
+        unmeasured = {name.replace("single", "ensemble"), name.replace("ensemble", "single")} - {_name(row) for row in rows}
+        for changed in {name, *unmeasured}:  # with turned copies and without, as long as only one of them was measured, errors grow alike
+            tensors[changed] = tensors[changed] * np.array([1, 1, 1, scale], np.float32)
         for row in here:
             row["expected"], row["found"] = row["expected"] * scale, row["found"] / np.array([scale, 1, 1, 1, 1])
     _fit_transfers(tensors, rows)

@@ -70,7 +70,8 @@ def test_a_busy_machine_is_told_and_the_time_is_as_much_longer(cache, script, pa
     panel.wait(lambda: "3.0 times" in panel.ui.estimateLabel.text)
     facts = volume_facts(panel.parameters.inputVolume)
     alone, busy = (estimate(facts, panel.request(), machine=MachineNow(times)).seconds for times in (1.0, 3.0))
-    assert busy == pytest.approx(3 * alone)
+    files = 3 * alone - busy  # twice what does not compute
+    assert 0 < files < 0.2 and busy > 2.5 * alone
 
 
 def test_a_run_ends_the_measurement(cache, script, panel, make_volume):

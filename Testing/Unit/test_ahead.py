@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from superres3d import Volume, upscale
+from superres3d import Volume, check, upscale
 from superres3d.ahead import smallest_gain
 from superres3d.errors import Cancelled
 from superres3d.live import LiveScan
@@ -14,7 +14,6 @@ from superres3d.resampling.interpolation import resize
 from superres3d.trust.along import check_along
 from superres3d.trust.error_map import upscale_with_doubt
 from superres3d.trust.refining import Refining
-from superres3d.trust.selfcheck import check
 from superres3d.upscaling import settled
 
 from .test_detail import anatomy
@@ -78,6 +77,16 @@ def test_the_networks_that_are_ahead_refine_the_scan(monkeypatch, gain, used):
     np.testing.assert_array_equal(part.volume.voxels, result.volume.voxels)
     if used == USUAL:
         np.testing.assert_array_equal(upscale(scan, 2, method=USUAL, **choices).volume.voxels, result.volume.voxels)
+
+
+@pytest.mark.parametrize("gain, used", [(0.3, LARGE), (-0.3, USUAL)])
+def test_the_check_looks_at_the_networks_that_will_run(monkeypatch, gain, used):
+    """They are chosen once, on the scan itself, and not on what it makes coarser."""
+    scan, asked = _scan((8, 96, 96)), []
+    monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda source, *_: asked.append(source.shape) or gain)
+    found = check(scan, 2, axes="in-plane", method=LARGE, preset="fast", slice_axis="k")
+    assert asked == [(8, 96, 96)] and found.method == used
+    assert any("two-stage-told was used" in note for note in found.notes) == (used == USUAL)
 
 
 def test_what_is_asked_of_the_scan_is_asked_of_the_networks():
@@ -163,12 +172,6 @@ def test_a_scan_may_be_empty_in_its_middle():
     voxels[:4] = 1000 * anatomy((4, 96, 96), 3)
     result = upscale(Volume(voxels, (1.0, 1.0, 3.0), modality="MR"), 2, axes="in-plane", method=LARGE, preset="fast", slice_axis="k")
     assert result.report["method"] == USUAL and any("too empty in its middle" in note for note in result.report["warnings"])
-
-
-def test_a_check_alone_asks_as_a_run_does(monkeypatch):
-    monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda *_: -0.3)
-    found = check(_scan((8, 96, 96)), 2, axes="in-plane", method=LARGE, preset="fast", slice_axis="k")
-    assert found.method == USUAL and any("0.3 dB worse" in note for note in found.notes)
 
 
 def test_a_preview_can_be_cancelled_while_the_scan_is_asked(monkeypatch):

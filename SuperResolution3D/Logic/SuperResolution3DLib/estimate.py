@@ -96,7 +96,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     _check_disk(disk, temporary_folder or tempfile.gettempdir())
     slices, rows, columns = plan.made_shape
     i, j, k = (distance / factor for distance, factor in zip(facts.spacing, plan.factors[::-1]))
-    seconds = machine.busy * (plan.seconds + _extra_seconds(plan, request) + _around_seconds(plan, request, given))
+    seconds = machine.busy * (plan.seconds + _extra_seconds(plan, request)) + _around_seconds(plan, request, given)  # files wait for the disk, not for the processor
     return Estimate(
         (columns, rows, slices), (i, j, k), plan.result_bytes,
         max(plan.memory_bytes, loading), disk, seconds, (*plan.notes, *_time_notes(plan, request, machine), *_device_notes(plan, request)),
