@@ -44,6 +44,15 @@ def smallest_gain(source: np.ndarray, stages: Collection[str], method: str, othe
     return min(gains, default=None)
 
 
+def why_left(method: str, other: str, gain: float | None) -> str:
+    """One sentence for a user: why the other method was used, by what :func:`smallest_gain` told."""
+    if gain is None:
+        return f"The scan is too small, or too empty in its middle, to tell whether {method}'s networks are ahead here; {other} was used."
+    if gain > -0.05:
+        return f"Made coarser once more, this scan came out no better with {method}; {other} was used."
+    return f"Made coarser once more, this scan came out {-gain:.1f} dB worse with {method}, so it is not known that its networks are ahead here; {other} was used."
+
+
 def work_of_asking(shape: Sequence[int], models: Iterable[tuple[str, Model]]) -> float:
     """Multiply-accumulates of :func:`smallest_gain` on a scan (slices, rows, columns), for the models of both methods, each with its stage."""
     total = 0.0

@@ -108,6 +108,11 @@ class Plan:
         return extent(self.window)
 
     @property
+    def share_of_asking(self) -> float:
+        """Of the run's work."""
+        return self.asking / (self.asking + self.accumulates) if self.asking else 0.0
+
+    @property
     def refinement(self) -> dict[str, Any]:
         """The arguments with which any interpolation gives the same grid."""
         if self.spacing:

@@ -20,7 +20,7 @@ import numpy as np
 from .adaptation.adapt import Adapted
 from .adaptation.adapt import adapt as adapt_to_scan
 from .adaptation.budget import Budget
-from .ahead import smallest_gain
+from .ahead import smallest_gain, why_left
 from .detail.measure import Detail
 from .detail.measured_grid import AXES, MeasuredGrid, finer_than_measured, in_report, measured_grid, sentences
 from .detail.telling import tell
@@ -144,7 +144,7 @@ def upscale(
     asked, (plan, judged) = plan, settled(plan, whole, device, progress, cancelled, memory_limit)
     prepared = prepared_for(plan, volume, whole, noise, as_stored, memory_limit)
     notes = [*volume.notes, *assumed, *judged, *prepared.notes]
-    watch = Watch(after(progress, _share_of_asking(asked)), cancelled)
+    watch = Watch(after(progress, asked.share_of_asking), cancelled)
     engine = engine_of(prepared.plan, device) if plan.method.networks else None
     try:
         with kept_heap():
@@ -284,10 +284,7 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
 def settled(
     plan: Plan, whole: np.ndarray, device: str, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None, memory_limit: int | None = None
 ) -> tuple[Plan, tuple[str, ...]]:  # fmt: skip
-    """A plan whose larger networks are left to the usual ones where they are not ahead on the scan (k, j, i), one scale coarser; what to say of it.
-
-    ``progress`` is told of the share of the whole run that :func:`_share_of_asking` tells.
-    """
+    """A plan whose larger networks are left to the usual ones where they are not ahead on the scan (k, j, i), one scale coarser; what to say of it."""
     other, stages, done = plan.method.otherwise, own_stages(plan.method, plan.models), 0.0
     if not other:
         return plan, ()
@@ -309,20 +306,7 @@ def settled(
         engine.close()
     if gain is not None and gain > 0:
         return plan, ()
-    return left_to(plan, other), (_why_left(plan.method.name, other, gain),)
-
-
-def _why_left(method: str, other: str, gain: float | None) -> str:
-    if gain is None:
-        return f"The scan is too small, or too empty in its middle, to tell whether {method}'s networks are ahead here; {other} was used."
-    if gain > -0.05:
-        return f"Made coarser once more, this scan came out no better with {method}; {other} was used."
-    return f"Made coarser once more, this scan came out {-gain:.1f} dB worse with {method}, so it is not known that its networks are ahead here; {other} was used."
-
-
-def _share_of_asking(plan: Plan) -> float:
-    """Of a run's work."""
-    return plan.asking / (plan.asking + plan.accumulates) if plan.asking else 0.0
+    return left_to(plan, other), (why_left(plan.method.name, other, gain),)
 
 
 def _adapted(prepared: Prepared, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[Prepared, Adapted | None]:
