@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from superres3d import Volume, check, upscale
 from superres3d.ahead import smallest_gain
+from superres3d.errors import Cancelled
 from superres3d.live import LiveScan
 from superres3d.methods import METHODS, find_method
-from superres3d.plan import plan_upscaling
+from superres3d.plan import left_to, named_by_networks, on_measured_grid, plan_upscaling
 from superres3d.resampling.interpolation import resize
+from superres3d.trust.along import check_along
+from superres3d.trust.error_map import upscale_with_doubt
+from superres3d.trust.refining import Refining
+from superres3d.upscaling import settled
 
 from .test_detail import anatomy
 
@@ -28,6 +33,7 @@ def off_by(errors: dict[str, float]):
 
 def test_the_gain_is_the_ratio_of_the_errors():
     scan = np.zeros((10, 48, 48), np.float32)
+    scan[0, 0, 0] = 1e-3  # not empty
     assert smallest_gain(scan, ["plane"], "a", "b", off_by({"a": 1.0, "b": 2.0})) == pytest.approx(20 * np.log10(2))
     assert smallest_gain(scan, ["plane"], "a", "b", off_by({"a": 3.0, "b": 1.0})) == pytest.approx(-20 * np.log10(3))
 
@@ -92,9 +98,83 @@ def test_what_is_asked_of_the_scan_is_asked_of_the_networks():
 def test_other_factors_are_left_to_the_usual_networks():
     """Where a scan is first brought to a coarser grid, 2x becomes 4x."""
     assert find_method(LARGE).otherwise == USUAL and find_method(LARGE).scales == (2,)
-    from superres3d.plan import on_measured_grid
-
     plan = plan_upscaling((20, 96, 96), (1.0, 1.0, 3.0), np.int16, 2, axes="in-plane", method=LARGE, modality="MR", slice_axis="k")
     assert plan.models["plane"].name == "two-stage-large-mr-plane-x2"
     assert on_measured_grid(plan, (20, 48, 48)).models["plane"].name == "two-stage-told-mr-plane-x4"
     assert all(not method.otherwise for name, method in METHODS.items() if name != LARGE)
+
+
+def test_only_what_the_large_networks_do_is_asked(monkeypatch):
+    """To a spacing the networks between the slices refine by 4 here, and those of 2x have nothing to do."""
+    asked = []
+    monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda source, stages, *_: asked.append(list(stages)) or 1.0)
+    grid = ((44, 64, 64), (1.0, 1.0, 4.0), np.int16)
+    whole = np.zeros(grid[0], np.int16)
+    four = plan_upscaling(*grid, method=LARGE, modality="MR", result_spacing=(1.0, 1.0, 1.0))
+    plan, said = settled(four, whole, "cpu")
+    assert plan.method.name == USUAL and "no axis is refined by 2" in said[0] and four.asking == 0 and not asked
+    both = plan_upscaling(*grid, method=LARGE, modality="MR", result_spacing=(0.5, 0.5, 1.0))
+    assert settled(both, whole, "cpu")[0].method.name == LARGE and asked == [["plane"]]
+
+
+def test_the_name_is_that_of_the_networks_that_ran():
+    plan = plan_upscaling((20, 96, 96), (1.0, 1.0, 3.0), np.int16, 2, axes="in-plane", method=LARGE, modality="MR", slice_axis="k")
+    assert named_by_networks(plan).method.name == LARGE
+    assert named_by_networks(on_measured_grid(plan, (20, 48, 48))).method.name == USUAL
+
+
+def test_a_method_that_is_no_better_is_not_called_worse(monkeypatch):
+    monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda *_: 0.0)
+    plan = plan_upscaling((8, 64, 72), (1.0, 1.0, 3.0), np.int16, 2, axes="in-plane", method=LARGE, modality="MR", slice_axis="k")
+    said = settled(plan, _scan().voxels, "cpu")[1]
+    assert said == (f"Made coarser once more, this scan came out no better with {LARGE}; {USUAL} was used.",)
+
+
+def test_the_plan_tells_what_asking_takes():
+    """By hand: two ways, of each the middle twelve slices at half their size, by both plane networks; and nothing where a scan is too small to be asked."""
+    def plan(method, shape):
+        return plan_upscaling(shape, (1.0, 1.0, 3.0), np.int16, 2, axes="in-plane", method=method, modality="MR", slice_axis="k")
+
+    large, usual = plan(LARGE, (30, 64, 72)), plan(USUAL, (30, 64, 72))
+    each = sum(found.models["plane"].multiply_accumulates for found in (large, usual))
+    assert large.asking == 2 * 12 * 32 * 36 * each and usual.asking == 0
+    assert plan(LARGE, (30, 39, 72)).asking == 0
+    left = left_to(large, USUAL)
+    assert left.accumulates == usual.accumulates and left.asking == 0
+
+
+def test_the_bar_moves_while_the_scan_is_asked():
+    told = []
+    scan, choices = _scan((12, 80, 88)), {"axes": "in-plane", "method": LARGE, "preset": "fast", "slice_axis": "k"}
+    upscale(scan, 2, **choices, progress=lambda stage, share: told.append((stage, share)))
+    asking = [share for stage, share in told if stage == "checking"]
+    shares = [share for _, share in told]
+    assert len(set(asking)) > 4 and 0.1 < max(asking) < 1 and shares == sorted(shares) and shares[-1] == 1.0
+    assert min(share for stage, share in told if stage == "plane") >= max(asking) - 1e-9
+
+
+@pytest.mark.parametrize("gain, used", [(0.3, LARGE), (-0.3, USUAL)])
+def test_what_is_checked_is_what_was_used(monkeypatch, gain, used):
+    """The self-check and the error map of a run, which is asked once."""
+    asked, refined = [], []
+    monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda *_: asked.append(1) or gain)
+    part = Refining.part
+    monkeypatch.setattr(Refining, "part", lambda self, *given, **more: refined.append(self._choices["method"]) or part(self, *given, **more))
+    scan, choices = _scan((8, 96, 96)), {"axes": "in-plane", "method": LARGE, "preset": "fast", "slice_axis": "k"}
+    result, errors = upscale_with_doubt(scan, 2, **choices)
+    assert errors and errors.report["calibrated"] and refined == [used]
+    check_along(scan, result, lambda *_: None, scale=2, **choices)
+    assert result.report["check"]["method"] == used and set(refined) == {used} and len(asked) == 1
+
+
+def test_a_scan_may_be_empty_in_its_middle():
+    voxels = np.zeros((30, 96, 96), np.int16)
+    voxels[:4] = 1000 * anatomy((4, 96, 96), 3)
+    result = upscale(Volume(voxels, (1.0, 1.0, 3.0), modality="MR"), 2, axes="in-plane", method=LARGE, preset="fast", slice_axis="k")
+    assert result.report["method"] == USUAL and any("too empty in its middle" in note for note in result.report["warnings"])
+
+
+def test_a_preview_can_be_cancelled_while_the_scan_is_asked(monkeypatch):
+    monkeypatch.setattr("superres3d.live.computed", lambda *_, **__: pytest.fail("it went on"))
+    with pytest.raises(Cancelled):
+        LiveScan(_scan((8, 80, 88))).part([[0, 4], [0, 20], [0, 20]], scale=2, cancelled=lambda: True, axes="in-plane", method=LARGE, preset="fast", slice_axis="k")

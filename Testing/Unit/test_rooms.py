@@ -27,9 +27,9 @@ MAY_USE: dict[str, str] = {
     "speed": "errors files networks engine methods",  # what this machine does
     "refinement": "errors methods",  # from any way of asking to the grid of the result
     "sizes": "networks engine methods",  # how large a run is
-    "plan": "errors resampling scan networks adaptation engine methods speed refinement sizes",  # what a run will be
+    "ahead": "resampling networks methods",  # whether larger networks are ahead on the scan
+    "plan": "errors resampling scan networks adaptation ahead engine methods speed refinement sizes",  # what a run will be
     "catalogue": "methods plan",  # the catalogue in words
-    "ahead": "resampling",  # whether larger networks are ahead on the scan
     "run_report": "scan engine methods plan",  # what a run tells of itself
     "upscaling": "errors resampling scan networks detail adaptation engine methods speed refinement plan ahead run_report",  # the run
     "live": "errors scan engine methods plan run_report upscaling",  # parts of one scan, while a user still chooses

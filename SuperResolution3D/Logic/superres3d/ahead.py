@@ -6,10 +6,13 @@ and refined by the method and by the one that it is an alternative to; it is use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from math import prod
 
 import numpy as np
 
+from .methods import ENSEMBLES
+from .networks.weights import Model
 from .resampling.degradation import antialiased_bicubic
 
 Refine = Callable[[np.ndarray, str, str], np.ndarray]
@@ -18,8 +21,8 @@ _STAGES = {"plane": ("in-plane", (1, 2, 2)), "depth": ("through-plane", (2, 1, 1
 _SLICES, _ROWS, _LEAST = 12, 48, 40  # slices, or rows of all slices, that are looked at; voxels along a refined axis
 
 
-def smallest_gain(source: np.ndarray, stages: Iterable[str], method: str, other: str, refine: Refine) -> float | None:
-    """By how many dB a method is ahead of another at least, over its stages and the ways of making the scan coarser; None if the scan is too small to tell.
+def smallest_gain(source: np.ndarray, stages: Collection[str], method: str, other: str, refine: Refine) -> float | None:
+    """By how many dB a method is ahead of another at least, over its stages and the ways of making the scan coarser; None if the scan is too small, or too empty, to tell.
 
     Args:
         source: the scan (slices, rows, columns).
@@ -27,11 +30,13 @@ def smallest_gain(source: np.ndarray, stages: Iterable[str], method: str, other:
         method, other: names from the catalogue.
         refine: (coarse voxels float32, axes, method) -> refined voxels.
     """
-    gains = []
+    gains: list[float] = []
+    if any(_looked_at(source.shape, stage) is None for stage in stages):
+        return None  # before any of them is computed
     for stage in stages:
         axes, factors = _STAGES[stage]
-        part = _part(source, stage, factors)
-        if part is None:
+        part = _part(source, stage)
+        if part.min() == part.max():
             return None
         for coarse in (antialiased_bicubic(part, factors), _means(part, factors)):
             errors = [float(np.mean(np.square(refine(coarse.astype(np.float32), axes, name).astype(np.float64) - part))) for name in (method, other)]
@@ -39,14 +44,41 @@ def smallest_gain(source: np.ndarray, stages: Iterable[str], method: str, other:
     return min(gains, default=None)
 
 
-def _part(source: np.ndarray, stage: str, factors: tuple[int, int, int]) -> np.ndarray | None:
-    """The middle of a scan, float64, its sizes multiples of the factors; None if it is too small."""
-    axis, most = (0, _SLICES) if stage == "plane" else (1, _ROWS)
-    first = max(0, (source.shape[axis] - most) // 2)
-    part = source[(slice(None),) * axis + (slice(first, first + most),)]
-    part = part[tuple(slice(0, n // factor * factor) for n, factor in zip(part.shape, factors))]
-    large_enough = all(n >= _LEAST for n, factor in zip(part.shape, factors) if factor > 1)
-    return part.astype(np.float64) if large_enough else None
+def why_left(method: str, other: str, gain: float | None) -> str:
+    """One sentence for a user: why the other method was used, by what :func:`smallest_gain` told."""
+    if gain is None:
+        return f"The scan is too small, or too empty in its middle, to tell whether {method}'s networks are ahead here; {other} was used."
+    if gain > -0.05:
+        return f"Made coarser once more, this scan came out no better with {method}; {other} was used."
+    return f"Made coarser once more, this scan came out {-gain:.1f} dB worse with {method}, so it is not known that its networks are ahead here; {other} was used."
+
+
+def work_of_asking(shape: Sequence[int], models: Iterable[tuple[str, Model]]) -> float:
+    """Multiply-accumulates of :func:`smallest_gain` on a scan (slices, rows, columns), for the models of both methods, each with its stage."""
+    total = 0.0
+    for stage, model in models:
+        spans = _looked_at(shape, stage)
+        if spans is None:
+            return 0.0
+        voxels = prod((stop - start) // factor for (start, stop), factor in zip(spans, _STAGES[stage][1]))
+        total += 2 * voxels * ENSEMBLES["none"][stage] * model.multiply_accumulates
+    return total
+
+
+def _looked_at(shape: Sequence[int], stage: str) -> list[tuple[int, int]] | None:
+    """The middle of a scan, (start, stop) along each axis, its sizes multiples of the factors; None if it is too small."""
+    factors, (axis, most) = _STAGES[stage][1], (0, _SLICES) if stage == "plane" else (1, _ROWS)
+    sizes = [min(n, most) if number == axis else n for number, n in enumerate(shape)]
+    sizes = [n // factor * factor for n, factor in zip(sizes, factors)]
+    if any(n < _LEAST for n, factor in zip(sizes, factors) if factor > 1):
+        return None
+    first = [max(0, (n - most) // 2) if number == axis else 0 for number, n in enumerate(shape)]
+    return [(start, start + n) for start, n in zip(first, sizes)]
+
+
+def _part(source: np.ndarray, stage: str) -> np.ndarray:
+    """What is looked at of a scan that is large enough, float64."""
+    return source[tuple(slice(*span) for span in _looked_at(source.shape, stage) or [])].astype(np.float64)
 
 
 def _means(part: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:

@@ -18,7 +18,7 @@ from .engine.part_cost import can_be_cut
 from .engine.progress import Watch
 from .errors import InputError
 from .methods import DEFAULT_NOISE
-from .plan import Plan
+from .plan import Plan, named_by_networks
 from .run_report import report_of
 from .scan.intensity import IntensityScale, intensity_scale
 from .scan.volume import Volume, accepted
@@ -64,12 +64,12 @@ class LiveScan:
         plan, notes = plan_for(self.volume, region=region, **choices)
         if "volume" in plan.models and not can_be_cut(plan.models["volume"]):
             raise InputError(f"The network of {plan.method.name} computes the whole scan, however small the part, so there is no preview of it; choose another method, or upscale the scan.")
-        prepared = self._ready(plan, noise, as_stored, choices, device)
+        prepared = self._ready(plan, noise, as_stored, choices, device, cancelled)
         engine = self._engine(prepared.plan, device) if plan.method.networks else None
         watch = Watch(None, cancelled)
         voxels, count = computed(prepared, self.volume.voxels.dtype, engine, watch, self.volume.voxels, intensities=self._scale(plan))
         notes += [*prepared.notes, *plan.notes]
-        report = report_of(replace(plan, method=prepared.plan.method, models=prepared.plan.models), self.volume, watch, count, engine, notes, time.perf_counter() - started)
+        report = report_of(named_by_networks(replace(plan, method=prepared.plan.method, models=prepared.plan.models)), self.volume, watch, count, engine, notes, time.perf_counter() - started)
         return Result(placed_result(self.volume, voxels, plan), report | {"detail": prepared.detail})
 
     def close(self) -> None:
@@ -79,13 +79,13 @@ class LiveScan:
         self._engines.clear()
         self._prepared.clear()
 
-    def _ready(self, plan: Plan, noise: str, as_stored: bool, choices: dict[str, Any], device: str) -> Prepared:
+    def _ready(self, plan: Plan, noise: str, as_stored: bool, choices: dict[str, Any], device: str, cancelled: Callable[[], bool] | None) -> Prepared:
         """What was measured for these choices, with the networks that were told, for the plan's region."""
         key = (noise, as_stored, *(f"{name}={value}" for name, value in sorted(choices.items())))
         if key not in self._prepared:
             if len(self._prepared) >= _MOST_KEPT:
                 self.close()
-            whole, judged = settled(plan, self.volume.voxels, device)
+            whole, judged = settled(plan, self.volume.voxels, device, cancelled=cancelled)
             prepared = prepared_for(whole, self.volume, self.volume.voxels, noise, as_stored, None)
             self._prepared[key] = replace(prepared, notes=(*judged, *prepared.notes))
         return self._prepared[key].moved(plan)

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 
 from .adaptation.budget import Budget, adaptation_bytes
+from .ahead import work_of_asking
 from .engine.memory import usable_cores
 from .engine.parted import kept_bytes, working_bytes
 from .engine.tiling import Region, around, extent, whole
@@ -67,6 +68,7 @@ class Plan:
         region: of the scan, (start, stop) in voxels of ``shape``; None: all of it.
         kept: that region in voxels of ``output_shape``.
         uneven: share of the scan's slices across each axis that is not one value; see :func:`superres3d.scan.uneven.uneven_shares`.
+        asking: multiply-accumulates with which the scan is asked first whether larger networks are ahead on it; see :mod:`superres3d.ahead`.
     """
 
     method: Method
@@ -93,6 +95,7 @@ class Plan:
     region: Region | None = None
     kept: Region | None = None
     uneven: Shares = WHOLLY
+    asking: float = 0.0
 
     @property
     def window(self) -> Region:
@@ -103,6 +106,11 @@ class Plan:
     def made_shape(self) -> tuple[int, ...]:
         """Voxels of what is made."""
         return extent(self.window)
+
+    @property
+    def share_of_asking(self) -> float:
+        """Of the run's work."""
+        return self.asking / (self.asking + self.accumulates) if self.asking else 0.0
 
     @property
     def refinement(self) -> dict[str, Any]:
@@ -204,12 +212,13 @@ def plan_upscaling(
     sizes = Sizes(tuple(int(n) for n in shape), refinement.shape, axis, (made, in_plane, in_plane), np.dtype(dtype).itemsize, inputs_in_memory, part)
     space = _share_memory(found, models, sizes, chosen.ensemble, memory_limit, refinement.smaller, adaptation_bytes(sizes.slices_first) if budget else 0)
     accumulates = accumulates_of(models, chosen.ensemble, sizes, space.features or space.working, uneven)
-    seconds = expected_seconds(accumulates, chosen.precision, device, work_of(found, max(sizes.factors))) + sizes.result / (_FINISHED if models else _INTERPOLATED)
+    asking = _asking(found, models, modality, sizes)
+    seconds = expected_seconds(accumulates + asking, chosen.precision, device, work_of(found, max(sizes.factors))) + sizes.result / (_FINISHED if models else _INTERPOLATED)
     seconds += measuring_seconds(prod(sizes.shape)) if found.blind else 0.0
     seconds += budget.seconds if budget else 0.0
     return Plan(
         found, modality, in_plane, refinement.through_plane, axis, chosen, sizes.shape, sizes.output_shape, sizes.result, space.total, space.working,
-        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing, budget, part, sizes.kept, uneven,
+        accumulates, seconds, models, notes, refinement.slice_spacing, space.features, consistency, network_slices, refinement.spacing, budget, part, sizes.kept, uneven, asking,
     )  # fmt: skip
 
 
@@ -294,10 +303,32 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
     return models
 
 
+def _asking(method: Method, models: dict[str, Model], modality: str, sizes: Sizes) -> float:
+    """As :class:`Plan` has it."""
+    own = own_stages(method, models)
+    if not own:
+        return 0.0
+    others = [(stage, find_model(find_method(method.otherwise).model_name(modality, stage, 2))) for stage in own]
+    return work_of_asking(sizes.slices_first, [*((stage, models[stage]) for stage in own), *others])
+
+
+def own_stages(method: Method, models: dict[str, Model]) -> list[str]:
+    """Of a method that leaves some factors to another: the stages whose networks are its own."""
+    return [stage for stage, model in models.items() if model.name.startswith(f"{method.name}-")] if method.otherwise else []
+
+
+def named_by_networks(plan: Plan) -> Plan:
+    """With the name of the method whose networks ran, where a scan's measured grid left all of them to another."""
+    return replace(plan, method=find_method(plan.method.otherwise)) if plan.method.otherwise and not own_stages(plan.method, plan.models) else plan
+
+
 def left_to(plan: Plan, name: str) -> Plan:
     """The plan for another two-stage method, with the same factors (ModelError if it is not installed)."""
     method = find_method(name)
-    return replace(plan, method=method, models=_models(method, plan.modality, plan.in_plane, plan.network_slices or plan.through_plane, plan.shape[plan.slice_axis]))
+    models = _models(method, plan.modality, plan.in_plane, plan.network_slices or plan.through_plane, plan.shape[plan.slice_axis])
+    made, in_plane, _ = plan.network_factors
+    sizes = Sizes(plan.shape, plan.output_shape, plan.slice_axis, (int(made), in_plane, in_plane), plan.result_bytes // prod(plan.made_shape), 0, plan.region)
+    return replace(plan, method=method, models=models, accumulates=accumulates_of(models, plan.preset.ensemble, sizes, plan.working_bytes, plan.uneven), asking=0.0)
 
 
 def _knows(method: Method, factor: int | float) -> Method:

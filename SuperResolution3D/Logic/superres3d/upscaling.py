@@ -20,20 +20,20 @@ import numpy as np
 from .adaptation.adapt import Adapted
 from .adaptation.adapt import adapt as adapt_to_scan
 from .adaptation.budget import Budget
-from .ahead import smallest_gain
+from .ahead import smallest_gain, why_left
 from .detail.measure import Detail
 from .detail.measured_grid import AXES, MeasuredGrid, finer_than_measured, in_report, measured_grid, sentences
 from .detail.telling import tell
 from .engine.chain import Chain, Window, blocks_of, refine_block
 from .engine.memory import kept_heap
 from .engine.part_cost import can_be_cut
-from .engine.progress import Progress, Watch
+from .engine.progress import Progress, Watch, after, within_share
 from .engine.stages import NetworkStage, Regridding, Resampling
 from .engine.tiling import Stage, around
 from .errors import InputError
 from .methods import DEFAULT_METHOD, DEFAULT_NOISE, DEFAULT_PRESET, INVENTS, MODALITIES, NOISES, needs_modality
 from .networks.weights import verified_weights
-from .plan import Plan, blind_models, left_to, on_measured_grid, plan_upscaling
+from .plan import Plan, blind_models, left_to, named_by_networks, on_measured_grid, own_stages, plan_upscaling
 from .refinement import factors_between
 from .resampling.spectral_crop import cropped
 from .run_report import NOT_FOR_DIAGNOSIS as NOT_FOR_DIAGNOSIS
@@ -141,10 +141,10 @@ def upscale(
         precision=precision, slice_axis=slice_axis, consistency=consistency, adapt=adapt, memory_limit=memory_limit, region=region,
     )  # fmt: skip
     whole = volume.voxels if part_of is None else part_of
-    asked, (plan, judged) = plan, settled(plan, whole, device, cancelled)
+    asked, (plan, judged) = plan, settled(plan, whole, device, progress, cancelled, memory_limit)
     prepared = prepared_for(plan, volume, whole, noise, as_stored, memory_limit)
     notes = [*volume.notes, *assumed, *judged, *prepared.notes]
-    watch = Watch(progress, cancelled)
+    watch = Watch(after(progress, asked.share_of_asking), cancelled)
     engine = engine_of(prepared.plan, device) if plan.method.networks else None
     try:
         with kept_heap():
@@ -156,7 +156,7 @@ def upscale(
             engine.close()
     _remember(prepared.plan, engine if part_of is None and region is None and plan is asked else None, watch)
     notes += [*(adapted.notes if adapted else ()), *plan.notes, *(engine.notes if engine else ()), *([INVENTS] if plan.method.adversarial else [])]
-    told = replace(plan, models=prepared.plan.models)
+    told = named_by_networks(replace(plan, models=prepared.plan.models))
     report = report_of(told, volume, watch, block_count, engine, notes, time.perf_counter() - started) | {"detail": prepared.detail, "adaptation": adapted.report if adapted else None}
     return Result(placed_result(volume, voxels, plan), report, differing)
 
@@ -281,26 +281,32 @@ def prepared_for(plan: Plan, volume: Volume, whole: np.ndarray, noise: str, as_s
     return Prepared(replace(plan, models=told.models), voxels, notes, told.report | {"measured_grid": in_report(grid, spacing, names)})
 
 
-def settled(plan: Plan, whole: np.ndarray, device: str, cancelled: Callable[[], bool] | None = None) -> tuple[Plan, tuple[str, ...]]:
+def settled(
+    plan: Plan, whole: np.ndarray, device: str, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None, memory_limit: int | None = None
+) -> tuple[Plan, tuple[str, ...]]:  # fmt: skip
     """A plan whose larger networks are left to the usual ones where they are not ahead on the scan (k, j, i), one scale coarser; what to say of it."""
-    other = plan.method.otherwise
+    other, stages, done = plan.method.otherwise, own_stages(plan.method, plan.models), 0.0
     if not other:
         return plan, ()
+    if not stages:
+        return left_to(plan, other), (f"{plan.method.name} has networks for 2x alone, and no axis is refined by 2 here; {other} was used.",)
 
     def refine(coarse: np.ndarray, axes: str, method: str) -> np.ndarray:
+        nonlocal done
         part = Volume(coarse, (1.0, 1.0, 1.0), modality=plan.modality)
-        small = plan_for(part, 2, axes=axes, method=method, modality=plan.modality, preset="fast", slice_axis="k")[0]
-        return computed(prepared_for(small, part, coarse, DEFAULT_NOISE, True, None), coarse.dtype, engine, Watch(None, cancelled), coarse)[0]
+        small = plan_for(part, 2, axes=axes, method=method, modality=plan.modality, preset="fast", slice_axis="k", memory_limit=memory_limit)[0]
+        watch = Watch(within_share(progress, done, small.accumulates, plan.accumulates + plan.asking), cancelled)
+        done += small.accumulates
+        return computed(prepared_for(small, part, coarse, DEFAULT_NOISE, True, memory_limit), coarse.dtype, engine, watch, coarse)[0]
 
     engine = engine_of(plan, device)
     try:
-        gain = smallest_gain(np.moveaxis(whole, plan.slice_axis, 0), plan.models, plan.method.name, other, refine)
+        gain = smallest_gain(np.moveaxis(whole, plan.slice_axis, 0), stages, plan.method.name, other, refine)
     finally:
         engine.close()
     if gain is not None and gain > 0:
         return plan, ()
-    why = "The scan is too small to tell whether" if gain is None else f"Made coarser once more, this scan came out {-gain:.1f} dB worse with {plan.method.name}, so it is not known that"
-    return left_to(plan, other), (f"{why} its networks are ahead here; {other} was used.",)
+    return left_to(plan, other), (why_left(plan.method.name, other, gain),)
 
 
 def _adapted(prepared: Prepared, volume: Volume, engine: Engine | None, watch: Watch, noise: str) -> tuple[Prepared, Adapted | None]:

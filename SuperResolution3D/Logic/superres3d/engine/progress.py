@@ -68,3 +68,13 @@ class Watch:
         self._told = max(self._told, min(1.0, share))  # a stage that begins anew on another engine goes back
         if self._progress:
             self._progress(name, self._told)
+
+
+def after(progress: Progress | None, share: float) -> Progress | None:
+    """Tells of the rest of a whole of which this share is done."""
+    return progress and (lambda stage, done: progress(stage, share + (1.0 - share) * done))
+
+
+def within_share(progress: Progress | None, before: float, own: float, whole: float) -> Progress | None:
+    """Tells of a part of the work that comes before the networks on the scan: ``own`` of ``whole``, after ``before`` of it."""
+    return progress and (lambda _, done: progress("checking", (before + done * own) / whole))

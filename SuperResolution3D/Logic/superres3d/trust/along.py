@@ -31,7 +31,7 @@ def check_along(volume: Volume, result: Result, progress: Told, cancelled: Calla
     fit = fit_of(refined_part(volume, report), result.volume, report["modality"])
     report["fit"] = {**fit, "sentences": sentences_of_fit(fit, "HU" if report["modality"] == "CT" else "")}
     try:
-        found = check(volume, careful=bool(report.get("careful")), progress=progress, cancelled=cancelled, **choices)
+        found = check(volume, careful=bool(report.get("careful")), judged=True, progress=progress, cancelled=cancelled, **choices | {"method": report["method"]})
     except (InputError, ResourceError) as error:
         report["check"] = None
         report["warnings"].append(f"The check was not done: {error}")

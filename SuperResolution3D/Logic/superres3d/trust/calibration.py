@@ -18,11 +18,11 @@ from ..errors import InputError
 from ..plan import MINIMUM_SLICES, Plan
 from ..scan.intensity import floor_of
 from ..scan.volume import Volume
-from ..upscaling import upscale
 from .body import body_mask
 from .careful import careful
 from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
 from .expected import Transfer, expected_error, local_error, weights_of
+from .refining import Refining
 from .selfcheck import is_sure, slices_first
 
 COVERAGE = 0.9
@@ -98,10 +98,12 @@ def calibrate(
         raise InputError("The part of the scan that the error map is calibrated on is empty; go without the error map.")
     asked = {key: value for key, value in choices.items() if key in _PASSED_ON}
     tell = None if progress is None else (lambda _, share: progress(share))
-    made = upscale(coarse, (factors[1], factors[0]), modality=plan.modality, slice_axis="k", spread=True, progress=tell, cancelled=cancelled, **asked)
+    asked |= {"scale": (factors[1], factors[0]), "modality": plan.modality, "slice_axis": "k"}
+    with Refining(asked) as refining:  # with the networks of the run, whatever this part would say of them
+        drawn, spread = refining.part(coarse, coarse.voxels, spread=True, progress=tell, cancelled=cancelled)
     weights = weights_of(plan.modality, plan.preset.ensemble != "none")
-    expected = expected_error(coarse.voxels, made.volume.voxels, made.spread, weights)
-    voxels = careful(coarse.voxels, made.volume.voxels, expected, strength, floor_of(coarse.voxels, plan.modality)) if strength else made.volume.voxels
+    expected = expected_error(coarse.voxels, drawn, spread, weights)
+    voxels = careful(coarse.voxels, drawn, expected, strength, floor_of(coarse.voxels, plan.modality)) if strength else drawn
     found = compared(local_error(voxels, scan.voxels), expected, body_mask(scan.voxels, plan.modality), checked)
     return replace(found, way=words, sure=sure)
 

@@ -68,11 +68,12 @@ def upscale_with_doubt(
     volume = accepted(volume, "The scan")
     plan = check_doubt(volume, scale, errors, careful, **choices)
     strength = strength_of(plan.modality, max(plan.network_factors)) if careful else 0.0
-    before = CHECKING if errors else 0.0
-    checking = (lambda share: progress("checking", before * share)) if progress else None
-    found, why = asked_of(volume, plan, choices, strength, checking, cancelled) if errors else (None, "")
-    told = (lambda stage, share: progress(stage, before + (1.0 - before) * share)) if progress else None
+    before = 1.0 - CHECKING if errors else 1.0
+    checking = (lambda share: progress("checking", before + CHECKING * share)) if progress else None
+    told = (lambda stage, share: progress(stage, before * share)) if progress else None
     result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices)
+    used = choices | {"method": result.report["method"]}  # perhaps not what was asked for: see superres3d.ahead
+    found, why = asked_of(volume, plan, used, strength, checking, cancelled) if errors else (None, "")
     drawn, weights = result.volume.voxels, weights_of(plan.modality, plan.preset.ensemble != "none")
     result.report["careful"] = careful
     expected = expected_error(volume.voxels, drawn, result.spread, weights)

@@ -46,12 +46,13 @@ def upscale_part_with_doubt(
         what = "Careful" if careful else "An error map"
         raise InputError(f"{what} on a region needs a whole factor; give --scale 2 or 4, or leave {'--careful' if careful else '--error-map'} or --region out.")
     strength = strength_of(plan.modality, max(plan.network_factors)) if careful else 0.0
-    before = CHECKING if errors else 0.0
-    checking = (lambda share: progress("checking", before * share)) if progress else None
-    found, why = asked_of(volume, plan, choices, strength, checking, cancelled) if errors else (None, "")
+    before = 1.0 - CHECKING if errors else 1.0
+    checking = (lambda share: progress("checking", before + CHECKING * share)) if progress else None
     rim = tuple((max(0, start - _RIM), min(n, stop + _RIM)) for (start, stop), n in zip(plan.region, plan.shape))
-    told = (lambda stage, share: progress(stage, before + (1.0 - before) * share)) if progress else None
+    told = (lambda stage, share: progress(stage, before * share)) if progress else None
     result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices | {"region": rim})
+    used = choices | {"method": result.report["method"]}  # perhaps not what was asked for: see superres3d.ahead
+    found, why = asked_of(volume, plan, used, strength, checking, cancelled) if errors else (None, "")
     scan, drawn = refined_part(volume, result.report), result.volume.voxels
     expected = expected_error(scan.voxels, drawn, result.spread, weights_of(plan.modality, plan.preset.ensemble != "none"))
     kept = taken_back(scan.voxels, drawn, expected, strength, floor_of(volume.voxels, plan.modality)) if careful else drawn

@@ -92,7 +92,7 @@ class _Case:
 
 
 def check(
-    volume: Volume, scale: int | tuple[int, int] | None = None, *, careful: bool = False,
+    volume: Volume, scale: int | tuple[int, int] | None = None, *, careful: bool = False, judged: bool = False,
     progress: Told | None = None, cancelled: Callable[[], bool] | None = None, **choices: Any,
 ) -> CheckResult:  # fmt: skip
     """Check on a scan itself what upscaling does to it.
@@ -102,6 +102,7 @@ def check(
         scale, choices: as :func:`superres3d.upscaling.upscale` takes them; the run that is checked.  With ``adapt`` the network learns anew on the scan made
             coarser, so the scan is made coarser in one way alone, and that takes as long as was given.
         careful: doubtful detail is taken back, as in :func:`superres3d.trust.error_map.upscale_with_doubt`.
+        judged: the method is the one that a run used, so that it is not asked again whether it is ahead of its alternative; see :mod:`superres3d.ahead`.
         progress: called with (stage, share of the whole that is done).
         cancelled: asked often; a true answer stops the work.
 
@@ -113,7 +114,9 @@ def check(
     started = time.perf_counter()
     volume = accepted(volume, "The scan")
     plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
-    plan, judged = settled(plan, volume.voxels, choices.get("device", "auto"), cancelled)
+    if not judged:
+        plan, left = settled(plan, volume.voxels, choices.get("device", "auto"), None, cancelled, choices.get("memory_limit"))
+        notes = [*notes, *left]
     if plan.method.name == BASELINE:
         raise InputError("The check compares a method with Lanczos, and Lanczos itself was asked for; name another method.")
     if careful and not plan.method.networks:
@@ -133,7 +136,7 @@ def check(
     result = CheckResult(
         plan.method.name, plan.preset.name if plan.method.networks else None, plan.modality, (factors[0], factors[1], factors[2]), found,
         {"share": sample.share, "words": sample.words}, clear, expected_gain([way.way for way in found], [way.gain_db for way in found], clear, told), WITHIN[clear > CLEAR],
-        notes=(*notes, *judged, *smaller), seconds=time.perf_counter() - started, careful=careful, adapted=plan.adaptation is not None,
+        notes=(*notes, *smaller), seconds=time.perf_counter() - started, careful=careful, adapted=plan.adaptation is not None,
     )  # fmt: skip
     return in_words(result)
 
