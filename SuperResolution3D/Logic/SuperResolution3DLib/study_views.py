@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .slice_link import SliceLink
+from .study_gestures import as_instructed, gestures_of
 
 _LAYOUT = 8401  # and the number of views; from 100 on numbers are free for modules
 _VIEWS = ("ReaderStudy-1", "ReaderStudy-2", "ReaderStudy-3")
@@ -139,6 +140,8 @@ class StudyViews:
         self._drag_window()
         if self._layouts:
             slicer.app.processEvents()
+            for view in _VIEWS[:count]:
+                as_instructed(gestures_of(self._layouts.sliceWidget(view)))
 
     def _drag_window(self) -> None:
         """Dragging with the left button changes window and level, as the instructions say."""
