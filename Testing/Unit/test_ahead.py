@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from superres3d import Volume, check, upscale
 from superres3d.ahead import smallest_gain
-from superres3d.errors import Cancelled
+from superres3d.batch.joining import joined, keep_slab
+from superres3d.errors import Cancelled, InputError
 from superres3d.live import LiveScan
 from superres3d.methods import METHODS, find_method
 from superres3d.plan import left_to, named_by_networks, on_measured_grid, plan_upscaling
@@ -178,3 +179,25 @@ def test_a_preview_can_be_cancelled_while_the_scan_is_asked(monkeypatch):
     monkeypatch.setattr("superres3d.live.computed", lambda *_, **__: pytest.fail("it went on"))
     with pytest.raises(Cancelled):
         LiveScan(_scan((8, 80, 88))).part([[0, 4], [0, 20], [0, 20]], scale=2, cancelled=lambda: True, axes="in-plane", method=LARGE, preset="fast", slice_axis="k")
+
+
+@pytest.mark.parametrize("second", [USUAL, LARGE])
+def test_slabs_of_different_networks_are_not_joined(tmp_path, second):
+    """As where two machines do not agree by a hair."""
+    scan = _scan((8, 20, 20))
+    for number, method in enumerate((LARGE, second)):
+        slab = upscale(scan, 2, axes="in-plane", method="linear", region=((4 * number, 4 * number + 4), (0, 20), (0, 20)), slice_axis="k")
+        slab.report["method"] = method
+        keep_slab(slab, scan, tmp_path / "parts", number, tmp_path)
+    if second == LARGE:
+        np.testing.assert_array_equal(joined(tmp_path / "parts", scan, 0.0).volume.voxels, upscale(scan, 2, axes="in-plane", method="linear", slice_axis="k").volume.voxels)
+    else:
+        with pytest.raises(InputError, match="different networks"):
+            joined(tmp_path / "parts", scan, 0.0)
+
+
+def test_the_bar_of_a_check_moves_while_the_scan_is_asked():
+    told = []
+    check(_scan((12, 96, 96)), 2, axes="in-plane", method=LARGE, preset="fast", slice_axis="k", progress=lambda stage, share: told.append(share))
+    plan = plan_upscaling((12, 96, 96), (1.0, 1.0, 3.0), np.int16, 2, axes="in-plane", method=LARGE, modality="MR", preset="fast", slice_axis="k")
+    assert len({share for share in told if share < plan.share_of_asking}) > 3 and told == sorted(told) and told[-1] == 1.0
