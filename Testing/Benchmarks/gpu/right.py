@@ -56,7 +56,7 @@ def compare(case: Case, crop: np.ndarray, expected: np.ndarray, device: str, hal
 
 def _was_on(device: str, report: dict[str, Any]) -> bool:
     """Whether a run was on the device to its end."""
-    return report["device"].startswith(device.split(":")[0]) and not any("failed" in note or "memory" in note for note in report["warnings"])
+    return report["device"].startswith(device.split(":")[0]) and not any("failed" in note or "memory" in note.lower() for note in report["warnings"])
 
 
 class Card:
@@ -120,7 +120,7 @@ class Card:
         return {
             "spare_MiB": spare >> 20, "notes": notes[:2] + notes[-1:], "count": len(notes), "device": result.report["device"], "blocks": result.report["blocks"],
             "most": int(difference.max()), "held_MiB": [before >> 20, after >> 20], "reserved_MiB": torch.cuda.memory_reserved() >> 20,
-            "ok": any("memory" in note for note in notes) and int(difference.max()) <= 4 and after <= before + KEPT_BYTES,
+            "ok": any("memory" in note.lower() for note in notes) and int(difference.max()) <= 4 and after <= before + KEPT_BYTES,
         }  # fmt: skip
 
     def cancel(self) -> dict[str, Any]:
