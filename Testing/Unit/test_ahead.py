@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 from superres3d import Volume, check, upscale
 from superres3d.ahead import smallest_gain
-from superres3d.errors import Cancelled
+from superres3d.batch.joining import joined, keep_slab
+from superres3d.errors import Cancelled, InputError
 from superres3d.live import LiveScan
 from superres3d.methods import METHODS, find_method
 from superres3d.plan import left_to, named_by_networks, on_measured_grid, plan_upscaling
 from superres3d.resampling.interpolation import resize
 from superres3d.trust.along import check_along
 from superres3d.trust.error_map import upscale_with_doubt
+from superres3d.trust.part import upscale_part_with_doubt
 from superres3d.trust.refining import Refining
 from superres3d.upscaling import settled
 
 from .test_detail import anatomy
+from .test_measured_grid import filtered
 
 LARGE, USUAL = "two-stage-large", "two-stage-told"
 
@@ -123,6 +126,16 @@ def test_the_name_is_that_of_the_networks_that_ran():
     assert named_by_networks(on_measured_grid(plan, (20, 48, 48))).method.name == USUAL
 
 
+def test_a_zero_filled_scan_is_left_to_the_networks_of_4x(monkeypatch):
+    monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda *_: 0.3)
+    fine = 1000 * anatomy((8, 160, 160), 3).astype(np.float32)
+    scan = Volume(np.rint(filtered(filtered(fine, 1, 0.5), 2, 0.5)).astype(np.int16), (1.0, 1.0, 3.0), modality="MR")
+    choices = {"axes": "in-plane", "method": LARGE, "preset": "fast", "slice_axis": "k"}
+    result = upscale(scan, 2, **choices)
+    assert result.report["models"]["plane"]["name"] == "two-stage-told-mr-plane-x4" and result.report["method"] == USUAL
+    assert LiveScan(scan).part([[0, 2], [0, 20], [0, 20]], scale=2, **choices).report["method"] == USUAL
+
+
 def test_a_method_that_is_no_better_is_not_called_worse(monkeypatch):
     monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda *_: 0.0)
     plan = plan_upscaling((8, 64, 72), (1.0, 1.0, 3.0), np.int16, 2, axes="in-plane", method=LARGE, modality="MR", slice_axis="k")
@@ -130,14 +143,17 @@ def test_a_method_that_is_no_better_is_not_called_worse(monkeypatch):
     assert said == (f"Made coarser once more, this scan came out no better with {LARGE}; {USUAL} was used.",)
 
 
-def test_the_plan_tells_what_asking_takes():
+def test_the_plan_tells_what_asking_takes(monkeypatch):
     """By hand: two ways, of each the middle twelve slices at half their size, by both plane networks; and nothing where a scan is too small to be asked."""
     def plan(method, shape):
         return plan_upscaling(shape, (1.0, 1.0, 3.0), np.int16, 2, axes="in-plane", method=method, modality="MR", slice_axis="k")
 
+    timed = []
+    monkeypatch.setattr("superres3d.plan.expected_seconds", lambda accumulates, *_: timed.append(accumulates) or 1.0)
     large, usual = plan(LARGE, (30, 64, 72)), plan(USUAL, (30, 64, 72))
     each = sum(found.models["plane"].multiply_accumulates for found in (large, usual))
     assert large.asking == 2 * 12 * 32 * 36 * each and usual.asking == 0
+    assert timed == [large.accumulates + large.asking, usual.accumulates]
     assert plan(LARGE, (30, 39, 72)).asking == 0
     left = left_to(large, USUAL)
     assert left.accumulates == usual.accumulates and left.asking == 0
@@ -161,6 +177,9 @@ def test_what_is_checked_is_what_was_used(monkeypatch, gain, used):
     part = Refining.part
     monkeypatch.setattr(Refining, "part", lambda self, *given, **more: refined.append(self._choices["method"]) or part(self, *given, **more))
     scan, choices = _scan((8, 96, 96)), {"axes": "in-plane", "method": LARGE, "preset": "fast", "slice_axis": "k"}
+    _, errors = upscale_part_with_doubt(scan, 2, region=((0, 8), (20, 60), (20, 60)), **choices)
+    assert errors and errors.report["calibrated"] and refined == [used]
+    asked.clear(), refined.clear()
     result, errors = upscale_with_doubt(scan, 2, **choices)
     assert errors and errors.report["calibrated"] and refined == [used]
     check_along(scan, result, lambda *_: None, scale=2, **choices)
@@ -178,3 +197,25 @@ def test_a_preview_can_be_cancelled_while_the_scan_is_asked(monkeypatch):
     monkeypatch.setattr("superres3d.live.computed", lambda *_, **__: pytest.fail("it went on"))
     with pytest.raises(Cancelled):
         LiveScan(_scan((8, 80, 88))).part([[0, 4], [0, 20], [0, 20]], scale=2, cancelled=lambda: True, axes="in-plane", method=LARGE, preset="fast", slice_axis="k")
+
+
+@pytest.mark.parametrize("second", [USUAL, LARGE])
+def test_slabs_of_different_networks_are_not_joined(tmp_path, second):
+    """As where two machines do not agree by a hair."""
+    scan = _scan((8, 20, 20))
+    for number, method in enumerate((LARGE, second)):
+        slab = upscale(scan, 2, axes="in-plane", method="linear", region=((4 * number, 4 * number + 4), (0, 20), (0, 20)), slice_axis="k")
+        slab.report["method"] = method
+        keep_slab(slab, scan, tmp_path / "parts", number, tmp_path)
+    if second == LARGE:
+        np.testing.assert_array_equal(joined(tmp_path / "parts", scan, 0.0).volume.voxels, upscale(scan, 2, axes="in-plane", method="linear", slice_axis="k").volume.voxels)
+    else:
+        with pytest.raises(InputError, match="different networks"):
+            joined(tmp_path / "parts", scan, 0.0)
+
+
+def test_the_bar_of_a_check_moves_while_the_scan_is_asked():
+    told = []
+    check(_scan((12, 96, 96)), 2, axes="in-plane", method=LARGE, preset="fast", slice_axis="k", progress=lambda stage, share: told.append(share))
+    plan = plan_upscaling((12, 96, 96), (1.0, 1.0, 3.0), np.int16, 2, axes="in-plane", method=LARGE, modality="MR", preset="fast", slice_axis="k")
+    assert len({share for share in told if share < plan.share_of_asking}) > 3 and told == sorted(told) and told[-1] == 1.0

@@ -68,12 +68,14 @@ def joined(parts: Path, scan: Volume, begun: float) -> Result:
         begun: when the first slab was given out (:func:`time.time`).
 
     Raises:
-        InputError: not all of them were made from this very scan: its file changed meanwhile.
+        InputError: not all of them were made from this very scan: its file changed meanwhile; or they were made with different networks.
     """
     told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(parts.glob("*.json"), key=lambda path: int(path.stem))]
     if {slab["scan"] for slab in told} != {_digest_of(scan)}:
         raise InputError("The scan changed while it was computed; leave it as it is, and give the same command again.")
     reports = [slab["report"] for slab in told]
+    if len({report["method"] for report in reports}) > 1:  # one machine found larger networks ahead on the scan, and another by a hair did not
+        raise InputError("The slabs were computed with different networks, as the machines that share this work did not agree on them; compute this scan with two-stage-told.")
     given = scan.voxels.shape
     shape = tuple(round(n * factor) for n, factor in zip(given, reports[0]["factors_ijk"][::-1]))
     voxels = np.empty(shape, scan.voxels.dtype)

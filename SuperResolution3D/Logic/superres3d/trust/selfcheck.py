@@ -21,6 +21,7 @@ import numpy as np
 
 from ..detail.estimator import AxisDetail
 from ..detail.measure import Detail, measure_detail
+from ..engine.progress import after
 from ..errors import InputError
 from ..methods import MODALITIES
 from ..plan import MINIMUM_SLICES, Plan
@@ -115,8 +116,9 @@ def check(
     volume = accepted(volume, "The scan")
     plan, notes = plan_for(volume, scale, **{key: value for key, value in choices.items() if key not in NOT_PLANNED})
     if not judged:
-        plan, left = settled(plan, volume.voxels, choices.get("device", "auto"), None, cancelled, choices.get("memory_limit"))
-        notes = [*notes, *left]
+        share = plan.share_of_asking
+        plan, left = settled(plan, volume.voxels, choices.get("device", "auto"), progress, cancelled, choices.get("memory_limit"))
+        notes, progress = [*notes, *left], after(progress, share)
     if plan.method.name == BASELINE:
         raise InputError("The check compares a method with Lanczos, and Lanczos itself was asked for; name another method.")
     if careful and not plan.method.networks:
