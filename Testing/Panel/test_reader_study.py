@@ -124,6 +124,18 @@ def test_it_goes_on_where_it_stopped(reader, study):
     assert reader.panel.session.position == 2 and reader.panel.progress.value == 2
 
 
+@pytest.mark.parametrize("design, labels", [("choice", ["left", "right"]), ("rating", [" "])])
+def test_labels_are_those_of_the_design(reader, tmp_path, design, labels):
+    """Also where a study of another design used the same views before."""
+    reader.start()
+    reader.panel.close()
+    reader.panel.folder.text = str(make_small(tmp_path, design=design, cases=2, repeats=0, catches=0) / "reader")
+    reader.panel.open()
+    reader.start()
+    views = {node.GetLayoutName(): node.GetLayoutLabel() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    assert [views[f"ReaderStudy-{number + 1}"] for number in range(len(labels))] == labels
+
+
 def test_a_pause_hides_the_case(reader):
     reader.start()
     reader.press("P")

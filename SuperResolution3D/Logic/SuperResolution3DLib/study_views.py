@@ -51,6 +51,7 @@ class StudyViews:
             self.volumes.append(volume)
             self._composite(view).SetBackgroundVolumeID(volume.GetID())
             self._slice(view).SetOrientationToAxial()
+            self._slice(view).SetLayoutLabel(_(title))  # a view that another design had keeps its label otherwise
         self._link = SliceLink([self._slice(view) for view in _VIEWS[: len(pictures)]])
         self._window = window
         self._fit()
