@@ -35,7 +35,7 @@ def _model(folder, name: str, change) -> Model:
     from safetensors.numpy import load
     from superres3d.networks.weights import verified_weights
 
-    model = find_model("two-stage-residual-mr-plane-x2")
+    model = find_model("georgescu2020-mr-plane-x2")
     content = save(change(load(verified_weights(model))))
     (folder / name).mkdir()
     (folder / name / "weights.safetensors").write_bytes(content)
@@ -46,7 +46,7 @@ def _model(folder, name: str, change) -> Model:
 
 @pytest.mark.parametrize("change, most", [(packed, 0.02), (lambda tensors: {name: tensor.astype(np.float16) for name, tensor in tensors.items()}, 1e-3)])
 def test_a_model_in_fewer_bits_is_read_in_single_precision(tmp_path, change, most):
-    whole = find_model("two-stage-residual-mr-plane-x2")
+    whole = find_model("georgescu2020-mr-plane-x2")
     smaller = _model(tmp_path, "smaller", change)
     assert (smaller.folder / "weights.safetensors").stat().st_size < 0.6 * (whole.folder / "weights.safetensors").stat().st_size
     expected, found = (load_tensors(model, architecture_of(model)) for model in (whole, smaller))
@@ -56,6 +56,19 @@ def test_a_model_in_fewer_bits_is_read_in_single_precision(tmp_path, change, mos
 
 
 def test_8_bit_numbers_without_their_scales_are_refused(tmp_path):
-    broken = _model(tmp_path, "broken", lambda tensors: {name: tensor for name, tensor in packed(tensors).items() if not name.endswith("blocks.0.0.weight.scale")})
+    broken = _model(tmp_path, "broken", lambda tensors: {name: tensor for name, tensor in packed(tensors).items() if not name.endswith(".weight.scale")})
     with pytest.raises(ModelError, match="install the model again"):
         load_tensors(broken, architecture_of(broken))
+
+
+def test_a_training_begins_with_a_model_in_8_bits():
+    """As with the same model in single precision, were there one: with what the engine computes with."""
+    from superres3d.networks.module import BlueprintNet
+    from superres3d.training.start import load_start
+
+    model = find_model("two-stage-residual-mr-plane-x2")
+    assert (model.folder / "weights.safetensors").stat().st_size < 2 * sum(tensor.size for tensor in load_tensors(model, architecture_of(model)).values())
+    net = BlueprintNet(architecture_of(model))
+    load_start(net, model.folder)
+    for name, tensor in net.stored_tensors().items():
+        np.testing.assert_array_equal(tensor.detach().numpy(), load_tensors(model, architecture_of(model))[name])

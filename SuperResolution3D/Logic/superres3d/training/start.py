@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..networks.families import Architecture
 from ..networks.module import BlueprintNet
+from ..networks.stored import read_tensors
 
 
 def load_start(net: BlueprintNet, folder: Path) -> None:
@@ -20,17 +21,16 @@ def load_start(net: BlueprintNet, folder: Path) -> None:
     Raises:
         InputError: the folder holds no weights, or those of another network (a residual volumetric one differs by its card alone).
     """
-    from safetensors.torch import load_file
-
     path = folder / "weights.safetensors"
     if not path.is_file():
         raise InputError(f"The recipe's start is {folder}, which holds no weights.safetensors; name the folder of a trained model.")
     card = folder / "card.json"
     try:
+        tensors = {name: torch.from_numpy(tensor) for name, tensor in read_tensors(path).items()}
         if net.architecture.name == "edsr":
-            grow_from(net, load_file(path))
+            grow_from(net, tensors)
         else:
-            net.load_tensors(load_file(path))
+            net.load_tensors(tensors)
         if card.is_file() and json.loads(card.read_text(encoding="utf-8"))["network"].get("residual", net.architecture.residual) != net.architecture.residual:
             raise ValueError("one of them is residual, the other is not")
     except Exception as error:  # safetensors and torch each raise their own kinds
