@@ -141,6 +141,7 @@ class StudyViews:
         self._drag_window()
         if self._layouts:
             slicer.app.processEvents()
+            self._layouts.sliceWidget(_VIEWS[0]).parent().setSizes([1000] * count)  # a splitter: all views as wide
             for view in _VIEWS[:count]:
                 as_instructed(gestures_of(self._layouts.sliceWidget(view)))
 
