@@ -171,7 +171,7 @@ def test_a_softer_scan_seems_softer():
 
 
 def test_what_is_made_softer_is_said_to_be_softer(packed, monkeypatch):
-    monkeypatch.setitem(mild._SOFTER, "MR", (0.4, 0.4, 1.0))
+    monkeypatch.setitem(mild.SOFTER, "MR", (0.4, 0.4, 1.0))
     losses = mild.MildLosses(packed, "plane", 2, 16, 2, np.random.default_rng(1))
     _, sharp = losses._drawn((1, 32, 32), (0, 4, 4), False)
     own = losses._sharpness

@@ -22,8 +22,8 @@ SOFTER = {"MR": (-0.3, 4.0, 0.25), "CT": (-0.8, 0.5, 0.4)}
 _SHARPENED_TO = 0.25  # f^2 up to which it is made sharper, along an axis
 _NEIGHBOURS = 6  # of a sample, among the simulated scans: one is drawn
 _CLEAR, _MILD = 1.0, 0.3  # share of a neighbour's error: simulated scans are small, and of mild losses the estimator errs less on whole ones
-_SOFTNESS_ERROR = {"MR": 0.07, "CT": 0.1}
-_NO_DETAIL = 0.05  # transfer near the Nyquist frequency of a spectrum that ends before
+SOFTNESS_ERROR = {"MR": 0.07, "CT": 0.1}
+NO_DETAIL = 0.05  # transfer near the Nyquist frequency of a spectrum that ends before
 _NOISE_ERROR, _SEEMING_NOISE, _SEEMS, _NO_NOISE = 0.2, 0.08, 0.7, 0.06
 _CLEAR_LOSS, _WHOLE = 0.72, 0.93  # as superres3d/detail/telling.py
 _CLEARLY_EMPTY = {"MR": 0.87, "CT": 0.72}
@@ -31,7 +31,7 @@ _COLOURED = 0.5  # share of the CT samples whose noise is not white
 _PURE = 0.25  # share of the samples without a blur before the kernel
 
 
-class Alike(Degrader):
+class Losing(Degrader):
     """It is known how far the spectra of its samples reach; some have no blur, and of CT some have coloured noise."""
 
     def __init__(self, coloured: bool, *arguments: Any):
@@ -129,7 +129,7 @@ class Sayer:
     def __call__(self, pairs: Pairs, extents: list[Tensor], sharp: Tensor, keep: Tensor, coarse: Tensor | None) -> Tensor:
         """(N, conditions) in the order of :func:`superres3d.networks.told.told_of`, of a batch whose spectra reach ``extents``, one (N,) for each refined axis."""
         true, extent = pairs.transfer, torch.stack(extents, 1)
-        ends = (true[:, :, 3] < _NO_DETAIL) & (extent <= 0.97)
+        ends = (true[:, :, 3] < NO_DETAIL) & (extent <= 0.97)
         reach = torch.where(ends, (extent + 0.01 * self._normal(extent)).clamp(max=1.0), 1 - 0.005 * torch.rand_like(extent) * (torch.rand_like(extent) < 0.5))
         neighbour = self._neighbour(true, torch.where(ends, extent, torch.ones_like(extent)))
         transfer, unsure = self._transfer(true, sharp, neighbour), self._unsure[neighbour]
@@ -147,12 +147,12 @@ class Sayer:
 
     def _transfer(self, true: Tensor, sharp: Tensor, neighbour: Tensor) -> Tensor:
         """(N, axes, 4)."""
-        error, (count, axes, _) = _SOFTNESS_ERROR[self._modality], true.shape
+        error, (count, axes, _) = SOFTNESS_ERROR[self._modality], true.shape
         softer = sharp + error * torch.randn(count, 1, device=self._device) + 0.05 * self._normal(sharp)
         less = 1 - 0.1 * torch.rand(count, axes, 1, device=self._device) * self._squares * (true > 0.9)  # what was not lost at all is estimated too low
         seems = true * torch.exp(softer[:, :, None] * self._squares) * less + 0.02 * torch.randn(count, 1, 4, device=self._device) + 0.015 * self._normal(true)
         share = torch.where(self._was_clear[neighbour] > 0, _CLEAR, _MILD)
-        return torch.where(true < _NO_DETAIL, true, seems + share[:, None, None] * self._off[neighbour]).clamp(0.0, 1.1)
+        return torch.where(true < NO_DETAIL, true, seems + share[:, None, None] * self._off[neighbour]).clamp(0.0, 1.1)
 
     def _noise(self, sigma: Tensor) -> Tensor:
         found = sigma / NOISE_UNIT[self._modality] * torch.exp(_NOISE_ERROR * self._normal(sigma))

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import pack
 from loop import Optimizer, Steps, Tell, cosine, telling, within
-from said import CLEAR, MILD, Alike, Sayer, Softening
+from said import CLEAR, MILD, Losing, Sayer, Softening
 from samples import FREQUENCIES, Degrader, DeviceScans, Losses, Pairs
 from superres3d.networks.families import Architecture
 from superres3d.networks.module import BlueprintNet, Runner, sub_pixel
@@ -116,7 +116,7 @@ class Training:
         self.factors = (scale, scale if stage == "plane" else 1)
         self.net = Told(self.factors, *(LARGE if large else SIZES[stage, scale]), conditions_of(stage)).to(device, memory_format=torch.channels_last)
         low_shape, factors = ((1, side, side), (1, scale, scale)) if stage == "plane" else ((side, 1, side), (scale, 1, 1))
-        self.degraders = [Alike(modality == "CT", low_shape, factors, losses[modality], device, _MARGIN) for losses in (CLEAR, MILD)]
+        self.degraders = [Losing(modality == "CT", low_shape, factors, losses[modality], device, _MARGIN) for losses in (CLEAR, MILD)]
         inner, margins = self.degraders[0].inner, self.degraders[0].margins
         depth = inner[0] + 2 * margins[0]
         self.across = Degrader((depth, 1, side), (1, scale, scale), Losses(gaussian=0.3, spectral=0.0, noise=0.0, magnitude=False, gain=1.0, gamma=1.0), device, 3)
@@ -144,7 +144,7 @@ class Training:
         self.optimizer.adam.step()
         return loss.detach()
 
-    def samples(self, degrader: Alike, count: int, coarse: bool) -> tuple[Pairs, Tensor, Tensor]:
+    def samples(self, degrader: Losing, count: int, coarse: bool) -> tuple[Pairs, Tensor, Tensor]:
         """So many, what is said of them, and which are to keep their noise."""
         inner, margins = degrader.inner, degrader.margins
         if coarse:

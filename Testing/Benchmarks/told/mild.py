@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from groups import Group, are_clear, vector
 from pack import read_pack, span
+from said import NO_DETAIL, SOFTER, SOFTNESS_ERROR, Losing
 from samples import Degrader, DeviceScans, Losses
 from simulate import SIDES
 from superres3d.detail.estimator import FREQUENCIES
@@ -24,15 +25,10 @@ from torch import Tensor
 from train import with_reduced
 
 _MARGIN = 8
-_COLOURED = 0.5  # share of the CT crops whose noise is not white
-_NO_DETAIL = 0.05  # transfer near the Nyquist frequency of a spectrum that ends before
 _NOISE_ERROR = 0.2
 _SEEMING_NOISE, _SEEMS = 0.08, 0.7  # that is told of a scan that has none, and how often
-_SOFTER = {"MR": (-0.3, 4.0, 0.25), "CT": (-0.8, 0.5, 0.4)}  # crops that are made sharper or softer: the range, and how many; within brains MR may be as soft as that
-_SOFTNESS_ERROR = {"MR": 0.07, "CT": 0.1}
 _SOFTEST, _SHARPEST = -1.2, 0.8  # that an estimate may say
 _SLICES = 16  # on which a scan's softness is measured
-_PURE = 0.25  # share of the crops without a blur before the kernel
 _COARSE_ACROSS = {2: 0.5, 4: 0.35}
 LOSSES = {
     "MR": Losses(gaussian=0.15, spectral=0.3, zero_filled=0.4, filtered=0.0, noise=0.025, noise_share=0.45),
@@ -40,39 +36,15 @@ LOSSES = {
 }
 
 
-class _Alike(Degrader):
-    """The crops of a group lose their detail alike; it is known how far their spectra reach."""
+class _Alike(Losing):
+    """The crops of a group lose their detail alike."""
 
-    def __init__(self, crops: int, coloured: bool, *arguments: Any):
+    def __init__(self, crops: int, *arguments: Any):
         super().__init__(*arguments)
-        self._crops, self._coloured = crops, coloured
-        self._plain = [None if line is None else line._blurred for line in self._lines]
-
-    def __call__(self, crops: Tensor) -> Any:
-        self.extents: list[Tensor] = []
-        pure = self._uniform(len(crops)) < _PURE
-        for line, blurred in zip(self._lines, self._plain):
-            if line is not None and blurred is not None:
-                line._blurred = lambda sigma, blurred=blurred: blurred(torch.where(pure, torch.zeros_like(sigma), sigma))  # type: ignore[method-assign]
-        return super().__call__(crops)
+        self._crops = crops
 
     def _uniform(self, count: int) -> Tensor:
         return torch.rand(-(-count // self._crops)).repeat_interleave(self._crops)[:count]
-
-    def _extent(self, count: int) -> Tensor:
-        self.extents.append(super()._extent(count))
-        return self.extents[-1]
-
-    def _white(self, count: int) -> Tensor:
-        noise = super()._white(count)
-        if not self._coloured:
-            return noise
-        side = (self._uniform(count) < _COLOURED) * (0.5 * self._uniform(count) - 0.2)
-        for axis, length in enumerate(noise.shape[1:], 1):
-            if length > 1:
-                view = [count, 1, 1, 1]
-                noise = (noise + side.view(view) * (noise.roll(1, axis) + noise.roll(-1, axis))) / (1 + 2 * side**2).sqrt().view(view)
-        return noise
 
 
 class MildLosses:
@@ -129,7 +101,7 @@ class MildLosses:
         if not depth and random.random() < 0.5:
             crops, sharp = crops.transpose(2, 3), sharp[::-1]
         crops = crops.flip([axis for axis in (1, 2, 3) if random.random() < 0.5])
-        least, most, share = _SOFTER[self.modality]
+        least, most, share = SOFTER[self.modality]
         if not depth and random.random() < share:
             strength = float(random.uniform(least, most))
             crops, sharp = softened(crops, strength), [value - strength / self._scale**2 for value in sharp]
@@ -138,12 +110,12 @@ class MildLosses:
     def _said(self, transfer: Tensor, extent: Tensor, sigma: float, sharp: list[float]) -> Tensor:
         """(axes, 12) of a true transfer (axes, 4), how far a cut spectrum reaches, noise, and how sharp the scan is."""
         axes, squares = len(transfer), torch.tensor(FREQUENCIES) ** 2
-        softer = torch.tensor(sharp)[:, None] + _SOFTNESS_ERROR[self.modality] * torch.randn(1) + 0.05 * torch.randn(axes, 1)
+        softer = torch.tensor(sharp)[:, None] + SOFTNESS_ERROR[self.modality] * torch.randn(1) + 0.05 * torch.randn(axes, 1)
         off = 0.02 * torch.randn(1, 4) + 0.015 * torch.randn(axes, 4)
         less = 1 - 0.1 * torch.rand(axes, 1) * squares * (transfer > 0.9)  # what was not lost at all is estimated too low
         said = torch.zeros(axes, 12)
-        said[:, :4] = torch.where(transfer < _NO_DETAIL, transfer, (transfer * torch.exp(softer * squares) * less + off).clamp(0.0, 1.1))
-        ends = (transfer[:, 3] < _NO_DETAIL) & (extent <= 0.97)
+        said[:, :4] = torch.where(transfer < NO_DETAIL, transfer, (transfer * torch.exp(softer * squares) * less + off).clamp(0.0, 1.1))
+        ends = (transfer[:, 3] < NO_DETAIL) & (extent <= 0.97)
         said[:, 5] = torch.where(ends, (extent + 0.01 * torch.randn(axes)).clamp(max=1.0), 1 - 0.005 * torch.rand(axes) * (torch.rand(axes) < 0.5))
         said[:, 6:10] = (0.035 + 0.06 * torch.rand(1) * (0.3 + 0.7 * transfer[:, 3].clamp(0.0, 1.0)))[:, None]
         noise = sigma / NOISE_UNIT[self.modality] * float(torch.exp(_NOISE_ERROR * torch.randn(1)))
