@@ -198,7 +198,7 @@ def test_the_error_map_of_a_part_lies_in_its_place(scene, make_volume, tmp_path)
     voxels = np.random.default_rng(1).normal(300, 60, (8, 64, 64))
     voxels[2:5, 30:44, 20:34] += 400 * (np.indices((3, 14, 14)).sum(0) % 3)
     volume = make_volume("MR", voxels=voxels.astype("int16"), spacing=(1.0, 1.2, 1.5))
-    asked = dict(scale=2, axes="in-plane", method="two-stage-residual", ensemble="none", device="cpu", compare=False, error_map=True)
+    asked = {"scale": 2, "axes": "in-plane", "method": "two-stage-residual", "ensemble": "none", "device": "cpu", "compare": False, "error_map": True}
     spans = ((1, 7), (20, 52), (12, 40))
     whole, part = (
         run_and_wait(Job(scene, volume, Request(region=region, **asked), temporary_folder=str(tmp_path)), lambda event: None) for region in (None, spans)
