@@ -57,9 +57,8 @@ def measure_detail(voxels: np.ndarray, modality: str) -> Detail:
         ModelError: the estimator is missing or damaged.
     """
     scale = intensity_scale(voxels, modality)
-    within = scale.normalise(part_along(voxels, 1))
-    along = [partial(spectrum_along, within, axis) for axis in (1, 2)]
-    rows, columns, across = side_by_side([*along, lambda: spectrum_along(scale.normalise(part_along(voxels, 0)), 0)])
+    within, through = scale.normalise(part_along(voxels, 1)), scale.normalise(part_along(voxels, 0))
+    rows, columns, across = side_by_side([partial(spectrum_along, within, 1), partial(spectrum_along, within, 2), partial(spectrum_along, through, 0)])
     if rows is None or columns is None:
         return Detail(None, None, None, NOISE_UNIT[modality] * scale.span)
     first, second = (estimate(np.concatenate(both), modality, "plane") for both in ([rows, columns], [columns, rows]))
