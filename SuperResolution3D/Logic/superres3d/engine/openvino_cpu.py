@@ -23,6 +23,7 @@ _SLICE_BYTES = 104 << 20  # for each core
 _HALVES = ("float16", "bfloat16")
 _HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _WON: dict[tuple[str, int], bool] = {}  # by precision and axes: one process computes everything in the same
+_RACING = threading.RLock()  # one at a time: two would slow each other down
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
 
 
@@ -43,7 +44,8 @@ class OpenVINORuntime(Runtime):
             raise RuntimeError(f"version {ov.__version__} is older than {'.'.join(map(str, MINIMUM))}")
         super().__init__(f"OpenVINO {ov.__version__.split('-')[0]}", "cpu", False, usable_cores(), _SLICE_BYTES)
         self._asked = precision
-        self._precisions: dict[Any, str] = {}  # by kind of network
+        self._precisions: dict[tuple[int, tuple[str, ...]], str] = {}  # by axes, and what is wanted
+        self._racers: dict[tuple[int, str], ov.CompiledModel] = {}
         self._rest = "float32"  # what is not computed in 8 bits
         self._core = ov.Core()
 
@@ -52,7 +54,7 @@ class OpenVINORuntime(Runtime):
         architecture = architecture_of(model, factors)
         axes, tensors = architecture.axes, load_tensors(model, architecture)
         ranges = load_ranges(model) if self._asked == "eight" and axes == 2 else {}
-        self._settle(architecture, tensors, bool(ranges))
+        self._settle(architecture, bool(ranges))
         ranges = ranges if self.precision == "int8" else {}
         split = architecture.residual and architecture.parts is None and self._rest != "float32"
         exchanged = None if model.exchanged is model else _Graphs(self, load_tensors(model.exchanged, architecture), axes, ranges, split)
@@ -68,43 +70,45 @@ class OpenVINORuntime(Runtime):
         }
         return self._core.compile_model(graph, "CPU", settings)
 
-    def _settle(self, architecture: Architecture, tensors: Mapping[str, np.ndarray], in_eight: bool) -> None:
+    def _settle(self, architecture: Architecture, in_eight: bool) -> None:
         """What to compute a network in."""
-        self._rest = self._precision_of(architecture, tensors)
+        self._rest = self._precision_of(architecture)
         self.float_bytes = 4 if self._rest == "float32" else 2
         self.precision = "int8" if in_eight and self._eight_wins() else self._rest
 
     def _eight_wins(self) -> bool:
         """Whether 8 bits are exact here and faster than what else there is; raced once."""
         key = f"int8 against {self._rest}", 2
-        if key not in _WON:
-            eight = self.compile(racer(2, in_eight=True), 1)
-            _WON[key] = is_exact(eight) and is_faster(eight, self.compile(racer(2), 1), WORTH_OF_EIGHT)
+        with _RACING:
+            if key not in _WON:
+                eight = self.compile(racer(2, in_eight=True), 1)
+                _WON[key] = is_exact(eight) and is_faster(eight, self._racer(2, self._rest), WORTH_OF_EIGHT)
         return _WON[key]
 
-    def _precision_of(self, architecture: Architecture, tensors: Mapping[str, np.ndarray]) -> str:
+    def _precision_of(self, architecture: Architecture) -> str:
         """The precision for a network; a picture itself, which is no correction, is not rounded to bfloat16."""
-        shape = (1, 1, *(32 if architecture.axes == 2 else 2 * architecture.survey.step,) * architecture.axes)
+        axes = architecture.axes
         wanted = () if self._asked == "single" else _HALVES if architecture.residual else ("float16",)
-
-        def compiled(precision: str) -> ov.CompiledModel:
-            return self.compile(build_graph(architecture.blueprint, tensors, [shape]), 1, precision)
-
-        kind = architecture.name, architecture.axes, wanted
-        if kind not in self._precisions:
-            compiled("float32")  # a library that cannot compile fails here, before the work begins
-            halves: dict[str, ov.CompiledModel] = {}
-            for precision in wanted:
-                with suppress(RuntimeError):  # a precision that it cannot compile
-                    halves[precision] = compiled(precision)
-            self._precisions[kind] = chosen(halves, lambda precision: self._wins(precision, architecture.axes))
-        return self._precisions[kind]
+        if (axes, wanted) not in self._precisions:
+            with _RACING:
+                halves: dict[str, ov.CompiledModel] = {}
+                for precision in wanted:
+                    with suppress(RuntimeError):  # a precision that it cannot compile
+                        halves[precision] = self._racer(axes, precision)
+                self._precisions[axes, wanted] = chosen(halves, lambda precision: self._wins(precision, axes))
+        return self._precisions[axes, wanted]
 
     def _wins(self, precision: str, axes: int) -> bool:
         """Whether it is faster than single precision here; raced once."""
         if (precision, axes) not in _WON:
-            _WON[precision, axes] = is_faster(*(self.compile(racer(axes), 1, name) for name in (precision, "float32")))
+            _WON[precision, axes] = is_faster(*(self._racer(axes, name) for name in (precision, "float32")))
         return _WON[precision, axes]
+
+    def _racer(self, axes: int, precision: str) -> ov.CompiledModel:
+        """What races, and shows which kernels there are: the layers of every network are computed as these few are."""
+        if (axes, precision) not in self._racers:
+            self._racers[axes, precision] = self.compile(racer(axes), 1, precision)
+        return self._racers[axes, precision]
 
 
 class _Graphs:
