@@ -279,7 +279,7 @@ def train(
             tell(goes_on_from={learner.name: learner.done for learner in learners})
         sync = torch.cuda.synchronize if on_card else lambda: None
         half = _faster_in_half(learners, sync, tell) if on_card and precision == "auto" else precision == "bf16"
-        _learn(learners, seconds - (6.0 if on_card else 2.0) - (time.perf_counter() - began), half, sync, out, tell)
+        _learn(learners, max(0.5, seconds - (6.0 if on_card else 2.0) - (time.perf_counter() - began)), half, sync, out, tell)
         write(learners, out)
         for learner in learners:
             learner.look()
@@ -328,7 +328,9 @@ def export(out: Path, packs: list[Path], scans: Annotated[Path, typer.Option()],
             name = recipe.model_name
             recipe = replace(recipe, steps=last["steps"][name], seed=last["seeds"][name], batch=last["batch"], precision=last["precision"])
             weights = load_file(out / f"{name}.safetensors")
-            net = BlueprintNet(replace(recipe, filters=len(weights["low.0.bias"])).architecture)
+            if (filters := len(weights["low.0.bias"])) != recipe.architecture.settings["filters"]:  # a rehearsal's
+                recipe = replace(recipe, filters=filters)
+            net = BlueprintNet(recipe.architecture)
             net.load_tensors(weights)
             print(export_model(net.eval(), recipe, scans, models).folder)
 
