@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from SuperResolution3DLib.choices import Axes, Ensemble
+from SuperResolution3DLib.choices import Axes, Ensemble, Part
 from SuperResolution3DLib.error_map import Doubtful, doubtful_places, jump_to
 from SuperResolution3DLib.summary import report_text
 
@@ -87,6 +87,31 @@ def the_table_leads_to_its_places(ready):
     centre = views_at()
     right, anterior, superior = (float(part.split()[1]) * (1 if part.split()[0] in "RAS" else -1) for part in table.item(0, 0).text().split(", "))
     np.testing.assert_allclose(centre, (right, anterior, superior), atol=0.06)
+
+
+def test_the_error_map_of_a_part(ready):
+    """It lies over the part in the part's place, its legend is shown, and the places of its table lie within the part."""
+    ready.parameters.part = Part.CROSSHAIR
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode") or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    crosshair.SetCrosshairRAS((30.5, 34.5, 3.5))
+    ready.ui.boxSizeSpinBox.value, ready.ui.errorMapCheckBox.checked = 24, True
+    ready.widget.panel.refresh()
+    ready.ui.applyButton.click()
+    ready.finish()
+    assert ready.status == "Done", ready.status
+    errors, result = ready.parameters.lastErrorMap, ready.parameters.lastResult
+    bounds, its = [0.0] * 6, [0.0] * 6
+    errors.GetRASBounds(bounds)
+    result.GetRASBounds(its)
+    assert bounds == its and slicer.util.arrayFromVolume(errors).shape == slicer.util.arrayFromVolume(result).shape == (8, 48, 48)
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID(), view.GetForegroundOpacity()) == (result.GetID(), errors.GetID(), 0.6)
+    assert slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(errors).GetVisibility()
+    assert ready.ui.errorCollapsibleButton.isVisible() and ready.ui.doubtfulTable.rowCount
+    for row in range(ready.ui.doubtfulTable.rowCount):
+        ready.ui.doubtfulTable.cellClicked(row, 0)
+        assert all(low - 0.01 <= at <= high + 0.01 for low, at, high in zip(bounds[::2], views_at(), bounds[1::2]))
+    ready.picture("8-trust-part")
 
 
 def the_page_is_shown_and_kept(ready, monkeypatch, tmp_path):

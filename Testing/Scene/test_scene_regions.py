@@ -7,6 +7,7 @@ import slicer.util
 import vtk
 from superres3d.errors import InputError
 from SuperResolution3DLib.choices import Part
+from SuperResolution3DLib.error_map import doubtful_places
 from SuperResolution3DLib.job import Job
 from SuperResolution3DLib.nodes import SOURCE_ROLE
 from SuperResolution3DLib.regions import crosshair_spans, roi_spans, spans_of, view_spans
@@ -186,6 +187,33 @@ def test_scripts_name_a_part_by_an_roi_or_text(scene, volume):
     with pytest.raises(InputError, match="must be one ROI node"):
         request_for(volume, "cubic", "MR", None, scale=2, region=[roi, roi])
     assert "--careful" in Request(scale=2, method="two-stage-residual", careful=True, region=by_roi.region).arguments()
-    for asked, told in (({"error_map": True}, "needs the whole scan"), ({"careful": True, "spacing": "isotropic"}, "needs a factor")):
+    for asked, told in (({"error_map": True, "spacing": "isotropic"}, "An error map on a part needs a factor"), ({"careful": True, "slice_spacing": 1.0}, "Careful on a part needs a factor")):
         with pytest.raises(InputError, match=told):
             Request(method="two-stage-residual", region=by_roi.region, **asked)
+    assert Request(scale=2, method="two-stage-residual", error_map=True, region=by_roi.region).makes_error_map
+
+
+def test_the_error_map_of_a_part_lies_in_its_place(scene, make_volume, tmp_path):
+    """Where the part lies under an oblique grid; the map is that of the whole but for what it adds everywhere, and each doubtful place holds the error that is told of it."""
+    voxels = np.random.default_rng(1).normal(300, 60, (8, 64, 64))
+    voxels[2:5, 30:44, 20:34] += 400 * (np.indices((3, 14, 14)).sum(0) % 3)
+    volume = make_volume("MR", voxels=voxels.astype("int16"), spacing=(1.0, 1.2, 1.5))
+    asked = {"scale": 2, "axes": "in-plane", "method": "two-stage-residual", "ensemble": "none", "device": "cpu", "compare": False, "error_map": True}
+    spans = ((1, 7), (20, 52), (12, 40))
+    whole, part = (
+        run_and_wait(Job(scene, volume, Request(region=region, **asked), temporary_folder=str(tmp_path)), lambda event: None) for region in (None, spans)
+    )  # fmt: skip
+    errors = slicer.util.arrayFromVolume(part.error_map)
+    assert errors.shape == (6, 64, 56) and part.error_map.GetName() == "MR SR expected error x2 in-plane part"
+    np.testing.assert_allclose(ras(part.error_map, 0, 0, 0), ras(whole.error_map, 24, 40, 1), atol=1e-9)
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(part.result), slicer.util.arrayFromVolume(whole.result)[1:7, 40:104, 24:80], atol=1)
+    more = np.square(errors) - np.square(slicer.util.arrayFromVolume(whole.error_map)[1:7, 40:104, 24:80])
+    np.testing.assert_allclose(more, np.median(more), atol=0.02 * np.square(errors).max())  # what is added everywhere alike is the part's own
+    places = doubtful_places(part.report)
+    matrix = vtk.vtkMatrix4x4()
+    part.error_map.GetRASToIJKMatrix(matrix)
+    to_voxels = slicer.util.arrayFromVTKMatrix(matrix)
+    assert places
+    for place in places:
+        i, j, k = np.rint(to_voxels @ (*place.position, 1.0))[:3].astype(int)
+        np.testing.assert_allclose(errors[k, j, i], place.error, rtol=1e-3)

@@ -72,10 +72,18 @@ def show_as_errors(node: slicer.vtkMRMLScalarVolumeNode, told: Mapping[str, Any]
     _add_legend(node, told["unit"])
 
 
-def lay_over(node: slicer.vtkMRMLScalarVolumeNode | None, opacity: float) -> None:
-    """Show a map over whatever the slice views show, with its legend; None, or an opacity of 0, takes both away."""
+def lay_over(node: slicer.vtkMRMLScalarVolumeNode | None, opacity: float, result: slicer.vtkMRMLScalarVolumeNode | None = None) -> None:
+    """Show a map over whatever the slice views show, with its legend; None, or an opacity of 0, takes both away.
+
+    Args:
+        node: the map.
+        opacity: 0 to 1.
+        result: that it belongs to; where it lies over its scan, as a part does, it takes the scan's place, so that both are seen.
+    """
     for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         if node is not None:
+            if result is not None and view.GetForegroundVolumeID() == result.GetID():
+                view.SetBackgroundVolumeID(result.GetID())
             view.SetForegroundVolumeID(node.GetID())
         view.SetForegroundOpacity(opacity if node is not None else 0.0)
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) if node is not None else None

@@ -66,10 +66,9 @@ class Request:
         find_preset(self.preset, self.ensemble, self.precision)
         if self.spacing not in (None, ISOTROPIC):
             raise InputError(f"The spacing {self.spacing!r} cannot be used here; use {ISOTROPIC!r}.")
-        if self.region and self.makes_error_map:
-            raise InputError("The error map needs the whole scan; leave it out, or choose the whole volume.")
-        if self.region and self.is_careful and not self.refined[0]:
-            raise InputError("Careful on a part needs a factor; choose 2x or 4x, or leave it out, or choose the whole volume.")
+        if self.region and (self.is_careful or self.makes_error_map) and not self.refined[0]:
+            what = "Careful" if self.is_careful else "An error map"
+            raise InputError(f"{what} on a part needs a factor; choose 2x or 4x, or leave it out, or choose the whole volume.")
         if self.noise not in NOISES:
             raise InputError(f"The noise cannot be {self.noise!r}; use {' or '.join(NOISES)}.")
 

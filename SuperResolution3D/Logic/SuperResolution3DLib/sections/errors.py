@@ -43,7 +43,7 @@ class ErrorsSection:
         """Show the map of a run, or take that of an earlier one away."""
         parameters = self._state.parameters or self._scene_parameters()
         if finished.error_map is not None or parameters.lastErrorMap is not None:
-            lay_over(finished.error_map, OPACITY)
+            lay_over(finished.error_map, OPACITY, finished.result)
         parameters.lastErrorMap = finished.error_map
         self._fill(doubtful_places(finished.report))
         was_blocked = self._ui.errorSlider.blockSignals(True)
@@ -59,9 +59,9 @@ class ErrorsSection:
         table.visible = self._ui.doubtfulLabel.visible = bool(places)
 
     def _fade(self, value: int) -> None:
-        node = self._state.parameters.lastErrorMap if self._state.parameters else None
-        if node is not None:
-            lay_over(node, value / 100.0)
+        parameters = self._state.parameters
+        if parameters and parameters.lastErrorMap is not None:
+            lay_over(parameters.lastErrorMap, value / 100.0, parameters.lastResult)
 
     def _jump(self, row: int, column: int = 0) -> None:
         node = self._state.parameters.lastErrorMap if self._state.parameters else None
