@@ -182,10 +182,25 @@ def test_an_interpolation_that_overflows_is_refused():
         upscale(Volume(scan), 2, method="lanczos")
 
 
+@pytest.mark.parametrize("factors", [(2, 2, 2), (1, 4, 4), (4, 1, 1)])
+@pytest.mark.parametrize("voxels, steps", [(1, 1), (20 * 23 * 3, 2), (1 << 21, 5)])
+def test_a_device_finds_the_bounds_of_some_slices_at_once(monkeypatch, factors, voxels, steps):
+    monkeypatch.setattr(device_finish, "_SLAB_VOXELS", voxels)
+    scan, keep = masked_scan() / 1000, ((1, 6), (3, 18), (2, 21))
+    refined = RNG.normal(0.5, 1.0, [(b - a) * factor for (a, b), factor in zip(keep, factors)]).astype(np.float32)
+    bounds = device_finish._Bounds(torch.from_numpy(scan), keep, factors)
+    wider = torch.from_numpy(np.pad(refined, [(0, 0), (0, 0), (1, 2)]))[:, :, 1:-2]  # as a part of a larger tensor, too
+    for start in range(0, len(refined), steps):
+        place = slice(start, min(len(refined), start + steps))
+        np.testing.assert_array_equal(bounds(wider[place], place).numpy(), bounded(refined.copy(), scan, keep, factors)[place])
+
+
 def test_watching_sees_one_value_of_many():
     finish = device_finish.Finish(intensity_scale(masked_scan(), "MR"), np.dtype("float32"), None, torch.zeros(SHAPE), tuple((0, n) for n in SHAPE), (1, 2, 2))
     finish.watch(torch.ones(3, 4))
     assert finish.finite
-    finish.watch(torch.tensor([1.0, float("inf")]))
-    finish.watch(torch.ones(3, 4))
-    assert not finish.finite
+    for value in ("inf", "-inf", "nan"):
+        finish = device_finish.Finish(intensity_scale(masked_scan(), "MR"), np.dtype("float32"), None, torch.zeros(SHAPE), tuple((0, n) for n in SHAPE), (1, 2, 2))
+        finish.watch(torch.tensor([1.0, float(value), 0.0]))
+        finish.watch(torch.ones(3, 4))
+        assert not finish.finite

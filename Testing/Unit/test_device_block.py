@@ -10,9 +10,10 @@ import torch
 from superres3d import Volume
 from superres3d.engine import device_block
 from superres3d.engine import engine as engine_module
+from superres3d.engine.convolution_forms import CONVOLUTIONS
 from superres3d.engine.ensemble import MEMBERS, apply_turn, exact_median, undo_turn
 from superres3d.engine.pytorch import PyTorchRuntime
-from superres3d.engine.turned_network import CONVOLUTIONS, Style, TurnedNetwork
+from superres3d.engine.turned_network import Style, TurnedNetwork
 from superres3d.errors import Cancelled
 from superres3d.networks.weights import find_model, load_network
 from superres3d.upscaling import upscale as upscale_scan

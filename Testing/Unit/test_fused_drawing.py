@@ -7,9 +7,10 @@ from math import prod
 
 import pytest
 import torch
+from superres3d.engine.convolution_forms import CONVOLUTIONS, PlainConvolution
 from superres3d.engine.ensemble import MEMBERS
 from superres3d.engine.fused_drawing import Roles
-from superres3d.engine.turned_network import CONVOLUTIONS, PlainConvolution, Style, TurnedNetwork, turns_by_kernels
+from superres3d.engine.turned_network import Style, TurnedNetwork, turns_by_kernels
 from superres3d.networks import families
 from superres3d.networks.families import Architecture, Family
 from superres3d.networks.module import BlueprintNet

@@ -233,15 +233,26 @@ def test_a_told_training_begins_with_what_there_is(stage, tmp_path):
         torch.testing.assert_close(value, shipped[name] + 1.0)
 
 
-def test_a_told_training_writes_weights(tmp_path):
+@pytest.mark.parametrize("names", [[], ["mr-depth-x2-large", "mr-plane-x4"]])
+def test_a_told_training_writes_weights(tmp_path, names):
     pack.write_pack(tmp_path / "x.pack", "MR", [_scan("a", "train", any_axis=True), _scan("b", "val")])
     np.savez(tmp_path / "x.said.npz", **_said())
-    told.main(tmp_path / "out", [tmp_path / "x.pack"], seconds=12.0, said=[tmp_path / "x.said.npz"], side=8, batch=2, device="cpu", large=["depth-x2"])
+    told.main(tmp_path / "out", [tmp_path / "x.pack"], seconds=12.0, said=[tmp_path / "x.said.npz"], side=8, batch=2, device="cpu", network=names)
     sizes = {f"{stage}-x{scale}": (stage, scale, size) for (stage, scale), size in told.SIZES.items()} | {"depth-x2-large": ("depth", 2, told.LARGE)}
+    assert {path.name for path in (tmp_path / "out").glob("*.safetensors")} == {f"told-{name}.safetensors" for name in names or [f"mr-{name}" for name in sizes if "large" not in name]}
+    sizes = {name: size for name, size in sizes.items() if f"mr-{name}" in names or not names and "large" not in name}
     for name, (stage, scale, size) in sizes.items():
         net = told.Told((scale, scale if stage == "plane" else 1), *size, told.conditions_of(stage))
         net.load_tensors(load_file(tmp_path / "out" / f"told-mr-{name}.safetensors"))
         assert float(net.modulation[-1].weight.detach().abs().max()) > 0.0
+
+
+def test_another_contrast_is_a_piecewise_linear_curve_that_keeps_air_dark():
+    rng = np.random.default_rng(3)
+    crops, values = rng.uniform(-0.1, 1.4, (2, 3, 4, 5)).astype(np.float32), rng.uniform(0, 1, (2, 6)).astype(np.float32)
+    seen = said.other_contrast(torch.from_numpy(crops), torch.from_numpy(values))
+    for crop, curve, shown in zip(crops, values, seen):
+        np.testing.assert_allclose(shown, np.interp(crop, np.linspace(0, 1, 6), [0.0, *curve[1:]]), atol=1e-5)
 
 
 def test_kept_noise_is_in_what_is_wanted():

@@ -140,12 +140,14 @@ class Queue:
 
     def stop_without_input(self) -> None:
         """A node left the scene: a run without its input ends."""
-        if not self._run:
+        run = self._run
+        if not run:
             return
         try:
-            self._run.check_source()
+            run.check_source()
         except SuperResolutionError as error:
-            self._run.abort()
+            self._run = None  # what it takes out of the scene brings us here again
+            run.abort()
             self._failed(error, "")
 
     def _add(self, new: list[Entry]) -> int:

@@ -10,12 +10,13 @@ Only scans of the sets ``train`` and ``val`` are taken: a test subject cannot ge
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,16 @@ def _packed_values(name: str, scans: Path, modality: str) -> np.ndarray:
     return values[body(values, _AIR[modality])]
 
 
-def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0, leave_out: list[str] | None = None, validation: bool = True) -> None:
+def _further(table: Path, modality: str) -> list[tuple[Scan, Path]]:
+    """Scans of a table (id, modality, split, sharp_slices; those of "train" and "val") in the folder "volumes" beside it; their shape is not known yet."""
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["modality"] == modality and row["split"] in ("train", "val")]
+    return [(Scan(row["id"], row["split"], (0, 0, 0), row["sharp_slices"] == "yes", False), table.parent / "volumes") for row in rows]
+
+
+def main(
+    scans: Path, out: Path, modality: str = "MR", most_slices: int = 0, leave_out: list[str] | None = None, validation: bool = True, more: Path | None = None
+) -> None:  # fmt: skip
     """Pack the subjects of models/recipes/subjects.toml.
 
     Args:
@@ -128,19 +138,21 @@ def main(scans: Path, out: Path, modality: str = "MR", most_slices: int = 0, lea
         most_slices: central slices that are kept of a scan that only teaches refinement within slices (0: all); of validation scans at most 32.
         leave_out: scans that are not taken.
         validation: whether validation scans are.
+        more: a table of further scans, see :func:`_further`.
     """
     from superres3d.training.recipe import load_recipe
 
     recipe = load_recipe(Path(__file__).parents[3] / "models" / "recipes" / "mdsr-3d.toml", {"modality": modality})
+    wanted = [(Scan(name, "train", (0, 0, 0), name in recipe.all_axes or name in recipe.through_plane, name in recipe.all_axes), scans) for name in recipe.volumes]
+    wanted += [(Scan(name, "val", (0, 0, 0), True, name in recipe.all_axes), scans) for name in recipe.validation]
     packed = []
-    for subset, names in (("train", recipe.volumes), ("val", recipe.validation if validation else ())):
-        for name in [name for name in names if name not in (leave_out or ())]:
-            values = _packed_values(name, scans, modality)
-            sharp = name in recipe.all_axes or name in recipe.through_plane or subset == "val"
-            most = 32 if subset == "val" else most_slices if not sharp else 0
-            values = np.ascontiguousarray(_central(values, most) if most else values)
-            shape = (int(values.shape[0]), int(values.shape[1]), int(values.shape[2]))
-            packed.append((Scan(name, subset, shape, sharp, name in recipe.all_axes), values))
+    for scan, folder in wanted + (_further(more, modality) if more else []):
+        if scan.name in (leave_out or ()) or scan.subset == "val" and not validation:
+            continue
+        values = _packed_values(scan.name, folder, modality)
+        most = 32 if scan.subset == "val" else most_slices if not scan.sharp_slices else 0
+        values = np.ascontiguousarray(_central(values, most) if most else values)
+        packed.append((replace(scan, shape=(int(values.shape[0]), int(values.shape[1]), int(values.shape[2]))), values))
     write_pack(out, modality, packed)
     print(f"{out}: {len(packed)} scans, {out.stat().st_size / 2**20:.1f} MiB")
 

@@ -23,7 +23,7 @@ import numpy as np
 from lines import Lines, rehearse_on_the_processor, texture
 from references import FILE, TWO_STAGE, Case, cases, write_references
 from superres3d import Volume
-from superres3d.engine.turned_network import CONVOLUTIONS
+from superres3d.engine.convolution_forms import CONVOLUTIONS
 from superres3d.errors import Cancelled
 from superres3d.scan.intensity import intensity_scale
 from superres3d.upscaling import upscale

@@ -28,15 +28,16 @@ _NOISE_ERROR, _SEEMING_NOISE, _SEEMS, _NO_NOISE = 0.2, 0.08, 0.7, 0.06
 _CLEAR_LOSS, _WHOLE = 0.72, 0.93  # as superres3d/detail/telling.py
 _CLEARLY_EMPTY = {"MR": 0.87, "CT": 0.72}
 _COLOURED = 0.5  # share of the CT samples whose noise is not white
+_TISSUES, _OTHER_CONTRAST = 6, 0.2  # values that a contrast has of its own, share of the MR samples
 _PURE = 0.25  # share of the samples without a blur before the kernel
 
 
 class Losing(Degrader):
-    """It is known how far the spectra of its samples reach; some have no blur, and of CT some have coloured noise."""
+    """It is known how far the spectra of its samples reach; some have no blur, of CT some have coloured noise, of MR some another contrast."""
 
-    def __init__(self, coloured: bool, *arguments: Any):
+    def __init__(self, modality: str, *arguments: Any):
         super().__init__(*arguments)
-        self._coloured = coloured
+        self._coloured, self._contrasts = modality == "CT", modality == "MR"
         self.extents: list[Tensor] = []
         self._pure = torch.zeros(())
         for line in self._lines:
@@ -46,6 +47,13 @@ class Losing(Degrader):
     def __call__(self, crops: Tensor) -> Pairs:
         self.extents, self._pure = [], self._uniform(len(crops)) < _PURE
         return super().__call__(crops)
+
+    def _varied(self, crops: Tensor) -> Tensor:
+        varied = super()._varied(crops)
+        if not self._contrasts:
+            return varied
+        other = other_contrast(crops, torch.rand(len(crops), _TISSUES, device=self.device))
+        return torch.where((self._uniform(len(crops)) < _OTHER_CONTRAST)[:, None, None, None], other, varied)
 
     def _sometimes(self, blurred: Any) -> Any:
         return lambda sigma: blurred(torch.where(self._pure, torch.zeros_like(sigma), sigma))
@@ -64,6 +72,21 @@ class Losing(Degrader):
                 view = (count, 1, 1, 1)
                 noise = (noise + side.view(view) * (noise.roll(1, axis) + noise.roll(-1, axis))) / (1 + 2 * side**2).sqrt().view(view)
         return noise
+
+
+def other_contrast(crops: Tensor, values: Tensor) -> Tensor:
+    """As another sequence might show them: air stays dark, what was at k/5 of the range becomes ``values`` (N, 6), linear in between.
+
+    Args:
+        crops: (N, D, H, W) in network units; what lies above the range is at its end.
+        values: (N, 6) in network units; the first does not count.
+    """
+    last = values.shape[1] - 1
+    place = crops.clamp(0.0, 1.0) * last
+    knot = place.floor().clamp(max=last - 1).long()
+    table = torch.cat([torch.zeros_like(values[:, :1]), values[:, 1:]], 1)[:, :, None, None, None].expand(-1, -1, *crops.shape[1:])
+    below, above = (table.gather(1, (knot + step)[:, None])[:, 0] for step in (0, 1))
+    return below + (place - knot) * (above - below)
 
 
 class Softening:
@@ -177,10 +200,10 @@ class Sayer:
 
 #: losses that are clear, and losses that are not
 CLEAR = {
-    "MR": Losses(gaussian=0.35, spectral=0.55, zero_filled=0.6, filtered=0.7, noise=0.025, noise_share=0.65, filtered_slices=0.3, profile=(0.21, 0.64), gain=1.3, gamma=1.5),
+    "MR": Losses(gaussian=0.35, spectral=0.55, zero_filled=0.6, filtered=0.7, noise=0.025, noise_share=0.65, filtered_slices=0.3, profile=(0.21, 0.64), gain=2.0, gamma=1.5),
     "CT": Losses(gaussian=0.45, spectral=0.5, zero_filled=0.6, filtered=0.7, noise=0.02, noise_share=0.65, spectral_slices=False, magnitude=False, profile=(0.21, 0.64), gain=1.0, gamma=1.0),
 }
 MILD = {
-    "MR": Losses(gaussian=0.15, spectral=0.3, zero_filled=0.4, filtered=0.0, noise=0.025, noise_share=0.45),
+    "MR": Losses(gaussian=0.15, spectral=0.3, zero_filled=0.4, filtered=0.0, noise=0.025, noise_share=0.45, gain=2.0),
     "CT": Losses(gaussian=0.1, spectral=0.2, zero_filled=0.4, filtered=0.0, noise=0.02, noise_share=0.45, spectral_slices=False, magnitude=False, gain=1.0, gamma=1.0),
 }

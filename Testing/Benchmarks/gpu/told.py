@@ -116,7 +116,7 @@ class Training:
         self.factors = (scale, scale if stage == "plane" else 1)
         self.net = Told(self.factors, *(LARGE if large else SIZES[stage, scale]), conditions_of(stage)).to(device, memory_format=torch.channels_last)
         low_shape, factors = ((1, side, side), (1, scale, scale)) if stage == "plane" else ((side, 1, side), (scale, 1, 1))
-        self.degraders = [Losing(modality == "CT", low_shape, factors, losses[modality], device, _MARGIN) for losses in (CLEAR, MILD)]
+        self.degraders = [Losing(modality, low_shape, factors, losses[modality], device, _MARGIN) for losses in (CLEAR, MILD)]
         inner, margins = self.degraders[0].inner, self.degraders[0].margins
         depth = inner[0] + 2 * margins[0]
         self.across = Degrader((depth, 1, side), (1, scale, scale), Losses(gaussian=0.3, spectral=0.0, noise=0.0, magnitude=False, gain=1.0, gamma=1.0), device, 3)
@@ -193,7 +193,8 @@ def _slices(image: Tensor) -> Tensor:
 
 def begin(training: Training, folder: Path) -> None:
     """From a told network of the same name in a folder of trainings or of models, where there is one."""
-    for path in (folder / f"told-{training.name}.safetensors", folder / f"two-stage-told-{training.name}" / "weights.safetensors"):
+    method, name = ("large" if training.name.endswith(_LARGE) else "told"), training.name.removesuffix(_LARGE)
+    for path in (folder / f"told-{training.name}.safetensors", folder / f"two-stage-{method}-{name}" / "weights.safetensors"):
         if path.is_file():
             training.net.load_tensors({name: torch.from_numpy(tensor) for name, tensor in read_tensors(path).items()})
             return
@@ -206,15 +207,17 @@ def scans_of(path: Path, device: str) -> tuple[str, DeviceScans]:
     return modality, DeviceScans([volume for scan, values in trained for volume in with_reduced(scan, values, device)], pack.span(modality), device)
 
 
-def trainings(path: Path, said: Mapping[str, np.ndarray], side: int, batch: int, device: str, start: Path | None, large: Sequence[str]) -> Iterator[Training]:
-    """One for each of the four networks, on the scans of a pack; and for those that are also to be large."""
+def trainings(path: Path, said: Mapping[str, np.ndarray], side: int, batch: int, device: str, start: Path | None, networks: Sequence[str]) -> Iterator[Training]:
+    """One for each network that is named, or for each of the four of the usual size, on the scans of a pack."""
     modality, scans = scans_of(path, device)
     for stage, scale in SIZES:
-        for size in (False, True) if f"{stage}-x{scale}" in large else (False,):
-            training = Training(scans, said, modality, stage, scale, side, batch, device, size)
-            if start:
-                begin(training, start)
-            yield training
+        for large in (False, True):
+            name = f"{modality.lower()}-{stage}-x{scale}{_LARGE if large else ''}"
+            if name in networks or not (networks or large):
+                training = Training(scans, said, modality, stage, scale, side, batch, device, large)
+                if start:
+                    begin(training, start)
+                yield training
 
 
 class _Learner:
@@ -250,7 +253,7 @@ def main(
     rate: float = 1e-3,
     device: str = "cuda",
     start: Annotated[Path | None, typer.Option(help="Folder of told networks, or of models, that are begun from.")] = None,
-    large: Annotated[list[str] | None, typer.Option(help="plane-x2, say: also trained in the size for a graphics card.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="One that is trained, mr-plane-x2 or ct-depth-x4-large, say; without it all of the usual size.")] = None,
 ) -> None:
     """See above."""
     began = time.perf_counter()
@@ -258,7 +261,7 @@ def main(
     set_up()
     with telling(out / "told.jsonl", began) as tell:
         known = {name: array for path in said or [] for name, array in np.load(path).items()}
-        learners = [_Learner(training, tell) for path in packs for training in trainings(path, known, side, batch, device, start, large or [])]
+        learners = [_Learner(training, tell) for path in packs for training in trainings(path, known, side, batch, device, start, network or [])]
         tell(networks=len(learners))
         sync = torch.cuda.synchronize if learners[0].training.kind == "cuda" else lambda: None
         for share in within(seconds - 3.0 - (time.perf_counter() - began), sync):

@@ -62,7 +62,7 @@ class DicomSection:
             return
         node = self._state.parameters.lastResult
         try:
-            export = DicomExport(node, folder_for(node, Path(parent)), self._temporary_folder(), QtRunner, self._saved, self._failed)
+            export = DicomExport(node, folder_for(node, Path(parent)), self._temporary_folder(), QtRunner, self._saved, self._failed, lambda step: qt.QTimer.singleShot(0, step))
         except SuperResolutionError as error:
             self._report.tell(str(error))
             return

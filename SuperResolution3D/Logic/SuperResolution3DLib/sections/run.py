@@ -144,6 +144,7 @@ class RunSection:
         try:
             run.check_source()
         except SuperResolutionError as error:
+            self.current = None  # what it takes out of the scene brings us here again
             run.abort()
             self._failed(error, "")
 

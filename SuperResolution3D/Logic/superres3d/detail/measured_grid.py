@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 
 import numpy as np
 
 from ..resampling.spectral_crop import cropped
 from .ending import End, end_of_spectrum
-from .measure import Detail, measure_detail, part_along
+from .measure import Detail, measure_detail, part_along, side_by_side
 from .telling import axes_of, is_worth_telling
 from .words import resolution
 
@@ -77,8 +78,9 @@ def detail_with_ends(voxels: np.ndarray, modality: str) -> Detail:
 
 def _ends(voxels: np.ndarray, detail: Detail, axes: Iterable[int]) -> Iterator[tuple[int, End]]:
     """The axes along which the spectrum of a scan (slices, rows, columns) ends."""
-    for axis in axes:
-        end = end_of_spectrum(part_along(voxels, axis), axis, getattr(detail, _NAMES[axis]))
+    axes = tuple(axes)
+    ends = side_by_side([partial(end_of_spectrum, part_along(voxels, axis), axis, getattr(detail, _NAMES[axis])) for axis in axes])
+    for axis, end in zip(axes, ends):
         if end is not None:
             yield axis, end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ..scan.intensity import IntensityScale
 from .tiling import Region
 
 _OUTSIDE = "linear"
+_SLAB_VOXELS = 1 << 21  # whose bounds are found at once, beside REACH slices either side that they depend on
 #: dtypes that not every card converts -> (numpy, torch) of the same size, a wider one, and the bits
 SAME_BITS = {"uint16": (np.int16, torch.int16, torch.int32, 0xFFFF), "uint32": (np.int32, torch.int32, torch.int64, 0xFFFFFFFF)}
 
@@ -43,7 +44,7 @@ class Finish:
 
     def watch(self, made: Tensor) -> None:
         """Remember whether there was a value that is no number; the device is not waited for."""
-        self._finite &= torch.isfinite(made).all()
+        self._finite &= torch.isfinite(torch.stack(torch.aminmax(made))).all()  # no map of its size beside it
 
     @property
     def finite(self) -> bool:
@@ -71,38 +72,55 @@ class Finish:
 
 
 class _Bounds:
-    """:mod:`superres3d.resampling.bounds` on the device, some slices at a time; arguments as :class:`Finish` takes them."""
+    """:mod:`superres3d.resampling.bounds` on the device, some slices at a time; arguments as :class:`Finish` takes them.
+
+    Results come in the order of their slices, a few at a time; the bounds of more slices of the scan are found at once and kept until all of them were asked for.
+    """
 
     def __init__(self, inside: Tensor, keep: Region, factors: Sequence[int]):
         self._inside, self._keep, self._factors = inside, keep, factors
         self._margin = margin_of(factors)
         self._axes = bounded_axes(factors)
-        edges = [3 if axis in self._axes else 1 for axis in (0, 1, 2)]
-        self._window, self._padding = edges, [edge // 2 for edge in edges]
+        self._together = max(1, _SLAB_VOXELS // inside[0].numel())
+        self._known = (0, 0)
+        self._limits: tuple[Tensor, Tensor] = (inside, inside)
 
     def __call__(self, refined: Tensor, place: slice) -> Tensor:
-        (begin, end), (top, bottom), (left, right) = self._keep
+        (begin, end), _, _ = self._keep
         slices = sources((end - begin) * self._factors[0], (begin, end), self._factors[0])[place]
-        start = max(0, int(slices[0]) - REACH)
-        slab = self._inside[start : int(slices[-1]) + REACH + 1][None]
-        low, high = self._least(slab), self._most(slab)
+        first, last = int(slices[0]), int(slices[-1])
+        if not self._known[0] <= first <= last < self._known[1]:
+            self._known = first, max(last + 1, min(end, first + self._together))
+            self._limits = self._found(*self._known)
+        chosen = torch.from_numpy(slices - self._known[0]).to(refined.device)
+        low, high = (limit[chosen][:, :, None, :, None] for limit in self._limits)
+        _, rows, columns = self._factors
+        pixels = refined.unflatten(2, (-1, columns)).unflatten(1, (-1, rows))
+        return torch.clamp(pixels, low, high).flatten(3, 4).flatten(1, 2)
+
+    def _found(self, first: int, stop: int) -> tuple[Tensor, Tensor]:
+        """The least and the most that a result in these slices may be, of the kept rows and columns."""
+        start = max(0, first - REACH)
+        slab = self._inside[start : stop + REACH]
+        low, high = self._extreme(slab, torch.minimum), self._extreme(slab, torch.maximum)
         reach = high - low
-        masked = blocks_of_one_value(slab[0], self._axes, torch.zeros_like(slab[0], dtype=torch.bool))[None] & (slab == self._least(low))
-        beside = (self._least(self._least(reach)) == 0) | (self._most(self._most(masked.to(slab.dtype))) > 0)
+        masked = blocks_of_one_value(slab, self._axes, torch.zeros_like(slab, dtype=torch.bool)) & (slab == self._extreme(low, torch.minimum))
+        beside = self._extreme(self._extreme(reach, torch.minimum), torch.minimum) == 0
+        beside |= self._extreme(self._extreme(masked, torch.logical_or), torch.logical_or)
         reach *= torch.where(beside, FLAT_MARGIN, self._margin)
-        chosen = torch.from_numpy(slices - start).to(slab.device)
-        for limit, function in ((low - reach, torch.maximum), (high + reach, torch.minimum)):
-            finer = limit[0, :, top:bottom, left:right][chosen]
-            for axis in (1, 2):
-                finer = finer.repeat_interleave(self._factors[axis], axis) if self._factors[axis] > 1 else finer
-            refined = function(refined, finer)
-        return refined
+        kept = (slice(first - start, stop - start), *(slice(*along) for along in self._keep[1:]))
+        return low.sub_(reach)[kept], high.add_(reach)[kept]
 
-    def _most(self, slab: Tensor) -> Tensor:
-        return torch.nn.functional.max_pool3d(slab, self._window, 1, self._padding)
-
-    def _least(self, slab: Tensor) -> Tensor:
-        return -self._most(-slab)
+    def _extreme(self, slab: Tensor, function: Callable[..., Tensor]) -> Tensor:
+        """As :func:`superres3d.resampling.bounds.extreme`."""
+        for axis in self._axes:
+            rest = slab.shape[axis] - 1
+            found = slab.clone()
+            for here, there in ((1, 0), (0, 1)):
+                part = found.narrow(axis, here, rest)
+                function(part, slab.narrow(axis, there, rest), out=part)
+            slab = found
+        return slab
 
 
 def line_matrix(length: int, factor: int, kernel: str, like: Tensor) -> Tensor:

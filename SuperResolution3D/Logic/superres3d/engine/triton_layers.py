@@ -1,6 +1,6 @@
 """Layers that cuDNN does not offer in one piece, written in Triton, for half precision with the channels of a pixel together.
 
-Used only where a race on the card shows that they are right and faster (:class:`superres3d.engine.turned_network.TurnedNetwork`).
+Used only where a race on the card shows that they are right and faster (:class:`superres3d.engine.convolution_forms.Race`).
 """
 
 from __future__ import annotations

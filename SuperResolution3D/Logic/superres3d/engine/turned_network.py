@@ -9,11 +9,10 @@ In half precision the scan is not rounded: it enters as two channels, its neares
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,12 +22,12 @@ from ..networks.blueprint import Drawing
 from ..networks.families import Architecture
 from ..networks.module import BlueprintNet, sub_pixel, used_weight
 from ..networks.weights import Model, architecture_of, load_network
+from .convolution_forms import CONVOLUTIONS, FusedConvolution, PlainConvolution, Race
 from .ensemble import Turn, exact_median
 from .fused_drawing import FusedDrawing, Map, Roles
 
 _FILTERS = 32  # what `pixels` is counted for
 _INPUTS, _OUTPUTS = 16, 8  # channels of half precision come in multiples of these
-_RACE_ROUNDS = 3
 _RACE_PIXELS = 1 << 16  # fewer tell nothing
 _KEPT_GRAPHS = 12
 _AGREEMENT = {torch.float16: 2e-2, torch.float32: 1e-4}  # of a candidate with the plain form, of the largest value
@@ -70,82 +69,6 @@ def full_float32(search: bool = False) -> Iterator[None]:
         yield
     finally:
         cudnn.allow_tf32, products.allow_tf32, cudnn.benchmark = before
-
-
-class PlainConvolution:
-    """3x3 convolutions with zero padding, as PyTorch's own layers do them.
-
-    Shape:
-        features (N, C, H, W), weight (outputs, C, 3, 3), bias (outputs,), skip and result (N, outputs, H, W), all of :attr:`Style.dtype`.
-    """
-
-    def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The convolution, then ReLU."""
-        return torch.relu_(self.linear(features, weight, bias))
-
-    def linear(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The convolution and its bias."""
-        return functional.conv2d(features, weight, bias, padding=1)
-
-    def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """``skip`` and the convolution, in the memory of ``skip``."""
-        return skip.add_(self.linear(features, weight, bias))
-
-
-class FusedConvolution(PlainConvolution):
-    """Bias and ReLU inside cuDNN's convolution."""
-
-    def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The convolution, then ReLU, in one call."""
-        return torch.cudnn_convolution_relu(features, weight, bias, (1, 1), (1, 1), (1, 1), 1)
-
-
-class FusedAddConvolution(FusedConvolution):
-    """And the bias beside the skip in one pass over it, by Triton."""
-
-    def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """``skip`` and the convolution, in the memory of ``skip``."""
-        from .triton_layers import add_with_bias
-
-        return add_with_bias(skip, functional.conv2d(features, weight, None, padding=1), bias)
-
-
-class TritonConvolution(FusedAddConvolution):
-    """Layers whole in Triton: the convolution, bias, ReLU or skip; loads run ahead of the products."""
-
-    tile: ClassVar[dict[str, int]] = {"rows": 1, "columns": 128, "warps": 4, "stages": 4}
-
-    def relu(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The convolution, then ReLU, in one kernel where the layer fits."""
-        made = self._convolved(features, weight, bias, relu=True)
-        return super().relu(features, weight, bias) if made is None else made
-
-    def linear(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The convolution and its bias, in one kernel where the layer fits."""
-        made = self._convolved(features, weight, bias)
-        return super().linear(features, weight, bias) if made is None else made
-
-    def add(self, skip: Tensor, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """``skip`` and the convolution, in the memory of ``skip``; in one kernel where the layer fits."""
-        made = self._convolved(features, weight, bias, skip=skip)
-        return super().add(skip, features, weight, bias) if made is None else made
-
-    def _convolved(self, features: Tensor, weight: Tensor, bias: Tensor, **end: Any) -> Tensor | None:
-        from .triton_layers import Tile, convolve, fits
-
-        return convolve(features, weight, bias, Tile(**self.tile), **end) if fits(features, weight) else None
-
-
-class CachedTritonConvolution(TritonConvolution):
-    """The same over patches of an image, through the cache that lies beside the arithmetic."""
-
-    tile: ClassVar[dict[str, int]] = {"rows": 8, "columns": 32, "warps": 8, "stages": 1}
-
-
-CONVOLUTIONS: dict[str, type[PlainConvolution]] = {
-    "plain": PlainConvolution, "fused": FusedConvolution, "fused-add": FusedAddConvolution,
-    "triton": TritonConvolution, "triton-cached": CachedTritonConvolution,
-}  # fmt: skip
 
 
 #: of the races so far: (device, dtype, channels last, architecture) -> form
@@ -248,38 +171,20 @@ class TurnedNetwork:
         return layers
 
     def _race(self, images: Tensor) -> Iterator[None]:
-        """Choose the form that is right and fastest on these slices; what fails or differs is out.  Once for each kind of network and device."""
+        """Choose the form that is right and fastest on these slices.  Once for each kind of network and device."""
         kind_of_work = (self._device, self.style.dtype, self.style.channels_last, self.architecture)
-        if kind_of_work in _WINNERS or self._device.type != "cuda" or images.numel() < _RACE_PIXELS:
+        if kind_of_work in _WINNERS or self._device.type != "cuda":
             self.convolution = _WINNERS.get(kind_of_work, PlainConvolution)()
             return
-        best, given, layers = (float("inf"), PlainConvolution()), Map(0, images[:, None]), self._members[0]
-        expected = self._member(given, layers, best[1])
-        for name, kind in CONVOLUTIONS.items():
-            by = kind()
-            try:
-                difference = (self._member(given, layers, by).float() - expected.float()).abs().max()
-                if not bool(difference <= _AGREEMENT[self.style.dtype] * expected.abs().max()):
-                    raise ArithmeticError(f"differs by {float(difference):.3g}")
-                self.raced[name] = seconds = self._seconds(partial(self._member, given, layers, by))
-            except torch.cuda.OutOfMemoryError:
-                raise
-            except Exception as error:  # a library that is missing, or fails on this card
-                self.raced[name] = f"{type(error).__name__}: {str(error)[:200]}"
-            else:
-                best = min(best, (seconds, by), key=lambda timed: timed[0])
+        given, layers = Map(0, images[:, None]), self._members[0]
+        tells = images.numel() >= _RACE_PIXELS
+        race = Race(partial(self._member, given, layers), _AGREEMENT[self.style.dtype], self._device, self._replays)
+        # Few slices are not timed: with the bias inside, a layer is rounded once, where PyTorch's own are rounded twice.
+        for _ in race.run(CONVOLUTIONS) if tells else race.enter({"fused": FusedConvolution}):
             yield
-        self.convolution = best[1]
-        _WINNERS[kind_of_work] = type(best[1])
-
-    def _seconds(self, work: Callable[[], Any]) -> float:
-        work()
-        torch.cuda.synchronize(self._device)
-        started = time.perf_counter()
-        for _ in range(_RACE_ROUNDS):
-            work()
-        torch.cuda.synchronize(self._device)
-        return (time.perf_counter() - started) / _RACE_ROUNDS
+        self.convolution, self.raced = race.winner, self.raced | race.told
+        if tells:
+            _WINNERS[kind_of_work] = type(self.convolution)
 
     def _record(self, images: Tensor) -> None:
         """A graph for the shape; where that fails, no graphs from now on."""
