@@ -350,6 +350,7 @@ def test_no_two_controls_share_a_letter_behind_alt(panel):
     letters = [QtGui.QKeySequence.mnemonic(text).toString() for text in texts if not QtGui.QKeySequence.mnemonic(text).isEmpty()]
     assert len(letters) >= 14
     assert sorted(letters) == sorted(set(letters))
+    assert not {f"Alt+{letter}" for letter in "FEVH"} & set(letters), "Slicer's own menus"
 
 
 def test_tab_goes_from_top_to_bottom(panel, make_volume):

@@ -6,7 +6,6 @@ import slicer
 import slicer.util
 from panel_steps import volumes, worker_pids
 from superres3d import upscale
-from superres3d.errors import ResourceError
 from SuperResolution3DLib.choices import Axes, Part, Scale
 from SuperResolution3DLib.nodes import volume_from_node
 
@@ -185,23 +184,23 @@ def test_one_that_cannot_be_is_told_and_the_others_go_on(panel, choose, make_vol
 
 
 def test_a_disk_that_fills_stops_the_list_and_start_goes_on(panel, choose, make_volume, monkeypatch):
-    from SuperResolution3DLib import job
+    from SuperResolution3DLib import handing_over
 
     nodes = [make_volume(f"Series {number}") for number in range(3)]
     panel.widget.panel.queue.queue.add_volumes(nodes)
     choose(nodes[0])
-    write, count = job.write_volume, []
+    write, count = handing_over._write_all, []
 
-    def full(volume, path):
-        count.append(path)
+    def full(file, rest):
+        count.append(file)
         if len(count) == 2:
-            raise ResourceError(f"{path} cannot be written (No space left on device); free some space.")
-        return write(volume, path)
+            raise OSError(28, "No space left on device")
+        return write(file, rest)
 
-    monkeypatch.setattr(job, "write_volume", full)
+    monkeypatch.setattr(handing_over, "_write_all", full)
     work_off(panel)
     assert [state.split(":")[0] for _, state in states(panel)] == ["done", "not done", "waiting"]
-    assert panel.ui.queueLabel.text.startswith("The list was stopped: ") and "No space left" in panel.ui.queueLabel.text and '"Series 1"' in panel.ui.queueLabel.text
+    assert panel.ui.queueLabel.text.startswith("The list was stopped: ") and "the disk is full" in panel.ui.queueLabel.text and '"Series 1"' in panel.ui.queueLabel.text
     work_off(panel)
     assert [state.split(":")[0] for _, state in states(panel)] == ["done"] * 3
 

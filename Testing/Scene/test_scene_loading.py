@@ -62,6 +62,7 @@ def panel_run(scene, make_volume, tmp_path, monkeypatch):
     """A run whose worker has already finished, to be loaded step by step; returns (run, steps, said)."""
     monkeypatch.setattr(loading, "PIECE_BYTES", 1)
     job = Job(scene, make_volume("MR head"), CUBIC, temporary_folder=str(tmp_path))
+    job.handing_over.wait()
     report = BlockingRunner()(job.command(), job.workspace, lambda progress: None)
     steps, said = [], []
 
@@ -88,8 +89,8 @@ def test_the_window_has_its_turn_between_the_pieces(panel_run, scene, tmp_path):
     while steps:
         steps.pop()()
         count += 1
-    assert count == 12 + 12 + 1  # slices of the result and of Lanczos, and the end
-    assert [entry for entry in said[:-1]] == [("loading", 0.0)] + [("loading", pytest.approx(n / 24)) for n in range(1, 25)]
+    assert count >= 12 + 12 + 2 + 1  # slices of the result and of Lanczos, two nodes, and the end, which may have to wait for the files to go
+    assert [entry for entry in said[:-1]] == [("loading", 0.0)] + [("loading", pytest.approx(min(n, 24) / 24)) for n in range(1, 27)]
     assert said[-1].result.GetImageData().GetDimensions() == (16, 18, 12)
     assert said[-1].source is slicer.util.getNode("MR head")
     assert not list(tmp_path.iterdir())
@@ -102,6 +103,21 @@ def test_cancel_while_loading(panel_run, scene, tmp_path):
     steps.pop()()
     assert isinstance(said[-1], Cancelled) and "worker cancelled" not in said and not steps
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)) == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("end", ["cancel", "abort", "no source"])
+def test_an_end_between_two_nodes_leaves_none_of_them(panel_run, scene, tmp_path, end):
+    run, steps, said = panel_run
+    while len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)) < 2:
+        steps.pop()()
+    said.clear()
+    if end == "no source":
+        scene.RemoveNode(slicer.util.getNode("MR head"))
+    else:
+        getattr(run, end)()
+    steps.pop()()
+    assert [type(entry) for entry in said] == {"cancel": [Cancelled], "abort": [], "no source": [InputError]}[end]
+    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)) == (end != "no source") and not list(tmp_path.iterdir())
 
 
 def test_closing_while_loading(panel_run, tmp_path):

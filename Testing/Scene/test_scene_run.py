@@ -240,6 +240,7 @@ def test_worker_ends_with_its_parent(scene, make_volume, tmp_path):
 
     volume = make_volume(voxels=np.random.default_rng(1).integers(0, 99, (60, 220, 220)).astype("int16"))
     job = Job(scene, volume, Request(scale=2, method="lanczos", modality="CT"), Outputs(), tmp_path)
+    job.handing_over.wait()
     pids = tmp_path / "pid"
     code = (
         "import subprocess, sys; from SuperResolution3DLib.worker import environment; import os;"
@@ -276,7 +277,7 @@ def test_no_room_for_the_input_is_told_of_the_volume(scene, make_volume, tmp_pat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("superres3d.scan.writing._write_itk", full)
+    monkeypatch.setattr("SuperResolution3DLib.handing_over._write_all", full)
     with pytest.raises(ResourceError, match=r'^"Chest" could not be written: the disk is full') as told:
-        Job(scene, make_volume(name="Chest"), CUBIC, Outputs(), tmp_path)
+        run_and_wait(Job(scene, make_volume(name="Chest"), CUBIC, Outputs(), tmp_path), quiet)
     assert str(tmp_path) not in str(told.value) and list(tmp_path.iterdir()) == []

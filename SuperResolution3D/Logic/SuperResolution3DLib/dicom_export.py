@@ -9,10 +9,10 @@ from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
-from superres3d import write_volume
 from superres3d.errors import InputError
 
 from .dicom import INSTANCES, REPORT
+from .handing_over import HandingOver
 from .nodes import volume_from_node
 from .worker import Workspace, find_python
 
@@ -27,6 +27,7 @@ class DicomExport:
         make_runner: called with the three callbacks of ``QtRunner``.
         on_success: called with the folder and the number of files.
         on_failure: called with an error.
+        later: calls a function when the window has had its turn.
 
     Raises:
         InputError: the node is no result, or its scan's files are not known.
@@ -36,13 +37,14 @@ class DicomExport:
     def __init__(
         self, node: slicer.vtkMRMLScalarVolumeNode, folder: Path, temporary_folder: str | None, make_runner: Callable[..., Any],
         on_success: Callable[[Path, int], None], on_failure: Callable[[Exception], None],
+        later: Callable[[Callable[[], None]], None] = lambda step: step(),
     ):  # fmt: skip
         files, report = source_files(node), node.GetAttribute(REPORT) or "{}"
-        self._on_success, self._on_failure = on_success, on_failure
+        self._on_success, self._on_failure, self._later = on_success, on_failure, later
         self._folder = folder
         self._workspace = Workspace(temporary_folder)
+        self._handing_over = HandingOver((volume_from_node(node), self._workspace.input))
         try:
-            write_volume(volume_from_node(node), self._workspace.input)
             (self._workspace.folder / "files.json").write_text(json.dumps(files), encoding="utf-8")
             (self._workspace.folder / "report.json").write_text(report, encoding="utf-8")
         except BaseException:
@@ -51,7 +53,13 @@ class DicomExport:
         self._runner = make_runner(lambda progress: None, self._succeeded, self._failed)
 
     def start(self) -> None:
-        """Start the worker; what becomes of it the callbacks tell."""
+        """Hand the result over and start the worker; what becomes of it the callbacks tell."""
+        self._handing_over.beside(self._later, self._handed_over)
+
+    def _handed_over(self, error: Exception | None) -> None:
+        if error:
+            self._failed(error)
+            return
         place = self._workspace.folder
         self._runner.start(
             [
@@ -64,6 +72,7 @@ class DicomExport:
     def abort(self) -> None:
         """Stop now and without a word."""
         self._runner.abort()
+        self._handing_over.stop()
         self._workspace.close()
 
     def _succeeded(self, told: dict[str, Any]) -> None:

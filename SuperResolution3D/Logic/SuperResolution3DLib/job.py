@@ -11,13 +11,14 @@ from typing import Any
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from superres3d import read_labels, write_volume
-from superres3d.errors import InputError, ResourceError
+from superres3d import read_labels
+from superres3d.errors import InputError
 from superres3d.methods import METHODS
 from superres3d.scan.volume import find_slice_axis
 
 from .checks import check_input, check_output
 from .error_map import show_as_errors
+from .handing_over import HandingOver
 from .loading import image_in_pieces
 from .nodes import Product, Source, attributes, put_into_scene, result_name, volume_from_node
 from .request import Request
@@ -78,7 +79,11 @@ class Job:
 
     Raises:
         InputError: the input or an output cannot be used; nothing was written.
-        ResourceError: the temporary files do not fit.
+        ResourceError: there is no room for temporary files.
+
+    Attributes:
+        workspace: its files.
+        handing_over: of the input to the worker, to be done before :meth:`command`'s process starts.
     """
 
     def __init__(
@@ -94,21 +99,18 @@ class Job:
         self._source = Source.of(node, current_frame(node))
         self._drawn = drawn_on(outputs.segmentation, node) if outputs.segmentation is not None else None
         self.workspace = Workspace(temporary_folder)
-        try:
-            volume = volume_from_node(node)
-            write_volume(volume, self.workspace.input)
-            if self._drawn:
-                write_volume(replace(volume, voxels=self._drawn.voxels), self.workspace.labels)
-        except ResourceError as error:
-            self.workspace.close()
-            raise self.in_words(error) from None
-        except BaseException:
-            self.workspace.close()
-            raise
+        volume, self._state = volume_from_node(node), _state_of(node)
+        labels = [(replace(volume, voxels=self._drawn.voxels), self.workspace.labels)] if self._drawn else []
+        self.handing_over = HandingOver((volume, self.workspace.input), *labels)
 
     def command(self) -> list[str]:
         """Program and arguments of the worker."""
         return command(self.request, self.workspace, name=self._source.name)
+
+    def check_unchanged(self) -> None:
+        """InputError if the input was changed while it was handed over: half of it would be old."""
+        if _state_of(self.check_source()) != self._state:
+            raise InputError(_('"{name}" was changed while the run began; apply again.').format(name=self._source.name))
 
     def check_source(self) -> slicer.vtkMRMLScalarVolumeNode:
         """The input (InputError if it left the scene meanwhile)."""
@@ -138,7 +140,7 @@ class Job:
         fine = read_labels(self.workspace.fine_labels).voxels if self._drawn else None
         targets = (self._outputs.result, self._outputs.comparison if self.request.makes_comparison else None, None)[: len(products)]
         _check_still_there(self._scene, targets)
-        nodes = dict(zip(products, [put_into_scene(self._scene, self._source, product, target) for product, target in zip(products.values(), targets)]))
+        nodes = yield from self._put_all(products, targets)
         if "error_map" in nodes:
             show_as_errors(nodes["error_map"], report["error_map"])
         report["seconds"] = {**report["seconds"], "shown": round(time.monotonic() - self._started, 2)}
@@ -156,6 +158,7 @@ class Job:
 
     def close(self) -> None:
         """Remove the files."""
+        self.handing_over.stop()
         self.workspace.close()
 
     def _images(self) -> Generator[float, None, dict[Path, vtk.vtkImageData]]:
@@ -185,6 +188,19 @@ class Job:
             products["error_map"] = self._product(images[files.error_map], f"{self._kind()} expected error", factors, {**told, "SuperResolution3D.ErrorMap": report["error_map"]["statement"]})
         return products
 
+    def _put_all(self, products: dict[str, Product], targets: Sequence[Any]) -> Generator[float, None, dict[str, Any]]:
+        """A node for each product; the window has its turn between two. New nodes go again if it does not come to the end."""
+        nodes: dict[str, Any] = {}
+        try:
+            for (kind, product), target in zip(products.items(), targets):
+                nodes[kind] = put_into_scene(self._scene, self._source, product, target)
+                yield 1.0
+        except BaseException:  # also that nobody waits any more
+            for node in [node for node, target in zip(nodes.values(), targets) if target is None and self._scene.IsNodePresent(node)]:
+                self._scene.RemoveNode(node)
+            raise
+        return nodes
+
     def _page(self) -> str:
         return self.workspace.page.read_text(encoding="utf-8") if self.request.makes_page and self.workspace.page.exists() else ""
 
@@ -213,6 +229,12 @@ class Job:
         number, count = self._source.frame
         told = _("Only the current frame of the sequence was upscaled ({number} of {count}).").format(number=number, count=count)
         return (told, *report["warnings"])
+
+
+def _state_of(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, int]:
+    """Another one if any voxel may have changed."""
+    image = node.GetImageData()
+    return (image.GetAddressAsString(""), image.GetMTime()) if image else ("", 0)
 
 
 def check_choices(node: slicer.vtkMRMLNode | None, request: Request, outputs: Outputs) -> None:

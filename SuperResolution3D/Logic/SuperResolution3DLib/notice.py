@@ -24,6 +24,26 @@ def tell_elsewhere(text: str) -> None:
     qt.QApplication.alert(window)
 
 
+def ask_to_stop(question: str) -> bool:
+    """Whether to stop what runs; the buttons say what they do, and Return or Escape stops nothing."""
+    import qt
+
+    if slicer.app.testingEnabled():
+        return True  # nobody is there to answer
+    box = qt.QMessageBox(slicer.util.mainWindow())
+    box.setIcon(qt.QMessageBox.Warning)
+    box.windowTitle = _("A run is under way")
+    box.text = question
+    stop = box.addButton(_("Stop the run and close"), qt.QMessageBox.DestructiveRole)
+    wait = box.addButton(_("Keep running"), qt.QMessageBox.RejectRole)
+    box.setDefaultButton(wait)
+    box.setEscapeButton(wait)
+    box.exec_()
+    stops = box.clickedButton() == stop
+    box.deleteLater()
+    return stops
+
+
 class ExitGuard:
     """Asks before the main window closes during a run.
 

@@ -16,7 +16,7 @@ from .comparison import ComparisonView
 from .job import Finished
 from .machine import Machine
 from .nodes import proposed_input
-from .notice import ExitGuard
+from .notice import ExitGuard, ask_to_stop
 from .sections.comparison import ComparisonSection
 from .sections.dicom import DicomSection
 from .sections.errors import ErrorsSection
@@ -70,7 +70,7 @@ class Panel:
         self.segmentation = SegmentationSection(ui, self.state, logic.getParameterNode, show_in_scene)
         self.outputs = OutputsSection(ui, self.state)
         self._proposed: Any = ()  # what was chosen when a volume was proposed last
-        self.guard = ExitGuard(slicer.util.mainWindow(), lambda: self.run.under_way, slicer.util.confirmYesNoDisplay)
+        self.guard = ExitGuard(slicer.util.mainWindow(), lambda: self.run.under_way, ask_to_stop)
 
     def refresh(self, caller: Any = None, event: Any = None) -> None:
         """Show what follows from the choices: facts, proposals, methods, estimate, and whether Apply may be clicked."""

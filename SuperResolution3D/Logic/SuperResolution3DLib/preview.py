@@ -15,10 +15,10 @@ import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
-from superres3d import write_volume
 from superres3d.errors import ResourceError, SuperResolutionError
 from superres3d.scan.region import Spans
 
+from .handing_over import HandingOver
 from .nodes import Source, volume_from_node
 from .request import Request
 from .worker import GRACE_SECONDS, KINDS, Workspace, cannot_start, environment, find_python, kill_tree
@@ -65,7 +65,10 @@ class PreviewWorker:
         self._on_failure = on_failure
         self._process: Any = None
         self._workspace: Workspace | None = None
-        self._scan: tuple | None = None  # that the worker has
+        self._scan: tuple | None = None  # that the worker has, or will have
+        self._handing_over: HandingOver | None = None
+        self._written: list[Path] = []
+        self._waiting: dict[str, Any] | None = None  # the latest request, until the worker has the scan
         self._number = 0
         self._source: Source | None = None
         self._rest = b""
@@ -81,20 +84,24 @@ class PreviewWorker:
         return int(self._process.processId()) if self._process else 0
 
     def ask(self, node: slicer.vtkMRMLScalarVolumeNode, request: Request, spans: Spans) -> None:
-        """Have a part of a volume upscaled (ResourceError: the volume cannot be written for the worker)."""
+        """Have a part of a volume upscaled (ResourceError: there is no room for temporary files)."""
         if not self._process:
             self._start()
         assert self._workspace
-        self._hand_over(node)
         self._number += 1
         self._source = Source.of(node, None)
         output = self._workspace.folder / f"part-{self._number}.npy"
-        self._send({"number": self._number, "region": spans, "choices": live_choices(request), "output": str(output)})
+        self._waiting = {"number": self._number, "region": spans, "choices": live_choices(request), "output": str(output)}
+        self._hand_over(node)
+        self._send_waiting()
 
     def stop(self) -> None:
         """End the process and remove its files; tells nobody."""
         process, self._process = self._process, None
-        self._scan = None
+        self._scan = self._waiting = None
+        if self._handing_over:
+            self._handing_over.stop()
+            self._handing_over = None
         if process:
             process.disconnect("readyReadStandardOutput()", self._read)
             process.disconnect("finished(int,QProcess::ExitStatus)", self._finished)
@@ -106,7 +113,7 @@ class PreviewWorker:
                 process.waitForFinished(1000)
         if self._workspace:
             self._workspace.close()
-            self._workspace = None
+            self._workspace, self._written = None, []
 
     def _start(self) -> None:
         self._workspace = Workspace(self._temporary_folder())
@@ -129,13 +136,29 @@ class PreviewWorker:
         known = node.GetID(), image.GetAddressAsString(""), image.GetMTime(), node.GetSpacing()
         if known == self._scan:
             return
-        volume = volume_from_node(node)
-        try:
-            write_volume(volume, self._workspace.input)
-        except ResourceError as error:
-            raise ResourceError(str(error).replace(str(self._workspace.input), f'"{node.GetName()}"')) from None
-        self._send({"scan": str(self._workspace.input)})
-        self._scan = known
+        if self._handing_over:
+            self._handing_over.stop()
+        self._scan, name = known, node.GetName()
+        path = self._workspace.folder / f"scan-{self._number}.nrrd"  # the worker may be reading the one before
+        self._handing_over = HandingOver((volume_from_node(node), path))
+        self._handing_over.beside(lambda step: qt.QTimer.singleShot(0, step), lambda error: self._handed_over(path, name, error))
+
+    def _handed_over(self, path: Path, name: str, error: Exception | None) -> None:
+        self._handing_over = None
+        if error:
+            self._scan = self._waiting = None
+            self._on_failure(type(error)(str(error).replace(str(path), f'"{name}"')))
+            return
+        self._written.append(path)
+        while len(self._written) > 2:  # the worker may not have read the one before yet
+            self._written.pop(0).unlink(missing_ok=True)
+        self._send({"scan": str(path)})
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        if self._waiting and not self._handing_over:
+            request, self._waiting = self._waiting, None
+            self._send(request)
 
     def _send(self, request: Mapping[str, Any]) -> None:
         self._process.write((json.dumps(request) + "\n").encode())

@@ -36,6 +36,7 @@ def run_and_wait(job: Job, on_progress: Callable[[Progress], None], runner: Bloc
         SuperResolutionError: one sentence; the scene is as before.
     """
     try:
+        job.handing_over.wait()
         report = runner(job.command(), job.workspace, on_progress)
         return job.finish(report)
     except SuperResolutionError as error:
@@ -69,14 +70,14 @@ class PanelRun:
         self._on_progress = on_progress
         self._later = later
         self._loading: Generator[float, None, Finished] | None = None
-        self._cancelled = False
+        self._cancelled = self._working = False
         self._on_success = on_success
         self._on_failure = on_failure
         self._runner = make_runner(on_progress, self._succeeded, self._failed)
 
     def start(self) -> None:
-        """Start the worker; what becomes of it the callbacks tell."""
-        self._runner.start(self._job.command(), self._job.workspace)
+        """Hand the input over and start the worker; what becomes of it the callbacks tell."""
+        self._job.handing_over.beside(self._later, self._handed_over)
 
     def check_source(self) -> None:
         """InputError if the input left the scene."""
@@ -85,14 +86,28 @@ class PanelRun:
     def cancel(self) -> None:
         """Stop within two seconds; ends with ``on_failure(Cancelled)``."""
         self._cancelled = True
-        if self._loading is None:
+        if not self._working:
+            self._job.handing_over.halt()
+        elif self._loading is None:
             self._runner.cancel()
 
     def abort(self) -> None:
         """Stop now and without a word: the scene or Slicer closes."""
-        self._loading = None
-        self._runner.abort()
+        self._give_up_loading()
+        if self._working:
+            self._runner.abort()
         self._job.close()
+
+    def _handed_over(self, error: Exception | None) -> None:
+        try:
+            if error or self._cancelled:
+                raise error or Cancelled()
+            self._job.check_unchanged()
+        except Exception as refused:
+            self._failed(refused)
+        else:
+            self._working = True
+            self._runner.start(self._job.command(), self._job.workspace)
 
     def _succeeded(self, report: dict) -> None:
         """The worker is done; the results come into the scene in pieces, so that the window stays alive."""
@@ -113,10 +128,17 @@ class PanelRun:
             removing.start()
             self._tell_when_removed(removing, end.value)
         except Exception as error:
+            self._give_up_loading()
             self._not_loaded(error)
         else:
             self._on_progress(Progress("loading", share, None))
             self._later(self._load_piece)
+
+    def _give_up_loading(self) -> None:
+        """What it has put into the scene goes again."""
+        loading, self._loading = self._loading, None
+        if loading:
+            loading.close()
 
     def _tell_when_removed(self, removing: threading.Thread, finished: Finished) -> None:
         """Gigabytes take a second to remove; the window has its turns meanwhile."""

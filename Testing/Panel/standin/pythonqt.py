@@ -46,7 +46,18 @@ class QtClass(type):
     def __call__(cls, *args, **kwargs):
         if kwargs:
             raise ValueError(f"Called {cls.__name__} with keyword arguments, but called slot does not support kwargs.")
-        return wrap(cls._qt(*[unwrap(a) for a in args]))
+        return wrap(_made_by(cls)(*[unwrap(a) for a in args]))
+
+
+def _made_by(cls: type) -> type:
+    """PySide6's class; with the event filter of a class that brings one."""
+    if "eventFilter" not in vars(cls):
+        return cls._qt
+
+    def event_filter(self, watched: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        return bool(cls.eventFilter(self, wrap(watched), wrap(event)))
+
+    return type(cls.__name__, (cls._qt,), {"eventFilter": event_filter})
 
 
 class Wrapped(metaclass=QtClass):
@@ -66,7 +77,7 @@ class Wrapped(metaclass=QtClass):
             return lambda signal, receiver=None: _disconnect(qt_object, signal, receiver)
         if name == "className":
             return lambda: qt_object.metaObject().className()
-        found = getattr(qt_object, name, None)
+        found = getattr(qt_object, "exec" if name == "exec_" else name, None)
         if found is None:
             raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
         if isinstance(found, QtCore.SignalInstance):
