@@ -12,7 +12,7 @@ from superres3d.resampling.interpolation import resize
 from superres3d.trust import calibration
 from superres3d.trust import expected as module
 from superres3d.trust.calibration import Calibration, compared
-from superres3d.trust.careful import careful, strength_of
+from superres3d.trust.careful import Restraint, careful
 from superres3d.trust.doubtful import doubtful_places, inner
 from superres3d.trust.error_map import upscale_with_doubt
 from superres3d.trust.expected import Transfer, Weights, expected_error, local_error, rough, transfer_of, weights_of, windowed
@@ -68,11 +68,11 @@ def test_slabs_give_the_whole(monkeypatch, parts, shape):
     random = np.random.default_rng(4)
     result, spread = (random.random(shape).astype(np.float32) * 100 for _ in range(2))
     weights = Weights(1.0, 0.5, 0.3, 2.0)
-    whole, held = expected_error(scan, result, spread, weights), careful(scan, result, spread, 1.0)
+    whole, held = expected_error(scan, result, spread, weights), careful(scan, result, spread, Restraint(1.0, 2.0, 60.0))
     for count in (1, 3):
         monkeypatch.setattr(module, "_SLAB_BYTES", 4 * shape[1] * shape[2] * count)
         np.testing.assert_allclose(expected_error(scan, result, spread, weights), whole, rtol=2e-5)
-        np.testing.assert_allclose(careful(scan, result, spread, 1.0), held, rtol=2e-5, atol=1e-3)
+        np.testing.assert_allclose(careful(scan, result, spread, Restraint(1.0, 2.0, 60.0)), held, rtol=2e-5, atol=1e-3)
 
 
 def test_a_scan_in_other_units_has_its_error_in_those(parts):
@@ -152,16 +152,30 @@ def test_careful_by_hand():
     scan, shape = np.full((5, 6, 7), 100.0, np.float32), (10, 12, 14)
     result, spread = np.full(shape, 130.0, np.float32), np.full(shape, 5.0, np.float32)
     kept = 30**2 / (30**2 + 2.0 * 5**2)
-    np.testing.assert_allclose(careful(scan, result, spread, 2.0), 100 + 30 * kept, rtol=1e-5)
-    np.testing.assert_allclose(careful(scan, result, spread, 0.0), 130, rtol=1e-5)
-    whole = careful(scan.astype(np.int16), result.astype(np.int16), spread, 2.0)
+    np.testing.assert_allclose(careful(scan, result, spread, Restraint(2.0)), 100 + 30 * kept, rtol=1e-5)
+    np.testing.assert_allclose(careful(scan, result, spread, Restraint(0.0)), 130, rtol=1e-5)
+    whole = careful(scan.astype(np.int16), result.astype(np.int16), spread, Restraint(2.0))
     assert whole.dtype == np.int16 and (whole == round(100 + 30 * kept)).all()
+
+
+@pytest.mark.parametrize("added, error, kept", [(30, 16, 20), (30, 15, 20), (30, 14.4, 20 + 10 * 5 / 12), (30, 13.6, 30), (15, 40, 15), (-30, 16, -20), (-30, 10, -30)])
+def test_careful_holds_at_the_limit_what_is_not_sure(added, error, kept):
+    """An addition of 30 with a limit of 20: up to twice the error it is held there, from 2.2 times the error it stays; in between it is continuous."""
+    scan, shape = np.full((5, 6, 7), 100.0, np.float32), (10, 12, 14)
+    result, expected = np.full(shape, 100.0 + added, np.float32), np.full(shape, error, np.float32)
+    np.testing.assert_allclose(careful(scan, result, expected, Restraint(0.0, 2.0, 20.0)), 100 + kept, rtol=1e-5)
+
+
+def test_the_limit_is_just_below_what_counts_as_added():
+    scan = np.linspace(-1000, 1000, 4000).reshape(10, 20, 20)
+    assert Restraint.of(scan, "CT", (1, 4, 4)).limit == 95
+    assert Restraint.of(scan, "MR", (2, 1, 1)).limit == pytest.approx(0.0475 * 2000, rel=0.01)
 
 
 def test_careful_leaves_what_equals_lanczos(parts):
     scan, _, spread = parts
     lanczos = resize(scan, (2, 2, 2), "lanczos")
-    np.testing.assert_allclose(careful(scan, lanczos, spread, strength_of("MR", 2)), lanczos, atol=1e-3)
+    np.testing.assert_allclose(careful(scan, lanczos, spread, Restraint(0.5, 2.0, 1.0)), lanczos, atol=1e-3)
 
 
 @pytest.fixture

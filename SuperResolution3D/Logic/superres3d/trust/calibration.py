@@ -19,7 +19,7 @@ from ..plan import MINIMUM_SLICES, Plan
 from ..scan.intensity import floor_of
 from ..scan.volume import Volume
 from .body import body_mask
-from .careful import careful
+from .careful import Restraint, careful
 from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
 from .expected import Transfer, expected_error, local_error, weights_of
 from .refining import Refining
@@ -73,7 +73,7 @@ class Calibration:
 
 
 def calibrate(
-    volume: Volume, plan: Plan, choices: Mapping[str, Any], strength: float = 0.0,
+    volume: Volume, plan: Plan, choices: Mapping[str, Any], restraint: Restraint | None = None,
     progress: Callable[[float], None] | None = None, cancelled: Callable[[], bool] | None = None,
 ) -> Calibration:  # fmt: skip
     """Ask the scan itself.
@@ -82,7 +82,7 @@ def calibrate(
         volume: the scan.
         plan: of the run that gives the result.
         choices: the arguments of :func:`superres3d.upscaling.upscale` for that run.
-        strength: with which doubtful detail is taken back in that run; see :mod:`superres3d.trust.careful`.
+        restraint: with which doubtful detail is taken back in that run; None: none is.
         progress: told the share that is done.
         cancelled: asked often; a true answer stops the work.
 
@@ -103,7 +103,7 @@ def calibrate(
         drawn, spread = refining.part(coarse, coarse.voxels, spread=True, progress=tell, cancelled=cancelled)
     weights = weights_of(plan.modality, plan.preset.ensemble != "none")
     expected = expected_error(coarse.voxels, drawn, spread, weights)
-    voxels = careful(coarse.voxels, drawn, expected, strength, floor_of(coarse.voxels, plan.modality)) if strength else drawn
+    voxels = careful(coarse.voxels, drawn, expected, restraint, floor_of(coarse.voxels, plan.modality)) if restraint else drawn
     found = compared(local_error(voxels, scan.voxels), expected, body_mask(scan.voxels, plan.modality), checked)
     return replace(found, way=words, sure=sure)
 

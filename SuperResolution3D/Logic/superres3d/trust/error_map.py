@@ -18,8 +18,8 @@ from ..scan.volume import Volume, accepted
 from ..upscaling import NOT_PLANNED, Result, plan_for, upscale
 from .body import body_mask
 from .calibration import COVERAGE, Calibration, calibrate, root_mean_square
+from .careful import Restraint
 from .careful import careful as taken_back
-from .careful import strength_of
 from .doubtful import Place, doubtful_places, inner
 from .expected import SIGMA, expected_error, transfer_of, weights_of
 
@@ -67,18 +67,18 @@ def upscale_with_doubt(
     """
     volume = accepted(volume, "The scan")
     plan = check_doubt(volume, scale, errors, careful, **choices)
-    strength = strength_of(plan.modality, max(plan.network_factors)) if careful else 0.0
+    restraint = Restraint.of(volume.voxels, plan.modality, plan.network_factors) if careful else None
     before = 1.0 - CHECKING if errors else 1.0
     checking = (lambda share: progress("checking", before + CHECKING * share)) if progress else None
     told = (lambda stage, share: progress(stage, before * share)) if progress else None
     result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices)
     used = choices | {"method": result.report["method"]}  # perhaps not what was asked for: see superres3d.ahead
-    found, why = asked_of(volume, plan, used, strength, checking, cancelled) if errors else (None, "")
+    found, why = asked_of(volume, plan, used, restraint, checking, cancelled) if errors else (None, "")
     drawn, weights = result.volume.voxels, weights_of(plan.modality, plan.preset.ensemble != "none")
     result.report["careful"] = careful
     expected = expected_error(volume.voxels, drawn, result.spread, weights)
-    if careful:
-        result = replace(result, volume=replace(result.volume, voxels=taken_back(volume.voxels, drawn, expected, strength, floor_of(volume.voxels, plan.modality))))
+    if restraint:
+        result = replace(result, volume=replace(result.volume, voxels=taken_back(volume.voxels, drawn, expected, restraint, floor_of(volume.voxels, plan.modality))))
     if not errors:
         return result, None
     made = told_errors(result, plan, found, why, expected)
