@@ -33,6 +33,8 @@ def fall_of(scan: np.ndarray, refined: Sequence[int], modality: str) -> float | 
     if not refined:
         return None
     here = _middle(scan, refined)
+    if here.min() == here.max():
+        return None
     coarse = _halved(here, refined)
     own, coarser = _lost(here, coarse, refined, modality), _lost(coarse, _halved(coarse, refined), refined, modality)
     return float(np.log(own / coarser)) if own and coarser else None
