@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..networks.eight_bits import Ranges
-from ..networks.families import Architecture
 from ..networks.weights import Model, architecture_of, load_ranges, load_tensors
 from .half_kernels import WORTH_OF_EIGHT, chosen, is_exact, is_faster, racer
 from .memory import usable_cores
