@@ -54,6 +54,12 @@ class HandingOver:
         """Write no more than the piece under way; that it was cancelled is told."""
         self._halted.set()
 
+    def discard(self) -> None:
+        """:meth:`stop`, and remove the files."""
+        self.stop()
+        for _volume, path in self._files:
+            path.unlink(missing_ok=True)
+
     def stop(self) -> None:
         """Write no more, and tell nobody: the files may go now."""
         self._muted = True
