@@ -48,7 +48,7 @@ class HandingOver:
             done: called once with None or an error (see :meth:`wait`; Cancelled after :meth:`halt`), unless :meth:`stop` was.
         """
         self._thread.start()
-        self._look(later, done)
+        later(lambda: self._look(later, done))  # not before the caller knows that it runs
 
     def halt(self) -> None:
         """Write no more than the piece under way; that it was cancelled is told."""
