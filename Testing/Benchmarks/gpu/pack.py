@@ -126,8 +126,12 @@ def _further(table: Path, modality: str) -> list[tuple[Scan, Path]]:
     return [(Scan(row["id"], row["split"], (0, 0, 0), row["sharp_slices"] == "yes", False), table.parent / "volumes") for row in rows]
 
 
+def _spread(values: np.ndarray, most: int) -> np.ndarray:
+    return values[np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int)]
+
+
 def main(
-    scans: Path, out: Path, modality: str = "MR", most_slices: int = 0, leave_out: list[str] | None = None, validation: bool = True, more: Path | None = None
+    scans: Path, out: Path, modality: str = "MR", most_slices: int = 0, leave_out: list[str] | None = None, validation: bool = True, more: Path | None = None, within: bool = False
 ) -> None:  # fmt: skip
     """Pack the subjects of models/recipes/subjects.toml.
 
@@ -139,6 +143,7 @@ def main(
         leave_out: scans that are not taken.
         validation: whether validation scans are.
         more: a table of further scans, see :func:`_further`.
+        within: for networks within slices alone: of each training scan ``most_slices`` from end to end.
     """
     from superres3d.training.recipe import load_recipe
 
@@ -150,6 +155,8 @@ def main(
         if scan.name in (leave_out or ()) or scan.subset == "val" and not validation:
             continue
         values = _packed_values(scan.name, folder, modality)
+        if within and scan.subset == "train":
+            scan, values = replace(scan, sharp_slices=False, any_axis=False), _spread(values, most_slices)
         most = 32 if scan.subset == "val" else most_slices if not scan.sharp_slices else 0
         values = np.ascontiguousarray(_central(values, most) if most else values)
         packed.append((replace(scan, shape=(int(values.shape[0]), int(values.shape[1]), int(values.shape[2]))), values))
