@@ -23,7 +23,7 @@ from superres3d.evaluation.protocol import Subject, read_subjects
 from superres3d.methods import DEFAULT_METHOD
 from superres3d.resampling.interpolation import resize
 from superres3d.scan.volume import find_slice_axis
-from superres3d.trust.careful import careful, strength_of
+from superres3d.trust.careful import Restraint, careful
 from superres3d.trust.expected import expected_error, weights_of
 from superres3d.trust.ground import figures_of
 from superres3d.upscaling import plan_for, upscale
@@ -66,8 +66,9 @@ def _measured(subject: Subject, scale: int, task: str, way: str, preset: str, me
     plan, done = plan_for(low, **asked)[0], upscale(low, spread=True, **asked)
     drawn, true, lanczos = done.volume.voxels, truth.voxels.astype(np.float32), resize(low.voxels, factors, "lanczos")
     expected = expected_error(low.voxels, drawn, done.spread, weights_of(subject.modality, plan.preset.ensemble != "none"))
-    results = {"alone": drawn, "careful": careful(low.voxels, drawn, expected, strength_of(subject.modality, scale))}
-    results |= {f"k {k:g}": careful(low.voxels, drawn, expected, k) for k in strengths}
+    restraint = Restraint.of(low.voxels, subject.modality, [factors[axis], *(factor for other, factor in enumerate(factors) if other != axis)])
+    results = {"alone": drawn, "careful": careful(low.voxels, drawn, expected, restraint)}
+    results |= {f"k {k:g}": careful(low.voxels, drawn, expected, replace(restraint, strength=k)) for k in strengths}
     foreground = np.moveaxis(reference.foreground, 0, axis)
     errors = {name: float(np.sqrt(np.mean(np.square((voxels - true)[foreground], dtype=np.float64)))) for name, voxels in results.items()}
     return {

@@ -15,6 +15,7 @@ from superres3d.scan.uneven import WHOLLY
 from . import wording
 from .checks import VolumeFacts
 from .devices import automatic_device
+from .package_words import in_language
 from .request import Request
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def estimate(facts: VolumeFacts, request: Request, temporary_folder: str | None 
     seconds = machine.busy * (plan.seconds + _extra_seconds(plan, request)) + _around_seconds(plan, request, given)  # files wait for the disk, not for the processor
     return Estimate(
         (columns, rows, slices), (i, j, k), plan.result_bytes,
-        max(plan.memory_bytes, loading), disk, seconds, (*plan.notes, *_time_notes(plan, request, machine), *_device_notes(plan, request)),
+        max(plan.memory_bytes, loading), disk, seconds, (*map(in_language, plan.notes), *_time_notes(plan, request, machine), *_device_notes(plan, request)),
     )  # fmt: skip
 
 

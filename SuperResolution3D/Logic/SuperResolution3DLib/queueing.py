@@ -17,6 +17,7 @@ from .checks import check_input
 from .dicom import children_of
 from .frames import FrameResults, sequence_of, taken_out
 from .job import Finished
+from .package_words import in_language
 from .sequences import current_frame
 
 MOST = 200  # entries: more is work for the batch command
@@ -206,10 +207,10 @@ class Queue:
         entry, self._run = self._running(), None
         cancelled = isinstance(error, Cancelled)
         if entry:
-            entry.state, entry.told = (State.WAITING, "") if cancelled else (State.FAILED, str(error))
+            entry.state, entry.told = (State.WAITING, "") if cancelled else (State.FAILED, in_language(str(error)))
         if isinstance(error, ResourceError) and self._going:  # what is full for one is full for all
             self._going = False
-            self.notice = _("The list was stopped: {reason} What is done stays; Start goes on with the rest.").format(reason=error)
+            self.notice = _("The list was stopped: {reason} What is done stays; Start goes on with the rest.").format(reason=in_language(str(error)))
         self._drop_frame()
         self._on_change()
         self._later(self._next if self._going else self._end)

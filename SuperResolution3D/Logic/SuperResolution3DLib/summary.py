@@ -16,6 +16,7 @@ from .checks import VolumeFacts
 from .choices import Axes, Modality, Scale
 from .job import Finished
 from .modality import ModalityGuess
+from .package_words import in_language
 from .request import fits_isotropic, fitting_isotropic_methods, fitting_slice_methods
 
 _CLEARLY = 1.5
@@ -87,7 +88,7 @@ def slices_hint(facts: VolumeFacts, modality: str, slice_spacing: float) -> str:
         reason = _("The networks for {modality} do that up to {farthest} mm; beyond, choose a factor.").format(modality=modality, farthest=f"{farthest:g}")
         return f"{told} {reason}"
     refusals = (fits_slices(method, slice_spacing, facts.slice_distance) for method in networks)
-    return _with_titles(" ".join([told, *list(filter(None, refusals))[:1]]))
+    return _with_titles(" ".join([told, *map(in_language, list(filter(None, refusals))[:1])]))
 
 
 def isotropic_hint(facts: VolumeFacts, modality: str) -> str:
@@ -97,7 +98,7 @@ def isotropic_hint(facts: VolumeFacts, modality: str) -> str:
     if not fitting or any(method.networks for method in fitting):
         return told  # without any the reason stands below Apply
     refusals = (fits_isotropic(method, facts.shape, facts.spacing) for method in fitting_isotropic_methods(modality) if method.networks)
-    return _with_titles(" ".join([told, *list(filter(None, refusals))[:1]]))
+    return _with_titles(" ".join([told, *map(in_language, list(filter(None, refusals))[:1])]))
 
 
 def modality_source(guess: ModalityGuess, chosen: Modality) -> str:
@@ -123,18 +124,18 @@ def missing_networks(modality: str) -> str:
 def method_text(method: Method) -> str:
     """What a method does, and when not to use it, a line each; what it assumes of the scan is in :func:`method_tip`."""
     if not method.networks:
-        return f"{method.summary} {method.when_not}"
-    return _with_titles("\n".join((method.summary, _("When not: {text}").format(text=_without_caution(method.when_not)))))
+        return f"{in_language(method.summary)} {in_language(method.when_not)}"
+    return _with_titles("\n".join((in_language(method.summary), _("When not: {text}").format(text=in_language(_without_caution(method.when_not))))))
 
 
 def method_caution(method: Method) -> str:
     """What the panel shows beside a method that may invent, else an empty string."""
-    return _("Caution: {text}").format(text=INVENTS) if method.adversarial else ""
+    return _("Caution: {text}").format(text=in_language(INVENTS)) if method.adversarial else ""
 
 
 def method_tip(method: Method) -> str:
     """All that the catalogue tells of a method."""
-    assumes = _("Assumes: {text}").format(text=method.assumes) if method.networks else ""
+    assumes = _("Assumes: {text}").format(text=in_language(method.assumes)) if method.networks else ""
     lines = [wording.title(method), method_caution(method), method_text(method), assumes, _("Source: {text}.").format(text=method.paper) if method.paper else ""]
     return "\n".join(filter(None, lines))
 
@@ -155,21 +156,21 @@ def _without_caution(text: str) -> str:
 def report_text(finished: Finished) -> str:
     """A short report: result, method, what it may invent, models, seconds, warnings."""
     report = finished.report
-    lines = [*(_("Warning: {text}").format(text=_with_titles(text)) for text in check_warnings(report)), *_checked(report), _result_text(finished)]
+    lines = [*(_("Warning: {text}").format(text=_with_titles(in_language(text))) for text in check_warnings(report)), *_checked(report), _result_text(finished)]
     if report.get("careful"):
         lines.append(_("Careful: what the networks add was made smaller, most where large errors are expected. Some of what is left may still be invented."))
     if finished.error_map is not None:
-        lines.append(_('Map of the expected error: "{name}". {statement} This is no promise; see the report.').format(name=finished.error_map.GetName(), statement=_first_sentence(report["error_map"]["statement"])))
+        lines.append(_('Map of the expected error: "{name}". {statement} This is no promise; see the report.').format(name=finished.error_map.GetName(), statement=_first_sentence(in_language(report["error_map"]["statement"]))))
     if report["back_projections"]:
         lines.append(_("Data consistency: {count} back-projections.").format(count=report["back_projections"]))
     if report["detail"] and report["detail"]["noise"] == "reduce":
         lines.append(_("The networks were asked to reduce noise."))
     if report["invents"]:
-        lines.append(_("Caution: {text}").format(text=report["invents"]))
+        lines.append(_("Caution: {text}").format(text=in_language(report["invents"])))
     if finished.comparison is not None:
         lines.append(_('Compare with "{name}".').format(name=finished.comparison.GetName()))
     lines += [_("Model {name}, SHA-256 {hash}.").format(name=model["name"], hash=model["sha256"][:12]) for model in report["models"].values()]
-    lines += [_("Note: {text}").format(text=warning) for warning in finished.warnings if warning not in (report["invents"], *check_warnings(report))]
+    lines += [_("Note: {text}").format(text=in_language(warning)) for warning in finished.warnings if warning not in (report["invents"], *check_warnings(report))]
     lines.append(_("Research software, not for diagnosis."))
     return "\n".join(lines)
 
@@ -185,7 +186,7 @@ def check_warnings(report: Mapping[str, Any]) -> list[str]:
 def _checked(report: Mapping[str, Any]) -> list[str]:
     """What the self-check found, for a clinician, and that it is no proof."""
     check = report.get("check")
-    return [_with_titles(f"{check['statement']} {check['cannot_show'][0]}")] if check else []
+    return [_with_titles(f"{in_language(check['statement'])} {in_language(check['cannot_show'][0])}")] if check else []
 
 
 def _computed_on(device: str, precision: str) -> str:

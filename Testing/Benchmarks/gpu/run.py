@@ -22,11 +22,13 @@ import typer
 _HERE = Path(__file__).parent
 _PART_BYTES = 15 << 20
 _GRACE = 15.0  # seconds over its budget after which a step is ended
+#: the papers' networks, and what makes them small
+_PAPERS = {"paper": ["--filters", "8", "--batch", "2", "--side", "8", "--repeat", "2"], "chen": ["--patch", "16", "--batch", "1", "--growth", "4", "--only", "mdcsrn"]}
 _TINY = ["--features", "8", "--blocks", "1", "--batch", "2", "--side", "8", "--depth", "8"]
 
 
 def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, options: list[str]) -> list[list[str]]:
-    """What a step runs, at the same time: "right=<references>", "fast", "train=<pack>", "told=<pack>&<pack>" or "kudo=<pack>"."""
+    """What a step runs, at the same time: "right=<references>", "fast", "train=<pack>", "told=<pack>&<pack>", "kudo=<pack>", "paper=<pack>&<pack>" or "chen=<pack>&<pack>"."""
     name, _, pack = step.partition("=")
     common = ["--seconds", f"{seconds:.0f}", "--device", device]
     if name in ("right", "fast"):
@@ -43,7 +45,10 @@ def commands(step: str, seconds: float, out: Path, device: str, tiny: bool, opti
     if name == "kudo":
         sizes = ["--filters", "4", "--batch", "2"] if tiny else options
         return [[sys.executable, str(_HERE / "kudo.py"), "train", pack, str(out / "kudo"), *common, *sizes]]
-    raise SystemExit(f"The step {step!r} does not exist; use right=<folder of references>, fast, train=<pack>, told=<pack> or kudo=<pack>.")
+    if name in _PAPERS:
+        sizes = _PAPERS[name] if tiny else options
+        return [[sys.executable, str(_HERE / f"{name}.py"), "train", str(out / name), *pack.split("&"), *common, *sizes]]
+    raise SystemExit(f"The step {step!r} does not exist; use right=<folder of references>, fast, train=<pack>, told=<pack>, kudo=<pack>, paper=<pack> or chen=<pack>.")
 
 
 def run(entry: str, left: float, out: Path, device: str, tiny: bool) -> list[dict[str, object]]:
@@ -87,7 +92,7 @@ def collect(work: Path, out: Path) -> None:
 
 
 def main(
-    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right=<folder>, fast, train=<pack>, told=<pack>&<pack> or kudo=<pack>; options after a comma; + for at the same time")],
+    steps: Annotated[list[str], typer.Argument(help="name:seconds; name is right=<folder>, fast, train=<pack>, told=<pack>&<pack>, kudo=<pack>, paper=<pack>&<pack> or chen=<pack>&<pack>; options after a comma; + for at the same time")],
     out: Annotated[Path, typer.Option()],
     budget: Annotated[float, typer.Option(help="Seconds for all steps; later ones get what is left.")] = 540.0,
     device: str = "cuda",

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from superres3d.errors import SuperResolutionError
 
 from ..dicom_export import DicomExport, folder_for, source_files
+from ..package_words import in_language
 from ..qtrunner import QtRunner
 from .report import ReportSection
 from .state import PanelState
@@ -46,7 +47,7 @@ class DicomSection:
             try:
                 source_files(result)
             except SuperResolutionError as error:
-                reason = str(error)
+                reason = in_language(str(error))
         self._ui.saveDicomButton.enabled = not reason and self._under_way is None
         self._ui.saveDicomButton.toolTip = reason or _("Write the last result as a series of its own, derived from the scan's: same patient, study and frame of reference.")
 
@@ -64,7 +65,7 @@ class DicomSection:
         try:
             export = DicomExport(node, folder_for(node, Path(parent)), self._temporary_folder(), QtRunner, self._saved, self._failed, lambda step: qt.QTimer.singleShot(0, step))
         except SuperResolutionError as error:
-            self._report.tell(str(error))
+            self._report.tell(in_language(str(error)))
             return
         self._under_way = export
         self._ui.saveDicomButton.enabled = False
@@ -78,7 +79,7 @@ class DicomSection:
 
     def _failed(self, error: Exception) -> None:
         self._under_way = None
-        self._report.tell(str(error))
+        self._report.tell(in_language(str(error)))
         self._ui.saveDicomButton.enabled = True
 
 

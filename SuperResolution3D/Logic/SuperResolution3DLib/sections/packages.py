@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from superres3d.errors import SuperResolutionError
 
 from ..dependencies import SlicerInstaller, versions_text
+from ..package_words import in_language
 from .controls import show
 from .report import ReportSection
 
@@ -36,7 +37,7 @@ class PackagesSection:
             if installer.update_packages(_REQUIREMENTS):
                 self._report.tell(_("The packages are up to date. What runs from now on uses them."))
         except SuperResolutionError as error:
-            self._report.tell(str(error))
+            self._report.tell(in_language(str(error)))
         self._tell_versions()
 
     def _tell_versions(self) -> None:

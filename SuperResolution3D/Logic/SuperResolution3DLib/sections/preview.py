@@ -20,6 +20,7 @@ from .. import wording
 from ..checks import check_input
 from ..nodes import Product, attributes, image_from_voxels, put_preview
 from ..overlay import Overlay
+from ..package_words import in_language
 from ..preview import Part, PreviewWorker
 from ..regions import crosshair_spans
 from ..request import Request
@@ -166,7 +167,7 @@ class PreviewSection:
         self._asked = None
         if not isinstance(error, InputError):  # a crosshair that leaves the scan comes back
             self._ui.livePreviewCheckBox.checked = False
-        self._tell(str(error))
+        self._tell(in_language(str(error)))
 
     def _tell(self, text: str) -> None:
         show(self._ui.previewLabel, text)

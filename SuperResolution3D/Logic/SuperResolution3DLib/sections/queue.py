@@ -14,6 +14,7 @@ from superres3d.methods import needs_modality
 
 from ..job import Outputs
 from ..modality import guess_modality
+from ..package_words import in_language
 from ..queueing import Entry, Queue, State
 from ..regions import spans_of
 from ..request import Request
@@ -72,7 +73,7 @@ class QueueSection:
         try:
             count = add(self._state.parameters.inputVolume)
         except SuperResolutionError as error:
-            self._tell(str(error))
+            self._tell(in_language(str(error)))
         else:
             self._tell(_("{count} added.").format(count=count) if count else _("It waits already."))
 
@@ -82,7 +83,7 @@ class QueueSection:
             self._choices = self._state.request(whole=True)
             self._ensure_packages(self._choices)
         except SuperResolutionError as error:
-            self._tell(str(error))
+            self._tell(in_language(str(error)))
             return
         for entry in self.queue.entries:
             if entry.state is State.FAILED:  # perhaps the reason is gone

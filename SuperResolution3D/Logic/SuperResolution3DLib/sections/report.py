@@ -15,6 +15,7 @@ from superres3d.errors import SuperResolutionError
 from superres3d.files import replace_text
 
 from ..job import Finished
+from ..package_words import in_language
 from ..summary import report_text
 from ..worker import own_folder
 from .controls import show
@@ -88,7 +89,7 @@ class ReportSection:
         try:
             replace_text(Path(path), self._page)
         except SuperResolutionError as error:
-            self.tell(str(error))
+            self.tell(in_language(str(error)))
         else:
             self.tell(_("The report was saved as {path}.").format(path=path))
 

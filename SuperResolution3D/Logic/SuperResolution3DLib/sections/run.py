@@ -17,6 +17,7 @@ from ..dependencies import Installer, SlicerInstaller
 from ..estimate import MachineNow
 from ..job import Finished, Outputs
 from ..machine import Machine
+from ..package_words import in_language
 from ..request import Request
 from ..run import PanelRun
 from ..worker import Progress
@@ -89,7 +90,7 @@ class RunSection:
                 self._machine.look(request)
             estimate = self._logic.estimate(volume, request, self._machine.now)
         except SuperResolutionError as error:
-            reason = str(error)
+            reason = in_language(str(error))
         self._ui.commandLineEdit.text = command
         self._choices = (volume, command)
         if self._failed_choices not in (None, self._choices) and self.current is None:
@@ -203,7 +204,7 @@ class RunSection:
         if isinstance(error, Cancelled):
             self._report.tell(_("Cancelled; the scene is as before."))
         else:
-            self._report.tell_failure(str(error), log)
+            self._report.tell_failure(in_language(str(error)), log)
             logging.error(f"SuperResolution3D: {error}\n{log}")
         self._failed_choices = None
         self._refresh()

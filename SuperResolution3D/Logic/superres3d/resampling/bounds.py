@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from .threads import in_parts
+
 Region = tuple[tuple[int, int], ...]  # (start, stop) along (k, j, i)
 
 #: voxels of the scan, either side, that a bound depends on: whether a region of one value begins two voxels away, and is the darkest of those two around it
@@ -39,7 +41,7 @@ def near(region: Region, shape: Sequence[int]) -> Region:
     return tuple((max(0, a - REACH), min(n, b + REACH)) for (a, b), n in zip(region, shape))
 
 
-def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequence[int | float]) -> np.ndarray:
+def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequence[int | float], workers: int = 1) -> np.ndarray:
     """A result brought into its bounds, in place, a few slices at a time.
 
     Args:
@@ -47,18 +49,23 @@ def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequen
         scan: (k, j, i) float32, in the same units, :func:`near` the region or more.
         keep: the region in voxels of ``scan``.
         factors: along (k, j, i); one that is not whole along k alone.
+        workers: threads.
     """
     axes, margin = bounded_axes(factors), margin_of(factors)
     places = sources(len(refined), keep[0], factors[0])
-    count = max(1, _SLAB_BYTES // scan[0].nbytes)
-    for first in range(keep[0][0], keep[0][1], count):
-        last = min(keep[0][1], first + count)
-        start = max(0, first - REACH)
-        low, high = _limits(scan[start : last + REACH], axes, margin)
-        for source in range(first, last):
-            limits = [_refined_slice(limit[source - start], keep[1:], factors[1:]) for limit in (low, high)]
-            for place in np.flatnonzero(places == source):
-                np.clip(refined[place], *limits, out=refined[place])
+    count = max(1, _SLAB_BYTES // scan[0].nbytes // workers)
+
+    def bound(begin: int, end: int) -> None:
+        for first in range(keep[0][0] + begin, keep[0][0] + end, count):
+            last = min(keep[0][0] + end, first + count)
+            start = max(0, first - REACH)
+            low, high = _limits(scan[start : last + REACH], axes, margin)
+            for source in range(first, last):
+                limits = [_refined_slice(limit[source - start], keep[1:], factors[1:]) for limit in (low, high)]
+                for place in np.flatnonzero(places == source):
+                    np.clip(refined[place], *limits, out=refined[place])
+
+    in_parts(bound, keep[0][1] - keep[0][0], workers)
     return refined
 
 

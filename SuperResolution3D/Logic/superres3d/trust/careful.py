@@ -1,35 +1,79 @@
-"""Less invented structure: what networks add over Lanczos is shrunk where the error to expect exceeds it.
+"""Less invented structure: what networks add over Lanczos is made smaller where the error to expect exceeds it.
 
 With the square c of what is added and the square e of the expected error, both under the window of the error map, the share c / (c + k e)
-of it stays (a Wiener filter's form).  Sure detail stays nearly whole, doubtful detail comes out about as Lanczos leaves it.  k was chosen on
-training and validation scans.  Which additions have no ground can hardly be told from a scan (models/EXPERIMENTS.md): all of them are made smaller.
+of it stays (a Wiener filter's form).  Sure detail stays nearly whole, doubtful detail comes out about as Lanczos leaves it.  What is left may
+go far from Lanczos only where it is several times the expected error; elsewhere it ends at a limit, just below what counts as an addition in
+the tables (100 HU, 5 % of the range).  All was chosen on training and validation scans.  Which additions have no ground can hardly be told from
+a scan (models/EXPERIMENTS.md): all of them are made smaller.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..engine.chain import finished
+from .body import value_range
 from .expected import slabs, windowed
+from .ground import threshold_of
 
-#: (modality, largest factor) -> k
-STRENGTH = {("CT", 2): 0.5, ("CT", 4): 0.75, ("MR", 2): 0.9, ("MR", 4): 1.3}
+#: (axes that are refined, modality, largest factor) -> k, and how many times the expected error an addition must be to go beyond the limit
+_CHOSEN = {
+    ("across", "CT", 2): (0.4, 1.75), ("across", "CT", 4): (0.75, 2.0), ("across", "MR", 2): (0.0, 1.25), ("across", "MR", 4): (0.02, 1.0),
+    ("within", "CT", 2): (0.2, 1.5), ("within", "CT", 4): (0.5, 1.75), ("within", "MR", 2): (0.25, 3.0), ("within", "MR", 4): (0.25, 3.0),
+    ("all", "CT", 2): (0.3, 1.75), ("all", "CT", 4): (0.3, 2.5), ("all", "MR", 2): (0.25, 3.0), ("all", "MR", 4): (0.25, 3.0),
+}  # fmt: skip
+_LIMIT = 0.95  # of what counts as an addition; the range of a scan is measured, and is not quite that of its truth
+_SLOPE = 0.1  # of that many times: over so much more the limit is lifted
 _TINY = np.float32(1e-12)
 
 
-def strength_of(modality: str, factor: float) -> float:
-    """k for a modality and the largest factor of a run."""
-    return STRENGTH[modality, 4 if factor > 2 else 2]
+@dataclass(frozen=True)
+class Restraint:
+    """How much of what is added is taken back.
+
+    Attributes:
+        strength: k; with 0 the share of all that is added stays.
+        sure: what is added is held at the limit up to so many times the expected error.
+        limit: in the scan's units.
+    """
+
+    strength: float
+    sure: float = 0.0
+    limit: float = np.inf
+
+    @classmethod
+    def of(cls, scan: np.ndarray, modality: str, factors: Sequence[float]) -> Restraint:
+        """That of ``--careful``.
+
+        Args:
+            scan: the whole of it, any real dtype; its range gives the limit of MR.
+            modality: "CT" or "MR".
+            factors: of the run, along (slices, rows, columns).
+        """
+        axes = "within" if factors[0] <= 1 else "across" if max(factors[1:]) <= 1 else "all"
+        strength, sure = _CHOSEN[axes, modality, 4 if max(factors) > 2 else 2]
+        return cls(strength, sure, _LIMIT * threshold_of(modality, value_range(scan, modality)[1]))
+
+    def held(self, added: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """What is added, held at the limit where it is not sure; both of one shape."""
+        inside = np.clip(added, np.float32(-self.limit), np.float32(self.limit))
+        if not self.sure or np.isinf(self.limit):
+            return added
+        lifted = np.clip((np.abs(added) / (np.float32(self.sure) * expected + _TINY) - 1) / np.float32(_SLOPE), 0, 1)
+        return inside + (added - inside) * lifted
 
 
-def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, strength: float, floor: float | None = None) -> np.ndarray:
+def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, restraint: Restraint, floor: float | None = None) -> np.ndarray:
     """A result with doubtful detail taken back.
 
     Args:
         scan: (k, j, i), any real dtype.
         result: finer, over the same extent; not changed.
         expected: of the result's shape; see :func:`superres3d.trust.expected.expected_error`.
-        strength: k; 0 changes nothing.
+        restraint: how much.
         floor: what no value must be below, as Lanczos alone can be; None: anything may be.
 
     Returns:
@@ -39,7 +83,8 @@ def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, strength
     for slab in slabs(scan, result.shape):
         added = result[slice(*slab.around)].astype(np.float32) - slab.lanczos
         kept = windowed(slab.padded(np.square(added)), slab.borders)
-        kept /= kept + np.float32(strength) * np.square(expected[slab.first : slab.last]) + _TINY
+        error = expected[slab.first : slab.last]
+        kept /= kept + np.float32(restraint.strength) * np.square(error) + _TINY
         inner = slice(slab.first - slab.around[0], slab.last - slab.around[0])
-        shrunk[slab.first : slab.last] = finished(slab.lanczos[inner] + added[inner] * kept, result.dtype, floor)
+        shrunk[slab.first : slab.last] = finished(slab.lanczos[inner] + restraint.held(added[inner] * kept, error), result.dtype, floor)
     return shrunk

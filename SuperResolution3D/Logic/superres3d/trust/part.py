@@ -13,8 +13,8 @@ from ..scan.intensity import floor_of
 from ..scan.region import in_report
 from ..scan.volume import Volume, accepted, triple
 from ..upscaling import Result, refined_part, upscale
+from .careful import Restraint
 from .careful import careful as taken_back
-from .careful import strength_of
 from .error_map import CHECKING, ErrorMap, asked_of, check_doubt, told_errors
 from .expected import expected_error, weights_of
 
@@ -45,17 +45,17 @@ def upscale_part_with_doubt(
     if not plan.region or any(factor != int(factor) for factor in plan.factors):
         what = "Careful" if careful else "An error map"
         raise InputError(f"{what} on a region needs a whole factor; give --scale 2 or 4, or leave {'--careful' if careful else '--error-map'} or --region out.")
-    strength = strength_of(plan.modality, max(plan.network_factors)) if careful else 0.0
+    restraint = Restraint.of(volume.voxels, plan.modality, plan.network_factors) if careful else None
     before = 1.0 - CHECKING if errors else 1.0
     checking = (lambda share: progress("checking", before + CHECKING * share)) if progress else None
     rim = tuple((max(0, start - _RIM), min(n, stop + _RIM)) for (start, stop), n in zip(plan.region, plan.shape))
     told = (lambda stage, share: progress(stage, before * share)) if progress else None
     result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices | {"region": rim})
     used = choices | {"method": result.report["method"]}  # perhaps not what was asked for: see superres3d.ahead
-    found, why = asked_of(volume, plan, used, strength, checking, cancelled) if errors else (None, "")
+    found, why = asked_of(volume, plan, used, restraint, checking, cancelled) if errors else (None, "")
     scan, drawn = refined_part(volume, result.report), result.volume.voxels
     expected = expected_error(scan.voxels, drawn, result.spread, weights_of(plan.modality, plan.preset.ensemble != "none"))
-    kept = taken_back(scan.voxels, drawn, expected, strength, floor_of(volume.voxels, plan.modality)) if careful else drawn
+    kept = taken_back(scan.voxels, drawn, expected, restraint, floor_of(volume.voxels, plan.modality)) if restraint else drawn
     inner = within(plan.window, tuple((start, stop) for start, stop in result.report["region"]["result_ijk"][::-1]))
     made = replace(result.volume, voxels=cut(kept, inner).copy(), origin=triple(result.volume.position([start for start, _ in inner[::-1]])))
     output = {**result.report["output"], "shape_ijk": list(plan.made_shape[::-1])}

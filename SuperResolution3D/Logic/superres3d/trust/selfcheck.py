@@ -30,8 +30,8 @@ from ..scan.intensity import CT_RANGE_HU, floor_of
 from ..scan.volume import Volume, accepted, triple
 from ..upscaling import NOT_PLANNED, plan_for, settled
 from .body import body_mask, regions_of, value_range
+from .careful import Restraint
 from .careful import careful as taken_back
-from .careful import strength_of
 from .closeness import Tally
 from .coarser import OWN, WAYS, Noise, Way, cropped_to, lost_share, made_coarser, own_way
 from .expected import expected_error, weights_of
@@ -300,7 +300,7 @@ def _images(
 
 def _taken_back(case: _Case, part: Volume, drawn: np.ndarray, spread: np.ndarray | None) -> np.ndarray:
     expected = expected_error(part.voxels, drawn, spread, weights_of(case.plan.modality, case.plan.preset.ensemble != "none"))
-    return taken_back(part.voxels, drawn, expected, strength_of(case.plan.modality, max(case.factors)), floor_of(case.whole, case.plan.modality))
+    return taken_back(part.voxels, drawn, expected, Restraint.of(case.whole, case.plan.modality, case.factors), floor_of(case.whole, case.plan.modality))
 
 
 def _prepared(voxels: np.ndarray, modality: str) -> np.ndarray:

@@ -28,7 +28,8 @@ def in_words(result: CheckResult) -> CheckResult:
 
 def statement(result: CheckResult) -> str:
     """The one sentence to remember."""
-    return f"On this scan, made {_TIMES.get(max(result.factors_ijk), f'{max(result.factors_ijk)} times')} as coarse, {result.called} {_came(result.gain_db)}{_noise(result)}."
+    came = "; ".join([_came(result.gain_db), *_noise(result)])
+    return f"On this scan, made {_TIMES.get(max(result.factors_ijk), f'{max(result.factors_ijk)} times')} as coarse, {result.called} {came}."
 
 
 def _came(gain: float) -> str:
@@ -37,8 +38,8 @@ def _came(gain: float) -> str:
     return f"came {gain:.1f} dB closer to the scan than Lanczos" if gain > 0 else f"stayed {-gain:.1f} dB farther from the scan than Lanczos"
 
 
-def _noise(result: CheckResult) -> str:
-    return "" if result.noise is None else f"; noise {result.noise:.1f} times that of Lanczos"
+def _noise(result: CheckResult) -> list[str]:
+    return [] if result.noise is None else [f"noise {result.noise:.1f} times that of Lanczos"]
 
 
 def sentences(result: CheckResult) -> list[str]:
