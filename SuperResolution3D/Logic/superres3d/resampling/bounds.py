@@ -23,7 +23,9 @@ Region = tuple[tuple[int, int], ...]  # (start, stop) along (k, j, i)
 REACH = 4
 FLAT_MARGIN = 0.05  # of the neighbours' range, beside a region of one value: less than Lanczos goes beyond them
 _MARGIN_BY_FACTOR = 0.25
-_SLAB_BYTES = 1 << 24
+_SLAB_BYTES = 1 << 22  # of a thread; each holds some seven slabs, and REACH slices either side of them
+_FEWEST, _MOST = 4, 8  # slices of a slab
+_MOST_THREADS = 2
 
 
 def margin_of(factors: Sequence[int | float]) -> float:
@@ -53,7 +55,7 @@ def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequen
     """
     axes, margin = bounded_axes(factors), margin_of(factors)
     places = sources(len(refined), keep[0], factors[0])
-    count = max(1, _SLAB_BYTES // scan[0].nbytes // workers)
+    count = max(_FEWEST, min(_MOST, _SLAB_BYTES // scan[0].nbytes))
 
     def bound(begin: int, end: int) -> None:
         for first in range(keep[0][0] + begin, keep[0][0] + end, count):
@@ -65,7 +67,7 @@ def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequen
                 for place in np.flatnonzero(places == source):
                     np.clip(refined[place], *limits, out=refined[place])
 
-    in_parts(bound, keep[0][1] - keep[0][0], workers)
+    in_parts(bound, keep[0][1] - keep[0][0], min(workers, _MOST_THREADS))
     return refined
 
 
