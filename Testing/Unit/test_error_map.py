@@ -1,11 +1,12 @@
 """The error map: its parts against scipy and closed forms, in slabs and whole, on files, and what cannot have one."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 from superres3d import Volume, write_volume
 from superres3d.errors import InputError, ModelError
 from superres3d.resampling.interpolation import resize
@@ -15,7 +16,8 @@ from superres3d.trust.calibration import Calibration, compared
 from superres3d.trust.careful import Restraint, careful
 from superres3d.trust.doubtful import doubtful_places, inner
 from superres3d.trust.error_map import upscale_with_doubt
-from superres3d.trust.expected import Transfer, Weights, expected_error, local_error, rough, transfer_of, weights_of, windowed
+from superres3d.trust.expected import Transfer, Weights, bound_of, expected_error, local_error, rough, transfer_of, weights_of, windowed
+from superres3d.trust.fall import fall_of
 from superres3d.trust.part import upscale_part_with_doubt
 from superres3d.upscaling import upscale
 from typer.testing import CliRunner
@@ -96,9 +98,11 @@ def test_the_bound_holds_for_nine_of_ten_where_it_was_made():
     true = told * random.lognormal(0.3, 0.4, told.shape) + random.random(told.shape)
     found = compared(true, told, np.ones(told.shape, bool))
     assert np.mean(true <= found.bound * found.applied(told.copy())) == pytest.approx(0.9, abs=1e-3)
-    carried = found.carried_over(Transfer(np.log(2), 0.5, 0.3, 1.7), 10.0)
     growth = 2 * np.sqrt(found.growth)
-    assert carried == Calibration(pytest.approx(growth), pytest.approx(np.hypot(found.floor, 3 * growth)), 1.7, (2, 2), told.size)
+    for fall, more in ((-0.5, 0.35), (-9.0, 1.12), (None, 0.21)):  # a fall beyond those that were met counts as the last of them, none as the usual one
+        carried = replace(found, fall=fall).carried_over(Transfer(np.log(2), 0.5, 0.3, -0.7), 10.0)
+        grown = growth * np.exp(more)
+        assert carried == Calibration(pytest.approx(grown), pytest.approx(np.hypot(found.floor, 3 * grown)), found.bound, (2, 2), told.size, fall=fall)
     assert found.applied(np.zeros(3)).tolist() == [0, 0, 0]
 
 
@@ -117,7 +121,7 @@ def test_the_shipped_weights():
     for modality in ("CT", "MR"):
         for ensemble in (True, False):
             assert min(weights_of(modality, ensemble).__dict__.values()) > 0
-            assert all(transfer_of(modality, factor, across).bound > 0 for factor in (2, 4) for across in (True, False))
+            assert all(transfer_of(modality, factor, across).even > 0 for factor in (2, 4) for across in (True, False))
     with pytest.raises(ModelError, match="error-map cannot be used"):
         transfer_of("MR", 3, True)
 
@@ -164,6 +168,29 @@ def test_careful_holds_at_the_limit_what_is_not_sure(added, error, kept):
     scan, shape = np.full((5, 6, 7), 100.0, np.float32), (10, 12, 14)
     result, expected = np.full(shape, 100.0 + added, np.float32), np.full(shape, error, np.float32)
     np.testing.assert_allclose(careful(scan, result, expected, Restraint(0.0, 2.0, 20.0)), 100 + kept, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factors", [(2, 2, 2), (1, 2, 2), (3, 1, 1)])
+def test_careful_does_not_ring_where_the_result_does_not(factors, monkeypatch):
+    """Beside a mask Lanczos goes far beyond its neighbours; a result that keeps within them keeps so. In slabs as in the whole."""
+    random = np.random.default_rng(8)
+    scan = np.where(gaussian_filter(random.random((10, 20, 22)), 2) > 0.5, random.uniform(400, 600, (10, 20, 22)), 0).astype(np.float32)
+    low, high = (fine_of(reach(scan, 3), factors) for reach in (minimum_filter, maximum_filter))
+    lanczos = resize(scan, factors, "lanczos")
+    result = np.clip(lanczos, low, high)
+    assert (lanczos < low - 50).any() and (lanczos > high + 50).any()
+    held = careful(scan, result, np.full(result.shape, 100.0, np.float32), Restraint(5.0))
+    flat = fine_of(minimum_filter(maximum_filter(scan, 3) == minimum_filter(scan, 3), 3), factors)
+    beyond = np.maximum(held - high, low - held) / np.maximum(high - low, 1e-3)
+    assert beyond.max() <= 0.5 * max(factors) / 2 + 1e-4 and beyond[flat].max(initial=0) == 0 and not np.array_equal(held, result)
+    monkeypatch.setattr(module, "_SLAB_BYTES", 4 * result[0].size * 3)
+    np.testing.assert_allclose(careful(scan, result, np.full(result.shape, 100.0, np.float32), Restraint(5.0)), held, atol=1e-2)
+
+
+def fine_of(array, factors):
+    for axis, factor in enumerate(factors):
+        array = array.repeat(factor, axis)
+    return array
 
 
 def test_the_limit_is_just_below_what_counts_as_added():
@@ -266,13 +293,33 @@ def test_the_map_does_not_replace_the_scan(mr, tmp_path, monkeypatch):
     assert (tmp_path / "scan.nii.gz").read_bytes() == before and not (tmp_path / "out.nii.gz").exists()
 
 
-def test_no_bound_where_the_loss_of_detail_is_not_surely_measured(models, mr, monkeypatch):
-    """The map stays, calibrated as well as can be."""
+def test_the_bound_is_that_of_scans_as_sharp(models, mr, monkeypatch):
+    """A softer scan has a wider one; where nothing tells how soft it is the map stays, and no bound is claimed."""
     asked = {"axes": "in-plane", "method": "two-stage-residual", "preset": "fast", "precision": "single"}
-    monkeypatch.setattr(calibration, "is_sure", lambda axis: True)
-    _, sure = upscale_with_doubt(mr, 2, **asked)
-    assert sure.bound and f"{sure.bound:.2f} times the map" in sure.report["statement"] and "no promise" in sure.report["statement"]
-    monkeypatch.setattr(calibration, "is_sure", lambda axis: False)
-    _, unsure = upscale_with_doubt(mr, 2, **asked)
+    made = {}
+    for fall in (0.0, -0.4, -1.0, -5.0, None):
+        monkeypatch.setattr(calibration, "fall_of", lambda *given, fall=fall: fall)
+        _, made[fall] = upscale_with_doubt(mr, 2, **asked)
+    bounds = [made[fall].bound for fall in (0.0, -0.4, -1.0, -5.0)]
+    assert bounds == sorted(bounds) and bounds[2] == bounds[3] == pytest.approx(bound_of(-1.0).most)
+    told = made[0.0].report
+    assert f"{bounds[0]:.2f} times the map" in told["statement"] and "no promise" in told["statement"] and told["coverage"] == 0.9
+    low, high = told["middle"]["held_for"]
+    assert f"between {low:.0%} and {high:.0%}" in told["statement"] and low < 0.9 < high
+    unsure = made[None]
     assert unsure.bound is None and unsure.report["bound"] is None and unsure.report["coverage"] is None and unsure.report["calibrated"]
-    assert unsure.report["statement"].startswith("No bound is claimed: how this scan lost its detail could not be measured")
+    assert unsure.report["statement"].startswith("No bound is claimed: the scan is too small to tell how far")
+
+
+def test_how_fast_detail_falls_off():
+    """White noise loses as much of its power at each scale; what was smoothed loses less at its own; what is too small tells nothing."""
+    noise = np.random.default_rng(5).normal(0, 100, (48, 64, 64)) + 1000
+    weights = np.array([111 / 128, 29 / 128, -9 / 128, -3 / 128]) / 2  # the cubic kernel of Keys at 1/4, 3/4, 5/4 and 7/4
+    halved = -np.log(2 * np.sum(weights**2)) / 2  # of a deviation, along an axis
+    assert fall_of(noise, [0, 1, 2], "MR") == pytest.approx(3 * halved, abs=0.05)
+    assert fall_of(noise, [1, 2], "MR") == pytest.approx(2 * halved, abs=0.1)
+    smooth = gaussian_filter(noise, (0, 2, 2))
+    assert fall_of(smooth, [1, 2], "MR") < -1
+    assert fall_of(smooth.astype(np.float32) * 7, [1, 2], "MR") == pytest.approx(fall_of(smooth, [1, 2], "MR"), abs=1e-4)
+    assert fall_of(noise[:11], [0], "MR") is None and fall_of(noise[:11], [0, 1, 2], "MR") == pytest.approx(fall_of(noise[:11], [1, 2], "MR"))
+    assert fall_of(np.full((32, 32, 32), 7.0), [0, 1, 2], "MR") is None

@@ -77,12 +77,39 @@ def test_an_idle_machine_is_not_faster_than_itself(monkeypatch):
     assert speed.busy() == 1.0
 
 
-def test_what_is_kept_is_the_speed_of_an_idle_machine(cache, monkeypatch):
-    """Of a processor: what else computes does not touch a graphics card."""
-    monkeypatch.setattr(speed, "busy", lambda: 4.0)
-    speed.remember_speed("cpu", "half", "2x", 1e10, 10.0)
-    speed.remember_speed("cuda:0", "half", "2x", 1e10, 10.0)
-    assert sorted(json.loads(cache.read_text()).values()) == [1e9, 4e9]
+def test_what_is_kept_is_the_speed_of_an_idle_machine(models, scan, cache, monkeypatch):
+    """On a machine that gives this process a tenth of its time: of four seconds by the clock a tenth was its own, half of it on one thread."""
+    from superres3d.engine import progress
+
+    clock = iter(range(0, 4000, 4))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(progress.time, "process_time", iter(np.arange(0, 400, 0.4)).__next__)
+    monkeypatch.setattr(progress.time, "thread_time", iter(np.arange(0, 200, 0.2)).__next__)
+    monkeypatch.setattr(progress, "usable_cores", lambda: 4)
+    watch = progress.Watch(None, None)
+    watch.begin_early(0.5)
+    watch.early("learning", 1.0)
+    assert watch.seconds == {"learning": 4.0} and watch.own_seconds["learning"] == pytest.approx(0.2 + 0.2 / 4)
+
+
+def test_a_processor_is_judged_by_its_own_time_and_a_card_by_the_clock(models, scan, cache, monkeypatch):
+    from superres3d import upscaling
+    from superres3d.engine.progress import Watch
+
+    told = []
+    monkeypatch.setattr(upscaling, "remember_speed", lambda *given: told.append(given[-1]))
+    monkeypatch.setattr(Watch, "__init__", _watch_that_knows(Watch.__init__))
+    upscale(scan, 2, preset="fast", method="two-stage-residual", device="cpu")
+    assert told == [3.0]
+
+
+def _watch_that_knows(begin):
+    def made(watch, *given):
+        begin(watch, *given)
+        watch._spent = lambda name: None
+        watch.own_seconds, watch.seconds = {"plane": 1.0, "depth": 2.0}, {"plane": 10.0, "depth": 20.0}
+
+    return made
 
 
 def test_calibration_counts_its_own_time(models, cache, monkeypatch):

@@ -85,9 +85,9 @@ def is_known(precision: str, device: str = "auto", method: Method | None = None)
 
 
 def remember_speed(device: str, precision: str, work: str, accumulates: float, seconds: float) -> None:
-    """Keep what a finished run tells of the machine; arguments as :func:`expected_seconds` takes them, but all the ``seconds`` that went by."""
+    """Keep what a finished run tells of the machine; arguments as :func:`expected_seconds` takes them, with the ``seconds`` that it takes when nothing else computes."""
     if seconds >= _ENOUGH_SECONDS:
-        _keep(device, precision, accumulates / seconds * (busy() if device == "cpu" else 1.0), work)
+        _keep(device, precision, accumulates / seconds, work)
 
 
 def calibrate(modality: str, preset_name: str, device: str = "auto") -> None:

@@ -395,5 +395,6 @@ def engine_of(plan: Plan, device: str) -> Engine:
 def _remember(plan: Plan, engine: Engine | None, watch: Watch) -> None:
     """How fast this machine was; a run that changed engines tells of neither, and one of a small part (None) of little."""
     if engine and not engine.notes:
-        seconds = sum(seconds for name, seconds in watch.seconds.items() if name != _ADAPTATION)
+        spent = watch.own_seconds if engine.runtime.device == "cpu" else watch.seconds
+        seconds = sum(seconds for name, seconds in spent.items() if name != _ADAPTATION)
         remember_speed(engine.runtime.device, plan.preset.precision, work_of(plan.method, max(plan.network_factors)), plan.accumulates, seconds)

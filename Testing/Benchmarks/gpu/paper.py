@@ -77,9 +77,11 @@ class Training:
         span = pack.span(recipe.modality)
         volumes = [(values, True, scan.name in recipe.all_axes, recipe.shares.get(scan.name, 1.0)) for scan, values in entries if scan.name in recipe.volumes]
         self.scans = DeviceScans(volumes, span, device)
-        self.held = [DeviceScans([(values, True, False, 1.0)], span, device) for scan, values in entries if scan.name in recipe.validation]
+        held = [DeviceScans([(values, True, False, 1.0)], span, device) for scan, values in entries if scan.name in recipe.validation]
         self.coarsening = Coarsening(recipe, device)
         self._plain = Coarsening(replace(recipe, blur_probability=0.0), device)
+        torch.manual_seed(0)  # drawn before anything is captured
+        self._crops = [self.pairs(scans, self._plain, _CROPS, turn=False) for scans in held]
         self._bases = [torch.from_numpy(sampling_matrix(n, n * f, "cubic")).float().to(device) for n, f in zip(recipe.patch_shape, recipe.factors)]
         self.net = FlatNet(BlueprintNet(recipe.architecture)).to(device)
         self.optimizer = Optimizer(self.net, (0.9, 0.999))
@@ -113,10 +115,7 @@ class Training:
     def gain(self) -> float | None:
         """Over cubic interpolation in dB, of the mean square error of the same crops of the validation scans, antialiased bicubic alone; None without such scans."""
         gains = []
-        for scans in self.held:
-            with torch.random.fork_rng([self.device] if self.device != "cpu" else []):
-                torch.manual_seed(0)
-                low, high = self.pairs(scans, self._plain, _CROPS, turn=False)
+        for low, high in self._crops:
             rows, columns = self._bases
             errors = [float((image - high).square().mean()) for image in (self.net.outputs(low)[0], rows @ low @ columns.T)]
             gains.append(10 * math.log10(max(errors[1], 1e-20) / max(errors[0], 1e-20)))

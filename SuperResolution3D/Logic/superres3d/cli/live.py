@@ -96,7 +96,9 @@ def _request(line: bytes) -> dict[str, Any]:
 def _warm() -> None:
     """What takes long to load is loaded while the scan is still being written."""
     with suppress(Exception):  # which engine there is, is told with the first part
-        from ..engine import openvino_cpu  # noqa: F401
+        from ..engine.openvino_cpu import OpenVINORuntime
+
+        OpenVINORuntime("eight").settle_for_slices()
 
 
 def _read(path: Path) -> LiveScan:

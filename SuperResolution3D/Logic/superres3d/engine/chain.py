@@ -17,7 +17,9 @@ from ..errors import ModelError, ResourceError
 from ..resampling.bounds import bounded, near
 from ..resampling.consistency import back_projected, grown, with_means_of
 from ..resampling.interpolation import resize
+from ..resampling.threads import in_parts
 from ..scan.intensity import IntensityScale
+from .memory import usable_cores
 from .stages import Regridding
 from .tiling import WHOLE, Region, Stage, StageRegion, Step, blocks, choose_block, cut, extent, on_grid, scaled, stage_regions, whole, within
 
@@ -121,9 +123,14 @@ def refine_block(
             values = chain.regridding(values, block.regions[-1].needed, place, partial(tick, len(chain.stages)))
         else:
             values = cut(values, scaled(within(block.inner, block.wanted), _factors(chain.stages)))
-    floor = chain.intensities.floor if chain.intensities else None
-    for written, plane in zip(cut(target, within(kept, window.region)), cut(values, within(kept, place))):  # one at a time: a rounded copy of all would be another block
-        written[...] = finished(plane, target.dtype, floor)
+        floor = chain.intensities.floor if chain.intensities else None
+        written, planes = cut(target, within(kept, window.region)), cut(values, within(kept, place))
+
+        def finish(start: int, stop: int) -> None:
+            for number in range(start, stop):  # one at a time: a rounded copy of all would be another block
+                written[number] = finished(planes[number], target.dtype, floor)
+
+        in_parts(finish, len(planes), usable_cores())
 
 
 class _Variances:
@@ -182,7 +189,7 @@ def _through_stages(
     if chain.intensities:
         around = near(covered, source.shape)
         neighbours, _ = chain.intensities.split(chain.intensities.normalise(cut(source, around)))
-        refined = bounded(refined, neighbours, within(covered, around), factors)
+        refined = bounded(refined, neighbours, within(covered, around), factors, usable_cores())
     if chain.keeps_means:
         refined = with_means_of(cut(inside, keep), refined)
     refined = back_projected(refined, cut(inside, keep), factors, chain.back_projections)
@@ -190,8 +197,20 @@ def _through_stages(
         refined += cut(resize(outside, factors, "linear"), scaled(keep, factors))
     if not chain.intensities:
         return refined
-    restored, floor = chain.intensities.restore(refined, out=refined), chain.intensities.floor
-    return restored if floor is None else np.maximum(restored, np.float32(floor), out=restored)
+    _restore(chain.intensities, refined)
+    return refined
+
+
+def _restore(intensities: IntensityScale, values: np.ndarray) -> None:
+    """Network units (k, j, i) to the scan's, in place; nothing below their floor."""
+
+    def restore(start: int, stop: int) -> None:
+        for plane in values[start:stop]:
+            intensities.restore(plane, out=plane)
+            if intensities.floor is not None:
+                np.maximum(plane, np.float32(intensities.floor), out=plane)
+
+    in_parts(restore, len(values), usable_cores())
 
 
 def is_finite(values: np.ndarray) -> bool:

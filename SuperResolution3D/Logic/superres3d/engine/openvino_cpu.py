@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..networks.eight_bits import Ranges
-from ..networks.families import Architecture
 from ..networks.weights import Model, architecture_of, load_ranges, load_tensors
 from .half_kernels import WORTH_OF_EIGHT, chosen, is_exact, is_faster, racer
 from .memory import usable_cores
@@ -22,7 +21,10 @@ from .tiled import PieceStopped, Stopped, TiledNetwork, memory_errors
 _SLICE_BYTES = 104 << 20  # for each core
 _HALVES = ("float16", "bfloat16")
 _HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-_WON: dict[tuple[str, int], bool] = {}  # by precision and axes: one process computes everything in the same
+# One process computes everything in the same precision.
+_WON: dict[tuple[str, int], bool] = {}  # by precision and axes
+_CHOSEN: dict[tuple[int, tuple[str, ...]], str] = {}  # by axes, and what is wanted
+_RACING = threading.RLock()  # one at a time: two would slow each other down
 _ASK_MILLISECONDS = 100  # how often a long piece asks whether to stop
 
 
@@ -43,7 +45,7 @@ class OpenVINORuntime(Runtime):
             raise RuntimeError(f"version {ov.__version__} is older than {'.'.join(map(str, MINIMUM))}")
         super().__init__(f"OpenVINO {ov.__version__.split('-')[0]}", "cpu", False, usable_cores(), _SLICE_BYTES)
         self._asked = precision
-        self._precisions: dict[Any, str] = {}  # by kind of network
+        self._racers: dict[tuple[int, str], ov.CompiledModel] = {}
         self._rest = "float32"  # what is not computed in 8 bits
         self._core = ov.Core()
 
@@ -52,7 +54,8 @@ class OpenVINORuntime(Runtime):
         architecture = architecture_of(model, factors)
         axes, tensors = architecture.axes, load_tensors(model, architecture)
         ranges = load_ranges(model) if self._asked == "eight" and axes == 2 else {}
-        self._settle(architecture, tensors, bool(ranges))
+        # A picture itself, which is no correction, is not rounded to bfloat16.
+        self._settle(axes, _HALVES if architecture.residual else ("float16",), bool(ranges))
         ranges = ranges if self.precision == "int8" else {}
         split = architecture.residual and architecture.parts is None and self._rest != "float32"
         exchanged = None if model.exchanged is model else _Graphs(self, load_tensors(model.exchanged, architecture), axes, ranges, split)
@@ -68,43 +71,47 @@ class OpenVINORuntime(Runtime):
         }
         return self._core.compile_model(graph, "CPU", settings)
 
-    def _settle(self, architecture: Architecture, tensors: Mapping[str, np.ndarray], in_eight: bool) -> None:
-        """What to compute a network in."""
-        self._rest = self._precision_of(architecture, tensors)
+    def settle_for_slices(self) -> None:
+        """Race for networks on slices that have ranges for 8 bits, before there is one."""
+        self._settle(2, _HALVES, True)
+
+    def _settle(self, axes: int, halves: tuple[str, ...], in_eight: bool) -> None:
+        """What to compute a network in; ``halves`` are those that it may be rounded to."""
+        self._rest = self._precision_of(axes, () if self._asked == "single" else halves)
         self.float_bytes = 4 if self._rest == "float32" else 2
         self.precision = "int8" if in_eight and self._eight_wins() else self._rest
 
     def _eight_wins(self) -> bool:
         """Whether 8 bits are exact here and faster than what else there is; raced once."""
         key = f"int8 against {self._rest}", 2
-        if key not in _WON:
-            eight = self.compile(racer(2, in_eight=True), 1)
-            _WON[key] = is_exact(eight) and is_faster(eight, self.compile(racer(2), 1), WORTH_OF_EIGHT)
+        with _RACING:
+            if key not in _WON:
+                eight = self.compile(racer(2, in_eight=True), 1)
+                _WON[key] = is_exact(eight) and is_faster(eight, self._racer(2, self._rest), WORTH_OF_EIGHT)
         return _WON[key]
 
-    def _precision_of(self, architecture: Architecture, tensors: Mapping[str, np.ndarray]) -> str:
-        """The precision for a network; a picture itself, which is no correction, is not rounded to bfloat16."""
-        shape = (1, 1, *(32 if architecture.axes == 2 else 2 * architecture.survey.step,) * architecture.axes)
-        wanted = () if self._asked == "single" else _HALVES if architecture.residual else ("float16",)
-
-        def compiled(precision: str) -> ov.CompiledModel:
-            return self.compile(build_graph(architecture.blueprint, tensors, [shape]), 1, precision)
-
-        kind = architecture.name, architecture.axes, wanted
-        if kind not in self._precisions:
-            compiled("float32")  # a library that cannot compile fails here, before the work begins
-            halves: dict[str, ov.CompiledModel] = {}
-            for precision in wanted:
-                with suppress(RuntimeError):  # a precision that it cannot compile
-                    halves[precision] = compiled(precision)
-            self._precisions[kind] = chosen(halves, lambda precision: self._wins(precision, architecture.axes))
-        return self._precisions[kind]
+    def _precision_of(self, axes: int, wanted: tuple[str, ...]) -> str:
+        """The precision for networks with so many axes."""
+        with _RACING:
+            if (axes, wanted) not in _CHOSEN:
+                halves: dict[str, ov.CompiledModel] = {}
+                for precision in wanted:
+                    with suppress(RuntimeError):  # a precision that it cannot compile
+                        halves[precision] = self._racer(axes, precision)
+                _CHOSEN[axes, wanted] = chosen(halves, lambda precision: self._wins(precision, axes))
+        return _CHOSEN[axes, wanted]
 
     def _wins(self, precision: str, axes: int) -> bool:
         """Whether it is faster than single precision here; raced once."""
         if (precision, axes) not in _WON:
-            _WON[precision, axes] = is_faster(*(self.compile(racer(axes), 1, name) for name in (precision, "float32")))
+            _WON[precision, axes] = is_faster(*(self._racer(axes, name) for name in (precision, "float32")))
         return _WON[precision, axes]
+
+    def _racer(self, axes: int, precision: str) -> ov.CompiledModel:
+        """What races, and shows which kernels there are: the layers of every network are computed as these few are."""
+        if (axes, precision) not in self._racers:
+            self._racers[axes, precision] = self.compile(racer(axes), 1, precision)
+        return self._racers[axes, precision]
 
 
 class _Graphs:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..errors import Cancelled
+from .memory import usable_cores
 from .tiling import StageRegion, Step, extent
 
 Progress = Callable[[str, float], None]  # (stage, finished share of the whole)
@@ -16,24 +17,27 @@ class Watch:
 
     Attributes:
         seconds: by the name of a stage.
+        own_seconds: that a stage would take if nothing else computed, by the time that the processor spent on it: what one thread did alone, and what all cores shared.
     """
 
     def __init__(self, progress: Progress | None, cancelled: Callable[[], bool] | None):
         self._progress = progress
         self._cancelled = cancelled
         self.seconds: dict[str, float] = {}
+        self.own_seconds: dict[str, float] = {}
         self._early = 0.0
         self._before = 0.0
         self._told = 0.0
         self._span = 1.0
         self._starts: list[float] = [0.0, 1.0]
         self._names: list[str] = []
-        self._last = time.perf_counter()
+        self._cores = usable_cores()
+        self._begin()
 
     def begin_early(self, share: float) -> None:
         """Something takes this share of the whole before the first block."""
         self._early = share
-        self._last = time.perf_counter()
+        self._begin()
 
     def early(self, name: str, share: float) -> None:
         """It has done this share of its work."""
@@ -47,7 +51,7 @@ class Watch:
         self._starts = [sum(costs[:n]) / sum(costs) for n in range(len(costs) + 1)]
         self._names = [stage.name for stage in stages]
         if number == 0:
-            self._last = time.perf_counter()
+            self._begin()
             self._say(self._names[0], self._early)
 
     def tick(self, stage: int, share: float) -> None:
@@ -58,9 +62,15 @@ class Watch:
         self._say(name, self._early + (1 - self._early) * (self._before + self._span * done))
 
     def _spent(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
-        self._last = now
+        before = self._last
+        self._begin()
+        wall, whole, alone = (now - then for now, then in zip(self._last, before))
+        self.seconds[name] = self.seconds.get(name, 0.0) + wall
+        self.own_seconds[name] = self.own_seconds.get(name, 0.0) + min(wall, alone + max(0.0, whole - alone) / self._cores)
+
+    def _begin(self) -> None:
+        """From here on time is counted."""
+        self._last = time.perf_counter(), time.process_time(), time.thread_time()
 
     def _say(self, name: str, share: float) -> None:
         if self._cancelled and self._cancelled():

@@ -22,6 +22,7 @@ from .body import body_mask
 from .careful import Restraint, careful
 from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
 from .expected import Transfer, expected_error, local_error, weights_of
+from .fall import fall_of
 from .refining import Refining
 from .selfcheck import is_sure, slices_first
 
@@ -32,6 +33,7 @@ _LEAST_PIXELS = 16  # of a coarse slice
 _LEAST_VOXELS = 2000  # inside the body
 _PARTS = 20  # of the voxels, by the expected error
 _LEAST_GROWTH = 0.01
+_FALLS, _USUAL_FALL = (-1.6, 0.3), -0.3  # of the scans that the transfer was fitted on
 _PASSED_ON = ("method", "preset", "ensemble", "precision", "device", "noise", "as_stored", "memory_limit", "consistency")
 
 
@@ -42,11 +44,11 @@ class Calibration:
     Attributes:
         growth: see above.
         floor: in the scan's units: noise, which is as strong where nothing else is to be expected.
-        bound: times the error expected so, it is above the local error in 90 % of the voxels inside the body; carried over, it was so on nine of ten scans.
+        bound: times the error expected so, it is above the local error in 90 % of the voxels inside the body of the scan made coarser.
         checked: the factor asked for, and that by which the scan was made coarser, such as (4, 2).
         voxels: of the scan that were compared.
         way: how it was made coarser, in words.
-        sure: that is how the scan lost its detail, which was surely measured; else nothing tells how far the calibration is off, and no bound is claimed.
+        fall: how fast the scan's detail falls off; None: it is too small to tell, and nothing tells how far the calibration may be off.
     """
 
     growth: float
@@ -55,12 +57,13 @@ class Calibration:
     checked: tuple[int, int]
     voxels: int
     way: str = ""
-    sure: bool = False
+    fall: float | None = None
 
     def carried_over(self, transfer: Transfer, typical: float) -> Calibration:
         """To the scan's own result; ``typical`` is the root mean square of the error expected there, inside the body, before calibration."""
-        growth = float(np.exp(transfer.start + transfer.slope * np.log(self.growth)))
-        return replace(self, growth=growth, floor=float(np.hypot(self.floor, transfer.even * growth * typical)), bound=transfer.bound)
+        fall = _USUAL_FALL if self.fall is None else min(max(self.fall, _FALLS[0]), _FALLS[1])
+        growth = float(np.exp(transfer.start + transfer.slope * np.log(self.growth) + transfer.fall * fall))
+        return replace(self, growth=growth, floor=float(np.hypot(self.floor, transfer.even * growth * typical)))
 
     def applied(self, expected: np.ndarray) -> np.ndarray:
         """The expected error as the scan itself tells it; in place. Where nothing is to be expected (constant regions) nothing is."""
@@ -91,7 +94,7 @@ def calibrate(
     """
     ordered = slices_first(volume, plan.slice_axis)
     factors, checked = _factors(ordered.voxels.shape, plan)
-    ways, words, sure = _way_of(cropped_to(ordered, factors), factors, plan.modality)
+    ways, words = _way_of(cropped_to(ordered, factors), factors, plan.modality)
     scan = _part(ordered, factors)
     coarse = made_coarser(scan, factors, ways)
     if coarse.voxels.min() == coarse.voxels.max():
@@ -105,7 +108,7 @@ def calibrate(
     expected = expected_error(coarse.voxels, drawn, spread, weights)
     voxels = careful(coarse.voxels, drawn, expected, restraint, floor_of(coarse.voxels, plan.modality)) if restraint else drawn
     found = compared(local_error(voxels, scan.voxels), expected, body_mask(scan.voxels, plan.modality), checked)
-    return replace(found, way=words, sure=sure)
+    return replace(found, way=words, fall=fall_of(ordered.voxels, [axis for axis, factor in enumerate(factors) if factor > 1], plan.modality))
 
 
 def compared(true: np.ndarray, expected: np.ndarray, where: np.ndarray, checked: tuple[int, int] = (2, 2)) -> Calibration:
@@ -146,15 +149,15 @@ def _line(given: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
     return max(float(np.sqrt(slope)), _LEAST_GROWTH), float(np.sqrt(start))
 
 
-def _way_of(scan: Volume, factors: Sequence[int], modality: str) -> tuple[dict[int, Way], str, bool]:
-    """How to make it coarser along each axis that is refined, its name, and whether that was measured: as it lost its own detail where that is surely measured along all of them, else a smooth mean."""
+def _way_of(scan: Volume, factors: Sequence[int], modality: str) -> tuple[dict[int, Way], str]:
+    """How to make it coarser along each axis that is refined, and its name: as it lost its own detail where that is surely measured along all of them, else a smooth mean."""
     refined = [axis for axis, factor in enumerate(factors) if factor > 1]
     detail = measure_detail(scan.voxels, modality)
     measured = [(detail.across, detail.rows, detail.columns)[axis] for axis in refined]
     sure = [found for found in measured if found is not None and is_sure(found)]
     if len(sure) < len(refined):
-        return dict.fromkeys(refined, WAYS["bicubic"]), WAYS["bicubic"].words, False
-    return {axis: own_way(found) for axis, found in zip(refined, sure)}, "the loss of detail that was measured on it", True
+        return dict.fromkeys(refined, WAYS["bicubic"]), WAYS["bicubic"].words
+    return {axis: own_way(found) for axis, found in zip(refined, sure)}, "the loss of detail that was measured on it"
 
 
 def _factors(shape: Sequence[int], plan: Plan) -> tuple[tuple[int, int, int], tuple[int, int]]:

@@ -21,12 +21,12 @@ from .calibration import COVERAGE, Calibration, calibrate, root_mean_square
 from .careful import Restraint
 from .careful import careful as taken_back
 from .doubtful import Place, doubtful_places, inner
-from .expected import SIGMA, expected_error, transfer_of, weights_of
+from .expected import SIGMA, Bound, bound_of, expected_error, transfer_of, weights_of
 
 _FLOAT = 4
 CHECKING = 0.1  # of the progress
 _SAMPLE = 1_000_000
-SCANS = 0.9  # of the scans on which the bound was fitted: there it held for the coverage or more
+SCANS = 0.95  # of the scans on which the bound was fitted: there it held for the coverage or more
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class ErrorMap:
 
     Attributes:
         volume: the expected local error, float32, in the scan's units, on the result's grid.
-        bound: times the map, it held for 90 % of the voxels inside the body or more on nine of ten scans whose truth is known; None: the scan could not be asked, or how
-            it lost its detail could not be measured surely.
+        bound: times the map, it was above the local error for 90 % of the voxels inside the body or more on 19 of 20 scans whose truth is known and that are about as sharp;
+            None: the scan is too small to tell.
         places: where to look twice.
         report: ready for JSON, the sentences included.
     """
@@ -134,31 +134,34 @@ def _map_of(result: Result, plan: Plan, found: Calibration | None, expected: np.
     values = expected[body]
     typical = float(np.median(values[:: max(1, values.size // _SAMPLE)])) if values.size else 0.0
     unit = "HU" if plan.modality == "CT" else ""
-    bound = found.bound if found and found.sure else None
+    bound = bound_of(found.fall) if found and found.fall is not None else None
     report = {
         "what": f"Expected error: root of the mean square error under a Gaussian window of {SIGMA:g} voxels of the result, in {unit or 'the units of the scan'}.",
         "unit": unit,
         "typical": float(f"{typical:.4g}"),
         "calibrated": found is not None,
-        "bound": float(f"{bound:.4g}") if bound else None,
+        "bound": float(f"{bound.most:.4g}") if bound else None,
         "coverage": COVERAGE if bound else None,
-        "statement": _statement(found),
+        "held_for": [round(share, 3) for share in bound.most_held] if bound else None,
+        "middle": {"times": float(f"{bound.middle:.4g}"), "held_for": [round(share, 3) for share in bound.middle_held]} if bound else None,
+        "statement": _statement(found, bound),
         "doubtful": [place.told() for place in places],
         "doubtful_words": [place.words(unit) for place in places],
     }
-    return ErrorMap(told, bound, places, report)
+    return ErrorMap(told, bound.most if bound else None, places, report)
 
 
-def _statement(found: Calibration | None) -> str:
+def _statement(found: Calibration | None, bound: Bound | None) -> str:
     if found is None:
         return "The size of these errors is that of other scans; no bound is claimed for this one. Use the map to see where errors are likelier than elsewhere."
     asked, by = found.checked
     measured = f"How large the errors are was measured on this scan itself, made coarser {by} times by {found.way} and upscaled again, and carried over as on other scans whose truth is known."
     smaller = f" The scan is too small to be made coarser {asked} times." if asked != by else ""
     use = f"Go by where the map is bright rather than by its numbers. They are for many voxels together, not for a single voxel or finding.{smaller}"
-    if not found.sure:
-        return f"No bound is claimed: how this scan lost its detail could not be measured surely, and the size of the errors depends on it. {measured} {use}"
+    if bound is None:
+        return f"No bound is claimed: the scan is too small to tell how far these numbers may be off. {measured} {use}"
     return (
-        f"On {SCANS:.0%} of other scans whose truth is known, {found.bound:.2f} times the map was above the local error for {COVERAGE:.0%} of the voxels inside the body or more. "
-        f"On the others it was not: it is no promise for this scan. {measured} {use}"
+        f"On {SCANS:.0%} of other scans that are about as sharp and whose truth is known, {bound.most:.2f} times the map was above the local error for {COVERAGE:.0%} of the voxels inside the body or more. "
+        f"On the others it was not: it is no promise for this scan. {bound.middle:.2f} times the map was so for {COVERAGE:.0%} in the middle of those scans, and for between {bound.middle_held[0]:.0%} and "
+        f"{bound.middle_held[1]:.0%} on nine of ten: a scan does not tell better how large its errors are. {measured} {use}"
     )

@@ -55,13 +55,32 @@ class Transfer:
     Attributes:
         start, slope: the logarithm of the growth is ``start + slope`` times that found on the coarser scan.
         even: share of the expected error's root mean square that is added to the floor: errors are never as uneven as expected.
-        bound: times the expected error, it held for at least 90 % of the voxels inside the body on nine of ten of those scans.
+        fall: so many times the scan's own is added to it; see :mod:`superres3d.trust.fall`.
     """
 
     start: float
     slope: float
     even: float
-    bound: float
+    fall: float
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far calibrated errors were off on scans whose truth is known, the calibration fitted on scans of other sources.
+
+    Attributes:
+        fall: of scans from this on, up to the next.
+        middle: times the map, in the middle of those scans it was above the local error for 90 % of the voxels inside the body.
+        middle_held: the shares of the voxels for which it was, on nine of ten scans (least, largest).
+        most: times the map, on 19 of 20 scans it was so for 90 % or more.
+        most_held: as ``middle_held``.
+    """
+
+    fall: float
+    middle: float
+    middle_held: tuple[float, float]
+    most: float
+    most_held: tuple[float, float]
 
 
 def weights_of(modality: str, ensemble: bool) -> Weights:
@@ -91,6 +110,14 @@ def transfer_of(modality: str, factor: int, across_alone: bool) -> Transfer:
     return Transfer(*_tensor(f"{modality.lower()}.transfer.{factor}.{'across' if across_alone else 'within'}"))
 
 
+def bound_of(fall: float) -> Bound:
+    """For a scan (ModelError: the model is missing or damaged); softer ones than were met count as the softest."""
+    rows = sorted(zip(*[iter(_tensor("bounds"))] * 7))
+    found = [row for row in rows if row[0] <= fall] or rows[:1]
+    start, middle, low, high, most, least, largest = found[-1]
+    return Bound(start, middle, (low, high), most, (least, largest))
+
+
 def _name(modality: str, ensemble: bool) -> str:
     return f"{modality.lower()}.{'ensemble' if ensemble else 'single'}"
 
@@ -99,7 +126,7 @@ def _tensor(name: str) -> list[float]:
     from safetensors.numpy import load
 
     try:
-        return [float(value) for value in load(verified_weights(find_model(MODEL)))[name]]
+        return [float(value) for value in load(verified_weights(find_model(MODEL)))[name].ravel()]
     except (KeyError, ValueError) as error:
         raise ModelError(f"The model {MODEL} cannot be used ({type(error).__name__}: {error}); install the package again.") from None
 
