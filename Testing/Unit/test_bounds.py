@@ -59,9 +59,11 @@ def test_bounds_are_those_of_the_neighbours(factors, monkeypatch):
     refined = (RNG.standard_normal([round(n * f) for n, f in zip(SHAPE, factors)]) * 2000).astype(np.float32)
     expected = np.clip(refined, *limits(scan, factors))
     assert (expected != refined).mean() > 0.2 and (expected == refined).mean() > 0.05
-    for slab in (1 << 24, 1):  # also a slice at a time
-        monkeypatch.setattr("superres3d.resampling.bounds._SLAB_BYTES", slab)
-        np.testing.assert_allclose(bounded(refined.copy(), scan, tuple((0, n) for n in SHAPE), factors), expected, rtol=1e-6)
+    for most, workers in ((8, 1), (1, 1), (2, 2)):  # also a slice at a time, and two threads
+        monkeypatch.setattr("superres3d.resampling.bounds._FEWEST", 1)
+        monkeypatch.setattr("superres3d.resampling.bounds._MOST", most)
+        monkeypatch.setattr("superres3d.resampling.threads._FEWEST", 1)
+        np.testing.assert_allclose(bounded(refined.copy(), scan, tuple((0, n) for n in SHAPE), factors, workers), expected, rtol=1e-6)
 
 
 def test_a_part_has_the_bounds_of_the_whole():

@@ -23,7 +23,9 @@ Region = tuple[tuple[int, int], ...]  # (start, stop) along (k, j, i)
 REACH = 4
 FLAT_MARGIN = 0.05  # of the neighbours' range, beside a region of one value: less than Lanczos goes beyond them
 _MARGIN_BY_FACTOR = 0.25
-_SLAB_BYTES = 1 << 24
+_SLAB_BYTES = 1 << 22  # of a thread; each holds some seven slabs, and REACH slices either side of them
+_FEWEST, _MOST = 4, 8  # slices of a slab
+_MOST_THREADS = 2
 
 
 def margin_of(factors: Sequence[int | float]) -> float:
@@ -53,19 +55,19 @@ def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequen
     """
     axes, margin = bounded_axes(factors), margin_of(factors)
     places = sources(len(refined), keep[0], factors[0])
-    count = max(1, _SLAB_BYTES // scan[0].nbytes // workers)
+    count = max(_FEWEST, min(_MOST, _SLAB_BYTES // scan[0].nbytes))
 
     def bound(begin: int, end: int) -> None:
         for first in range(keep[0][0] + begin, keep[0][0] + end, count):
             last = min(keep[0][0] + end, first + count)
             start = max(0, first - REACH)
-            low, high = _limits(scan[start : last + REACH], axes, margin)
+            low, high = limits_of(scan[start : last + REACH], axes, margin)
             for source in range(first, last):
                 limits = [_refined_slice(limit[source - start], keep[1:], factors[1:]) for limit in (low, high)]
                 for place in np.flatnonzero(places == source):
                     np.clip(refined[place], *limits, out=refined[place])
 
-    in_parts(bound, keep[0][1] - keep[0][0], workers)
+    in_parts(bound, keep[0][1] - keep[0][0], min(workers, _MOST_THREADS))
     return refined
 
 
@@ -74,7 +76,14 @@ def sources(length: int, kept: tuple[int, int], factor: int | float) -> np.ndarr
     return np.minimum(kept[0] + ((np.arange(length) + 0.5) / factor).astype(int), kept[1] - 1)
 
 
-def _limits(slab: np.ndarray, axes: Sequence[int], margin: float) -> tuple[np.ndarray, np.ndarray]:
+def limits_of(slab: np.ndarray, axes: Sequence[int], margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of each voxel of a scan, between what a result there stays.
+
+    Args:
+        slab: (k, j, i) float32; the limits of a voxel depend on :data:`REACH` around it.
+        axes: along which voxels are neighbours.
+        margin: share of their range.
+    """
     low, high = extreme(slab, axes, np.minimum), extreme(slab, axes, np.maximum)
     reach = high - low
     masked = blocks_of_one_value(slab, axes, np.zeros(slab.shape, bool))
