@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from scipy.ndimage import binary_dilation, maximum_filter, minimum_filter
 from superres3d import Volume, read_volume
 from superres3d.methods import DEFAULT_METHOD
+from superres3d.trust.error_map import upscale_with_doubt
 from superres3d.upscaling import upscale
 
 
@@ -28,26 +29,32 @@ def main(
     preset: Annotated[str, typer.Option()] = "fast",
     scale: Annotated[int, typer.Option()] = 2,
     method: Annotated[str, typer.Option()] = DEFAULT_METHOD,
+    axes: Annotated[str, typer.Option()] = "all",
+    careful: Annotated[bool, typer.Option()] = False,
 ) -> None:
     """Print a table, a line a scan."""
-    print(f"| scan, {scale}x, {preset} | constant voxels | changed | beyond, of the scan's range: {method} | Lanczos | of the neighbours' range | Lanczos | dots |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print(f"| scan, {scale}x, {axes}, {preset}{', careful' if careful else ''} | constant voxels | changed | beyond, of the scan's range: {method} | Lanczos | of the neighbours' range | Lanczos | dots |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for path in scans:
         volume = read_volume(path)
         start = max(0, (len(volume.voxels) - slices) // 2) if slices else 0
         part = replace(volume, voxels=np.ascontiguousarray(volume.voxels[start : start + slices] if slices else volume.voxels))
-        print(_line(path.name.split(".")[0], part, preset, scale, method), flush=True)
+        print(_line(path.name.split(".")[0], part, preset, scale, method, axes, careful), flush=True)
 
 
-def _line(name: str, volume: Volume, preset: str, scale: int, method: str) -> str:
+def _line(name: str, volume: Volume, preset: str, scale: int, method: str, axes: str, careful: bool) -> str:
     modality = "CT" if volume.voxels.min() < -500 else "MR"
     scan = volume.voxels.astype(np.float32)
     low, high = minimum_filter(scan, 3, mode="nearest"), maximum_filter(scan, 3, mode="nearest")
     flat = low == high
     beside = binary_dilation(flat, iterations=2) & ~flat
-    made = {by: upscale(volume, scale, method=by, modality=modality, preset=preset).volume.voxels.astype(np.float32) for by in (method, "lanczos")}
+    asked: dict[str, Any] = {"modality": modality, "preset": preset, "axes": axes}
+    result, _ = upscale_with_doubt(volume, scale, method=method, errors=False, careful=True, **asked) if careful else (upscale(volume, scale, method=method, **asked), None)
+    made = {method: result.volume.voxels.astype(np.float32), "lanczos": upscale(volume, scale, method="lanczos", **asked).volume.voxels.astype(np.float32)}
 
     def fine(array: np.ndarray) -> np.ndarray:
-        return array.repeat(scale, 0).repeat(scale, 1).repeat(scale, 2)
+        for axis, (wanted, count) in enumerate(zip(result.volume.voxels.shape, scan.shape)):
+            array = array.repeat(wanted // count, axis)
+        return array
 
     reach = fine(high - low)
     changed = int(np.count_nonzero((made[method] != fine(scan)) & fine(flat)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 from superres3d import Volume, write_volume
 from superres3d.errors import InputError, ModelError
 from superres3d.resampling.interpolation import resize
@@ -168,6 +168,29 @@ def test_careful_holds_at_the_limit_what_is_not_sure(added, error, kept):
     scan, shape = np.full((5, 6, 7), 100.0, np.float32), (10, 12, 14)
     result, expected = np.full(shape, 100.0 + added, np.float32), np.full(shape, error, np.float32)
     np.testing.assert_allclose(careful(scan, result, expected, Restraint(0.0, 2.0, 20.0)), 100 + kept, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factors", [(2, 2, 2), (1, 2, 2), (3, 1, 1)])
+def test_careful_does_not_ring_where_the_result_does_not(factors, monkeypatch):
+    """Beside a mask Lanczos goes far beyond its neighbours; a result that keeps within them keeps so. In slabs as in the whole."""
+    random = np.random.default_rng(8)
+    scan = np.where(gaussian_filter(random.random((10, 20, 22)), 2) > 0.5, random.uniform(400, 600, (10, 20, 22)), 0).astype(np.float32)
+    low, high = (fine_of(reach(scan, 3), factors) for reach in (minimum_filter, maximum_filter))
+    lanczos = resize(scan, factors, "lanczos")
+    result = np.clip(lanczos, low, high)
+    assert (lanczos < low - 50).any() and (lanczos > high + 50).any()
+    held = careful(scan, result, np.full(result.shape, 100.0, np.float32), Restraint(5.0))
+    flat = fine_of(minimum_filter(maximum_filter(scan, 3) == minimum_filter(scan, 3), 3), factors)
+    beyond = np.maximum(held - high, low - held) / np.maximum(high - low, 1e-3)
+    assert beyond.max() <= 0.5 * max(factors) / 2 + 1e-4 and beyond[flat].max(initial=0) == 0 and not np.array_equal(held, result)
+    monkeypatch.setattr(module, "_SLAB_BYTES", 4 * result[0].size * 3)
+    np.testing.assert_allclose(careful(scan, result, np.full(result.shape, 100.0, np.float32), Restraint(5.0)), held, atol=1e-2)
+
+
+def fine_of(array, factors):
+    for axis, factor in enumerate(factors):
+        array = array.repeat(factor, axis)
+    return array
 
 
 def test_the_limit_is_just_below_what_counts_as_added():

@@ -17,8 +17,8 @@ from superres3d.detail.measure import NOISE_UNIT
 from superres3d.resampling.degradation import cosine_matrices
 from torch import Tensor
 
-#: crops that are made sharper or softer: the range of exp(-s f^2), f over the Nyquist frequency, and how many; within brains MR may be as soft as that
-SOFTER = {"MR": (-0.3, 4.0, 0.25), "CT": (-0.8, 0.5, 0.4)}
+#: crops that are made sharper or softer: the range of exp(-s f^2), f over the Nyquist frequency, and how many; brains and soft kernels may be as soft as that
+SOFTER = {"MR": (-0.3, 4.0, 0.25), "CT": (-0.8, 3.0, 0.4)}
 _SHARPENED_TO = 0.25  # f^2 up to which it is made sharper, along an axis
 _NEIGHBOURS = 6  # of a sample, among the simulated scans: one is drawn
 _CLEAR, _MILD = 1.0, 0.3  # share of a neighbour's error: simulated scans are small, and of mild losses the estimator errs less on whole ones

@@ -61,7 +61,7 @@ def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequen
         for first in range(keep[0][0] + begin, keep[0][0] + end, count):
             last = min(keep[0][0] + end, first + count)
             start = max(0, first - REACH)
-            low, high = _limits(scan[start : last + REACH], axes, margin)
+            low, high = limits_of(scan[start : last + REACH], axes, margin)
             for source in range(first, last):
                 limits = [_refined_slice(limit[source - start], keep[1:], factors[1:]) for limit in (low, high)]
                 for place in np.flatnonzero(places == source):
@@ -76,7 +76,14 @@ def sources(length: int, kept: tuple[int, int], factor: int | float) -> np.ndarr
     return np.minimum(kept[0] + ((np.arange(length) + 0.5) / factor).astype(int), kept[1] - 1)
 
 
-def _limits(slab: np.ndarray, axes: Sequence[int], margin: float) -> tuple[np.ndarray, np.ndarray]:
+def limits_of(slab: np.ndarray, axes: Sequence[int], margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of each voxel of a scan, between what a result there stays.
+
+    Args:
+        slab: (k, j, i) float32; the limits of a voxel depend on :data:`REACH` around it.
+        axes: along which voxels are neighbours.
+        margin: share of their range.
+    """
     low, high = extreme(slab, axes, np.minimum), extreme(slab, axes, np.maximum)
     reach = high - low
     masked = blocks_of_one_value(slab, axes, np.zeros(slab.shape, bool))

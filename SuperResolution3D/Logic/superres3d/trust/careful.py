@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..engine.chain import finished
+from ..resampling.bounds import REACH, limits_of, margin_of, sources
 from .body import value_range
 from .expected import slabs, windowed
 from .ground import threshold_of
@@ -80,11 +81,23 @@ def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, restrain
         (k, j, i), of the result's shape and dtype; a voxel that equals Lanczos stays.
     """
     shrunk = np.empty_like(result)
+    places = [sources(fine, (0, count), fine / count) for fine, count in zip(result.shape, scan.shape)]
+    margin = margin_of([fine / count for fine, count in zip(result.shape, scan.shape)])
     for slab in slabs(scan, result.shape):
         added = result[slice(*slab.around)].astype(np.float32) - slab.lanczos
         kept = windowed(slab.padded(np.square(added)), slab.borders)
         error = expected[slab.first : slab.last]
         kept /= kept + np.float32(restraint.strength) * np.square(error) + _TINY
         inner = slice(slab.first - slab.around[0], slab.last - slab.around[0])
-        shrunk[slab.first : slab.last] = finished(slab.lanczos[inner] + restraint.held(added[inner] * kept, error), result.dtype, floor)
+        mixed = slab.lanczos[inner] + restraint.held(added[inner] * kept, error)
+        _bound(mixed, result[slab.first : slab.last], scan, [places[0][slab.first : slab.last], *places[1:]], margin)
+        shrunk[slab.first : slab.last] = finished(mixed, result.dtype, floor)
     return shrunk
+
+
+def _bound(mixed: np.ndarray, result: np.ndarray, scan: np.ndarray, places: Sequence[np.ndarray], margin: float) -> None:
+    """Nothing leaves the range of the scan's voxels around it that did not do so before: beside masks Lanczos rings, and the result was brought back from there; in place."""
+    first, last = max(0, int(places[0][0]) - REACH), int(places[0][-1]) + REACH + 1
+    at = np.ix_(places[0] - first, *places[1:])
+    low, high = limits_of(scan[first:last].astype(np.float32), (0, 1, 2), margin)
+    np.clip(mixed, np.minimum(low[at], result), np.maximum(high[at], result), out=mixed)
