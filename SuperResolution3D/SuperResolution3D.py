@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from SuperResolution3DLib.request import Request
     from SuperResolution3DLib.run import PanelRun
 
+#: what the choices may name; such a node that comes or goes may change what can be chosen
+_CHOSEN = ("vtkMRMLScalarVolumeNode", "vtkMRMLMarkupsROINode", "vtkMRMLSegmentationNode")
 _HOMEPAGE = "https://github.com/SuperResolution3D/SlicerSuperResolution3D"
 _CITATION = (
     "Georgescu M-I, Ionescu RT, Verga N. Convolutional Neural Networks with Intermediate Loss for 3D Super-Resolution "
@@ -155,17 +157,17 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
-        self._newVolume = qt.QTimer()  # a volume gets its voxels, and is shown, after it was added
-        self._newVolume.setSingleShot(True)
-        self._newVolume.setInterval(300)
-        self._newVolume.connect("timeout()", self.panel.propose)
+        self._newNodes = qt.QTimer()  # a volume gets its voxels, and is shown, after it was added
+        self._newNodes.setSingleShot(True)
+        self._newNodes.setInterval(300)
+        self._newNodes.connect("timeout()", self.onNewNodes)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEnd)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEnd)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Called when Slicer closes and before a reload: a run and its files end here."""
-        self._newVolume.stop()
+        self._newNodes.stop()
         self.panel.close()
         self.setParameterNode(None)
         self.removeObservers()
@@ -192,16 +194,23 @@ class SuperResolution3DWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.panel.close_scene()
         self.setParameterNode(None)
 
-    def onNodeRemoved(self, caller: Any, event: str) -> None:
-        """Perhaps it was the input of the run under way."""
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller: Any, event: str, node: Any) -> None:
+        """Perhaps it was the input of the run under way, or one of two ROIs."""
         self.panel.run.stop_without_input()
         self.panel.queue.queue.stop_without_input()
+        self.onNodeAdded(caller, event, node)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller: Any, event: str, node: Any) -> None:
-        """Perhaps a scan that was loaded while the panel is open."""
-        if node.IsA("vtkMRMLScalarVolumeNode") and self.parent.isEntered:
-            self._newVolume.start()
+        """Perhaps a scan that was loaded, or an ROI that was drawn, while the panel is open."""
+        if self.parent.isEntered and any(node.IsA(kind) for kind in _CHOSEN):
+            self._newNodes.start()
+
+    def onNewNodes(self) -> None:
+        """The nodes have settled: propose one, and look again at what can be done."""
+        self.panel.propose()
+        self.panel.refresh()
 
     def onSceneEnd(self, caller: Any, event: str) -> None:
         """The scene was closed, or another one was loaded: its choices count now."""

@@ -14,7 +14,7 @@ TARGET = LOGIC / "SuperResolution3DLib" / "package_texts.py"
 #: modules whose words reach the panel; those of the command line and of files that the panel does not read are left out
 MODULES = (
     "errors", "staging", "methods", "refinement", "plan", "ahead", "speed", "upscaling", "live", "networks/weights", "engine/choose", "engine/engine",
-    "scan/region", "scan/volume", "trust/selfcheck", "trust/error_map", "trust/words",
+    "detail/words", "scan/region", "scan/volume", "trust/selfcheck", "trust/error_map", "trust/words",
 )  # fmt: skip
 _FEWEST_WORDS = 3
 _LISTED = re.compile(r"\d{4}[ ;,)]|\b20\d\d$|--")  # a paper, or an option of the command line

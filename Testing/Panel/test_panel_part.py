@@ -119,3 +119,14 @@ def test_one_of_two_rois_is_chosen(panel, chosen):
     slicer.mrmlScene.RemoveNode(slicer.util.getNode("Other"))
     panel.widget.panel.refresh()
     assert "There is no ROI" in panel.reason
+
+
+def test_an_roi_that_is_drawn_or_removed_is_seen_without_a_click(panel, chosen):
+    choose_part(panel, Part.ROI)
+    assert "There is no ROI" in panel.reason
+    draw_roi((17, 20, 25), (10, 10, 20))
+    panel.wait(lambda: panel.reason == "" and panel.ui.applyButton.enabled, 20)
+    second = draw_roi((17, 20, 25), (10, 10, 20), "Second")
+    panel.wait(lambda: "There are 2 ROIs" in panel.reason, 20)
+    slicer.mrmlScene.RemoveNode(second)
+    panel.wait(lambda: panel.reason == "" and panel.ui.applyButton.enabled, 20)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ import slicer
 import slicer.util
 from panel_steps import volumes, worker_pids
 from superres3d import upscale
+from SuperResolution3DLib import handing_over
 from SuperResolution3DLib.choices import Scale
 from SuperResolution3DLib.nodes import volume_from_node
+from SuperResolution3DLib.request import Request
 
 
 @pytest.fixture
@@ -152,3 +155,43 @@ def test_the_volume_goes_before_its_preview_comes(panel, ready):
     slicer.mrmlScene.RemoveNode(ready)
     panel.wait(lambda: "was removed from the scene" in panel.ui.previewLabel.text, 60)
     assert previews() == []
+
+
+def test_large_networks_get_a_smaller_block_and_the_wait_is_told(panel, ready):
+    section = panel.widget.panel.preview
+    usual, large = (Request(method=name, scale=2, modality="MR") for name in ("two-stage-told", "two-stage-large"))
+    assert [stop - start for start, stop in section._spans(ready, usual)] == [32, 64, 64]
+    assert [stop - start for start, stop in section._spans(ready, large)] == [16, 32, 32]
+    assert "several seconds" in section._making(large) and "several seconds" not in section._making(usual)
+
+
+def test_another_scan_and_another_one_while_the_first_is_written(panel, ready, make_volume, monkeypatch):
+    """The preview is of the last one; no more files lie about than the worker may still read."""
+    write = handing_over._write_all
+    monkeypatch.setattr(handing_over, "_write_all", lambda file, rest: (time.sleep(0.1), write(file, rest)))
+    worker = panel.widget.panel.preview._worker
+    others = [make_volume(f"Other {number}", shape=(40, 90, 96)) for number in range(3)]
+    panel.ui.previewButton.click()
+    panel.parameters.inputVolume = others[0]
+    panel.ui.previewButton.click()
+    panel.wait(lambda: panel.ui.previewLabel.text.startswith("Preview:") and volumes().get("Other 0 preview") is not None, 60)
+    for name in ("Other 1", "Other 2"):
+        panel.parameters.inputVolume = slicer.util.getNode(name)
+        panel.ui.previewButton.click()
+        panel.wait(lambda: not panel.ui.previewLabel.text.startswith("Preview:"), 60)
+        made(panel)
+    assert worker._source.name == "Other 2"
+    assert len(list(worker._workspace.folder.glob("scan-*.nrrd"))) == 2
+
+
+def test_a_disk_that_is_full_is_told_of_the_volume(panel, ready, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(handing_over, "_write_all", full)
+    panel.ui.previewButton.click()
+    panel.wait(lambda: "the disk is full" in panel.ui.previewLabel.text, 60)
+    assert panel.ui.previewLabel.text.startswith('"MR head" could not be written')
+    monkeypatch.undo()
+    panel.ui.previewButton.click()
+    made(panel)

@@ -155,3 +155,17 @@ def test_the_time_that_is_told_is_from_apply_to_shown(panel, make_volume):
     started = time.monotonic()
     finished = SuperResolution3DLogic().upscale(make_volume(), scale=2, method="cubic", modality="MR")
     assert finished.report["seconds"]["total"] < finished.report["seconds"]["shown"] <= time.monotonic() - started + 0.01
+
+
+def test_a_disk_that_is_full_at_once_ends_the_run(panel, make_volume, monkeypatch):
+    from SuperResolution3DLib import handing_over
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(handing_over, "_write_all", full)
+    panel.parameters.inputVolume = make_volume()
+    panel.choose_cubic()
+    panel.ui.applyButton.click()
+    panel.finish()
+    assert panel.status.startswith('"MR head" could not be written: the disk is full') and panel.ui.applyButton.enabled and not panel.ui.cancelButton.enabled

@@ -83,10 +83,19 @@ def test_in_3d_side_by_side_and_smoother(panel, scan):
         camera.SetLayoutName(str(number))
     panel.ui.modelsButton.click()
     made = panel.parameters.lastSegmentation
-    bounds = np.zeros(6)
-    made.GetRASBounds(bounds)
+    surface, bounds = vtk.vtkAppendPolyData(), np.zeros(6)
+    for name in made.GetSegmentation().GetSegmentIDs():
+        part = vtk.vtkPolyData()
+        made.GetClosedSurfaceRepresentation(name, part)
+        surface.AddInputData(part)
+    surface.Update()
+    surface.GetOutput().GetBounds(bounds)
+    whole = np.zeros(6)
+    made.GetRASBounds(whole)
+    assert np.linalg.norm(bounds[1::2] - bounds[::2]) < 0.9 * np.linalg.norm(whole[1::2] - whole[::2]), "else this shows nothing"
     for camera in cameras:
         np.testing.assert_allclose(camera.GetFocalPoint(), (bounds[::2] + bounds[1::2]) / 2)
+        assert np.linalg.norm(np.subtract(camera.GetPosition(), camera.GetFocalPoint())) < 1.8 * np.linalg.norm(bounds[1::2] - bounds[::2])
         assert camera.GetPosition()[1] > bounds[3]  # from the front
     surfaces = []
     for segmentation in (node, made):

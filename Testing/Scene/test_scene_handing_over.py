@@ -123,6 +123,7 @@ def test_closing_while_it_is_written(begun, slow_disk, tmp_path):
 
 def test_voxels_that_change_meanwhile_are_not_used(begun):
     run, node, steps, told = begun
+    assert told == []
     slicer.util.arrayFromVolume(node)[...] = 5
     slicer.util.arrayFromVolumeModified(node)
     work_off(steps)

@@ -10,6 +10,8 @@ from .choices import Orientation
 
 #: any number from 100 on is free for modules; the layout node refuses one that is taken
 LAYOUT_ID = 8301
+#: two 3-D views and nothing else: Slicer's own with two has three slice views below, too wide for a small screen
+MODELS_LAYOUT_ID = 8291
 VIEW_GROUP = 8301
 #: the views' names, in their order
 VIEWS = ("SuperResolution3D-1", "SuperResolution3D-2", "SuperResolution3D-3")
@@ -28,6 +30,8 @@ def register_layouts(layout: slicer.vtkMRMLLayoutNode) -> None:
         number = layout_number(count, orientation, stacked)
         if not layout.IsLayoutDescription(number):
             layout.AddLayoutDescription(number, layout_xml(count, orientation, stacked))
+    if not layout.IsLayoutDescription(MODELS_LAYOUT_ID):
+        layout.AddLayoutDescription(MODELS_LAYOUT_ID, _models_xml())
 
 
 def layout_number(count: int, orientation: Orientation, stacked: bool = False) -> int:
@@ -51,6 +55,15 @@ def layout_xml(count: int, orientation: Orientation, stacked: bool = False) -> s
         for number, view in enumerate(VIEWS[:count], start=1)
     )
     return f'<layout type="{"vertical" if stacked else "horizontal"}" split="true">{items}</layout>'
+
+
+def _models_xml() -> str:
+    """The first two 3-D views, side by side."""
+    items = "".join(
+        f'<item><view class="vtkMRMLViewNode" singletontag="{name}"{kind}><property name="viewlabel" action="default">{name}</property></view></item>'
+        for name, kind in (("1", ""), ("2", ' type="secondary"'))
+    )
+    return f'<layout type="horizontal">{items}</layout>'  # without a splitter: it would not halve
 
 
 def better_stacked(count: int, orientation: Orientation, bounds: Sequence[float], room: tuple[float, float]) -> bool:

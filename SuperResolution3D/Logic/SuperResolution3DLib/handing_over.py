@@ -48,11 +48,17 @@ class HandingOver:
             done: called once with None or an error (see :meth:`wait`; Cancelled after :meth:`halt`), unless :meth:`stop` was.
         """
         self._thread.start()
-        self._look(later, done)
+        later(lambda: self._look(later, done))  # not before the caller knows that it runs
 
     def halt(self) -> None:
         """Write no more than the piece under way; that it was cancelled is told."""
         self._halted.set()
+
+    def discard(self) -> None:
+        """:meth:`stop`, and remove the files."""
+        self.stop()
+        for _volume, path in self._files:
+            path.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Write no more, and tell nobody: the files may go now."""

@@ -137,7 +137,7 @@ class PreviewWorker:
         if known == self._scan:
             return
         if self._handing_over:
-            self._handing_over.stop()
+            self._handing_over.discard()
         self._scan, name = known, node.GetName()
         path = self._workspace.folder / f"scan-{self._number}.nrrd"  # the worker may be reading the one before
         self._handing_over = HandingOver((volume_from_node(node), path))

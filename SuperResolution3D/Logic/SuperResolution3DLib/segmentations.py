@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from superres3d.errors import InputError
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
+from .comparison_layouts import MODELS_LAYOUT_ID, register_layouts
 from .nodes import only_one
 
 SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
@@ -99,7 +100,8 @@ def put_segmentation(scene: slicer.vtkMRMLScene, drawn: Drawn, voxels: np.ndarra
 
 def show_beside(drawn: slicer.vtkMRMLNode, refined: slicer.vtkMRMLNode, layout: slicer.vtkMRMLLayoutNode) -> None:
     """Models of both in a 3-D view each, linked; surfaces are made where there are none yet."""
-    layout.SetViewArrangement(layout.SlicerLayoutDual3DView)
+    register_layouts(layout)
+    layout.SetViewArrangement(MODELS_LAYOUT_ID)
     scene = refined.GetScene()
     views = [view for name in _DUAL_3D for view in slicer.util.getNodesByClass("vtkMRMLViewNode", scene) if view.GetLayoutName() == name]
     for node, view in zip((drawn, refined), views):
@@ -120,8 +122,7 @@ def show_beside(drawn: slicer.vtkMRMLNode, refined: slicer.vtkMRMLNode, layout: 
 
 def _look_at(node: slicer.vtkMRMLNode) -> None:
     """Both views from the front, filled by a model."""
-    bounds = np.zeros(6)
-    node.GetRASBounds(bounds)
+    bounds = _bounds(node)
     low, high = bounds[::2], bounds[1::2]
     middle, away = (low + high) / 2, np.array([0.0, _DISTANCE * np.linalg.norm(high - low), 0.0])
     for camera in slicer.util.getNodesByClass("vtkMRMLCameraNode", node.GetScene()):
@@ -130,6 +131,21 @@ def _look_at(node: slicer.vtkMRMLNode) -> None:
             camera.SetPosition(middle + away)
             camera.SetViewUp(0.0, 0.0, 1.0)
             camera.ResetClippingRange()
+
+
+def _bounds(node: slicer.vtkMRMLNode) -> np.ndarray:
+    """Of the surfaces (least and most along right, anterior and superior, in mm); the node's own are those of the whole grid."""
+    box = vtk.vtkBoundingBox()
+    for name in node.GetSegmentation().GetSegmentIDs():
+        surface = vtk.vtkPolyData()
+        if node.GetClosedSurfaceRepresentation(name, surface) and surface.GetNumberOfPoints():
+            box.AddBounds(surface.GetBounds())
+    bounds = np.zeros(6)
+    if box.IsValid() and node.GetParentTransformNode() is None:
+        box.GetBounds(bounds)
+    else:
+        node.GetRASBounds(bounds)
+    return bounds
 
 
 def _told(segment: slicer.vtkSegment) -> slicer.vtkSegment:

@@ -320,12 +320,14 @@ def export(out: Path, packs: list[Path], scans: Annotated[Path, typer.Option()],
     """Model folders of the weights that came back; the packs tell the scans that were learnt from."""
     from superres3d.training.export import export_model
 
-    last = [line for line in map(json.loads, (out / "paper.jsonl").read_text(encoding="utf-8").splitlines()) if "steps" in line][-1]
+    lines = [json.loads(line) for line in (out / "paper.jsonl").read_text(encoding="utf-8").splitlines()]
+    last, device = [line for line in lines if "steps" in line][-1], next(line["device"] for line in lines if "device" in line)
     for modality, entries in scans_of(packs).items():
         for stage, scale in NETWORKS:
             recipe = recipe_of(modality, stage, scale, entries)
             name = recipe.model_name
-            recipe = replace(recipe, steps=last["steps"][name], seed=last["seeds"][name], batch=last["batch"], precision=last["precision"])
+            run = {"steps": last["steps"][name], "seed": last["seeds"][name], "batch": last["batch"], "warm_up": _WARM_UP}
+            recipe = replace(recipe, **run, precision=f"{last['precision']} on {device}")
             weights = load_file(out / f"{name}.safetensors")
             if (filters := len(weights["low.0.bias"])) != recipe.architecture.settings["filters"]:  # a rehearsal's
                 recipe = replace(recipe, filters=filters)

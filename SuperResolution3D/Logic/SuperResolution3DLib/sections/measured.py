@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from ..checks import VolumeFacts
 from ..measuring import Measurement
+from ..package_words import in_language
 from .controls import rich, show
 from .state import PanelState
 
@@ -74,7 +75,7 @@ class MeasuredSection:
         self._timer.stop()
         self._under_way = None
         if found:
-            self._show(found.line, found.tip)
+            self._show(found.line, "\n".join(map(in_language, found.tip.split("\n"))))
 
     def _show(self, line: str, tip: str) -> None:
         show(self._ui.measuredLabel, line)

@@ -28,7 +28,7 @@ from .controls import show
 from .state import PanelState
 
 _SETTLED = 150  # milliseconds after the last change
-_WITHIN, _SLICES = 64, 32  # voxels of the block, of the scan; half as many where they become four times as many
+_WITHIN, _SLICES = 64, 32  # voxels of the block, of the scan; half as many where they become four times as many, or where networks are large
 
 
 class PreviewSection:
@@ -117,16 +117,22 @@ class PreviewSection:
             self._fail(error)
         else:
             self._asked, self._awaited = wanted, True
-            self._tell(_("Making the preview..."))
+            self._tell(self._making(request))
 
     def _request(self) -> Request:
         """The panel's, of what a small block can show."""
         return replace(self._state.request(whole=True), check=False, careful=False, error_map=False, compare=False)
 
     def _spans(self, node: Any, request: Request) -> Spans:
-        less = 2 if (request.scale or 0) > 2 else 1
+        less = 2 if (request.scale or 0) > 2 or request.catalogued.otherwise else 1
         slices = 2 - find_slice_axis(node.GetSpacing())
         return crosshair_spans(node, [(_SLICES if axis == slices else _WITHIN) // less for axis in range(3)])
+
+    def _making(self, request: Request) -> str:
+        """Large networks take ten times as long as others."""
+        if request.catalogued.otherwise:
+            return _("Making the preview. With this method it takes several seconds, the first time the longest...")
+        return _("Making the preview...")
 
     def _take(self, part: Part) -> None:
         if not self._awaited:  # it was removed before it came
