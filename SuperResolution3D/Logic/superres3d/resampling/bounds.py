@@ -24,7 +24,7 @@ REACH = 4
 FLAT_MARGIN = 0.05  # of the neighbours' range, beside a region of one value: less than Lanczos goes beyond them
 _MARGIN_BY_FACTOR = 0.25
 _SLAB_BYTES = 1 << 22  # of a thread; each holds some seven slabs, and REACH slices either side of them
-_FEWEST, _MOST = 4, 8  # slices of a slab
+_FEWEST, _MOST = 4, 6  # slices of a slab
 _MOST_THREADS = 2
 
 

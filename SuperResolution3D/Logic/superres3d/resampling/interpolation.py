@@ -39,6 +39,7 @@ def _lanczos3(x: np.ndarray) -> np.ndarray:
     return np.where(np.abs(x) < 3.0, np.sinc(x) * np.sinc(x / 3.0), 0.0)
 
 
+_PIECE_BYTES = 1 << 18
 #: name -> (kernel, support radius in input voxels)
 KERNELS: dict[str, tuple[_Kernel, int]] = {
     "nearest": (_box, 1),
@@ -76,24 +77,36 @@ def resize_axis(array: np.ndarray, axis: int, factor: int, kernel: str = "lanczo
     array = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
     if factor == 1:
         return array
-    length, axis = array.shape[axis], axis % array.ndim
+    axis %= array.ndim
+    result = np.empty([n * factor if other == axis else n for other, n in enumerate(array.shape)], array.dtype)
     weights = phase_weights(factor, kernel).astype(array.dtype)
-    radius = weights.shape[1] // 2
+    if array.ndim == 1:
+        _refine_axis(array, axis, weights, result)
+        return result
+    across = 0 if axis else 1
+    step = max(1, _PIECE_BYTES * array.shape[across] // max(1, array.nbytes))
+    for start in range(0, array.shape[across], step):  # a piece that stays in the cache, in the order of the memory, whatever the axis: three times as fast
+        piece = (slice(None),) * across + (slice(start, start + step),)
+        _refine_axis(array[piece], axis, weights, result[piece])
+    return result
+
+
+def _refine_axis(array: np.ndarray, axis: int, weights: np.ndarray, result: np.ndarray) -> None:
+    """Fill ``result``, in which the axis is longer by the phases of ``weights``."""
+    length, radius = array.shape[axis], weights.shape[1] // 2
 
     def along(part: slice) -> tuple[slice, ...]:
         return (slice(None),) * axis + (part,)
 
     padded = np.pad(array, [(radius, radius) if other == axis else (0, 0) for other in range(array.ndim)], mode="edge")
-    result = np.empty([n * factor if other == axis else n for other, n in enumerate(array.shape)], array.dtype)
-    total, term = np.empty_like(array, order="C"), np.empty_like(array, order="C")  # in the order of the memory, whatever the axis: three times as fast
+    total, term = (np.empty(array.shape, array.dtype) for _ in range(2))
     for phase, row in enumerate(weights):
         taps = np.flatnonzero(row)
         np.multiply(padded[along(slice(taps[0], taps[0] + length))], row[taps[0]], out=total)
         for tap in taps[1:]:
             np.multiply(padded[along(slice(tap, tap + length))], row[tap], out=term)
             total += term
-        result[along(slice(phase, None, factor))] = total
-    return result
+        result[along(slice(phase, None, len(weights)))] = total
 
 
 def resize(array: np.ndarray, factors: tuple[int | float, ...], kernel: str = "lanczos") -> np.ndarray:
