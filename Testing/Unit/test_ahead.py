@@ -57,9 +57,23 @@ def test_the_worst_of_all_stages_and_ways_counts():
     assert len(asked) == 2 * 4 + 4
 
 
-@pytest.mark.parametrize("shape, stages", [((10, 30, 60), {"plane": 2}), ((10, 60, 60), {"depth": 2}), ((39, 60, 60), {"depth": 4}), ((30, 60, 60), {"plane": 2, "depth": 2})])
+@pytest.mark.parametrize("shape, stages", [((10, 30, 60), {"plane": 2}), ((10, 30, 60), {"depth": 2}), ((39, 39, 60), {"depth": 4}), ((30, 39, 60), {"plane": 2, "depth": 2})])
 def test_a_scan_may_be_too_small_to_tell(shape, stages):
     assert smallest_gain(np.zeros(shape), stages, "a", "b", off_by({"a": 0.0, "b": 1.0})) is None
+
+
+def test_rows_are_looked_at_where_slices_are_too_few():
+    """Along the axis that is asked, the part has the scan's rows; elsewhere it has its slices."""
+    scan = np.random.default_rng(2).random((10, 48, 44)).astype(np.float32)
+    seen = []
+
+    def refine(coarse, axes, factor, method):
+        seen.append(coarse)
+        return resize(coarse, (factor, 1, 1), "cubic")
+
+    assert smallest_gain(scan, {"depth": 4}, "a", "b", refine) == pytest.approx(0.0)
+    assert {coarse.shape for coarse in seen} == {(12, 10, 44)}
+    np.testing.assert_allclose(seen[-1], scan.reshape(10, 12, 4, 44).mean(axis=2).transpose(1, 0, 2), rtol=1e-5)
 
 
 def _scan(shape=(8, 64, 72)) -> Volume:

@@ -2,6 +2,7 @@
 
 Large networks know their training scans well, and may take another kind of scan for what it is not.  So a part of the scan is made coarser in two ways
 and refined by the method and by the one that it is an alternative to; it is used where it comes closer to the scan in both.
+Thick slices are often too few to be made fewer.  Then the rows take their place: whether a network knows such a scan shows there as well.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ def smallest_gain(source: np.ndarray, stages: Mapping[str, int], method: str, ot
         refine: (coarse voxels float32, axes, factor, method) -> refined voxels.
     """
     gains: list[float] = []
-    if any(_looked_at(source.shape, *stage) is None for stage in stages.items()):
+    if any(_looked_at(_ordered(source.shape, *stage), *stage) is None for stage in stages.items()):
         return None  # before any of them is computed
     for stage, factor in stages.items():
         factors = _factors(stage, factor)
-        part = _part(source, stage, factor)
+        part = _part(np.transpose(source, _order(source.shape, stage, factor)), stage, factor)
         if part.min() == part.max():
             return None
         for coarse in (antialiased_bicubic(part, factors), _means(part, factors)):
@@ -56,7 +57,7 @@ def work_of_asking(shape: Sequence[int], models: Iterable[tuple[str, int, Model]
     """Multiply-accumulates of :func:`smallest_gain` on a scan (slices, rows, columns), for the models of both methods, each with its stage and factor."""
     total = 0.0
     for stage, factor, model in models:
-        spans = _looked_at(shape, stage, factor)
+        spans = _looked_at(_ordered(shape, stage, factor), stage, factor)
         if spans is None:
             return 0.0
         voxels = prod((stop - start) // f for (start, stop), f in zip(spans, _factors(stage, factor)))
@@ -67,6 +68,15 @@ def work_of_asking(shape: Sequence[int], models: Iterable[tuple[str, int, Model]
 def _factors(stage: str, factor: int) -> tuple[int, int, int]:
     """Along (slices, rows, columns)."""
     return (1, factor, factor) if stage == "plane" else (factor, 1, 1)
+
+
+def _order(shape: Sequence[int], stage: str, factor: int) -> tuple[int, int, int]:
+    """The axes of a scan as they are looked at: rows first where its slices are too few."""
+    return (1, 0, 2) if stage == "depth" and shape[0] // factor * factor < _LEAST else (0, 1, 2)
+
+
+def _ordered(shape: Sequence[int], stage: str, factor: int) -> list[int]:
+    return [shape[axis] for axis in _order(shape, stage, factor)]
 
 
 def _looked_at(shape: Sequence[int], stage: str, factor: int) -> list[tuple[int, int]] | None:
