@@ -211,3 +211,19 @@ def test_pictures_for_the_eye(reader, pictures):
     reader.start()
     reader.press("Left")
     assert reader.raw.grab().save(str(pictures / "reader-study.png"))
+
+
+def test_views_that_get_their_size_late_are_fitted_once_more(reader):
+    """Unless the reader has magnified meanwhile, or sees another case."""
+    reader.start()
+    views = reader.panel.views
+    shown, node = views.volumes, views._slice("ReaderStudy-1")
+    fitted = node.GetFieldOfView()
+    node.SetFieldOfView(1.07 * fitted[0], 1.07 * fitted[1], 1.0)  # as Slicer does with a view that grows
+    views.settle(shown)
+    assert node.GetFieldOfView() == fitted
+    reader.press("Plus")
+    magnified = node.GetFieldOfView()
+    views.settle(shown)
+    views.settle([])
+    assert node.GetFieldOfView() == magnified != fitted

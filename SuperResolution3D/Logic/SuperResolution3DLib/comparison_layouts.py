@@ -63,7 +63,7 @@ def _models_xml() -> str:
         f'<item><view class="vtkMRMLViewNode" singletontag="{name}"{kind}><property name="viewlabel" action="default">{name}</property></view></item>'
         for name, kind in (("1", ""), ("2", ' type="secondary"'))
     )
-    return f'<layout type="horizontal" split="true">{items}</layout>'
+    return f'<layout type="horizontal">{items}</layout>'  # without a splitter: it would not halve
 
 
 def better_stacked(count: int, orientation: Orientation, bounds: Sequence[float], room: tuple[float, float]) -> bool:

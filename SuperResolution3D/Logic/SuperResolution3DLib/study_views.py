@@ -13,6 +13,7 @@ from .slice_link import SliceLink
 from .study_gestures import as_instructed, gestures_of
 
 _LAYOUT = 8401  # and the number of views; from 100 on numbers are free for modules
+_SETTLED = 300  # milliseconds after which the first case's views have their final size
 _VIEWS = ("ReaderStudy-1", "ReaderStudy-2", "ReaderStudy-3")
 _MARK = "SuperResolution3D.ReaderStudy"
 _TITLES = {1: (" ",), 2: ("left", "right"), 3: ("left", "original", "right")}
@@ -33,6 +34,7 @@ class StudyViews:
         self._link: SliceLink | None = None
         self._window = (0.0, 1.0)
         self._fitted = 0.0
+        self._touched = False
         self.volumes: list[slicer.vtkMRMLScalarVolumeNode] = []
 
     def show(self, pictures: Sequence[np.ndarray], pixel_mm: tuple[float, float], window: tuple[float, float]) -> None:
@@ -54,7 +56,17 @@ class StudyViews:
             self._slice(view).SetLayoutLabel(_(title))  # a view that another design had keeps its label otherwise
         self._link = SliceLink([self._slice(view) for view in _VIEWS[: len(pictures)]])
         self._window = window
+        self._touched = False
         self._fit()
+        if self._layouts:
+            import qt  # only the application has it
+
+            qt.QTimer.singleShot(_SETTLED, lambda volumes=self.volumes: self.settle(volumes))
+
+    def settle(self, volumes: list[slicer.vtkMRMLScalarVolumeNode]) -> None:
+        """Fit once more when panel and views have their final sizes, unless the reader has magnified, or sees another case."""
+        if self.volumes is volumes and volumes and not self._touched:
+            self._fit()
 
     def hide(self) -> None:
         """Take the case away; the views stay."""
@@ -79,6 +91,7 @@ class StudyViews:
     def magnify(self, factor: float) -> None:
         """Larger by a factor in all views; never smaller than the whole picture."""
         if self.volumes:
+            self._touched = True
             node = self._slice(_VIEWS[0])
             across, up, deep = node.GetFieldOfView()
             factor = min(factor, 16 * across / self._fitted) if factor > 1 else max(factor, across / self._fitted)
@@ -87,6 +100,7 @@ class StudyViews:
     def leaf(self, step: int) -> None:
         """To another slice of the slab."""
         if self.volumes:
+            self._touched = True
             node, count = self._slice(_VIEWS[0]), self.volumes[0].GetImageData().GetDimensions()[2]
             node.SetSliceOffset(float(np.clip(round(node.GetSliceOffset()) + step, 0, count - 1)))
 

@@ -82,17 +82,17 @@ class _Bounds:
         self._margin = margin_of(factors)
         self._axes = bounded_axes(factors)
         self._together = max(1, _SLAB_VOXELS // inside[0].numel())
+        self._sources = sources((keep[0][1] - keep[0][0]) * factors[0], keep[0], factors[0])
+        self._sent = torch.from_numpy(self._sources).to(inside.device)  # once: to send a little for each chunk would wait for all that is under way
         self._known = (0, 0)
         self._limits: tuple[Tensor, Tensor] = (inside, inside)
 
     def __call__(self, refined: Tensor, place: slice) -> Tensor:
-        (begin, end), _, _ = self._keep
-        slices = sources((end - begin) * self._factors[0], (begin, end), self._factors[0])[place]
-        first, last = int(slices[0]), int(slices[-1])
+        first, last = int(self._sources[place][0]), int(self._sources[place][-1])
         if not self._known[0] <= first <= last < self._known[1]:
-            self._known = first, max(last + 1, min(end, first + self._together))
+            self._known = first, max(last + 1, min(self._keep[0][1], first + self._together))
             self._limits = self._found(*self._known)
-        chosen = torch.from_numpy(slices - self._known[0]).to(refined.device)
+        chosen = self._sent[place] - self._known[0]
         low, high = (limit[chosen][:, :, None, :, None] for limit in self._limits)
         _, rows, columns = self._factors
         pixels = refined.unflatten(2, (-1, columns)).unflatten(1, (-1, rows))

@@ -9,16 +9,20 @@ a scan (models/EXPERIMENTS.md): all of them are made smaller.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..engine.chain import finished
-from ..resampling.bounds import REACH, limits_of, margin_of, sources
+from ..engine.memory import kept_heap, usable_cores
+from ..resampling.bounds import REACH as NEAR
+from ..resampling.bounds import limits_of, margin_of
+from ..resampling.threads import in_parts
 from .body import value_range
-from .expected import slabs, windowed
 from .ground import threshold_of
+from .window import REACH, Plane, on_rows, planes, smoothed
 
 #: (axes that are refined, modality, largest factor) -> k, and how many times the expected error an addition must be to go beyond the limit
 _CHOSEN = {
@@ -29,6 +33,7 @@ _CHOSEN = {
 _LIMIT = 0.95  # of what counts as an addition; the range of a scan is measured, and is not quite that of its truth
 _SLOPE = 0.1  # of that many times: over so much more the limit is lifted
 _TINY = np.float32(1e-12)
+_SLICES = 8  # of the scan, whose limits are made at a time
 
 
 @dataclass(frozen=True)
@@ -81,23 +86,55 @@ def careful(scan: np.ndarray, result: np.ndarray, expected: np.ndarray, restrain
         (k, j, i), of the result's shape and dtype; a voxel that equals Lanczos stays.
     """
     shrunk = np.empty_like(result)
-    places = [sources(fine, (0, count), fine / count) for fine, count in zip(result.shape, scan.shape)]
     margin = margin_of([fine / count for fine, count in zip(result.shape, scan.shape)])
-    for slab in slabs(scan, result.shape):
-        added = result[slice(*slab.around)].astype(np.float32) - slab.lanczos
-        kept = windowed(slab.padded(np.square(added)), slab.borders)
-        error = expected[slab.first : slab.last]
-        kept /= kept + np.float32(restraint.strength) * np.square(error) + _TINY
-        inner = slice(slab.first - slab.around[0], slab.last - slab.around[0])
-        mixed = slab.lanczos[inner] + restraint.held(added[inner] * kept, error)
-        _bound(mixed, result[slab.first : slab.last], scan, [places[0][slab.first : slab.last], *places[1:]], margin)
-        shrunk[slab.first : slab.last] = finished(mixed, result.dtype, floor)
+
+    def fill(begin: int, end: int) -> None:
+        before, after = min(begin, REACH), min(len(result) - end, REACH)
+        waiting: deque[tuple[Plane, np.ndarray]] = deque()
+        limits = _Limits(scan, margin)
+        for number, kept in enumerate(smoothed(_squares(scan, result, begin - before, end + after, waiting), before, after), begin):
+            while waiting[0][0].number < number:
+                waiting.popleft()
+            (plane, added), error = waiting[0], expected[number]
+            kept /= kept + np.float32(restraint.strength) * np.square(error) + _TINY
+            kept *= added
+            mixed = restraint.held(kept, error)
+            mixed += plane.lanczos
+            limits.bound(mixed, result[number], plane.source)
+            shrunk[number] = finished(mixed, result.dtype, floor)
+
+    with kept_heap():
+        in_parts(fill, len(result), usable_cores())
     return shrunk
 
 
-def _bound(mixed: np.ndarray, result: np.ndarray, scan: np.ndarray, places: Sequence[np.ndarray], margin: float) -> None:
-    """Nothing leaves the range of the scan's voxels around it that did not do so before: beside masks Lanczos rings, and the result was brought back from there; in place."""
-    first, last = max(0, int(places[0][0]) - REACH), int(places[0][-1]) + REACH + 1
-    at = np.ix_(places[0] - first, *places[1:])
-    low, high = limits_of(scan[first:last].astype(np.float32), (0, 1, 2), margin)
-    np.clip(mixed, np.minimum(low[at], result), np.maximum(high[at], result), out=mixed)
+def _squares(scan: np.ndarray, result: np.ndarray, first: int, last: int, waiting: deque[tuple[Plane, np.ndarray]]) -> Iterator[np.ndarray]:
+    """Of what is added in slices; what was squared waits to be used."""
+    for plane in planes(scan, result.shape, first, last):
+        added = result[plane.number].astype(np.float32) - plane.lanczos
+        waiting.append((plane, added))
+        yield np.square(added)
+
+
+class _Limits:
+    """Nothing leaves the range of the scan's voxels around it that did not do so before: beside masks Lanczos rings, and the result was brought back from there.
+
+    Args:
+        scan: (k, j, i), any real dtype.
+        margin: see :func:`superres3d.resampling.bounds.limits_of`.
+    """
+
+    def __init__(self, scan: np.ndarray, margin: float):
+        self._scan, self._margin, self._first = scan, margin, 0
+        self._low, self._high = np.empty((0, *scan.shape[1:])), np.empty((0, *scan.shape[1:]))
+
+    def bound(self, mixed: np.ndarray, result: np.ndarray, source: int) -> None:
+        """A slice that lies in one of the scan, in place; ``result`` is what it was made from."""
+        if not self._first <= source < self._first + len(self._low):
+            start = max(0, source - NEAR)
+            low, high = limits_of(self._scan[start : source + _SLICES + NEAR].astype(np.float32), (0, 1, 2), self._margin)
+            self._first, kept = source, slice(source - start, source - start + _SLICES)
+            self._low, self._high = low[kept], high[kept]
+        for limits, function, within in ((self._low, np.minimum, np.maximum), (self._high, np.maximum, np.minimum)):
+            fine, limit = on_rows(mixed, limits[source - self._first])
+            within(fine, function(limit, result.reshape(fine.shape)), out=fine)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from ..engine.memory import kept_heap
 from ..engine.progress import Progress
 from ..errors import InputError, ResourceError, bytes_in_words
 from ..plan import Plan
@@ -71,7 +72,7 @@ def upscale_with_doubt(
     before = 1.0 - CHECKING if errors else 1.0
     checking = (lambda share: progress("checking", before + CHECKING * share)) if progress else None
     told = (lambda stage, share: progress(stage, before * share)) if progress else None
-    result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices)
+    result = upscale(volume, scale, spread=members_differ(plan), progress=told, cancelled=cancelled, **choices)
     used = choices | {"method": result.report["method"]}  # perhaps not what was asked for: see superres3d.ahead
     found, why = asked_of(volume, plan, used, restraint, checking, cancelled) if errors else (None, "")
     drawn, weights = result.volume.voxels, weights_of(plan.modality, plan.preset.ensemble != "none")
@@ -95,16 +96,21 @@ def told_errors(result: Result, plan: Plan, found: Calibration | None, why: str,
         why: the reason for that.
         expected: of the result's shape; see :func:`superres3d.trust.expected.expected_error`; changed.
     """
+    with kept_heap():
+        made = _told(result, plan, found, expected)
+    if found is None:
+        result.report["warnings"].append(f"The error map is not calibrated on this scan: {why}")
+    result.report["error_map"] = made.report
+    return made
+
+
+def _told(result: Result, plan: Plan, found: Calibration | None, expected: np.ndarray) -> ErrorMap:
     body = body_mask(result.volume.voxels, plan.modality)
     if found is not None:
         across_alone = max(plan.network_factors[1:]) <= 1
         found = found.carried_over(transfer_of(plan.modality, found.checked[0], across_alone), root_mean_square(expected[body]))
         expected = found.applied(expected)
-    else:
-        result.report["warnings"].append(f"The error map is not calibrated on this scan: {why}")
-    made = _map_of(result, plan, found, expected, body)
-    result.report["error_map"] = made.report
-    return made
+    return _map_of(result, plan, found, expected, body)
 
 
 def asked_of(volume: Volume, *given: Any) -> tuple[Calibration | None, str]:
@@ -113,6 +119,11 @@ def asked_of(volume: Volume, *given: Any) -> tuple[Calibration | None, str]:
         return calibrate(volume, *given), ""
     except InputError as error:
         return None, str(error)
+
+
+def members_differ(plan: Plan) -> bool:
+    """Whether the networks of a run have turned copies, or two slicings between the slices, that can differ."""
+    return plan.preset.ensemble != "none" or plan.network_factors[0] > 1
 
 
 def check_doubt(volume: Volume, scale: int | tuple[int, int] | None, errors: bool, careful: bool, **choices: Any) -> Plan:

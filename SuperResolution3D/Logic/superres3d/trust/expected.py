@@ -13,20 +13,20 @@ training scans and chosen on validation scans: ``models/error-map``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
-from ..engine.stages import Regridding
+from ..engine.memory import kept_heap, usable_cores
 from ..errors import ModelError
 from ..networks.weights import find_model, verified_weights
+from ..resampling.threads import in_parts
+from .window import REACH, Plane, on_rows, planes, smoothed
 
 MODEL = "error-map"
 SIGMA = 1.5  # voxels of the result
 _RADIUS = 5
-_SLAB_BYTES = 1 << 25
 _TAPS = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / SIGMA) ** 2)
 _TAPS = (_TAPS / _TAPS.sum()).astype(np.float32)
 
@@ -131,17 +131,11 @@ def _tensor(name: str) -> list[float]:
         raise ModelError(f"The model {MODEL} cannot be used ({type(error).__name__}: {error}); install the package again.") from None
 
 
-def windowed(squares: np.ndarray, pad: Sequence[bool] = (True, True, True)) -> np.ndarray:
-    """Mean under the Gaussian window; edges repeated.
-
-    Args:
-        squares: (k, j, i) float32.
-        pad: axes that end at a border; the others lose five voxels at either end.
-    """
+def windowed(squares: np.ndarray) -> np.ndarray:
+    """Mean of (k, j, i) float32 under the Gaussian window; edges repeated."""
     for axis in (0, 1, 2):
-        given = np.pad(squares, [(_RADIUS, _RADIUS) if a == axis and pad[axis] else (0, 0) for a in range(3)], mode="edge")
-        length = given.shape[axis] - 2 * _RADIUS
-        shifted = [given[(slice(None),) * axis + (slice(start, start + length),)] for start in range(2 * _RADIUS + 1)]
+        given = np.pad(squares, [(_RADIUS, _RADIUS) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        shifted = [given[(slice(None),) * axis + (slice(start, start + squares.shape[axis]),)] for start in range(2 * _RADIUS + 1)]
         squares = shifted[_RADIUS] * _TAPS[_RADIUS]
         for reach in range(1, _RADIUS + 1):
             squares += (shifted[_RADIUS - reach] + shifted[_RADIUS + reach]) * _TAPS[_RADIUS - reach]
@@ -168,56 +162,6 @@ def rough(scan: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     return scan - total / np.float32(2 * len(axes)) if axes else total
 
 
-@dataclass(frozen=True)
-class Slab:
-    """Some slices of a finer grid.
-
-    Attributes:
-        first, last: the slices that it is for.
-        around: those that the window needs, start and stop.
-        lanczos: the scan by Lanczos in ``around``, float32.
-    """
-
-    first: int
-    last: int
-    around: tuple[int, int]
-    lanczos: np.ndarray
-
-    borders = (False, True, True)  # as :func:`windowed` takes them: along k, :meth:`padded` has done it
-
-    def padded(self, array: np.ndarray) -> np.ndarray:
-        """Values in ``around``, the border's slices repeated where the volume ends."""
-        return np.pad(array, [(_RADIUS - (self.first - self.around[0]), _RADIUS - (self.around[1] - self.last)), (0, 0), (0, 0)], mode="edge")
-
-
-def slabs(scan: np.ndarray, shape: Sequence[int]) -> Iterator[Slab]:
-    """The slabs of a finer grid, one after the other.
-
-    Args:
-        scan: (k, j, i), any real dtype.
-        shape: of the finer grid, over the same extent.
-    """
-    regrid = Regridding("lanczos", scan.shape, shape)
-    count = max(1, int(_SLAB_BYTES / (4 * prod(shape[1:]))))
-    given, within = (tuple((0, n) for n in sizes[1:]) for sizes in (scan.shape, shape))
-    for first in range(0, shape[0], count):
-        last = min(shape[0], first + count)
-        around = max(0, first - _RADIUS), min(shape[0], last + _RADIUS)
-        low, high = _coarse(around, scan.shape[0] / shape[0], regrid.halo[0], scan.shape[0])
-        yield Slab(first, last, around, regrid(scan[low:high], ((low, high), *given), (around, *within), lambda share: None))
-
-
-def variance_in(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | None, weights: Weights, slab: Slab) -> np.ndarray:
-    """The weighted squares around a slab, before the window; arguments as :func:`expected_error`."""
-    start, stop = slab.around
-    variance = np.square(result[start:stop] - slab.lanczos)
-    variance *= np.float32(weights.correction)
-    if spread is not None:
-        variance += np.float32(weights.spread) * np.square(spread[start:stop])
-    variance += np.float32(weights.roughness) * _refined_roughness(scan, result.shape, start, stop)
-    return variance
-
-
 def expected_error(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | None, weights: Weights) -> np.ndarray:
     """The error to expect, before the scan itself has been asked.
 
@@ -231,23 +175,35 @@ def expected_error(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | No
         (k, j, i) float32, of the result's shape, in the scan's units.
     """
     expected = np.empty(result.shape, np.float32)
-    for slab in slabs(scan, result.shape):
-        squares = windowed(slab.padded(variance_in(scan, result, spread, weights, slab)), slab.borders)
-        np.sqrt(squares, out=expected[slab.first : slab.last])
-        expected[slab.first : slab.last] *= np.float32(weights.scale)
+
+    def fill(begin: int, end: int) -> None:
+        before, after = min(begin, REACH), min(len(result) - end, REACH)
+        variances = (_variance(scan, result, spread, weights, plane) for plane in planes(scan, result.shape, begin - before, end + after))
+        for number, square in enumerate(smoothed(variances, before, after), begin):
+            np.sqrt(square, out=expected[number])
+            expected[number] *= np.float32(weights.scale)
+
+    with kept_heap():
+        in_parts(fill, len(result), usable_cores())
     return expected
 
 
-def _coarse(fine: tuple[int, int], step: float, reach: int, length: int) -> tuple[int, int]:
-    """Slices of the scan that fine ones depend on."""
-    return max(0, int(fine[0] * step) - reach), min(length, int(np.ceil(fine[1] * step)) + reach)
+def _variance(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | None, weights: Weights, plane: Plane) -> np.ndarray:
+    """The weighted squares in a slice, before the window; arguments as :func:`expected_error`."""
+    variance = result[plane.number] - plane.lanczos
+    variance *= variance
+    variance *= np.float32(weights.correction)
+    if spread is not None:
+        differing = np.square(spread[plane.number])
+        differing *= np.float32(weights.spread)
+        variance += differing
+    fine, roughness = on_rows(variance, _roughness(scan, result.shape, plane.source) * np.float32(weights.roughness))
+    fine += roughness
+    return variance
 
 
-def _refined_roughness(scan: np.ndarray, shape: Sequence[int], start: int, stop: int) -> np.ndarray:
-    """Square of the scan's roughness in fine slices: each voxel has that of the scan's voxel in which it lies."""
+def _roughness(scan: np.ndarray, shape: Sequence[int], number: int) -> np.ndarray:
+    """Square of the roughness of a slice of the scan, along the axes that are refined."""
     axes = [axis for axis in range(3) if shape[axis] > scan.shape[axis]]
-    steps = [n / wanted for n, wanted in zip(scan.shape, shape)]
-    low, high = _coarse((start, stop), steps[0], 1, scan.shape[0])
-    found = np.square(rough(scan[low:high], axes))
-    places = [np.minimum(((np.arange(n) + 0.5) * step).astype(int), length - 1) for n, step, length in zip(shape, steps, scan.shape)]
-    return found[np.ix_(places[0][start:stop] - low, places[1], places[2])]
+    first = max(0, number - 1) if 0 in axes else number
+    return np.square(rough(scan[first : number + 2 if 0 in axes else number + 1], axes)[number - first])

@@ -15,7 +15,7 @@ from ..scan.volume import Volume, accepted, triple
 from ..upscaling import Result, refined_part, upscale
 from .careful import Restraint
 from .careful import careful as taken_back
-from .error_map import CHECKING, ErrorMap, asked_of, check_doubt, told_errors
+from .error_map import CHECKING, ErrorMap, asked_of, check_doubt, members_differ, told_errors
 from .expected import expected_error, weights_of
 
 #: voxels of the scan around a part: the window of the expected error, Lanczos and the roughness of the scan look no farther
@@ -50,7 +50,7 @@ def upscale_part_with_doubt(
     checking = (lambda share: progress("checking", before + CHECKING * share)) if progress else None
     rim = tuple((max(0, start - _RIM), min(n, stop + _RIM)) for (start, stop), n in zip(plan.region, plan.shape))
     told = (lambda stage, share: progress(stage, before * share)) if progress else None
-    result = upscale(volume, scale, spread=True, progress=told, cancelled=cancelled, **choices | {"region": rim})
+    result = upscale(volume, scale, spread=members_differ(plan), progress=told, cancelled=cancelled, **choices | {"region": rim})
     used = choices | {"method": result.report["method"]}  # perhaps not what was asked for: see superres3d.ahead
     found, why = asked_of(volume, plan, used, restraint, checking, cancelled) if errors else (None, "")
     scan, drawn = refined_part(volume, result.report), result.volume.voxels
