@@ -14,9 +14,11 @@ TARGET = LOGIC / "SuperResolution3DLib" / "package_texts.py"
 #: modules whose words reach the panel; those of the command line and of files that the panel does not read are left out
 MODULES = (
     "errors", "staging", "methods", "refinement", "plan", "ahead", "speed", "upscaling", "live", "networks/weights", "engine/choose", "engine/engine",
-    "detail/words", "scan/region", "scan/volume", "trust/selfcheck", "trust/error_map", "trust/words",
+    "detail/words", "study/sheet", "study/session", "study/records", "scan/region", "scan/volume", "trust/selfcheck", "trust/error_map", "trust/words",
 )  # fmt: skip
 _FEWEST_WORDS = 3
+#: parts of sentences with fewer words than that
+_ALSO = ("twice", "four times")
 _LISTED = re.compile(r"\d{4}[ ;,)]|\b20\d\d$|--")  # a paper, or an option of the command line
 _HEAD = '''"""What the package may say in the panel.  Written by docs/texts.py; do not edit."""
 
@@ -37,7 +39,7 @@ def texts() -> list[str]:
     for module in MODULES:
         for text in _texts_of(ast.parse((LOGIC / "superres3d" / f"{module}.py").read_text(encoding="utf-8"))):
             found[text] = None
-    return list(found)
+    return [*found, *_ALSO]
 
 
 def written() -> str:

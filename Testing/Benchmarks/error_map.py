@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -188,20 +189,28 @@ def _transfers(rows: list[dict[str, Any]]) -> dict[str, Transfer]:
 
 def _bounds(rows: list[dict[str, Any]]) -> list[list[float]]:
     """A line for each of the ranges of falls, as :func:`superres3d.trust.expected.bound_of` reads them: each source is told by the others."""
-    ratios: dict[float, list[np.ndarray]] = {fall: [] for fall in _FALLS}
+    ratios: dict[float, list[tuple[str, np.ndarray]]] = {fall: [] for fall in _FALLS}
     for source in sorted({_source(row) for row in rows}):
         transfers = _transfers([row for row in rows if _source(row) != source])
         for row in rows:
             if _source(row) == source and not np.isnan(row["fall"]):
-                ratios[max(fall for fall in _FALLS if fall <= row["fall"])].append(_ratio(row, transfers.get(_group(row)) or transfers[min(transfers)]))
+                ratios[max(fall for fall in _FALLS if fall <= row["fall"])].append((source, _ratio(row, transfers.get(_group(row)) or transfers[min(transfers)])))
     lines = []
     for fall, found in ratios.items():
-        needed = [float(np.quantile(ratio, calibration.COVERAGE)) for ratio in found]
-        times = float(np.median(needed)), float(np.quantile(needed, _SCANS))
-        held = [[float(np.mean(ratio <= by)) for ratio in found] for by in times]
-        lines.append([fall, *(value for by, shares in zip(times, held) for value in (by, *np.quantile(shares, _TOLD)))])
+        counts = Counter(source for source, _ in found)
+        weights = np.array([1 / counts[source] for source, _ in found])  # a scan of a new source is what a bound is for
+        needed = [float(np.quantile(ratio, calibration.COVERAGE)) for _, ratio in found]
+        times = _quantiles(needed, weights, (0.5, _SCANS))
+        held = [[float(np.mean(ratio <= by)) for _, ratio in found] for by in times]
+        lines.append([fall, *(value for by, shares in zip(times, held) for value in (by, *_quantiles(shares, weights, _TOLD)))])
         print(f"falls from {fall:g}: {len(found)} scans, {times[0]:.2f} times in the middle, {times[1]:.2f} for {_SCANS:.0%}; held for at least {min(held[1]):.0%}; deviation {np.std(np.log(needed)):.2f}")
     return lines
+
+
+def _quantiles(values: list[float], weights: np.ndarray, shares: tuple[float, ...]) -> list[float]:
+    order = np.argsort(values)
+    upto = np.cumsum(weights[order])
+    return [float(np.asarray(values)[order][min(int(np.searchsorted(upto, share * upto[-1])), len(values) - 1)]) for share in shares]
 
 
 def _source(row: dict[str, Any]) -> str:

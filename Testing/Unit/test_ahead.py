@@ -27,8 +27,8 @@ LARGE, USUAL = "two-stage-large", "two-stage-told"
 def off_by(errors: dict[str, float]):
     """Refines as if it knew the truth but for an error: what is cubic, and what a method is off by."""
 
-    def refine(coarse: np.ndarray, axes: str, method: str) -> np.ndarray:
-        factors = (1, 2, 2) if axes == "in-plane" else (2, 1, 1)
+    def refine(coarse: np.ndarray, axes: str, factor: int, method: str) -> np.ndarray:
+        factors = (1, factor, factor) if axes == "in-plane" else (factor, 1, 1)
         return np.full(np.multiply(coarse.shape, factors), errors[method], np.float32)
 
     return refine
@@ -37,29 +37,43 @@ def off_by(errors: dict[str, float]):
 def test_the_gain_is_the_ratio_of_the_errors():
     scan = np.zeros((10, 48, 48), np.float32)
     scan[0, 0, 0] = 1e-3  # not empty
-    assert smallest_gain(scan, ["plane"], "a", "b", off_by({"a": 1.0, "b": 2.0})) == pytest.approx(20 * np.log10(2))
-    assert smallest_gain(scan, ["plane"], "a", "b", off_by({"a": 3.0, "b": 1.0})) == pytest.approx(-20 * np.log10(3))
+    assert smallest_gain(scan, {"plane": 2}, "a", "b", off_by({"a": 1.0, "b": 2.0})) == pytest.approx(20 * np.log10(2))
+    assert smallest_gain(scan, {"plane": 2}, "a", "b", off_by({"a": 3.0, "b": 1.0})) == pytest.approx(-20 * np.log10(3))
 
 
 def test_the_worst_of_all_stages_and_ways_counts():
     scan = np.random.default_rng(1).random((48, 48, 48)).astype(np.float32)
     asked = []
 
-    def refine(coarse, axes, method):
+    def refine(coarse, axes, factor, method):
         asked.append((axes, coarse.shape, method))
-        factors = (1, 2, 2) if axes == "in-plane" else (2, 1, 1)
+        factors = (1, factor, factor) if axes == "in-plane" else (factor, 1, 1)
         made = resize(coarse, factors, "cubic")
         return made + np.float32(method == "a" and axes == "through-plane")
 
-    assert smallest_gain(scan, ["depth", "plane"], "a", "b", refine) < -5
-    assert smallest_gain(scan, ["plane"], "a", "b", refine) == pytest.approx(0.0)
-    assert {(axes, shape) for axes, shape, _ in asked} == {("through-plane", (24, 48, 48)), ("in-plane", (12, 24, 24))}
+    assert smallest_gain(scan, {"depth": 4, "plane": 2}, "a", "b", refine) < -5
+    assert smallest_gain(scan, {"plane": 2}, "a", "b", refine) == pytest.approx(0.0)
+    assert {(axes, shape) for axes, shape, _ in asked} == {("through-plane", (12, 48, 48)), ("in-plane", (12, 24, 24))}
     assert len(asked) == 2 * 4 + 4
 
 
-@pytest.mark.parametrize("shape, stages", [((10, 30, 60), ["plane"]), ((10, 60, 60), ["depth"]), ((30, 60, 60), ["plane", "depth"])])
+@pytest.mark.parametrize("shape, stages", [((10, 30, 60), {"plane": 2}), ((10, 30, 60), {"depth": 2}), ((39, 39, 60), {"depth": 4}), ((30, 39, 60), {"plane": 2, "depth": 2})])
 def test_a_scan_may_be_too_small_to_tell(shape, stages):
     assert smallest_gain(np.zeros(shape), stages, "a", "b", off_by({"a": 0.0, "b": 1.0})) is None
+
+
+def test_rows_are_looked_at_where_slices_are_too_few():
+    """Along the axis that is asked, the part has the scan's rows; elsewhere it has its slices."""
+    scan = np.random.default_rng(2).random((10, 48, 44)).astype(np.float32)
+    seen = []
+
+    def refine(coarse, axes, factor, method):
+        seen.append(coarse)
+        return resize(coarse, (factor, 1, 1), "cubic")
+
+    assert smallest_gain(scan, {"depth": 4}, "a", "b", refine) == pytest.approx(0.0)
+    assert {coarse.shape for coarse in seen} == {(12, 10, 44)}
+    np.testing.assert_allclose(seen[-1], scan.reshape(10, 12, 4, 44).mean(axis=2).transpose(1, 0, 2), rtol=1e-5)
 
 
 def _scan(shape=(8, 64, 72)) -> Volume:
@@ -100,24 +114,28 @@ def test_what_is_asked_of_the_scan_is_asked_of_the_networks():
 
 def test_other_factors_are_left_to_the_usual_networks():
     """Where a scan is first brought to a coarser grid, 2x becomes 4x."""
-    assert find_method(LARGE).otherwise == USUAL and find_method(LARGE).scales == (2,)
+    assert find_method(LARGE).otherwise == USUAL
     plan = plan_upscaling((20, 96, 96), (1.0, 1.0, 3.0), np.int16, 2, axes="in-plane", method=LARGE, modality="MR", slice_axis="k")
     assert plan.models["plane"].name == "two-stage-large-mr-plane-x2"
     assert on_measured_grid(plan, (20, 48, 48)).models["plane"].name == "two-stage-told-mr-plane-x4"
     assert all(not method.otherwise for name, method in METHODS.items() if name != LARGE)
 
 
-def test_only_what_the_large_networks_do_is_asked(monkeypatch):
-    """To a spacing the networks between the slices refine by 4 here, and those of 2x have nothing to do."""
+@pytest.mark.parametrize("modality, spacing, own", [
+    ("MR", (1.0, 1.0, 1.0), {"depth": 4}), ("MR", (0.5, 0.5, 1.0), {"plane": 2, "depth": 4}), ("MR", (0.25, 0.25, 1.0), {"depth": 4}), ("CT", (0.5, 0.5, 1.0), {"plane": 2}),
+    ("CT", (1.0, 1.0, 1.0), None), ("CT", (0.25, 0.25, 4.0), None), ("CT", (0.5, 0.5, 2.0), {"plane": 2}), ("CT", (1.0, 1.0, 2.0), None),
+])  # fmt: skip
+def test_only_what_the_large_networks_do_is_asked(monkeypatch, modality, spacing, own):
+    """To a spacing of which some is left to the usual networks; each network is one of those that are installed."""
     asked = []
-    monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda source, stages, *_: asked.append(list(stages)) or 1.0)
-    grid = ((44, 64, 64), (1.0, 1.0, 4.0), np.int16)
-    whole = np.zeros(grid[0], np.int16)
-    four = plan_upscaling(*grid, method=LARGE, modality="MR", result_spacing=(1.0, 1.0, 1.0))
-    plan, said = settled(four, whole, "cpu")
-    assert plan.method.name == USUAL and "no axis is refined by 2" in said[0] and four.asking == 0 and not asked
-    both = plan_upscaling(*grid, method=LARGE, modality="MR", result_spacing=(0.5, 0.5, 1.0))
-    assert settled(both, whole, "cpu")[0].method.name == LARGE and asked == [["plane"]]
+    monkeypatch.setattr("superres3d.upscaling.smallest_gain", lambda source, stages, *_: asked.append(stages) or 1.0)
+    shape = (44, 64, 64)
+    first = plan_upscaling(shape, (1.0, 1.0, 4.0), np.int16, method=LARGE, modality=modality, result_spacing=spacing)
+    plan, said = settled(first, np.zeros(shape, np.int16), "cpu")
+    assert asked == ([own] if own else []) and (first.asking > 0) == bool(own)
+    assert plan.method.name == (LARGE if own else USUAL) and ("no networks of its own" in "".join(said)) != bool(own)
+    for stage, model in plan.models.items():
+        assert model.name.startswith(LARGE if stage in (own or {}) else USUAL)
 
 
 def test_the_name_is_that_of_the_networks_that_ran():

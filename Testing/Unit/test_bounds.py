@@ -59,10 +59,10 @@ def test_bounds_are_those_of_the_neighbours(factors, monkeypatch):
     refined = (RNG.standard_normal([round(n * f) for n, f in zip(SHAPE, factors)]) * 2000).astype(np.float32)
     expected = np.clip(refined, *limits(scan, factors))
     assert (expected != refined).mean() > 0.2 and (expected == refined).mean() > 0.05
-    for most, workers in ((8, 1), (1, 1), (2, 2)):  # also a slice at a time, and two threads
-        monkeypatch.setattr("superres3d.resampling.bounds._FEWEST", 1)
-        monkeypatch.setattr("superres3d.resampling.bounds._MOST", most)
-        monkeypatch.setattr("superres3d.resampling.threads._FEWEST", 1)
+    monkeypatch.setattr("superres3d.resampling.bounds._LEAST_ROWS", 3)
+    for size, slices, workers in ((1 << 22, 32, 1), (1, 2, 1), (1, 1, 3), (23 * 4 * 15 * 13, 7, 2)):  # as it is, a few slices and rows at a time, and threads
+        monkeypatch.setattr("superres3d.resampling.bounds._TILE_BYTES", size)
+        monkeypatch.setattr("superres3d.resampling.bounds._TILE_SLICES", slices)
         np.testing.assert_allclose(bounded(refined.copy(), scan, tuple((0, n) for n in SHAPE), factors, workers), expected, rtol=1e-6)
 
 

@@ -341,3 +341,11 @@ def test_hooks_need_no_download():
     content = pytest.importorskip("yaml").safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert [repository["repo"] for repository in content["repos"]] == ["local"]
     assert all(hook["language"] == "system" for repository in content["repos"] for hook in repository["hooks"])
+
+
+def test_the_texts_for_translators_are_those_of_the_package():
+    """If this fails: python docs/texts.py."""
+    spec = importlib.util.spec_from_file_location("texts", ROOT / "docs" / "texts.py")
+    texts = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(texts)
+    assert texts.TARGET.read_text(encoding="utf-8") == texts.written()

@@ -35,7 +35,7 @@ def _model(folder, name: str, change) -> Model:
     from safetensors.numpy import load
     from superres3d.networks.weights import verified_weights
 
-    model = find_model("mdcsrn-mr")
+    model = find_model("srcnn-3d-ct")
     content = save(change(load(verified_weights(model))))
     (folder / name).mkdir()
     (folder / name / "weights.safetensors").write_bytes(content)
@@ -46,7 +46,7 @@ def _model(folder, name: str, change) -> Model:
 
 @pytest.mark.parametrize("change, most", [(packed, 0.02), (lambda tensors: {name: tensor.astype(np.float16) for name, tensor in tensors.items()}, 1e-3)])
 def test_a_model_in_fewer_bits_is_read_in_single_precision(tmp_path, change, most):
-    whole = find_model("mdcsrn-mr")
+    whole = find_model("srcnn-3d-ct")
     smaller = _model(tmp_path, "smaller", change)
     assert (smaller.folder / "weights.safetensors").stat().st_size < 0.6 * (whole.folder / "weights.safetensors").stat().st_size
     expected, found = (load_tensors(model, architecture_of(model)) for model in (whole, smaller))

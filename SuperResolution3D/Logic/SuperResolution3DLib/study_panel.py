@@ -13,6 +13,7 @@ from superres3d.errors import SuperResolutionError
 from superres3d.study.session import DONE, INSTRUCTIONS, PAUSED, TRIAL, Session
 from superres3d.study.sheet import Sheet, read_picture, read_sheet
 
+from .package_words import in_language
 from .study_views import StudyViews
 
 ROLES = ("radiologist", "other physician", "technologist", "scientist", "other")
@@ -101,7 +102,7 @@ class StudyPanel:
         except (SuperResolutionError, OSError) as error:
             self.session = None
             self.listen(False)
-            self.note.text = str(error)
+            self.note.text = in_language(str(error))
 
     def _refresh(self) -> None:
         """The form and the views as the session is."""

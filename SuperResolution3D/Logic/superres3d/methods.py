@@ -81,7 +81,8 @@ class Method:
         adversarial: trained against a discriminator; see :data:`INVENTS`.
         paper: the source.
         order: its stages as they run; depth first does a quarter less work than the paper's order.
-        otherwise: the method whose networks do what is left at a factor that it is not offered for, as where a scan is first brought back to its measured grid.
+        own: (modality, stage, factor) of the networks that it has, where those of ``otherwise`` do the rest; empty: all.
+        otherwise: the method whose networks do what it has none of its own for, and all where those are not ahead; see :mod:`superres3d.ahead`.
         blind: the method whose networks step in where what its own are told could not be measured; empty: they are told nothing.
     """
 
@@ -102,6 +103,7 @@ class Method:
     paper: str = ""
     order: tuple[str, ...] = ("plane", "depth")
     blind: str = ""
+    own: tuple[tuple[str, str, int], ...] = ()
     otherwise: str = ""
 
     @property
@@ -123,6 +125,10 @@ class Method:
     def volumetric(self) -> bool:
         """True if one three-dimensional network does it."""
         return self.kind in ("volume", "sub-pixel")
+
+    def has(self, modality: str, stage: str, factor: int | float) -> bool:
+        """True if the networks for it are its own, False if it leaves this to another method."""
+        return not self.own or (modality, stage, factor) in self.own
 
     def model_name(self, modality: str, stage: str, scale: int) -> str:
         """Folder of the model for a stage ("plane", "depth" or "volume")."""
@@ -151,15 +157,14 @@ _TWO_STAGE = (
     Method(
         "two-stage-large",
         "Two-stage CNN, large",
-        "As two-stage-told with networks of ten times the arithmetic, for MR and 2x: with a graphics card, or with time.",
+        "As two-stage-told with networks of ten times the arithmetic, for MR at 2x and between slices at 4x, and CT within slices at 2x: with a graphics card, or with time.",
         "For a first look: two-stage-told does most of it in a tenth of the time.",
         kind="two-stage",
-        modalities=("MR",),
-        scales=(2,),
         assumes="A clear loss of detail is as it was measured on the scan; where none is clear, what two-stage-residual assumes.",
         paper=f"{_GEORGESCU}; layers and telling as those of two-stage-told",
         order=("depth", "plane"),
         blind="two-stage-residual",
+        own=(("MR", "plane", 2), ("MR", "depth", 2), ("MR", "depth", 4), ("CT", "plane", 2)),
         otherwise="two-stage-told",
     ),
     Method(

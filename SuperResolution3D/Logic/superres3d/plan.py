@@ -297,7 +297,7 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
     if method.volumetric:
         return {"volume": _volumetric_model(method, modality, in_plane, through_plane)}
     factors = {"plane": in_plane, "depth": through_plane}
-    models = {stage: find_model(_knows(method, factors[stage]).model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
+    models = {stage: find_model(_knows(method, modality, stage, factors[stage]).model_name(modality, stage, int(factors[stage]))) for stage in method.order if factors[stage] > 1}
     for model in models.values():
         check_kind(model, 2)
     return models
@@ -306,15 +306,13 @@ def _models(method: Method, modality: str, in_plane: int, through_plane: int | f
 def _asking(method: Method, models: dict[str, Model], modality: str, sizes: Sizes) -> float:
     """As :class:`Plan` has it."""
     own = own_stages(method, models)
-    if not own:
-        return 0.0
-    others = [(stage, find_model(find_method(method.otherwise).model_name(modality, stage, 2))) for stage in own]
-    return work_of_asking(sizes.slices_first, [*((stage, models[stage]) for stage in own), *others])
+    others = {stage: find_model(find_method(method.otherwise).model_name(modality, stage, factor)) for stage, factor in own.items()}
+    return work_of_asking(sizes.slices_first, [(stage, factor, model) for stage, factor in own.items() for model in (models[stage], others[stage])])
 
 
-def own_stages(method: Method, models: dict[str, Model]) -> list[str]:
-    """Of a method that leaves some factors to another: the stages whose networks are its own."""
-    return [stage for stage, model in models.items() if model.name.startswith(f"{method.name}-")] if method.otherwise else []
+def own_stages(method: Method, models: dict[str, Model]) -> dict[str, int]:
+    """Of a method that leaves some networks to another: the stages whose networks are its own, with their factors."""
+    return {stage: int(model.card["scale"]) for stage, model in models.items() if model.name.startswith(f"{method.name}-")} if method.otherwise else {}
 
 
 def named_by_networks(plan: Plan) -> Plan:
@@ -331,9 +329,9 @@ def left_to(plan: Plan, name: str) -> Plan:
     return replace(plan, method=method, models=models, accumulates=accumulates_of(models, plan.preset.ensemble, sizes, plan.working_bytes, plan.uneven), asking=0.0)
 
 
-def _knows(method: Method, factor: int | float) -> Method:
-    """The method whose networks refine by a factor: it, or the one that it leaves it to."""
-    return find_method(method.otherwise) if method.otherwise and factor not in method.scales else method
+def _knows(method: Method, modality: str, stage: str, factor: int | float) -> Method:
+    """The method whose network it is: it, or the one that it leaves it to."""
+    return method if method.has(modality, stage, factor) else find_method(method.otherwise)
 
 
 def on_measured_grid(plan: Plan, shape: Sequence[int], memory_limit: int | None = None) -> Plan:

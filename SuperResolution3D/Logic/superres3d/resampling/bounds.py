@@ -23,9 +23,7 @@ Region = tuple[tuple[int, int], ...]  # (start, stop) along (k, j, i)
 REACH = 4
 FLAT_MARGIN = 0.05  # of the neighbours' range, beside a region of one value: less than Lanczos goes beyond them
 _MARGIN_BY_FACTOR = 0.25
-_SLAB_BYTES = 1 << 22  # of a thread; each holds some seven slabs, and REACH slices either side of them
-_FEWEST, _MOST = 4, 6  # slices of a slab
-_MOST_THREADS = 2
+_TILE_BYTES, _TILE_SLICES, _LEAST_ROWS = 1 << 22, 32, 8
 
 
 def margin_of(factors: Sequence[int | float]) -> float:
@@ -44,7 +42,7 @@ def near(region: Region, shape: Sequence[int]) -> Region:
 
 
 def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequence[int | float], workers: int = 1) -> np.ndarray:
-    """A result brought into its bounds, in place, a few slices at a time.
+    """A result brought into its bounds, in place, a tile at a time.
 
     Args:
         refined: (k, j, i) float32: the refined ``keep``.
@@ -53,22 +51,34 @@ def bounded(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequen
         factors: along (k, j, i); one that is not whole along k alone.
         workers: threads.
     """
-    axes, margin = bounded_axes(factors), margin_of(factors)
+    tiles = _tiles(keep, scan.shape, scan.itemsize)
     places = sources(len(refined), keep[0], factors[0])
-    count = max(_FEWEST, min(_MOST, _SLAB_BYTES // scan[0].nbytes))
 
     def bound(begin: int, end: int) -> None:
-        for first in range(keep[0][0] + begin, keep[0][0] + end, count):
-            last = min(keep[0][0] + end, first + count)
-            start = max(0, first - REACH)
-            low, high = limits_of(scan[start : last + REACH], axes, margin)
-            for source in range(first, last):
-                limits = [_refined_slice(limit[source - start], keep[1:], factors[1:]) for limit in (low, high)]
-                for place in np.flatnonzero(places == source):
-                    np.clip(refined[place], *limits, out=refined[place])
+        for tile in tiles[begin:end]:
+            _bound_tile(refined, scan, keep, factors, tile, places)
 
-    in_parts(bound, keep[0][1] - keep[0][0], min(workers, _MOST_THREADS))
+    in_parts(bound, len(tiles), workers)
     return refined
+
+
+def _tiles(keep: Region, shape: Sequence[int], item: int) -> list[Region]:
+    """Slices and rows that fill the region, so few of them at once that what is found of them stays in the cache."""
+    (first, last), (top, bottom), columns = keep
+    slices = min(_TILE_SLICES, last - first)
+    rows = max(_LEAST_ROWS, _TILE_BYTES // (item * shape[2] * (slices + 2 * REACH)) - 2 * REACH)
+    return [((a, min(last, a + slices)), (b, min(bottom, b + rows)), columns) for a in range(first, last, slices) for b in range(top, bottom, rows)]
+
+
+def _bound_tile(refined: np.ndarray, scan: np.ndarray, keep: Region, factors: Sequence[int | float], tile: Region, places: np.ndarray) -> None:
+    around = near(tile, scan.shape)
+    low, high = limits_of(scan[tuple(slice(*along) for along in around)], bounded_axes(factors), margin_of(factors))
+    inside: Region = tuple((a - start, b - start) for (a, b), (start, _) in zip(tile[1:], around[1:]))
+    rows = slice(*((row - keep[1][0]) * int(factors[1]) for row in tile[1]))
+    for source in range(*tile[0]):
+        limits = [_refined_slice(limit[source - around[0][0]], inside, factors[1:]) for limit in (low, high)]
+        for place in np.flatnonzero(places == source):
+            np.clip(refined[place, rows], *limits, out=refined[place, rows])
 
 
 def sources(length: int, kept: tuple[int, int], factor: int | float) -> np.ndarray:
