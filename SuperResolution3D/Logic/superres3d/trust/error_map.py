@@ -86,7 +86,7 @@ def upscale_with_doubt(
     return result, made
 
 
-def told_errors(result: Result, plan: Plan, found: Calibration | None, why: str, expected: np.ndarray) -> ErrorMap:
+def told_errors(result: Result, plan: Plan, found: Calibration | None, why: str, expected: np.ndarray, rougher: float = 1.0) -> ErrorMap:
     """The map of a result, whose report tells of it.
 
     Args:
@@ -95,20 +95,21 @@ def told_errors(result: Result, plan: Plan, found: Calibration | None, why: str,
         found: what the scan told; None: it could not be asked.
         why: the reason for that.
         expected: of the result's shape; see :func:`superres3d.trust.expected.expected_error`; changed.
+        rougher: of a part: so many times as rough the scan is as a whole.
     """
     with kept_heap():
-        made = _told(result, plan, found, expected)
+        made = _told(result, plan, found, expected, rougher)
     if found is None:
         result.report["warnings"].append(f"The error map is not calibrated on this scan: {why}")
     result.report["error_map"] = made.report
     return made
 
 
-def _told(result: Result, plan: Plan, found: Calibration | None, expected: np.ndarray) -> ErrorMap:
+def _told(result: Result, plan: Plan, found: Calibration | None, expected: np.ndarray, rougher: float) -> ErrorMap:
     body = body_mask(result.volume.voxels, plan.modality)
     if found is not None:
         across_alone = max(plan.network_factors[1:]) <= 1
-        found = found.carried_over(transfer_of(plan.modality, found.checked[0], across_alone), root_mean_square(expected[body]))
+        found = found.carried_over(transfer_of(plan.modality, found.checked[0], across_alone), rougher * root_mean_square(expected[body]))
         expected = found.applied(expected)
     return _map_of(result, plan, found, expected, body)
 

@@ -6,20 +6,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..engine.progress import Progress
 from ..engine.tiling import cut, within
 from ..errors import InputError
+from ..plan import Plan
 from ..scan.intensity import floor_of
 from ..scan.region import in_report
 from ..scan.volume import Volume, accepted, triple
 from ..upscaling import Result, refined_part, upscale
+from .body import body_mask
+from .calibration import root_mean_square
 from .careful import Restraint
 from .careful import careful as taken_back
 from .error_map import CHECKING, ErrorMap, asked_of, check_doubt, members_differ, told_errors
-from .expected import expected_error, weights_of
+from .expected import expected_error, rough, weights_of
 
 #: voxels of the scan around a part: the window of the expected error, Lanczos and the roughness of the scan look no farther
 _RIM = 12
+_MIDDLE = 128  # voxels along each axis, for the roughness of the whole
 
 
 def upscale_part_with_doubt(
@@ -60,4 +66,16 @@ def upscale_part_with_doubt(
     made = replace(result.volume, voxels=cut(kept, inner).copy(), origin=triple(result.volume.position([start for start, _ in inner[::-1]])))
     output = {**result.report["output"], "shape_ijk": list(plan.made_shape[::-1])}
     done = Result(made, {**result.report, "careful": careful, "region": in_report(volume, plan.region, plan.window), "output": output})
-    return done, told_errors(done, plan, found, why, cut(expected, inner).copy()) if errors else None
+    return done, told_errors(done, plan, found, why, cut(expected, inner).copy(), _rougher(volume, plan)) if errors else None
+
+
+def _rougher(volume: Volume, plan: Plan) -> float:
+    """How rough the scan is as a whole, over the part: what the map adds everywhere goes by the whole."""
+    axes = [axis for axis, factor in enumerate(plan.factors) if factor > 1]
+    middle = tuple((max(0, (n - _MIDDLE) // 2), min(n, (n + _MIDDLE) // 2)) for n in plan.shape)
+    whole, part = (_roughness(cut(volume.voxels, where), axes, plan.modality) for where in (middle, plan.region or middle))
+    return whole / part if whole and part else 1.0
+
+
+def _roughness(voxels: np.ndarray, axes: list[int], modality: str) -> float:
+    return root_mean_square(rough(voxels, axes)[body_mask(voxels, modality)])
