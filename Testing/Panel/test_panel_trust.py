@@ -195,3 +195,18 @@ def test_a_script_gets_check_and_map(panel, make_volume):
     )
     assert "On this scan, made twice as coarse" in report_text(finished) and "Head of nobody" in finished.page
     assert finished.error_map.GetAttribute("SuperResolution3D.ErrorMap") == finished.report["error_map"]["statement"]
+
+
+def test_who_is_elsewhere_gets_the_map_with_the_result(ready):
+    """No view is taken from them; Show brings both."""
+    ready.ui.errorMapCheckBox.checked = True
+    other = slicer.util.addVolumeFromArray(np.zeros((4, 5, 6), "int16"), name="Other")
+    ready.ui.applyButton.click()
+    slicer.util.setSliceViewerLayers(background=other)
+    ready.finish()
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert views and {(view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) for view in views} == {(other.GetID(), None)}
+    ready.ui.showResultButton.click()
+    ready.wait(lambda: True)
+    shown = {(view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) for view in views}
+    assert shown == {(ready.parameters.lastResult.GetID(), ready.parameters.lastErrorMap.GetID())}

@@ -122,8 +122,8 @@ def test_other_factors_are_left_to_the_usual_networks():
 
 
 @pytest.mark.parametrize("modality, spacing, own", [
-    ("MR", (1.0, 1.0, 1.0), {"depth": 4}), ("MR", (0.5, 0.5, 1.0), {"plane": 2, "depth": 4}), ("MR", (0.25, 0.25, 1.0), {"depth": 4}), ("CT", (0.5, 0.5, 1.0), {"plane": 2}),
-    ("CT", (1.0, 1.0, 1.0), None), ("CT", (0.25, 0.25, 4.0), None), ("CT", (0.5, 0.5, 2.0), {"plane": 2}), ("CT", (1.0, 1.0, 2.0), None),
+    ("MR", (1.0, 1.0, 1.0), {"depth": 4}), ("MR", (0.5, 0.5, 1.0), {"plane": 2, "depth": 4}), ("MR", (0.25, 0.25, 1.0), {"depth": 4}),
+    ("MR", (0.5, 0.5, 2.0), {"plane": 2, "depth": 2}), ("MR", (0.25, 0.25, 4.0), None),
 ])  # fmt: skip
 def test_only_what_the_large_networks_do_is_asked(monkeypatch, modality, spacing, own):
     """To a spacing of which some is left to the usual networks; each network is one of those that are installed."""

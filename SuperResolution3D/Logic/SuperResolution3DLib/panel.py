@@ -92,7 +92,7 @@ class Panel:
         self.outputs.refresh()
         self.segmentation.refresh()
         self.comparison.refresh()
-        self.errors.refresh()
+        self.errors.refresh(self.comparison.waiting)
         self.dicom.refresh()
         self.queue.refresh()
         self.run.refresh()
@@ -146,7 +146,7 @@ class Panel:
     def _take(self, finished: Finished) -> None:
         self._proposed = ()  # a run is a choice
         self.comparison.take(finished)
-        self.errors.take(finished)
+        self.errors.take(finished, self.comparison.waiting)
         self.segmentation.take(finished)
 
     def _forget(self) -> None:

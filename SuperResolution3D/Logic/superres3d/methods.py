@@ -157,14 +157,15 @@ _TWO_STAGE = (
     Method(
         "two-stage-large",
         "Two-stage CNN, large",
-        "As two-stage-told with networks of ten times the arithmetic, for MR at 2x and between slices at 4x, and CT within slices at 2x: with a graphics card, or with time.",
+        "As two-stage-told with networks of ten times the arithmetic, for MR at 2x, and between slices at 4x: with a graphics card, or with time.",
         "For a first look: two-stage-told does most of it in a tenth of the time.",
         kind="two-stage",
+        modalities=("MR",),
         assumes="A clear loss of detail is as it was measured on the scan; where none is clear, what two-stage-residual assumes.",
         paper=f"{_GEORGESCU}; layers and telling as those of two-stage-told",
         order=("depth", "plane"),
         blind="two-stage-residual",
-        own=(("MR", "plane", 2), ("MR", "depth", 2), ("MR", "depth", 4), ("CT", "plane", 2)),
+        own=(("MR", "plane", 2), ("MR", "depth", 2), ("MR", "depth", 4)),
         otherwise="two-stage-told",
     ),
     Method(

@@ -289,7 +289,7 @@ def settled(
     if not other:
         return plan, ()
     if not stages:
-        return left_to(plan, other), (f"{plan.method.name} has no networks of its own for what is refined here (MR by 2, and by 4 between slices; CT by 2 within slices); {other} was used.",)
+        return left_to(plan, other), (f"{plan.method.name} has no networks of its own for what is refined here (MR by 2, and by 4 between slices); {other} was used.",)
 
     def refine(coarse: np.ndarray, axes: str, factor: int, method: str) -> np.ndarray:
         nonlocal done

@@ -57,6 +57,11 @@ class ComparisonSection:
         for box in (ui.firstComboBox, ui.secondComboBox):
             box.connect("currentIndexChanged(int)", self._chosen)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a result is there that its user has not been shown."""
+        return self._waiting
+
     def refresh(self) -> None:
         """Show which run is compared, and what can be entered or left; views that compare follow the choices."""
         parameters, ui = self._state.parameters, self._ui
