@@ -10,6 +10,7 @@ from superres3d.errors import InputError, ModelError
 from superres3d.methods import INVENTS, METHODS
 from SuperResolution3DLib import wording
 from SuperResolution3DLib.choices import Axes, Modality, Noise, Preset, Scale
+from SuperResolution3DLib.request import fitting_methods
 
 INTERPOLATIONS = ["lanczos", "cubic", "linear", "nearest"]
 
@@ -47,8 +48,13 @@ def test_only_installed_methods_are_offered(panel, make_volume, install):
 
 def test_shipped_networks_stay_the_default(panel, make_volume):
     panel.ui.inputSelector.setCurrentNode(make_volume())
-    assert offered(panel.ui.methodComboBox)[:2] == ["two-stage-told", "two-stage-residual"]
+    assert offered(panel.ui.methodComboBox)[0] == "two-stage-told" and "two-stage-residual" in offered(panel.ui.methodComboBox)
     assert ["two-stage-told"] == [panel.parameters.method]
+
+
+@pytest.mark.parametrize("axes, scale, large", [("in-plane", 2, True), ("through-plane", 2, True), ("in-plane", 4, False), ("through-plane", 4, True), ("all", 4, True)])
+def test_large_networks_are_offered_for_what_they_are_there(panel, axes, scale, large):
+    assert ("two-stage-large" in [method.name for method in fitting_methods("MR", axes, scale)]) == large
 
 
 def test_missing_networks_are_told(panel, make_volume, install):

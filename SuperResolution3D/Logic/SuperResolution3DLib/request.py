@@ -135,7 +135,7 @@ class Request:
 def fitting_methods(modality: str, axes: str, scale: int) -> list[Method]:
     """The installed methods for these choices, the default first."""
     assert axes in AXES
-    found = [m for m in METHODS.values() if modality in m.modalities and axes in m.axes and scale in m.scales and is_installed(m, modality)]
+    found = [m for m in METHODS.values() if modality in m.modalities and axes in m.axes and scale in m.scales and m.adds(modality, axes, scale) and is_installed(m, modality)]
     return sorted(found, key=lambda method: method.name != DEFAULT_METHOD)
 
 

@@ -130,6 +130,11 @@ class Method:
         """True if the networks for it are its own, False if it leaves this to another method."""
         return not self.own or (modality, stage, factor) in self.own
 
+    def adds(self, modality: str, axes: str, scale: int) -> bool:
+        """True if some of the networks that such a request needs are its own."""
+        stages = [stage for stage in ("plane", "depth") if axes != {"plane": "through-plane", "depth": "in-plane"}[stage]]
+        return any(self.has(modality, stage, scale) for stage in stages)
+
     def model_name(self, modality: str, stage: str, scale: int) -> str:
         """Folder of the model for a stage ("plane", "depth" or "volume")."""
         if self.volumetric:
