@@ -10,7 +10,7 @@ from SuperResolution3DLib.choices import Part
 from SuperResolution3DLib.error_map import doubtful_places
 from SuperResolution3DLib.job import Job
 from SuperResolution3DLib.nodes import SOURCE_ROLE
-from SuperResolution3DLib.regions import crosshair_spans, roi_spans, spans_of, view_spans
+from SuperResolution3DLib.regions import crosshair_of, crosshair_spans, place_crosshair, roi_spans, spans_of, view_spans
 from SuperResolution3DLib.request import Request
 from SuperResolution3DLib.run import run_and_wait
 from SuperResolution3DLib.scripting import request_for
@@ -135,6 +135,33 @@ def make_view(scene, volume, name, orientation, centre, width, height):
     composite.SetLayoutName(name)
     composite.SetBackgroundVolumeID(volume.GetID())
     return view
+
+
+def test_a_crosshair_that_was_never_placed_goes_where_the_views_cross(scene, make_volume):
+    """Where the origin is inside, or the crosshair was placed, it stays."""
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+    volume, crosshair = make_volume("MR", shape=(30, 60, 50), spacing=(1.0, 1.0, 2.0)), scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    matrix = np.diag([-1.0, -1.0, 2.0, 1.0])
+    matrix[:3, 3] = 24.5, 29.5, -29.0  # the scan's middle at 0, 0, 0
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    place_crosshair(volume)
+    assert not crosshair_of(scene).any()
+    matrix[2, 3] = -229.0  # its middle at 0, 0, -200
+    volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    place_crosshair(volume)
+    np.testing.assert_allclose(crosshair_of(scene), (0, 0, -200), atol=1e-6)
+    crosshair.SetCrosshairRAS((0.0, 0.0, 0.0))
+    make_view(scene, volume, "Red", "Axial", (3.0, 4.0, -210.0), 20, 30)
+    make_view(scene, volume, "Green", "Coronal", (9.0, 7.0, -190.0), 20, 30)
+    place_crosshair(volume)
+    np.testing.assert_allclose(crosshair_of(scene), (0, 7, -210), atol=1e-6)
+    crosshair.SetCrosshairRAS((0.0, 0.0, 300.0))
+    place_crosshair(volume)
+    np.testing.assert_allclose(crosshair_of(scene), (0, 0, 300))
+    crosshair.SetCrosshairRAS((0.0, 0.0, 0.0))
+    make_view(scene, volume, "Yellow", "Sagittal", (90.0, 0.0, -200.0), 20, 30)  # beside the scan
+    place_crosshair(volume)
+    np.testing.assert_allclose(crosshair_of(scene), (0, 0, -200), atol=1e-6)
 
 
 def test_what_the_views_show(scene, make_volume):

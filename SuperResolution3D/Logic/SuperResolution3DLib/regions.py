@@ -64,11 +64,38 @@ def crosshair_of(scene: slicer.vtkMRMLScene) -> np.ndarray:
     return np.array(crosshair.GetCrosshairRAS() if crosshair else (0.0, 0.0, 0.0))
 
 
+def place_crosshair(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Slicer's crosshair lies at the origin until it is placed, which may be outside a scan: then it goes where the slice views cross, or into the middle."""
+    crosshair = node.GetScene().GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is None or crosshair_of(node.GetScene()).any() or _contains(node, (0.0, 0.0, 0.0)):
+        return
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    middle = np.array(bounds).reshape(3, 2).mean(axis=1)
+    crossing = middle + _towards_views(node, middle)
+    crosshair.SetCrosshairRAS(tuple(crossing if _contains(node, crossing) else middle))
+
+
+def _towards_views(node: slicer.vtkMRMLScalarVolumeNode, point: np.ndarray) -> np.ndarray:
+    """The least step from a point to the planes of the slice views that show a volume."""
+    views = [view for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", node.GetScene()) if view.IsMappedInLayout() and _shows(view, node)]
+    planes = [slicer.util.arrayFromVTKMatrix(view.GetSliceToRAS()) for view in views]
+    if not planes:
+        return np.zeros(3)
+    away = np.array([plane[:3, 2] for plane in planes])
+    return np.linalg.lstsq(away, np.array([plane[:3, 2] @ (plane[:3, 3] - point) for plane in planes]), rcond=None)[0]
+
+
+def _contains(node: slicer.vtkMRMLScalarVolumeNode, point: Sequence[float]) -> bool:
+    (place,) = _places(node, [np.array(point)])
+    return bool((place >= 0).all() and (place <= np.array(node.GetImageData().GetDimensions())).all())
+
+
 def crosshair_spans(node: slicer.vtkMRMLScalarVolumeNode, voxels: Sequence[float]) -> Spans:
     """Of a box of so many voxels along (i, j, k) around the crosshair, moved into the volume where it reaches out (InputError: the crosshair is outside)."""
     shape = np.array(node.GetImageData().GetDimensions())
     (centre,) = _places(node, [crosshair_of(node.GetScene())])
-    if (centre < 0).any() or (centre > shape).any():
+    if not _contains(node, crosshair_of(node.GetScene())):
         raise InputError(_('The crosshair lies outside "{name}"; move it there with Shift and the mouse in a slice view.').format(name=node.GetName()))
     size = np.minimum(np.maximum(np.rint(voxels), 2), shape)
     first = np.clip(np.rint(centre - size / 2), 0, shape - size).astype(int)

@@ -13,7 +13,7 @@ from superres3d.errors import InputError
 
 from .. import wording
 from ..choices import Part
-from ..regions import ROI_CLASS
+from ..regions import ROI_CLASS, place_crosshair
 from .controls import show
 from .state import PanelState
 
@@ -50,6 +50,8 @@ class PartSection:
             getattr(ui, "roiSelector" if control == "roi" else "boxSizeSpinBox").visible = part is wanted
         if ui.roiSelector.currentNode() is not parameters.roi:
             ui.roiSelector.setCurrentNode(parameters.roi)
+        if part is Part.CROSSHAIR and parameters.inputVolume:
+            place_crosshair(parameters.inputVolume)
         self._follow(part)
         show(ui.partHintLabel, self._told())
 

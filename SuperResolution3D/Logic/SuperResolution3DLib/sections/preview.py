@@ -22,7 +22,7 @@ from ..nodes import Product, attributes, image_from_voxels, put_preview
 from ..overlay import Overlay
 from ..package_words import in_language
 from ..preview import Part, PreviewWorker
-from ..regions import crosshair_spans
+from ..regions import crosshair_spans, place_crosshair
 from ..request import Request
 from .controls import show
 from .state import PanelState
@@ -106,6 +106,7 @@ class PreviewSection:
         try:
             check_input(node)
             request = self._request()
+            place_crosshair(node)
             spans = self._spans(node, request)
             wanted = (node.GetID(), node.GetImageData().GetMTime(), request, spans)
             if wanted == self._asked:
