@@ -86,7 +86,7 @@ def _towards_views(node: slicer.vtkMRMLScalarVolumeNode, point: np.ndarray) -> n
     return np.linalg.lstsq(away, np.array([plane[:3, 2] @ (plane[:3, 3] - point) for plane in planes]), rcond=None)[0]
 
 
-def _contains(node: slicer.vtkMRMLScalarVolumeNode, point: Sequence[float]) -> bool:
+def _contains(node: slicer.vtkMRMLScalarVolumeNode, point: np.ndarray | Sequence[float]) -> bool:
     (place,) = _places(node, [np.array(point)])
     return bool((place >= 0).all() and (place <= np.array(node.GetImageData().GetDimensions())).all())
 
