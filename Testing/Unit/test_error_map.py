@@ -71,6 +71,18 @@ def test_expected_error_is_the_weighted_sum(parts):
     np.testing.assert_allclose(expected_error(scan, result, None, Weights(1, 0, 0.25, 1.0)), 0.5 * np.sqrt(_boxed(roughness)), rtol=1e-4)
 
 
+@pytest.mark.parametrize("outside", [0, -1024])
+def test_nothing_is_expected_where_one_value_is_kept(outside):
+    """However the networks' members differ there: their differences are not in the result."""
+    scan = np.full((7, 40, 9), outside, np.float32)
+    scan[:, :12] += smooth_noise((7, 12, 9)) * 500
+    result, spread = resize(scan, (2, 2, 2), "lanczos"), np.full((14, 80, 18), 5, np.float32)
+    result[:, 34:] = outside
+    told = expected_error(scan, result, spread, Weights(1.0, 0.5, 0.3, 2.0))
+    assert not told[:, 40:].any() and told[:, :22].min() > 5
+    assert not Calibration(1.5, 9.0, 2.0, (2, 2), 9999).applied(told)[:, 40:].any()
+
+
 @pytest.mark.parametrize("shape", [(14, 20, 18), (7, 20, 18), (14, 10, 9), (28, 40, 36), (11, 15, 13)])
 def test_slabs_give_the_whole(monkeypatch, parts, shape):
     scan = parts[0]

@@ -27,6 +27,7 @@ from .window import REACH, Plane, on_rows, planes, smoothed
 MODEL = "error-map"
 SIGMA = 1.5  # voxels of the result
 _RADIUS = 5
+_ROUNDING = np.float32(1e-5)  # of Lanczos in single precision, over the value
 _TAPS = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / SIGMA) ** 2)
 _TAPS = (_TAPS / _TAPS.sum()).astype(np.float32)
 
@@ -192,14 +193,24 @@ def _variance(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | None, w
     """The weighted squares in a slice, before the window; arguments as :func:`expected_error`."""
     variance = result[plane.number] - plane.lanczos
     variance *= variance
+    rougher = _roughness(scan, result.shape, plane.source)
+    still = None if rougher.all() else _still(variance, plane.lanczos, rougher)
     variance *= np.float32(weights.correction)
     if spread is not None:
         differing = np.square(spread[plane.number])
         differing *= np.float32(weights.spread)
         variance += differing
-    fine, roughness = on_rows(variance, _roughness(scan, result.shape, plane.source) * np.float32(weights.roughness))
+    fine, roughness = on_rows(variance, rougher * np.float32(weights.roughness))
     fine += roughness
+    if still is not None:
+        variance[still] = 0
     return variance
+
+
+def _still(correction: np.ndarray, lanczos: np.ndarray, rougher: np.ndarray) -> np.ndarray:
+    """Where a slice of a result is that of a region of one value, which is kept, however its members differ; squares, but for Lanczos."""
+    fine, flat = on_rows(correction, rougher == 0)
+    return ((fine <= np.square(_ROUNDING * lanczos).reshape(fine.shape)) & flat).reshape(correction.shape)
 
 
 def _roughness(scan: np.ndarray, shape: Sequence[int], number: int) -> np.ndarray:
