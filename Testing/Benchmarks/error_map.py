@@ -152,7 +152,7 @@ def fit(
     for group, transfer in transfers.items():
         tensors[group] = np.array([transfer.start, transfer.slope, transfer.even, transfer.fall], np.float32)
         print(f"{group}: start {transfer.start:.2f} of {sum(_group(row) == group for row in rows)} scans")
-    tensors["bounds"] = np.array(_bounds(rows, {} if narrower else {float(row[0]): float(row[4]) for row in tensors["bounds"].astype(np.float64).round(6)}), np.float32)
+    tensors["bounds"] = np.array(_bounds(rows, [] if narrower else tensors["bounds"].astype(np.float64).tolist()), np.float32)
     content, card = save(tensors), json.loads((model / "card.json").read_text())
     card["sha256"] = hashlib.sha256(content).hexdigest()
     card["weights"] = {name: [round(float(value), 5) for value in values.ravel()] for name, values in sorted(tensors.items()) if "transfer" in name or name == "bounds"}
@@ -184,8 +184,8 @@ def _transfers(rows: list[dict[str, Any]]) -> dict[str, Transfer]:
     return transfers
 
 
-def _bounds(rows: list[dict[str, Any]], least: dict[float, float]) -> list[list[float]]:
-    """Claimed bounds are not below the least of their fall.  A line for each of the ranges of falls, as :func:`superres3d.trust.expected.bound_of` reads them: each source is told by the others."""
+def _bounds(rows: list[dict[str, Any]], before: list[list[float]]) -> list[list[float]]:
+    """Bounds as claimed, and the shares that they held for, are not narrower than those of before.  A line for each of the ranges of falls, as :func:`superres3d.trust.expected.bound_of` reads them: each source is told by the others."""
     ratios: dict[float, list[tuple[str, np.ndarray]]] = {fall: [] for fall in _FALLS}
     for source in sorted({_source(row) for row in rows}):
         transfers = _transfers([row for row in rows if _source(row) != source])
@@ -198,9 +198,13 @@ def _bounds(rows: list[dict[str, Any]], least: dict[float, float]) -> list[list[
         weights = np.array([1 / counts[source] for source, _ in found])  # a scan of a new source is what a bound is for
         needed = [float(np.quantile(ratio, calibration.COVERAGE)) for _, ratio in found]
         middle, most = _quantiles(needed, weights, (0.5, _SCANS))
-        times = middle, max(most, least.get(fall, most))
+        earlier = next((line for line in before if np.isclose(line[0], fall)), [])
+        times = middle, max([most, *earlier[4:5]])
         held = [[float(np.mean(ratio <= by)) for _, ratio in found] for by in times]
-        lines.append([fall, *(value for by, shares in zip(times, held) for value in (by, *_quantiles(shares, weights, _TOLD)))])
+        told = [_quantiles(shares, weights, _TOLD) for shares in held]
+        for (low, high), place in zip(told if earlier else (), (2, 5)):
+            told[place // 5] = [min(low, earlier[place]), max(high, earlier[place + 1])]
+        lines.append([fall, *(value for by, shares in zip(times, told) for value in (by, *shares))])
         print(f"falls from {fall:g}: {len(found)} scans, {times[0]:.2f} times in the middle, {times[1]:.2f} for {_SCANS:.0%}; held for at least {min(held[1]):.0%}; deviation {np.std(np.log(needed)):.2f}")
     return lines
 
