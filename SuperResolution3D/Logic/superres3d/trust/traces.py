@@ -78,8 +78,8 @@ def _pairs(square: np.ndarray, axis: int, cell: int) -> np.ndarray:
         return square
     if square.shape[axis] % 2:
         square = np.pad(square, [(0, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
-    before = (slice(None),) * axis
-    return (square[(*before, slice(0, None, 2))] + square[(*before, slice(1, None, 2))]) * np.float32(0.5)
+    even, odd = ((slice(None),) * axis + (slice(start, None, 2),) for start in (0, 1))
+    return (square[even] + square[odd]) * np.float32(0.5)
 
 
 class _Band:
@@ -98,7 +98,7 @@ class _Band:
 
     def after(self, squares: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
         """See :meth:`_Window.after`; given a slice more."""
-        found = {}
+        found: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
         for name, square in squares.items():
             found[name] = self._windows.setdefault(name, _Window()).after(np.pad(square[self._read], self._edges, mode="edge"), f"{name} wide" in NAMES)
         return found
@@ -175,7 +175,7 @@ def _differences(scan: np.ndarray, shape: Sequence[int], begin: int, end: int) -
     here = scan[begin].astype(np.float32)
     for number in range(begin, end):
         after = scan[min(number + 1, len(scan) - 1)].astype(np.float32)
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for name, axes in parts:
             total, slope = np.zeros_like(here), np.zeros_like(here)
             for axis in axes:

@@ -11,11 +11,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 
 from ..engine.stages import Regridding
 from ..resampling.bounds import sources
+
+T = TypeVar("T")
 
 REACH = 3
 _CHUNK_BYTES = 1 << 23
@@ -77,7 +80,7 @@ def smoothed(squares: Iterable[np.ndarray], before: int, after: int) -> Iterator
             yield mean
 
 
-def repeated(slices: Iterable[np.ndarray], before: int, after: int) -> Iterator[np.ndarray]:
+def repeated(slices: Iterable[T], before: int, after: int) -> Iterator[T]:
     """The first and the last so many times more."""
     last = None
     for square in slices:
