@@ -100,7 +100,7 @@ def measure_ranges(
     ways = [acquisitions.WAYS[name] for name in ("antialiased bicubic", "means", "Gaussian, FWHM 1.4", "65 %, zero-filled, Hamming")]
     everyone = read_subjects(data, split, "train")
     kinds = _all_are_sharp() if sharp else METHODS[method].modalities
-    chosen = [subject for kind in kinds for subject in _spread([one for one in everyone if one.modality == kind], subjects)]
+    chosen = [subject for kind in kinds if (here := [one for one in everyone if one.modality == kind]) for subject in _spread(here, subjects)]
     for number, subject in enumerate(chosen):
         for turn, (name, scale) in enumerate((name, scale) for name in tasks for scale in METHODS[method].scales):
             low, _, slice_axis = _lowered(subject, name, scale, ways[(number + turn) % len(ways)], slices, 0.01 * (number % 2), sharp)

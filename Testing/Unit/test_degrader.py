@@ -1,9 +1,11 @@
 """Training patches and their low-resolution twins, against scipy's transforms and degraded slices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from scipy import fft
+from scipy import fft, ndimage
 from superres3d.resampling.degradation import antialiased_bicubic
 from superres3d.training.degrader import Degrader, margin_of
 from superres3d.training.samples import PatchDataset
@@ -67,6 +69,34 @@ def test_degraded_patches_are_patches_of_the_degraded_slice():
         whole = antialiased_bicubic(image, (r, c))
         np.testing.assert_allclose(low[0, 0].numpy(), whole[top : top + rows, left : left + columns], atol=1e-6)
         np.testing.assert_array_equal(high[0, 0].numpy(), image[top * r : (top + rows) * r, left * c : (left + columns) * c])
+
+
+def test_slices_of_a_box_are_means_of_what_they_hold(monkeypatch):
+    """Thickness times slices of the patch: scipy's uniform filter, sampled at the slices' middles."""
+    monkeypatch.setattr("superres3d.training.degrader.THICKNESSES", {"box": (1.25, 1.25)})
+    recipe = small(stage="depth", scale=4, patch=8, patch_across=10, profile_share=1.0)
+    fine = smooth_noise((4 * (8 + 2 * margin_of(recipe)), 10 + 2 * margin_of(recipe)))
+    low, _ = Degrader(recipe)(torch.from_numpy(fine.copy())[None, None], np.random.default_rng(0))
+    halves = np.repeat(fine.astype(np.float64), 2, axis=0)  # a slice's middle lies between two voxels
+    means = ndimage.uniform_filter1d(halves, 2 * 5 + 1, axis=0) * 11 - 0.5 * (np.roll(halves, 5, axis=0) + np.roll(halves, -5, axis=0))
+    expected = _middles(means / 10)[margin_of(recipe) : -margin_of(recipe), margin_of(recipe) : -margin_of(recipe)]
+    np.testing.assert_allclose(low[0, 0].numpy(), expected, atol=1e-5)
+
+
+def _middles(halves: np.ndarray) -> np.ndarray:
+    """Of slices of four voxels, each given as two halves: the mean of those on either side."""
+    return (halves[3::8] + halves[4::8]) / 2
+
+
+def test_a_share_of_the_patches_has_slice_profiles():
+    recipe = small(stage="depth", scale=2, patch=8, patch_across=8, blur_probability=0.0, profile_share=0.3)
+    side = 8 + 2 * margin_of(recipe)
+    patches = torch.from_numpy(smooth_noise((2 * side, side)).copy())[None, None].repeat(400, 1, 1, 1)
+    plain = Degrader(replace(recipe, profile_share=0.0))(patches[:1], np.random.default_rng(0))[0]
+    low, _ = Degrader(recipe)(patches, np.random.default_rng(0))
+    differ = (low - plain).abs().amax(dim=(1, 2, 3)) > 1e-4
+    assert 0.2 < float(differ.float().mean()) < 0.4
+    assert len({round(float(value), 6) for value in low[differ].std(dim=(1, 2, 3))}) > 50  # each its own thickness
 
 
 def test_half_precision_does_not_reach_the_scan():

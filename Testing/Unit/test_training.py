@@ -120,6 +120,8 @@ def test_a_table_of_an_included_recipe_is_added_to(tmp_path):
         ("second_block = false\nintermediate_weight = 0.0", "intermediate_weight has no effect"),
         ("spectral_share = 1.5", "spectral_share is 1.5; give a number from 0 to 1"),
         ("spectral_extent = 0.0", "spectral_extent is 0.0; give a number from 0.1 to 1"),
+        ("profile_share = 0.5", "profile_share is of slices, and the plane network refines none"),
+        ("stage = 'depth'\nprofile_share = 1.5", "profile_share is 1.5; give a number from 0 to 1"),
         ("spectral_extent = 0.6", "spectral_extent has no effect without spectral_share"),
         ("volumes = ['a']\nshares = { b = 2.0 }", "shares give b 2.0; name one of its volumes"),
         ("volumes = ['a']\nshares = { a = 0 }", "shares give a 0; .* give a number above 0"),

@@ -1,8 +1,8 @@
 """Low-resolution twins of high-resolution patches.
 
-Two ways of losing detail: antialiased bicubic (Georgescu 2020), and a cut of the spectrum at the coarse Nyquist frequency, as a
-scanner does that measures fewer lines of k-space, and zero-fills some.  The first reaches no farther than the patch's margin, so its result is exactly what
-cutting the patch out of a degraded scan would give; the second rings as if the patch with its margin were mirrored at its edges.
+Three ways of losing detail: antialiased bicubic (Georgescu 2020); between slices a slice profile, as thick slices have; and a cut of the spectrum at the coarse
+Nyquist frequency, as a scanner does that measures fewer lines of k-space, and zero-fills some.  The first two reach no farther than the patch's margin, so their result is exactly
+what cutting the patch out of a degraded scan would give; the third rings as if the patch with its margin were mirrored at its edges.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..resampling.degradation import antialiased_bicubic_matrix, cosine_matrices, gaussian_kernel_3, spectral_window
+from ..resampling.profiles import PROFILES, profile_matrix
 from .recipe import Recipe
 
-MARGIN = 3  # low-resolution pixels: two for the antialiased cubic kernel, one for the blur
+MARGIN = 3  # low-resolution pixels: two for the antialiased cubic kernel, one for the blur; a slice profile reaches as far
+#: of slices, over their distance: from gaps to overlaps
+THICKNESSES = {"gaussian": (0.6, 1.4), "box": (0.8, 1.2), "slr": (0.7, 1.1)}
 _RINGING_MARGIN = 12  # for the edges beyond a patch whose ringing is seen in it
 
 
@@ -29,7 +32,7 @@ class _Line:
 
     def __init__(self, length: int, factor: int, margin: int):
         self.factor, self.margin, self.padded = factor, margin, length + 2 * margin
-        inner = slice(margin, margin + length)
+        self._inner = inner = slice(margin, margin + length)
         if factor == 1:  # not refined: the spectral way leaves it alone as well
             whole = np.eye(self.padded)
             average, synthesis, analysis, noise = whole, whole, whole, whole
@@ -39,6 +42,12 @@ class _Line:
             noise = cosine_matrices(self.padded, 1)[1]
         self.average, self.synthesis = _tensor(average[inner]), _tensor(synthesis[inner])
         self.analysis, self.noise = _tensor(analysis), _tensor(noise)  # to frequencies: of the scan, and of noise on the coarse grid
+
+    def averages(self, count: int, random: np.random.Generator) -> Tensor:
+        """(count, pixels, fine pixels), a slice profile and a thickness drawn for each."""
+        drawn = [(name, self.factor * random.uniform(*THICKNESSES[name])) for name in random.choice(list(THICKNESSES), count)]
+        matrices = (profile_matrix(self.padded * self.factor, self.padded, PROFILES[name], thickness) for name, thickness in drawn)
+        return torch.stack([_tensor(matrix[self._inner]) for matrix in matrices])
 
     def weights(self, extent: np.ndarray) -> np.ndarray:
         """(count, frequencies), one row a patch: 1 up to a share ``extent`` of them, 0 beyond."""
@@ -66,6 +75,9 @@ class Degrader:
             blurred = self._blur(patches, random)
             noise = self._noise(patches, random)
             low = _both(self._rows.average, blurred, self._columns.average)
+            thick = np.flatnonzero(random.random(len(patches)) < self._recipe.profile_share) if self._recipe.profile_share else ()
+            if len(thick):
+                low[thick] = _both(self._rows.averages(len(thick), random)[:, None], patches[thick], self._columns.average)
             if noise is not None:
                 low = low + _cropped(noise, (self._rows.margin, self._columns.margin))
             if self._recipe.spectral_share:

@@ -87,6 +87,7 @@ def _without_effect(recipe: AnyRecipe) -> Iterator[str]:
     if isinstance(recipe, Recipe):
         yield from () if recipe.architecture.survey.intermediates else ("intermediate_weight",)
         yield from () if recipe.shares else ("shares",)
+        yield from () if recipe.profile_share else ("profile_share",)
         yield from () if recipe.spectral_share else ("spectral_share", "spectral_extent")
     elif isinstance(recipe, VolumeRecipe):
         yield from () if recipe.degradation == "thick-slice" else _OF_THICK_SLICES
@@ -118,11 +119,12 @@ def _others(recipe: Recipe | MultiTaskRecipe) -> str:
     """The share of samples that lose their detail in another way."""
     if isinstance(recipe, MultiTaskRecipe):
         return f"; {recipe.profile_share:.0%} of the samples with Gaussian slice profiles instead" if recipe.profile_share else ""
+    thick = f"; {recipe.profile_share:.0%} of the patches with slice profiles (Gaussian, box and pulse, with gaps and overlaps) instead" if recipe.profile_share else ""
     if not recipe.spectral_share:
-        return ""
+        return thick
     cut = "k-space truncated" if recipe.modality == "MR" else "spectrum cut, as by a sharp kernel"
     filled = f", half of them measured less far (at least {recipe.spectral_extent:.0%} in each direction) and zero-filled" if recipe.spectral_extent < 1.0 else ""
-    return f"; {recipe.spectral_share:.0%} of the patches {cut} to the coarse matrix instead{filled}"
+    return f"{thick}; {recipe.spectral_share:.0%} of the patches {cut} to the coarse matrix instead{filled}"
 
 
 def _thick_slices(recipe: VolumeRecipe) -> str:

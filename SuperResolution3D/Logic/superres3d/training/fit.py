@@ -124,8 +124,8 @@ class PatchModule(lightning.LightningDataModule):
 
 def validation_recipe(recipe: Recipe) -> Recipe:
     """Plain degradation of large patches: what a scan meets at test time."""
-    size = _VALIDATION_PATCH
-    return replace(recipe, patch=size, patch_across=size, augment_exact=False, blur_probability=0.0, gain=1.0, coarse_across=0.0, noise=0.0, spectral_share=0.0, spectral_extent=1.0)
+    shares = dict.fromkeys(("blur_probability", "coarse_across", "profile_share", "spectral_share", "noise"), 0.0)
+    return replace(recipe, patch=_VALIDATION_PATCH, patch_across=_VALIDATION_PATCH, augment_exact=False, gain=1.0, spectral_extent=1.0, **shares)
 
 
 def fit(recipe: AnyRecipe, data: Path, out: Path, *, accelerator: str = "auto", devices: int = 1) -> BlueprintNet:

@@ -90,6 +90,7 @@ class Recipe(CommonRecipe):
     # share of the patches that lose their detail by a cut of the spectrum instead of antialiased bicubic: truncated k-space, for CT a sharp kernel
     spectral_share: float = 0.0
     spectral_extent: float = 1.0  # on half of those less than all of the coarse matrix was measured, at least this share in each direction
+    profile_share: float = 0.0  # depth stage only: share of the patches whose slices have a profile instead: Gaussian, box or pulse, with gaps and overlaps
     noise: float = 0.0  # upper end of the standard deviation of Gaussian noise on the low-resolution patches, in network units
     noise_share: float = 0.5  # of the patches that have noise
     # the optimisation
@@ -102,7 +103,7 @@ class Recipe(CommonRecipe):
         _one_of("scale", self.scale, (2, 4))
         _one_of("form", self.form, FORMS)
         _one_of("loss", self.loss, ("l1", "rms"))
-        for name, least in (("coarse_across", 0.0), ("spectral_share", 0.0), ("spectral_extent", 0.1)):
+        for name, least in (("coarse_across", 0.0), ("profile_share", 0.0), ("spectral_share", 0.0), ("spectral_extent", 0.1)):
             if not least <= getattr(self, name) <= 1.0:
                 raise InputError(f"The recipe's {name} is {getattr(self, name)}; give a number from {least:g} to 1.")
         for name, share in self.shares.items():
@@ -121,6 +122,8 @@ class Recipe(CommonRecipe):
         for switch in fields(self):
             if switch.name in others and getattr(self, switch.name) != switch.default:
                 raise InputError(f"The recipe's {switch.name} has no effect on this network of the form {self.form}; leave it out.")
+        if self.profile_share and self.stage != "depth":
+            raise InputError("The recipe's profile_share is of slices, and the plane network refines none; leave it out, or set stage=depth.")
         if not self.spectral_share and self.spectral_extent != 1.0:
             raise InputError("The recipe's spectral_extent has no effect without spectral_share; give that a number above 0, or leave it out.")
 
