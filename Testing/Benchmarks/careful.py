@@ -24,8 +24,9 @@ from superres3d.methods import DEFAULT_METHOD
 from superres3d.resampling.interpolation import resize
 from superres3d.scan.volume import find_slice_axis
 from superres3d.trust.careful import Restraint, careful
-from superres3d.trust.expected import expected_error, weights_of
+from superres3d.trust.expected import expected_error
 from superres3d.trust.ground import figures_of
+from superres3d.trust.head import head_of
 from superres3d.upscaling import plan_for, upscale
 
 _SHARES = ("added", "ungrounded", "half_grounded", "recall", "ungrounded_air", "ungrounded_soft", "ungrounded_bone")
@@ -65,7 +66,7 @@ def _measured(subject: Subject, scale: int, task: str, way: str, preset: str, me
     asked: dict[str, Any] = {"scale": scale, "axes": _AXES[task], "modality": subject.modality, "slice_axis": "kji"[axis], "method": method, "preset": preset}
     plan, done = plan_for(low, **asked)[0], upscale(low, spread=True, **asked)
     drawn, true, lanczos = done.volume.voxels, truth.voxels.astype(np.float32), resize(low.voxels, factors, "lanczos")
-    expected = expected_error(low.voxels, drawn, done.spread, weights_of(subject.modality, plan.preset.ensemble != "none"))
+    expected = expected_error(low.voxels, drawn, done.spread, head_of(subject.modality, plan.preset.ensemble != "none"))
     restraint = Restraint.of(low.voxels, subject.modality, [factors[axis], *(factor for other, factor in enumerate(factors) if other != axis)])
     results = {"alone": drawn, "careful": careful(low.voxels, drawn, expected, restraint)}
     results |= {f"k {k:g}": careful(low.voxels, drawn, expected, replace(restraint, strength=k)) for k in strengths}

@@ -33,7 +33,8 @@ from superres3d.scan.volume import find_slice_axis
 from superres3d.trust import calibration
 from superres3d.trust.body import body_mask
 from superres3d.trust.calibration import calibrate, compared, root_mean_square
-from superres3d.trust.expected import Transfer, bound_of, expected_error, local_error, transfer_of, weights_of
+from superres3d.trust.expected import Transfer, bound_of, expected_error, local_error, transfer_of
+from superres3d.trust.head import head_of
 from superres3d.upscaling import plan_for, upscale
 
 _AXES = {"3-D": "all", "in-plane": "in-plane", "through-plane": "through-plane"}
@@ -99,7 +100,7 @@ def _pairs(subject: Subject, scale: int, task: str, way: str, noise: float, pres
     calibration.compared = keep
     found = calibrate(low, plan, asked)
     done = upscale(low, spread=True, **place, **asked)
-    expected = expected_error(low.voxels, done.volume.voxels, done.spread, weights_of(subject.modality, plan.preset.ensemble != "none"))
+    expected = expected_error(low.voxels, done.volume.voxels, done.spread, head_of(subject.modality, plan.preset.ensemble != "none"))
     keep(local_error(done.volume.voxels, truth.voxels.astype(np.float32)), expected, body_mask(truth.voxels, subject.modality))
     told = np.array([found.growth, found.floor, found.bound, *found.checked])
     return {**kept[-1], "found": told, "fall": np.array(np.nan if found.fall is None else found.fall)}
@@ -127,10 +128,6 @@ def _group(row: dict[str, Any]) -> str:
     return f"{row['modality'].lower()}.transfer.{row['scale']}.{'across' if row['task'] == 'through-plane' else 'within'}"
 
 
-def _name(row: dict[str, Any]) -> str:
-    return f"{row['modality'].lower()}.{'single' if row['preset'] == 'fast' else 'ensemble'}"
-
-
 def _found(row: dict[str, Any]) -> calibration.Calibration:
     growth, floor, bound, asked, by = row["found"]
     fall = None if np.isnan(row["fall"]) else float(row["fall"])
@@ -142,6 +139,7 @@ def fit(
     pairs: Path, model: Path,
     kept: Annotated[str, typer.Option()] = "train,val",
     scaled: Annotated[bool, typer.Option(help="Also change the factor of the whole; --careful goes by it.")] = False,
+    narrower: Annotated[bool, typer.Option(help="Bounds may become narrower than they are; not where they were fitted on more scans than there are now.")] = True,
 ) -> None:  # fmt: skip
     """Put into the model how a calibration carries over from the scan made coarser to the scan's own result, and how far it may be off."""
     from safetensors.numpy import load, save
@@ -154,23 +152,22 @@ def fit(
     for group, transfer in transfers.items():
         tensors[group] = np.array([transfer.start, transfer.slope, transfer.even, transfer.fall], np.float32)
         print(f"{group}: start {transfer.start:.2f} of {sum(_group(row) == group for row in rows)} scans")
-    tensors["bounds"] = np.array(_bounds(rows), np.float32)
+    tensors["bounds"] = np.array(_bounds(rows, [] if narrower else tensors["bounds"].astype(np.float64).tolist()), np.float32)
     content, card = save(tensors), json.loads((model / "card.json").read_text())
     card["sha256"] = hashlib.sha256(content).hexdigest()
-    card["weights"] = {name: [round(float(value), 5) for value in values.ravel()] for name, values in sorted(tensors.items())}
+    card["weights"] = {name: [round(float(value), 5) for value in values.ravel()] for name, values in sorted(tensors.items()) if "transfer" in name or name == "bounds"}
     (model / "weights.safetensors").write_bytes(content)
     (model / "card.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
 def _fit_scales(tensors: dict[str, np.ndarray], rows: list[dict[str, Any]]) -> None:
     """So that errors were right in the mean of the scans without noise; changes the rows as well."""
-    for name in sorted({_name(row) for row in rows}):  # the factor of the whole is that of the pairs' own weights
-        here = [row for row in rows if _name(row) == name]
+    for modality in sorted({row["modality"] for row in rows}):
+        here = [row for row in rows if row["modality"] == modality]
         growths = [compared(row["true"], row["expected"], np.ones(row["true"].shape, bool)).growth for row in here if row["noise"] == 0]
         scale = float(np.exp(np.median(np.log(growths))))
-        unmeasured = {name.replace("single", "ensemble"), name.replace("ensemble", "single")} - {_name(row) for row in rows}
-        for changed in {name, *unmeasured}:  # with turned copies and without, as long as only one of them was measured, errors grow alike
-            tensors[changed] = tensors[changed] * np.array([1, 1, 1, scale], np.float32)
+        name = f"{modality.lower()}.output.bias"  # of the logarithm of a square
+        tensors[name] = tensors[name] + np.float32(2 * np.log(scale))
         for row in here:
             row["expected"], row["found"] = row["expected"] * scale, row["found"] / np.array([scale, 1, 1, 1, 1])
 
@@ -187,8 +184,8 @@ def _transfers(rows: list[dict[str, Any]]) -> dict[str, Transfer]:
     return transfers
 
 
-def _bounds(rows: list[dict[str, Any]]) -> list[list[float]]:
-    """A line for each of the ranges of falls, as :func:`superres3d.trust.expected.bound_of` reads them: each source is told by the others."""
+def _bounds(rows: list[dict[str, Any]], before: list[list[float]]) -> list[list[float]]:
+    """Bounds as claimed, and the shares that they held for, are not narrower than those of before.  A line for each of the ranges of falls, as :func:`superres3d.trust.expected.bound_of` reads them: each source is told by the others."""
     ratios: dict[float, list[tuple[str, np.ndarray]]] = {fall: [] for fall in _FALLS}
     for source in sorted({_source(row) for row in rows}):
         transfers = _transfers([row for row in rows if _source(row) != source])
@@ -200,9 +197,14 @@ def _bounds(rows: list[dict[str, Any]]) -> list[list[float]]:
         counts = Counter(source for source, _ in found)
         weights = np.array([1 / counts[source] for source, _ in found])  # a scan of a new source is what a bound is for
         needed = [float(np.quantile(ratio, calibration.COVERAGE)) for _, ratio in found]
-        times = _quantiles(needed, weights, (0.5, _SCANS))
+        middle, most = _quantiles(needed, weights, (0.5, _SCANS))
+        earlier = next((line for line in before if np.isclose(line[0], fall)), [])
+        times = middle, max([most, *earlier[4:5]])
         held = [[float(np.mean(ratio <= by)) for _, ratio in found] for by in times]
-        lines.append([fall, *(value for by, shares in zip(times, held) for value in (by, *_quantiles(shares, weights, _TOLD)))])
+        told = [_quantiles(shares, weights, _TOLD) for shares in held]
+        for (low, high), place in zip(told if earlier else (), (2, 5)):
+            told[place // 5] = [min(low, earlier[place]), max(high, earlier[place + 1])]
+        lines.append([fall, *(value for by, shares in zip(times, told) for value in (by, *shares))])
         print(f"falls from {fall:g}: {len(found)} scans, {times[0]:.2f} times in the middle, {times[1]:.2f} for {_SCANS:.0%}; held for at least {min(held[1]):.0%}; deviation {np.std(np.log(needed)):.2f}")
     return lines
 

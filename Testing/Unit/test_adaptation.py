@@ -172,6 +172,21 @@ def test_memory_that_runs_out_is_told(thick, monkeypatch):
         upscale(thick, **CHOICES, adapt=Budget(60, steps=2))
 
 
+def test_what_pytorch_loads_is_none_of_the_time_to_learn(thick, monkeypatch):
+    """The clock stands still, but for the making of the optimiser, which takes longer than all of the budget."""
+    now = [0.0]
+    made = learning.torch.optim.Adam
+
+    def slowly(*given):
+        now[0] += 100.0
+        return made(*given)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(learning.torch.optim, "Adam", slowly)
+    told = adapt(find_model(MODEL), thick, 0, "MR", Budget(20.0), "cpu", lambda share: now.__setitem__(0, now[0] + 10.0 * (share > 0.03)))
+    assert told.report["steps"] >= 1
+
+
 def test_time_is_kept_and_told(thick):
     shares: list[tuple[str, float]] = []
     began = time.perf_counter()

@@ -75,6 +75,23 @@ def test_the_blur_of_a_result_is_seen_where_it_is(truth):
     assert same.lanczos.error == pytest.approx(same.result.error)
 
 
+def test_little_agreement_is_said(truth):
+    other = sagittal(truth)
+    assert not against(truth, other).notes
+    noise = np.random.default_rng(0).normal(0, 300, other.voxels.shape)
+    doubtful = against(truth, replace(other, voxels=(other.voxels + noise).astype(np.float32)))
+    assert 0.4 < doubtful.result.correlation < 0.8 and "agree little" in doubtful.notes[-1]
+
+
+def test_a_scan_that_the_result_was_not_made_from_is_refused(truth):
+    scan = made_coarser(truth, (4, 1, 1), WAYS["means"])
+    part = replace(scan, voxels=scan.voxels[:, 4:], origin=tuple(scan.position((0, 4, 0))))
+    for wrong in (part, moved(scan, (0, 0, 3))):
+        with pytest.raises(InputError, match="covers another place than the result"):
+            against(truth, sagittal(truth), scan=wrong)
+    assert against(truth, sagittal(truth), scan=moved(scan, (0.01, 0, 0))).lanczos
+
+
 def test_a_stack_sees_the_mean_over_its_slices(truth):
     other = _slices_along_k(sagittal(truth))
     seen = seen_by(truth, other, np.zeros(3), 4.0)

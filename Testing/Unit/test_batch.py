@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from superres3d import read_volume, upscale
 from superres3d.batch.choices import Choices
+from superres3d.batch.ledger import Entry
 from superres3d.batch.naming import Names, key_of
 from superres3d.batch.outline import outline_of
+from superres3d.batch.pages import _table
 from superres3d.batch.tree import find_in_tree
 from superres3d.cli import app
 from typer.testing import CliRunner
@@ -177,6 +181,32 @@ def test_anonymous_names_tell_nobody(tmp_path):
     assert done.returncode == 0, done.stderr
     told = " ".join(results(out)) + "".join(path.read_text() for path in (out / "batch" / "scans").rglob("*.json"))
     assert "secret" not in told and "Jane" not in told and "T2" not in told
+    assert "--anonymize" not in done.stderr
+
+
+def test_files_that_stay_named_are_told_where_the_patient_is_to_be_left_out(tmp_path):
+    source = images(series(tmp_path / "in", "P1", 1), "jane.nii.gz")
+    for dry in ((), ("--dry-run",)):
+        done = batch(source, tmp_path / "out", "--anonymize", *dry)
+        assert done.returncode == 0 and "1 of 2 scans are files, and their results keep the names" in done.stderr
+
+
+def test_the_table_names_the_method_that_ran(tmp_path):
+    """Not the one that was asked for, where a scan is better off with another."""
+    out = tmp_path / "out"
+    batch(images(tmp_path / "in", "a.nii.gz"), out)
+    with closing(sqlite3.connect(out / "batch" / "superres3d-ledger.sqlite")) as ledger:
+        ((facts,),) = ledger.execute("SELECT facts FROM scans").fetchall()
+    assert json.loads(facts)["method"] == "cubic"
+    assert "two-stage-told" in _table([Entry("key", "a.nii.gz", choices={"method": "two-stage-large"}, facts={"method": "two-stage-told"})])
+
+
+def test_the_table_holds_no_formula(tmp_path):
+    assert batch(images(tmp_path / "in", "=SUM(A1).nii.gz", "-dash.nii.gz", "plain.nii.gz"), tmp_path / "out").returncode == 0
+    rows = table(tmp_path / "out")
+    assert set(rows) == {"'=SUM(A1).nii.gz", "'-dash.nii.gz", "plain.nii.gz"}
+    assert not [value for row in rows.values() for value in row.values() if value.startswith(("=", "+", "-", "@"))]
+    assert rows["'-dash.nii.gz"]["result"].startswith("'-dash_cubic")
 
 
 def named(scans, **asked) -> list[str]:

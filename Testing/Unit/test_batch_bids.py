@@ -105,3 +105,11 @@ def test_a_plain_folder_is_no_data_set(tmp_path):
     source, out = images(tmp_path / "in", *NAMES), tmp_path / "out"
     (source / "dataset_description.json").write_text("{}")
     assert batch(source, out).returncode == 0 and len(table(out)) == 4
+
+
+@pytest.mark.parametrize("content", ['{"BIDSVersion": "1.9.0",}', "", "\x00"])
+def test_a_broken_description_is_told(dataset, tmp_path, content):
+    (dataset / "dataset_description.json").write_text(content)
+    done = batch(dataset, tmp_path / "out")
+    assert done.returncode == 2 and "dataset_description.json cannot be read as JSON" in done.stderr
+    assert not (tmp_path / "out").exists()

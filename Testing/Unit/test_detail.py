@@ -170,6 +170,20 @@ def test_words_name_the_scans_own_axes(slice_axis):
     assert told[-1].startswith("Noise: standard deviation about 1")
 
 
+def test_info_takes_the_modality_that_it_asks_for(tmp_path):
+    from superres3d import write_volume
+    from typer.testing import CliRunner
+
+    from superres3d.cli import app  # isort: skip
+
+    scan = tmp_path / "eight.nii.gz"
+    write_volume(Volume(np.rint(255 * anatomy((24, 64, 64)).clip(0, 1)).astype(np.uint8), (1.0, 1.0, 1.0)), scan)
+    told = json.loads(CliRunner().invoke(app, ["info", str(scan), "--json"]).output)
+    assert "give --modality CT or MR" in told["upscaling"][0]["refused"] and told["detail"] is None
+    told = json.loads(CliRunner().invoke(app, ["info", str(scan), "--modality", "MR", "--json"]).output)
+    assert told["modality"] == "MR" and told["modality_from"] == "as asked" and told["detail"]["in_words"] and "refused" not in told["upscaling"][0]
+
+
 def test_info_tells_what_was_measured(tmp_path):
     from superres3d import write_volume
     from typer.testing import CliRunner

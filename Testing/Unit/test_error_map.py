@@ -7,18 +7,23 @@ import nibabel as nib
 import numpy as np
 import pytest
 from scipy.ndimage import convolve1d, gaussian_filter, maximum_filter, minimum_filter
+from scipy.stats import spearmanr
 from superres3d import Volume, write_volume
 from superres3d.errors import InputError, ModelError
-from superres3d.resampling.interpolation import resize
+from superres3d.resampling.interpolation import resize, sampling_matrix
+from superres3d.resampling.regridding import apply_along
 from superres3d.trust import calibration, expected, window
 from superres3d.trust import careful as careful_module
+from superres3d.trust import traces as traces_module
 from superres3d.trust.calibration import Calibration, compared
 from superres3d.trust.careful import Restraint, careful
 from superres3d.trust.doubtful import doubtful_places, inner
 from superres3d.trust.error_map import upscale_with_doubt
-from superres3d.trust.expected import Transfer, Weights, bound_of, expected_error, local_error, rough, transfer_of, weights_of, windowed
+from superres3d.trust.expected import Transfer, bound_of, expected_error, local_error, rough, transfer_of, windowed
 from superres3d.trust.fall import fall_of
+from superres3d.trust.head import TOLD, Head, head_of
 from superres3d.trust.part import upscale_part_with_doubt
+from superres3d.trust.traces import NAMES, traces
 from superres3d.upscaling import upscale
 from typer.testing import CliRunner
 
@@ -29,16 +34,18 @@ def _gaussian(values):
     return gaussian_filter(values.astype(np.float64), 1.5, mode="nearest", truncate=5 / 1.5)
 
 
-def _boxed(values):
-    """What the map has in its place."""
-    for axis in range(3):
-        values = convolve1d(values.astype(np.float64), np.array([1, 3, 5, 6, 5, 3, 1]) / 24, axis, mode="nearest")
-    return values
-
-
 def test_the_window_is_scipys():
     values = np.random.default_rng(0).random((9, 14, 3)).astype(np.float32)
     np.testing.assert_allclose(windowed(values), _gaussian(values), rtol=1e-5)
+
+
+@pytest.mark.parametrize("begin, end", [(0, 9), (2, 9), (0, 5), (4, 5)])
+def test_the_window_of_careful_is_scipys(begin, end):
+    """Means of two, three and four voxels one after the other; of some slices as of all."""
+    values = np.random.default_rng(0).random((9, 14, 6)).astype(np.float32)
+    before, after = min(begin, window.REACH), min(9 - end, window.REACH)
+    found = np.stack(list(window.smoothed(values[begin - before : end + after], before, after)))
+    np.testing.assert_allclose(found, _weighted(values.astype(np.float64), [1, 3, 5, 6, 5, 3, 1])[begin:end], rtol=1e-5)
 
 
 def test_local_error_of_an_even_error_is_that_error():
@@ -63,33 +70,172 @@ def parts():
     return scan, result, random.random(result.shape).astype(np.float32) * 10
 
 
-def test_expected_error_is_the_weighted_sum(parts):
-    scan, result, spread = parts
-    roughness = np.square(rough(scan, (0, 1, 2))).repeat(2, 0).repeat(2, 1).repeat(2, 2)
-    wanted = 3 * np.sqrt(_boxed(0.7 * spread**2 + 0.2 * (result - resize(scan, (2, 2, 2), "lanczos")) ** 2 + 0.1 * roughness))
-    np.testing.assert_allclose(expected_error(scan, result, spread, Weights(0.7, 0.2, 0.1, 3.0)), wanted, rtol=1e-4)
-    np.testing.assert_allclose(expected_error(scan, result, None, Weights(1, 0, 0.25, 1.0)), 0.5 * np.sqrt(_boxed(roughness)), rtol=1e-4)
+def _cells(values, shape, cells):
+    """Means over the voxels of the scan, of this shape, whatever part of the finer grid they are; then over two of them where a cell has two, the last voxel of an odd number alone."""
+    for axis, (count, cell) in enumerate(zip(shape, cells)):
+        along = np.moveaxis(values, axis, -1).repeat(count, axis=-1)
+        along = along.reshape(*along.shape[:-1], count, -1).mean(axis=-1)
+        if cell == 2:
+            along = np.stack([along[..., start : start + 2].mean(axis=-1) for start in range(0, count, 2)], axis=-1)
+        values = np.moveaxis(along, -1, axis)
+    return values
+
+
+def _weighted(values, taps):
+    for axis in range(3):
+        values = convolve1d(values, np.array(taps) / sum(taps), axis, mode="nearest")
+    return values
+
+
+def _wanted(scan, result, spread):
+    """The logarithms, and the level, with scipy alone."""
+    cells = [2 if fine == count else 1 for fine, count in zip(result.shape, scan.shape)]
+    added = (result - regrid(scan, result.shape)).astype(float)
+    squares = {"correction": _cells(added**2, scan.shape, cells), "spread": _cells(spread.astype(float) ** 2, scan.shape, cells)}
+    squares["offset"] = _cells(_cells(added, scan.shape, (1, 1, 1)) ** 2, scan.shape, cells)
+    for name, axes in (("", [axis for axis in range(3) if cells[axis] == 1]), (" other", [axis for axis in range(3) if cells[axis] == 2])):
+        if axes:
+            differing = [convolve1d(scan.astype(float), [0.5, 0, -0.5], axis, mode="nearest") for axis in axes]
+            around = [convolve1d(scan.astype(float), [0.5, 0, 0.5], axis, mode="nearest") for axis in axes]
+            squares[f"rough{name}"] = _cells((scan - np.mean(around, axis=0)) ** 2, scan.shape, cells)
+            squares[f"slope{name}"] = _cells(np.mean(np.square(differing), axis=0), scan.shape, cells)
+    narrow = {name: _weighted(square, [1, 2, 1]) for name, square in squares.items()}
+    wide = {f"{name} wide": _weighted(square, [1, 3, 4, 4, 4, 3, 1]) for name, square in squares.items()}
+    level = narrow["correction"] + narrow["rough"]
+    return level, {name: np.log(square / level + 1e-6) for name, square in (narrow | wide).items() if name in NAMES}
+
+
+def regrid(scan, shape):
+    for axis, (length, count) in enumerate(zip(scan.shape, shape)):
+        if count > length:
+            scan = apply_along(scan.astype(np.float64), axis, sampling_matrix(length, count, "lanczos"))
+    return scan
+
+
+def _whole(scan, result, spread, parts):
+    """What the traces are in the end, made in some parts."""
+    length = -(-len(scan) // (2 if len(scan) == len(result) else 1))
+    found = [trace for begin, end in parts(length) for trace in traces(scan, result, spread, begin, end)]
+    shape = length, max(trace.place[1].stop for trace in found), found[0].level.shape[1]
+    arrays = {name: np.full(shape, np.nan) for name in ("level", *found[0].logarithms)}
+    for trace in found:
+        for name, array in arrays.items():
+            array[trace.place] = trace.level if name == "level" else trace.logarithms[name]
+    return arrays
+
+
+@pytest.mark.parametrize("shape", [(14, 20, 18), (7, 20, 18), (14, 10, 9), (28, 40, 36), (11, 15, 13), (7, 10, 36)])
+@pytest.mark.parametrize("pixels", [1 << 16, 1])
+def test_traces_are_scipys(monkeypatch, parts, shape, pixels):
+    """Whole and factors between; in one part and in several, all rows at once and in bands."""
+    scan, random = parts[0], np.random.default_rng(4)
+    result = (regrid(scan, shape) + random.normal(0, 30, shape)).astype(np.float32)
+    spread = random.random(shape).astype(np.float32) * 10
+    level, wanted = _wanted(scan, result, spread)
+    monkeypatch.setattr(traces_module, "_PIXELS", pixels)
+    for cut in (lambda n: [(0, n)], lambda n: [(0, 2), (2, 3), (3, n)]):
+        found = _whole(scan, result, spread, cut)
+        assert set(found) == {"level", *wanted}
+        np.testing.assert_allclose(found.pop("level"), level, rtol=1e-4)
+        for name, logarithm in found.items():
+            np.testing.assert_allclose(logarithm, wanted[name], atol=2e-3, err_msg=name)
+
+
+def _head(seed=0):
+    random = np.random.default_rng(seed)
+    inputs = len(NAMES) + len(TOLD)
+    numbers = [random.normal(0, 0.5, shape).astype(np.float32) for shape in (inputs, (5, inputs), 5, 5)]
+    return Head(numbers[0], np.full(inputs, 1.5, np.float32), *numbers[1:], 0.7, True)
+
+
+@pytest.mark.parametrize("shape", [(14, 20, 18), (7, 20, 18), (14, 10, 9), (28, 40, 36), (11, 15, 13)])
+def test_the_head_by_hand(monkeypatch, parts, shape):
+    """Its perceptron on each cell, between cells a line; by several threads as by one."""
+    scan, random = parts[0], np.random.default_rng(4)
+    result = (regrid(scan, shape) + random.normal(0, 30, shape)).astype(np.float32)
+    spread, head = random.random(shape).astype(np.float32) * 10, _head()
+    level, wanted = _wanted(scan, result, spread)
+    factors = [fine / count for fine, count in zip(shape, scan.shape)]
+    refined = sum(factor > 1 for factor in factors)
+    told = [np.log2(max(*factors, 2)) - 1, refined == 1, refined == 3, 1, 1]
+    inputs = np.stack([*(wanted.get(name, np.full(level.shape, head.mean[number])) for number, name in enumerate(NAMES)), *(np.full(level.shape, value) for value in told)])
+    near = np.clip((inputs - head.mean[:, None, None, None]) / 1.5, -4, 4)
+    units = np.maximum(np.einsum("ui,ikyx->ukyx", head.hidden, near) + head.hidden_bias[:, None, None, None], 0)
+    made = np.sqrt(level * np.exp(np.einsum("u,ukyx->kyx", head.output, units) + 0.7))
+    for axis, (length, count) in enumerate(zip(scan.shape, shape)):
+        extent = 2 * made.shape[axis] if length == count else count  # the last cell of an odd number is as long as the others
+        places = (np.arange(count) + 0.5) * made.shape[axis] / extent - 0.5
+        made = np.apply_along_axis(lambda line, places=places: np.interp(places, np.arange(len(line)), line), axis, made)
+    for threads in (1, 2, 7):
+        monkeypatch.setattr(expected, "usable_cores", lambda threads=threads: threads)
+        np.testing.assert_allclose(expected_error(scan, result, spread, head), made, rtol=2e-3)
 
 
 @pytest.mark.parametrize("shape", [(14, 20, 18), (7, 20, 18), (14, 10, 9), (28, 40, 36), (11, 15, 13)])
 def test_slabs_give_the_whole(monkeypatch, parts, shape):
     scan = parts[0]
     random = np.random.default_rng(4)
-    result, spread = (random.random(shape).astype(np.float32) * 100 for _ in range(2))
-    weights = Weights(1.0, 0.5, 0.3, 2.0)
-    whole, held = expected_error(scan, result, spread, weights), careful(scan, result, spread, Restraint(1.0, 2.0, 60.0))
+    result, error = (random.random(shape).astype(np.float32) * 100 for _ in range(2))
+    held = careful(scan, result, error, Restraint(1.0, 2.0, 60.0))
     for count, threads in ((1, 1), (3, 2), (2, 7)):
         monkeypatch.setattr(window, "_CHUNK_BYTES", 4 * shape[1] * shape[2] * count)
-        for module in (expected, careful_module):
-            monkeypatch.setattr(module, "usable_cores", lambda threads=threads: threads)
-        np.testing.assert_allclose(expected_error(scan, result, spread, weights), whole, rtol=2e-5)
-        np.testing.assert_allclose(careful(scan, result, spread, Restraint(1.0, 2.0, 60.0)), held, rtol=2e-5, atol=1e-3)
+        monkeypatch.setattr(careful_module, "usable_cores", lambda threads=threads: threads)
+        np.testing.assert_allclose(careful(scan, result, error, Restraint(1.0, 2.0, 60.0)), held, rtol=2e-5, atol=1e-3)
 
 
-def test_a_scan_in_other_units_has_its_error_in_those(parts):
-    weights = weights_of("MR", True)
-    one, other = (expected_error(*(array * np.float32(scale) for array in parts), weights) for scale in (1, 8))
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+def test_a_scan_in_other_units_has_its_error_in_those(parts, modality):
+    one, other = (expected_error(*(array * np.float32(scale) for array in parts), head_of(modality, True)) for scale in (1, 8))
     np.testing.assert_allclose(other, 8 * one, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(14, 20, 18), (7, 20, 18)])
+def test_a_turned_scan_has_the_turned_map(parts, shape):
+    scan, random = parts[0], np.random.default_rng(6)
+    result = regrid(scan, shape) + random.normal(0, 30, shape).astype(np.float32)
+    one = expected_error(scan, result, None, head_of("MR", False))
+    for turn in (lambda array: array.transpose(1, 2, 0), lambda array: array.transpose(0, 2, 1)):
+        turned = (np.ascontiguousarray(turn(array)) for array in (scan, result))
+        np.testing.assert_allclose(expected_error(*turned, None, head_of("MR", False)), turn(one), rtol=1e-3)
+
+
+def test_nothing_is_to_be_expected_where_nothing_is():
+    """Far from a scan's own voxels the map is zero, and nowhere else; a scan of one value has none at all."""
+    scan = np.zeros((16, 30, 32), np.float32)
+    scan[:, 15:] = smooth_noise((16, 15, 32)) * 500
+    lanczos = resize(scan, (2, 2, 2), "lanczos")
+    result = np.where(np.arange(60)[:, None] < 24, 0, lanczos * 1.05).astype(np.float32)
+    lanczos[:, :24] = 0
+    told = expected_error(scan, result, None, head_of("MR", False))
+    assert (told[:, :10] == 0).all() and (told[:, 34:] > 0).all() and np.isfinite(told).all()
+    even = np.full((5, 6, 7), 40, np.int16)
+    assert not expected_error(even, resize(even, (1, 2, 2), "nearest"), None, head_of("CT", False)).any()
+
+
+@pytest.mark.parametrize("scan, factors", [((1, 1, 1), (2, 2, 2)), ((1, 3, 2), (1, 2, 2)), ((2, 1, 5), (4, 1, 1)), ((3, 9, 1), (1, 4, 1))])
+def test_a_tiny_scan(scan, factors):
+    scan = np.random.default_rng(2).normal(0, 50, scan)
+    result = fine_of(scan, factors) + 1.0
+    told = expected_error(scan, result.astype(np.float32), None, head_of("MR", False))
+    assert told.shape == result.shape and np.isfinite(told).all() and (told > 0).all()
+
+
+@pytest.mark.parametrize("factors", [(2, 2, 2), (1, 2, 2), (4, 1, 1)])
+@pytest.mark.parametrize("modality", ["MR", "CT"])
+def test_errors_that_are_known_are_ranked(factors, modality):
+    """A made-up scan: even tissue, edges, and a region of fine texture that the coarse scan lost; noise everywhere."""
+    random, shape = np.random.default_rng(11), [24 * factors[0] if factors[0] > 1 else 24, 40 * factors[1], 40 * factors[2]]
+    truth = gaussian_filter(random.normal(size=shape), [2.0 * factor for factor in factors])
+    truth = 100 + 300 * (truth > 0) + gaussian_filter(random.normal(size=shape), [0.5 * factor for factor in factors]) * 150 * (gaussian_filter(random.normal(size=shape), 10) > 0)
+    truth = (truth + random.normal(0, 6, shape)).astype(np.float32)
+    scan = truth
+    for axis, factor in enumerate(factors):
+        along = np.moveaxis(scan, axis, -1)
+        scan = np.moveaxis(along.reshape(*along.shape[:-1], -1, factor).mean(axis=-1), -1, axis)
+    result = regrid(scan, shape).astype(np.float32)
+    result += 0.3 * (truth - gaussian_filter(truth, [0.4 * (factor - 1) for factor in factors]))  # brings some of it back
+    told, true = expected_error(np.ascontiguousarray(scan), result, None, head_of(modality, False)), local_error(result, truth)
+    assert spearmanr(told.ravel(), true.ravel())[0] > 0.6
 
 
 def test_the_calibration_finds_growth_and_floor():
@@ -128,9 +274,11 @@ def test_the_calibration_looks_inside_the_body_alone():
 
 def test_the_shipped_weights():
     for modality in ("CT", "MR"):
-        for ensemble in (True, False):
-            assert min(weights_of(modality, ensemble).__dict__.values()) > 0
-            assert all(transfer_of(modality, factor, across).even > 0 for factor in (2, 4) for across in (True, False))
+        head = head_of(modality, True)
+        inputs, units = len(NAMES) + len(TOLD), len(head.output)
+        assert head.mean.shape == head.deviation.shape == (inputs,) and head.hidden.shape == (units, inputs) and head.hidden_bias.shape == (units,)
+        assert (head.deviation > 0).all() and head.ensemble and not head_of(modality, False).ensemble
+        assert all(transfer_of(modality, factor, across).even > 0 for factor in (2, 4) for across in (True, False))
     with pytest.raises(ModelError, match="error-map cannot be used"):
         transfer_of("MR", 3, True)
 

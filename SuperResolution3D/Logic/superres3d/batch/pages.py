@@ -25,6 +25,7 @@ _COLUMNS = (
 )  # fmt: skip
 #: order on the page: what somebody must look at comes first
 _URGENCY = {KILLED: 0, FAILED: 1, "running": 2, "waiting": 2, DONE: 4, LEFT_OUT: 5}
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _NOTED = 3  # a result with notes
 
 
@@ -54,15 +55,20 @@ def _table(entries: Sequence[Entry]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(_row, entries))
+    writer.writerows({name: _plain(value) for name, value in _row(entry).items()} for entry in entries)
     return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
 
 
 def _row(entry: Entry) -> dict[str, Any]:
     before, after = entry.facts.get("input") or {}, entry.facts.get("output") or {}
     told = {name: getattr(entry, name, "") for name in _COLUMNS}
     return told | {
-        "method": entry.choices.get("method", ""),
+        "method": entry.facts.get("method") or entry.choices.get("method", ""),
         **{name: entry.facts.get(name, "") for name in ("modality", "device", "peak_memory_bytes")},
         "shape_ijk": _numbers(before.get("shape_ijk")), "spacing_mm": _numbers(before.get("spacing_mm")),
         "result_shape_ijk": _numbers(after.get("shape_ijk")), "result_spacing_mm": _numbers(after.get("spacing_mm")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -145,6 +146,14 @@ def plan_of(scan: BatchScan, choices: Choices, memory: int, region: tuple[tuple[
     outline = scan.outline
     limit = max(1, memory - PROCESS_BYTES)
     return plan_upscaling(outline.shape, outline.spacing, outline.dtype, **for_plan(choices.refinement), modality=modality, device=choices.device, memory_limit=limit, region=region)
+
+
+def anonymity_of(items: Sequence[Planned], choices: Choices) -> str:
+    """Where the patient is to be left out, what of that does not hold for results that are files; "" where all is as it was asked for."""
+    files = sum(item.scan.kind != "DICOM" for item in items)
+    if not choices.anonymize or not files:
+        return ""
+    return f"--anonymize leaves the patient out of DICOM series alone: {files} of {len(items)} scans are files, and their results keep the names and folders of these."
 
 
 def _compare(item: Planned, entry: Entry, place: Place, plan: Plan | None, retry: bool) -> None:

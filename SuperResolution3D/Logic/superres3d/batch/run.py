@@ -24,7 +24,7 @@ from .labels import NO_LABELS, place_of, with_labels
 from .ledger import DONE, FAILED, KILLED, RUNNING, Entry, Ledger
 from .pages import write_pages
 from .place import Place
-from .planning import KEPT, REFUSED, TODO, Filters, Planned, chosen, cores_of, planned
+from .planning import KEPT, REFUSED, TODO, Filters, Planned, anonymity_of, chosen, cores_of, planned
 from .scans import BatchScan, Found, as_text
 from .slabs import CuttingCrew, cuts_of
 from .task import CANCELLED, Outcome, Task
@@ -89,6 +89,8 @@ class Batch:
             raise InputError(f"{self._source} holds no scan; give a folder with NIfTI, NRRD, MetaImage or MGH files, a tree of DICOM, or a BIDS data set.")
         items = self._plan(scans, {entry.key: entry for entry in self._read_ledger()})
         _refuse_what_none_can(items, found)
+        if told := anonymity_of(items, self._choices):
+            self._teller.note(told)
         return items, found
 
     def run(self) -> Summary:

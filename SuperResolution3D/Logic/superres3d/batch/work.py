@@ -209,7 +209,7 @@ def _write(task: Task, result: Result, work: Path) -> Path:
 def _outcome(result: Result, staged: Path, seconds: float) -> Outcome:
     report = result.report
     models = {model["name"]: model["sha256"] for model in report["models"].values()}
-    facts = {name: report.get(name) for name in ("modality", "input", "output", "factors_ijk", "device", "precision", "peak_memory_bytes", "invents")}
+    facts = {name: report.get(name) for name in ("method", "modality", "input", "output", "factors_ijk", "device", "precision", "peak_memory_bytes", "invents")}
     if report.get("check"):
         facts["check"] = {name: report["check"].get(name) for name in ("statement", "gain_db", "ahead", "expected_db")}
     messages = list(report["warnings"])

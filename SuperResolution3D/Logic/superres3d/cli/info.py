@@ -13,8 +13,8 @@ from ..errors import InputError, SuperResolutionError
 from ..methods import AXES, DEFAULT_PRESET, METHODS, PRESETS, SCALES, Method, is_installed
 from ..reporter import printable
 from ..speed import busy_words
-from .common import reporting
-from .options import AsJson, Series, VolumeNumber
+from .common import ModalityChoice, reporting
+from .options import AsJson, Modality, Series, VolumeNumber
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,23 +26,24 @@ def info(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A scan.")],
     series: Series = None,
     volume: VolumeNumber = None,
+    modality: Modality = ModalityChoice("auto"),
     as_json: AsJson = False,
 ) -> None:
     """Tell what a scan is, and what upscaling it would take.  The first time, a second goes into measuring this machine."""
     with reporting("none"):
-        content = _describe(source, series, volume)
+        content = _describe(source, series, volume, modality.value)
         if as_json:
             print(json.dumps(content, indent=2))
         else:
             _print(source, content)
 
 
-def _describe(source: Path, series: str | None, number: int | None) -> dict[str, Any]:
+def _describe(source: Path, series: str | None, number: int | None, asked: str) -> dict[str, Any]:
     from ..scan.images import read_volume
     from ..speed import busy, calibrate
 
     volume = read_volume(source, series=series, volume=number)
-    modality, known_from, refusal = _modality(volume)
+    modality, known_from, notes, refusal = _modality(volume, asked)
     for preset in PRESETS if not refusal else ():
         calibrate(modality, preset)
     times = 1.0 if refusal else round(busy(), 1)
@@ -50,22 +51,24 @@ def _describe(source: Path, series: str | None, number: int | None) -> dict[str,
         **_grid(volume),
         "modality": modality,
         "modality_from": known_from,
-        "notes": volume.notes,
+        "notes": [*volume.notes, *notes],
         "detail": None if refusal else _detail(volume, modality),
         "busy": times,
         "upscaling": [{"scale": None, **request, "refused": refusal} if refusal else _row(volume, modality, request, times) for request in _requests(modality)],
     }
 
 
-def _modality(volume: Volume) -> tuple[str, str, str]:
-    """What the scan is, or "unknown"; what it is known from; why no network takes it, or ""."""
+def _modality(volume: Volume, asked: str) -> tuple[str, str, list[str], str]:
+    """What the scan is, or "unknown"; what it is known from; what is to be said where that was asked for; why no network takes it, or ""."""
     from ..upscaling import taken_as
 
     try:
-        modality, notes = taken_as(volume, "auto")
+        modality, notes = taken_as(volume, asked)
     except InputError as error:
-        return volume.modality or "unknown", "the file" if volume.modality else "neither the file nor the intensities tell it", str(error)
-    return modality, "guessed from the intensities" if notes else "the file", ""
+        return volume.modality or "unknown", "the file" if volume.modality else "neither the file nor the intensities tell it", [], str(error)
+    if asked != "auto":
+        return modality, "as asked", notes, ""
+    return modality, "guessed from the intensities" if notes else "the file", [], ""
 
 
 def _detail(volume: Volume, modality: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ Anonymize = Annotated[bool, typer.Option("--anonymize", help="Leave the patient 
 Careful = Annotated[bool, typer.Option("--careful", help="Make what the networks add over Lanczos smaller, most where large errors are expected: less is invented, and detail is lost; see docs/trust.md.")]
 Check = Annotated[bool, typer.Option("--check", help="Also check on the scan, made coarser once more, whether the method is ahead of Lanczos; see 'superres3d check'.")]
 Progress = Annotated[StyleChoice, typer.Option(help="bar, JSON lines on standard output, or none.")]
+Modality = Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")]
 
 
 def _made(
@@ -33,7 +34,7 @@ def _made(
     slice_spacing: Annotated[float | None, typer.Option(metavar="MM", help="Millimetres between the slices of the result, in place of a factor; for interpolations and virtual-thin-slice.")] = None,
     spacing: Annotated[str | None, typer.Option(metavar="MM", help="Millimetres of the result's voxels, in place of a factor: 1; or along i,j,k, such as 0.5,0.5,1; or isotropic, the scan's smallest.")] = None,
     method: Annotated[str, typer.Option(help="See 'superres3d methods'.")] = DEFAULT_METHOD,
-    modality: Annotated[ModalityChoice, typer.Option(help="auto: what the file says, else a guess from the intensities.")] = ModalityChoice("auto"),
+    modality: Modality = ModalityChoice("auto"),
     preset: Annotated[PresetChoice, typer.Option(help="How much work to spend; see 'superres3d methods'.")] = PresetChoice(DEFAULT_PRESET),
     ensemble: Annotated[EnsembleChoice, typer.Option(help="Turned copies whose median is the result; auto: as the preset says.")] = EnsembleChoice("auto"),
     precision: Annotated[PrecisionChoice, typer.Option(help="auto: half or 8 bits where the machine is faster in them; half; single.")] = PrecisionChoice("auto"),

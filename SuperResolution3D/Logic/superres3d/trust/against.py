@@ -22,6 +22,8 @@ from .result import rounded
 from .stacks import overlap, seen_by, shift_between
 
 LEAST_OVERLAP, LEAST_CORRELATION = 0.05, 0.4
+_LITTLE = 0.85  # correlation: 0.98 for a T1 and its own stack, 0.75 for that stack with left and right swapped, 0.62 for another head
+_APART = 0.5  # of a voxel of the scan, between the corners of a scan and of its result
 _FEWEST = 2000  # voxels that both show
 _FAR_MM, _FARTHEST_MM = 5.0, 25.0  # between two stacks of a session
 _DIRECTIONS = ("left-right", "front-back", "head-foot")
@@ -127,9 +129,15 @@ def against(result: Volume, other: Volume, *, scan: Volume | None = None, modali
     if scan is not None:
         fine = _interpolated(accepted(scan, "The scan"), result)
         lanczos = _compared(truth, seen_by(fine, other, shift, wide), where, kind, other)[0]
-    notes = (f"The two lie {np.linalg.norm(shift):.1f} mm apart: check that they are of the same session.",) if np.linalg.norm(shift) > _FAR_MM else ()
     x, y, z = (float(value) for value in shift)
-    return AgainstResult(found, lanczos, share, int(np.count_nonzero(where)), (x, y, z), scale, offset, "HU" if kind == "CT" else "", notes)
+    return AgainstResult(found, lanczos, share, int(np.count_nonzero(where)), (x, y, z), scale, offset, "HU" if kind == "CT" else "", _notes(found, float(np.linalg.norm(shift))))
+
+
+def _notes(found: Closeness, apart: float) -> tuple[str, ...]:
+    """What makes the comparison doubtful."""
+    far = f"The two lie {apart:.1f} mm apart: check that they are of the same session."
+    little = f"The two agree little (correlation {found.correlation:.2f}): check that they are of the same patient, session and contrast, and that left and right are not swapped in one of them."
+    return (*([far] if apart > _FAR_MM else []), *([little] if found.correlation < _LITTLE else []))
 
 
 def _slices_along_k(volume: Volume) -> Volume:
@@ -151,7 +159,11 @@ def _modality(result: Volume, other: Volume, asked: str) -> str:
 
 
 def _interpolated(scan: Volume, result: Volume) -> Volume:
-    """The scan on the grid of its result, by Lanczos."""
+    """The scan on the grid of its result, by Lanczos (InputError: it is not what the result was made from)."""
+    ends = [tuple(volume.position([end * (n - 1) + side for n in volume.voxels.shape[::-1]]) for end, side in ((0, -0.5), (1, 0.5))) for volume in (scan, result)]
+    apart = max(float(np.linalg.norm(np.subtract(one, other))) for one, other in zip(*ends))
+    if apart > _APART * max(scan.spacing):
+        raise InputError(f"The scan covers another place than the result (their corners are {apart:.3g} mm apart), so the result was not made from it; give the scan that was upscaled, or leave --scan out.")
     voxels = scan.voxels.astype(np.float32)
     for axis, count in enumerate(result.voxels.shape):
         if count > voxels.shape[axis]:

@@ -21,8 +21,9 @@ from ..scan.volume import Volume
 from .body import body_mask
 from .careful import Restraint, careful
 from .coarser import WAYS, Way, cropped_to, made_coarser, own_way
-from .expected import Transfer, expected_error, local_error, weights_of
+from .expected import Transfer, expected_error, local_error
 from .fall import fall_of
+from .head import head_of
 from .refining import Refining
 from .selfcheck import is_sure, slices_first
 
@@ -104,8 +105,8 @@ def calibrate(
     asked |= {"scale": (factors[1], factors[0]), "modality": plan.modality, "slice_axis": "k"}
     with Refining(asked) as refining:  # with the networks of the run, whatever this part would say of them
         drawn, spread = refining.part(coarse, coarse.voxels, spread=True, progress=tell, cancelled=cancelled)
-    weights = weights_of(plan.modality, plan.preset.ensemble != "none")
-    expected = expected_error(coarse.voxels, drawn, spread, weights)
+    head = head_of(plan.modality, plan.preset.ensemble != "none")
+    expected = expected_error(coarse.voxels, drawn, spread, head)
     voxels = careful(coarse.voxels, drawn, expected, restraint, floor_of(coarse.voxels, plan.modality)) if restraint else drawn
     found = compared(local_error(voxels, scan.voxels), expected, body_mask(scan.voxels, plan.modality), checked)
     return replace(found, way=words, fall=fall_of(ordered.voxels, [axis for axis, factor in enumerate(factors) if factor > 1], plan.modality))

@@ -26,9 +26,9 @@ from .window import REACH, Plane, on_rows, planes, smoothed
 
 #: (axes that are refined, modality, largest factor) -> k, and how many times the expected error an addition must be to go beyond the limit
 _CHOSEN = {
-    ("across", "CT", 2): (0.4, 1.75), ("across", "CT", 4): (0.75, 2.0), ("across", "MR", 2): (0.0, 1.25), ("across", "MR", 4): (0.02, 1.0),
-    ("within", "CT", 2): (0.2, 1.5), ("within", "CT", 4): (0.5, 1.75), ("within", "MR", 2): (0.25, 3.0), ("within", "MR", 4): (0.25, 3.0),
-    ("all", "CT", 2): (0.3, 1.75), ("all", "CT", 4): (0.3, 2.5), ("all", "MR", 2): (0.25, 3.0), ("all", "MR", 4): (0.25, 3.0),
+    ("across", "CT", 2): (1.0, 4.0), ("across", "CT", 4): (1.0, 6.0), ("across", "MR", 2): (0.0, 0.9), ("across", "MR", 4): (0.012, 1.0),
+    ("within", "CT", 2): (0.05, 3.0), ("within", "CT", 4): (0.1, 7.0), ("within", "MR", 2): (0.1, 4.5), ("within", "MR", 4): (0.1, 10.0),
+    ("all", "CT", 2): (0.1, 1.8), ("all", "CT", 4): (0.15, 3.5), ("all", "MR", 2): (0.065, 2.5), ("all", "MR", 4): (0.065, 2.6),
 }  # fmt: skip
 _LIMIT = 0.95  # of what counts as an addition; the range of a scan is measured, and is not quite that of its truth
 _SLOPE = 0.1  # of that many times: over so much more the limit is lifted

@@ -22,7 +22,8 @@ from .calibration import COVERAGE, Calibration, calibrate, root_mean_square
 from .careful import Restraint
 from .careful import careful as taken_back
 from .doubtful import Place, doubtful_places, inner
-from .expected import SIGMA, Bound, bound_of, expected_error, transfer_of, weights_of
+from .expected import SIGMA, Bound, bound_of, expected_error, transfer_of
+from .head import head_of
 
 _FLOAT = 4
 CHECKING = 0.1  # of the progress
@@ -75,9 +76,9 @@ def upscale_with_doubt(
     result = upscale(volume, scale, spread=members_differ(plan), progress=told, cancelled=cancelled, **choices)
     used = choices | {"method": result.report["method"]}  # perhaps not what was asked for: see superres3d.ahead
     found, why = asked_of(volume, plan, used, restraint, checking, cancelled) if errors else (None, "")
-    drawn, weights = result.volume.voxels, weights_of(plan.modality, plan.preset.ensemble != "none")
+    drawn, head = result.volume.voxels, head_of(plan.modality, plan.preset.ensemble != "none")
     result.report["careful"] = careful
-    expected = expected_error(volume.voxels, drawn, result.spread, weights)
+    expected = expected_error(volume.voxels, drawn, result.spread, head)
     if restraint:
         result = replace(result, volume=replace(result.volume, voxels=taken_back(volume.voxels, drawn, expected, restraint, floor_of(volume.voxels, plan.modality))))
     if not errors:

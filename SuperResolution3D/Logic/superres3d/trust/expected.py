@@ -1,14 +1,9 @@
 """The error to expect around each voxel of a result, from what can be seen without the truth.
 
 Whether a single voxel is too bright or too dark is mostly chance; how large the errors around it are can be told.  What is expected is the
-root of the mean square error under a Gaussian window of 1.5 voxels (of the result, along each axis).  Three things tell of it:
-
-- how the networks' turned copies differ (without turned copies: the two slicings of the depth network),
-- how far the result is from Lanczos,
-- how rough the scan is there: noise, and detail at the limit of its grid.
-
-Their squares, weighted and added, are a variance; so a scan in other units has an expected error in those units.  The weights were fitted on
-training scans and chosen on validation scans: ``models/error-map``.
+root of the mean square error under a Gaussian window of 1.5 voxels (of the result, along each axis).  Such a mean hardly differs within a voxel of
+the scan, so it is told on the scan's grid (:mod:`superres3d.trust.traces`) by a small network (:mod:`superres3d.trust.head`), and interpolated to the
+result's.  It was trained on training scans and chosen on validation scans: ``models/error-map``.
 """
 
 from __future__ import annotations
@@ -19,33 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..engine.memory import kept_heap, usable_cores
-from ..errors import ModelError
-from ..networks.weights import find_model, verified_weights
 from ..resampling.threads import in_parts
-from .window import REACH, Plane, on_rows, planes, smoothed
+from .head import Head, tensor_of
+from .traces import cells_of, traces
+from .window import regridded_chunks
 
-MODEL = "error-map"
 SIGMA = 1.5  # voxels of the result
 _RADIUS = 5
 _TAPS = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / SIGMA) ** 2)
 _TAPS = (_TAPS / _TAPS.sum()).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Of the squares that make up a variance.
-
-    Attributes:
-        spread: of the turned copies' differences.
-        correction: of the result minus Lanczos.
-        roughness: of the scan minus the mean of its neighbours.
-        scale: by which the expected error is multiplied, so that it was right in the mean of the training scans.
-    """
-
-    spread: float
-    correction: float
-    roughness: float
-    scale: float
 
 
 @dataclass(frozen=True)
@@ -83,19 +60,6 @@ class Bound:
     most_held: tuple[float, float]
 
 
-def weights_of(modality: str, ensemble: bool) -> Weights:
-    """The fitted weights.
-
-    Args:
-        modality: "CT" or "MR".
-        ensemble: whether the networks had turned copies.
-
-    Raises:
-        ModelError: the model is missing or damaged.
-    """
-    return Weights(*_tensor(_name(modality, ensemble)))
-
-
 def transfer_of(modality: str, factor: int, across_alone: bool) -> Transfer:
     """How a calibration carries over.
 
@@ -118,17 +82,8 @@ def bound_of(fall: float) -> Bound:
     return Bound(start, middle, (low, high), most, (least, largest))
 
 
-def _name(modality: str, ensemble: bool) -> str:
-    return f"{modality.lower()}.{'ensemble' if ensemble else 'single'}"
-
-
 def _tensor(name: str) -> list[float]:
-    from safetensors.numpy import load
-
-    try:
-        return [float(value) for value in load(verified_weights(find_model(MODEL)))[name].ravel()]
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"The model {MODEL} cannot be used ({type(error).__name__}: {error}); install the package again.") from None
+    return [float(value) for value in tensor_of(name).ravel()]
 
 
 def windowed(squares: np.ndarray) -> np.ndarray:
@@ -162,48 +117,32 @@ def rough(scan: np.ndarray, axes: Sequence[int]) -> np.ndarray:
     return scan - total / np.float32(2 * len(axes)) if axes else total
 
 
-def expected_error(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | None, weights: Weights) -> np.ndarray:
+def expected_error(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | None, head: Head) -> np.ndarray:
     """The error to expect, before the scan itself has been asked.
 
     Args:
         scan: (k, j, i), any real dtype.
         result: finer, over the same extent.
         spread: of the result's shape; see :class:`superres3d.upscaling.Result`.
-        weights: see :class:`Weights`.
+        head: see :func:`superres3d.trust.head.head_of`.
 
     Returns:
         (k, j, i) float32, of the result's shape, in the scan's units.
     """
-    expected = np.empty(result.shape, np.float32)
+    cells = cells_of(scan.shape, result.shape)
+    coarse = np.empty([-(-n // cell) for n, cell in zip(scan.shape, cells)], np.float32)
+    expected, factors = np.empty(result.shape, np.float32), tuple(fine / count for fine, count in zip(result.shape, scan.shape))
+    whole = [count * cell if cell > 1 else n for n, count, cell in zip(result.shape, coarse.shape, cells)]
+
+    def tell(begin: int, end: int) -> None:
+        for trace in traces(scan, result, spread, begin, end):
+            coarse[trace.place] = head.expected(trace, factors)
 
     def fill(begin: int, end: int) -> None:
-        before, after = min(begin, REACH), min(len(result) - end, REACH)
-        variances = (_variance(scan, result, spread, weights, plane) for plane in planes(scan, result.shape, begin - before, end + after))
-        for number, square in enumerate(smoothed(variances, before, after), begin):
-            np.sqrt(square, out=expected[number])
-            expected[number] *= np.float32(weights.scale)
+        for first, errors in regridded_chunks("linear", coarse, whole, begin, end):
+            expected[first : first + len(errors)] = errors[:, : result.shape[1], : result.shape[2]]
 
     with kept_heap():
+        in_parts(tell, len(coarse), usable_cores())
         in_parts(fill, len(result), usable_cores())
     return expected
-
-
-def _variance(scan: np.ndarray, result: np.ndarray, spread: np.ndarray | None, weights: Weights, plane: Plane) -> np.ndarray:
-    """The weighted squares in a slice, before the window; arguments as :func:`expected_error`."""
-    variance = result[plane.number] - plane.lanczos
-    variance *= variance
-    variance *= np.float32(weights.correction)
-    if spread is not None:
-        differing = np.square(spread[plane.number])
-        differing *= np.float32(weights.spread)
-        variance += differing
-    fine, roughness = on_rows(variance, _roughness(scan, result.shape, plane.source) * np.float32(weights.roughness))
-    fine += roughness
-    return variance
-
-
-def _roughness(scan: np.ndarray, shape: Sequence[int], number: int) -> np.ndarray:
-    """Square of the roughness of a slice of the scan, along the axes that are refined."""
-    axes = [axis for axis in range(3) if shape[axis] > scan.shape[axis]]
-    first = max(0, number - 1) if 0 in axes else number
-    return np.square(rough(scan[first : number + 2 if 0 in axes else number + 1], axes)[number - first])

@@ -23,7 +23,7 @@ from ..resampling.regridding import apply_along
 from ..scan.intensity import intensity_scale
 from ..scan.volume import Volume
 from .body import body_mask, value_range
-from .window import lanczos_chunks
+from .window import regridded_chunks
 
 DOT = 0.05  # of the scan's span beyond the neighbours: a bright or dark dot
 _EXACT = 1e-4  # of the span: less is rounding
@@ -114,7 +114,7 @@ def overshoot(scan: np.ndarray, result: np.ndarray, span: float, limits: Limits 
 
 def overshoot_of_lanczos(scan: np.ndarray, shape: Sequence[int], span: float, limits: Limits | None = None) -> Overshoot:
     """As :func:`overshoot`, of a Lanczos interpolation to a finer shape."""
-    return _counted(limits or Limits.of(scan), shape, lanczos_chunks(scan, shape, 0, shape[0]), span)
+    return _counted(limits or Limits.of(scan), shape, regridded_chunks("lanczos", scan, shape, 0, shape[0]), span)
 
 
 @dataclass(frozen=True)

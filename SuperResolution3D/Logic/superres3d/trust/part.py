@@ -21,9 +21,10 @@ from .calibration import root_mean_square
 from .careful import Restraint
 from .careful import careful as taken_back
 from .error_map import CHECKING, ErrorMap, asked_of, check_doubt, members_differ, told_errors
-from .expected import expected_error, rough, weights_of
+from .expected import expected_error, rough
+from .head import head_of
 
-#: voxels of the scan around a part: the window of the expected error, Lanczos and the roughness of the scan look no farther
+#: voxels of the scan around a part: the windows of the expected error, Lanczos and the roughness of the scan look no farther; even, as cells of two voxels begin there
 _RIM = 12
 _MIDDLE = 128  # voxels along each axis, for the roughness of the whole
 
@@ -54,13 +55,13 @@ def upscale_part_with_doubt(
     restraint = Restraint.of(volume.voxels, plan.modality, plan.network_factors) if careful else None
     before = 1.0 - CHECKING if errors else 1.0
     checking = (lambda share: progress("checking", before + CHECKING * share)) if progress else None
-    rim = tuple((max(0, start - _RIM), min(n, stop + _RIM)) for (start, stop), n in zip(plan.region, plan.shape))
+    rim = tuple((max(0, start - start % 2 - _RIM), min(n, stop + _RIM)) for (start, stop), n in zip(plan.region, plan.shape))
     told = (lambda stage, share: progress(stage, before * share)) if progress else None
     result = upscale(volume, scale, spread=members_differ(plan), progress=told, cancelled=cancelled, **choices | {"region": rim})
     used = choices | {"method": result.report["method"]}  # perhaps not what was asked for: see superres3d.ahead
     found, why = asked_of(volume, plan, used, restraint, checking, cancelled) if errors else (None, "")
     scan, drawn = refined_part(volume, result.report), result.volume.voxels
-    expected = expected_error(scan.voxels, drawn, result.spread, weights_of(plan.modality, plan.preset.ensemble != "none"))
+    expected = expected_error(scan.voxels, drawn, result.spread, head_of(plan.modality, plan.preset.ensemble != "none"))
     kept = taken_back(scan.voxels, drawn, expected, restraint, floor_of(volume.voxels, plan.modality)) if restraint else drawn
     inner = within(plan.window, tuple((start, stop) for start, stop in result.report["region"]["result_ijk"][::-1]))
     made = replace(result.volume, voxels=cut(kept, inner).copy(), origin=triple(result.volume.position([start for start, _ in inner[::-1]])))

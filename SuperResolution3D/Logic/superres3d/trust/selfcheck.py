@@ -34,9 +34,10 @@ from .careful import Restraint
 from .careful import careful as taken_back
 from .closeness import Tally
 from .coarser import OWN, WAYS, Noise, Way, cropped_to, lost_share, made_coarser, own_way
-from .expected import expected_error, weights_of
+from .expected import expected_error
 from .foretold import CLEAR, WITHIN, clearness, expected_gain
 from .ground import threshold_of
+from .head import head_of
 from .profile import profile_way, thickness_of, with_profile
 from .refining import Refining
 from .result import CheckResult, WayResult
@@ -299,7 +300,7 @@ def _images(
 
 
 def _taken_back(case: _Case, part: Volume, drawn: np.ndarray, spread: np.ndarray | None) -> np.ndarray:
-    expected = expected_error(part.voxels, drawn, spread, weights_of(case.plan.modality, case.plan.preset.ensemble != "none"))
+    expected = expected_error(part.voxels, drawn, spread, head_of(case.plan.modality, case.plan.preset.ensemble != "none"))
     return taken_back(part.voxels, drawn, expected, Restraint.of(case.whole, case.plan.modality, case.factors), floor_of(case.whole, case.plan.modality))
 
 

@@ -11,11 +11,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 
 from ..engine.stages import Regridding
 from ..resampling.bounds import sources
+
+T = TypeVar("T")
 
 REACH = 3
 _CHUNK_BYTES = 1 << 23
@@ -46,14 +49,14 @@ def planes(scan: np.ndarray, shape: Sequence[int], first: int, last: int) -> Ite
         first, last: see above.
     """
     places = sources(shape[0], (0, len(scan)), shape[0] / len(scan))
-    for begin, lanczos in lanczos_chunks(scan, shape, first, last):
+    for begin, lanczos in regridded_chunks("lanczos", scan, shape, first, last):
         for number, slice_ in enumerate(lanczos, begin):
             yield Plane(number, int(places[number]), slice_)
 
 
-def lanczos_chunks(scan: np.ndarray, shape: Sequence[int], first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The scan by Lanczos, some slices of the finer grid at a time: the number of the first, and they (k, j, i) float32; arguments as :func:`planes`."""
-    regrid = Regridding("lanczos", scan.shape, shape)
+def regridded_chunks(kernel: str, scan: np.ndarray, shape: Sequence[int], first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The scan interpolated, some slices of the finer grid at a time: the number of the first, and they (k, j, i) float32; arguments as :func:`planes`."""
+    regrid = Regridding(kernel, scan.shape, shape)
     within = [tuple((0, n) for n in sizes[1:]) for sizes in (scan.shape, shape)]
     count = max(1, _CHUNK_BYTES // (4 * prod(shape[1:])))
     for begin in range(first, last, count):
@@ -71,13 +74,13 @@ def smoothed(squares: Iterable[np.ndarray], before: int, after: int) -> Iterator
         before, after: so many at either end are there for their neighbours' sake alone; where they are fewer than :data:`REACH` the volume ends, and its last slice is repeated.
     """
     across = _Across()
-    for number, square in enumerate(_repeated((_within(square) for square in squares), REACH - before, REACH - after)):
+    for number, square in enumerate(repeated((_within(square) for square in squares), REACH - before, REACH - after)):
         mean = across.after(square)
         if number >= 2 * REACH:
             yield mean
 
 
-def _repeated(slices: Iterable[np.ndarray], before: int, after: int) -> Iterator[np.ndarray]:
+def repeated(slices: Iterable[T], before: int, after: int) -> Iterator[T]:
     """The first and the last so many times more."""
     last = None
     for square in slices:
@@ -95,14 +98,14 @@ def _within(square: np.ndarray) -> np.ndarray:
         edges = [(REACH, REACH) if a == axis else (0, 0) for a in (0, 1)]
         square = np.pad(square, edges, mode="edge")
         for apart in (1, 2, 1):
-            square = _part(square, axis, 0, -apart) + _part(square, axis, apart, None)
-        whole = _part(square, axis, 0, -2) + _part(square, axis, 1, -1)
-        whole += _part(square, axis, 2, None)
+            square = part(square, axis, 0, -apart) + part(square, axis, apart, None)
+        whole = part(square, axis, 0, -2) + part(square, axis, 1, -1)
+        whole += part(square, axis, 2, None)
         square = whole
     return square
 
 
-def _part(array: np.ndarray, axis: int, start: int, stop: int | None) -> np.ndarray:
+def part(array: np.ndarray, axis: int, start: int, stop: int | None) -> np.ndarray:
     return array[start:stop] if axis == 0 else array[:, start:stop]
 
 
