@@ -124,7 +124,7 @@ class PatchModule(lightning.LightningDataModule):
 
 def validation_recipe(recipe: Recipe) -> Recipe:
     """Plain degradation of large patches: what a scan meets at test time."""
-    shares = dict.fromkeys(("blur_probability", "coarse_across", "profile_share", "spectral_share", "noise"), 0.0)
+    shares: dict[str, Any] = dict.fromkeys(("blur_probability", "coarse_across", "profile_share", "spectral_share", "noise"), 0.0)
     return replace(recipe, patch=_VALIDATION_PATCH, patch_across=_VALIDATION_PATCH, augment_exact=False, gain=1.0, spectral_extent=1.0, **shares)
 
 
