@@ -105,7 +105,8 @@ def teach(kept: Path, model: Path) -> None:
     rows = [dict(np.load(path)) for path in sorted(kept.glob("*.npz"))]
     for modality in ("MR", "CT"):
         here = [row for row in rows if row["modality"] == modality]
-        for source in sorted({_source(row) for row in here}):
+        sources = sorted({_source(row) for row in here})
+        for source in sources if len(sources) > 1 else ():
             told, other = ([row for row in here if (_source(row) == source) == wanted] for wanted in (True, False))
             print(f"{modality} without {source}: {_ranks(_taught(other), told)}", flush=True)
         head = _taught([row for row in here if row["subset"] == "train"])
