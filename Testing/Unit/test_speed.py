@@ -131,7 +131,7 @@ def test_info_tells_times_of_the_machine_as_it_is(models, scan, tmp_path, monkey
     from typer.testing import CliRunner
 
     write_volume(scan, tmp_path / "scan.nrrd")
-    monkeypatch.setattr("superres3d.cli.info._modality", lambda volume: ("MR", "the file", ""))
+    monkeypatch.setattr("superres3d.cli.info._modality", lambda volume, asked: ("MR", "the file", [], ""))
     made = {}
     for times in (1.0, 5.0):
         monkeypatch.setattr(speed, "busy", lambda times=times: times)
